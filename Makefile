@@ -1,0 +1,59 @@
+# Every target sets up .venv by itself where it is missing or older than the lock file.
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: repro test lint format plots report results remote url lock
+.DEFAULT_GOAL := repro
+
+repro: $(READY)      ## run the whole pipeline, or what is left of it
+	@PYTHONPATH=stages python -m fer.params
+	dvc repro
+
+test: $(READY)       ## run all tests
+	python -m pytest
+
+lint: $(READY)       ## check style and format
+	ruff check
+	ruff format --check
+
+format: $(READY)     ## mend what lint can mend
+	ruff check --fix
+	ruff format
+
+plots: $(READY)      ## write dvc_plots/index.html, which opens without a network
+	dvc plots show
+
+report: $(READY)     ## write plots/report.html after whatever it needs, and open it where there is a browser
+	dvc repro report
+	@echo "file://$(CURDIR)/plots/report.html"
+	@python -m webbrowser "file://$(CURDIR)/plots/report.html" >/dev/null 2>&1 || true
+
+results: $(READY)    ## NAME=...: keep the finished run in results/NAME/, and its table in README.md
+	python results/collect.py $(NAME)
+
+# The remote stands in .dvc/config, so that whoever clones can pull; names and keys go into .dvc/config.local, by
+# `dvc remote modify --local team ...`. The lock file has what ssh:// needs; s3:// is heavier and comes only when used.
+remote: url $(READY) ## share DVC's caches: make remote URL=... (a folder, ssh://HOST/PATH, s3://BUCKET/PATH)
+	@case "$$URL" in s3://*) \
+		python -m pip --require-virtualenv install --quiet --disable-pip-version-check \
+			--constraint requirements.lock '.[remote]';; esac
+	dvc remote add --force --default team "$$URL"
+	@echo "Commit .dvc/config to share it; then \`dvc push\` brings the caches there, and \`dvc pull\` fetches them."
+
+url:
+	@case "$$URL" in *[![:space:]]*) ;; *) \
+		echo "error: no URL: name a folder, ssh://HOST/PATH or s3://BUCKET/PATH, as in make remote URL=..." >&2; exit 1;; esac
+
+$(READY): requirements.lock
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v < (3, 11) and sys.exit(f"error: Python {v[0]}.{v[1]} found, 3.11 or newer needed; name one with make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	touch $@
+
+lock:                ## resolve pyproject.toml anew in an environment of its own; rewrites requirements.lock
+	$(PYTHON) -m venv --clear build/lock
+	build/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[dev]'
+	build/lock/bin/python -m pip freeze --exclude fer-pipeline \
+		| sed -E 's/^((nvidia|cuda|triton)[^ ]*)$$/\1 ; sys_platform == "linux"/' > requirements.lock
