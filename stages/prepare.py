@@ -1,0 +1,184 @@
+"""Turn FER-2013, as people have it on disk, into one HDF5 file with the splits train, val and test.
+
+Reads   SOURCE: the challenge's CSV (also in a .zip or .tar.gz), or the image folders (also in a .zip).
+Writes  data/prepared/faces.h5, metrics/data.json (counts, blanks, duplicates), plots/data/ (class shares, faces).
+Alone   python stages/prepare.py --source SOURCE --split official --out faces.h5 --report data.json
+
+The split `paper` is the study's own (section 1, Dataset); see README.md for why `official` is the default.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fer.faces import CLASSES, SPLITS, Split, pack_faces
+from fer.params import read_params
+from fer.source import read_source, refuse_change
+from fer.stage import InputError, run, to_json, write_files
+
+TRAINING = 0  # position in USAGES; PublicTest is 1, PrivateTest 2
+NOTES = {
+    "official": "Training is train, PublicTest is val, PrivateTest is test: nothing is chosen on test rows.",
+    "paper": (
+        "The study's counts: val is the first 20 % of each test class and lies inside test, so whatever is chosen on "
+        "val is chosen on test rows, and test accuracy comes out too high."
+    ),
+}
+
+
+def divide(labels, usages, split):
+    """The positions of the rows of each split, in the order of the source.
+
+    `official`: Training, PublicTest and PrivateTest. `paper`: train is Training less the first fifth of each class,
+    test is PublicTest and PrivateTest together, and val is the first fifth of each class of test, as Keras'
+    `validation_split=0.2` takes them in each of the two folders (22,968, 7,178 and 1,432 rows of FER-2013).
+
+    Args:
+        labels: uint8 (N,), 0..6.
+        usages: uint8 (N,), 0..2.
+
+    Returns:
+        {'train', 'val', 'test': int64 (n,)}.
+    """
+    if split == "official":
+        return {name: np.flatnonzero(usages == usage) for usage, name in enumerate(SPLITS)}
+    training, testing = np.flatnonzero(usages == TRAINING), np.flatnonzero(usages != TRAINING)
+    return {
+        "train": np.setdiff1d(training, first_fifths(labels, training)),
+        "val": first_fifths(labels, testing),
+        "test": testing,
+    }
+
+
+def first_fifths(labels, positions):
+    """Of each class at `positions`, the first floor(20 %), in ascending order."""
+    of_classes = [positions[labels[positions] == label] for label in range(len(CLASSES))]
+    return np.sort(np.concatenate([rows[: len(rows) // 5] for rows in of_classes]))
+
+
+def identify(images):
+    """One number per distinct image: int64 (N,), the position of its first appearance."""
+    first = {}
+    return np.array([first.setdefault(image.tobytes(), i) for i, image in enumerate(images)], np.int64)
+
+
+def find_blank(images):
+    """bool (N,): all pixels are equal."""
+    pixels = images.reshape(len(images), -1)
+    return (pixels == pixels[:, :1]).all(axis=1)
+
+
+def clean(places, identities, blank, drop_blank, drop_leaks):
+    """Drop what params.yaml asks for; returns the new places and the number of rows dropped, by reason and split."""
+    dropped = {"blank": dict.fromkeys(SPLITS, 0), "leaks": {"train": 0}}
+    if drop_blank:
+        dropped["blank"] = {name: int(blank[rows].sum()) for name, rows in places.items()}
+        places = {name: rows[~blank[rows]] for name, rows in places.items()}
+    if drop_leaks:
+        held_out = identities[np.concatenate([places["val"], places["test"]])]
+        leaks = np.isin(identities[places["train"]], held_out)
+        dropped["leaks"]["train"] = int(leaks.sum())
+        places = {**places, "train": places["train"][~leaks]}
+    return places, dropped
+
+
+def count_duplicates(places, identities, labels):
+    """How many rows hold an image that stands elsewhere as well.
+
+    `within`: rows that repeat an earlier row of their split. `across`: rows of the second split whose image stands
+    in the first. `conflicting_labels`: images (and the rows they take) that carry more than one label.
+    """
+    rows = np.unique(np.concatenate(list(places.values())))
+    pairs = np.unique(np.stack([identities[rows], labels[rows]], axis=1), axis=0)
+    images, label_counts = np.unique(pairs[:, 0], return_counts=True)
+    conflicting = images[label_counts > 1]
+    across = {
+        f"{second}_rows_in_{first}": int(np.isin(identities[places[second]], identities[places[first]]).sum())
+        for first, second in (("train", "val"), ("train", "test"), ("val", "test"))
+    }
+    return {
+        "within": {name: len(rows) - len(np.unique(identities[rows])) for name, rows in places.items()},
+        "across": across,
+        "conflicting_labels": {
+            "images": len(conflicting),
+            "rows": int(np.isin(identities[rows], conflicting).sum()),
+        },
+    }
+
+
+def count_classes(labels):
+    """{'total': N, 'angry': n, ...} of labels uint8 (N,)."""
+    counts = np.bincount(labels, minlength=len(CLASSES)).tolist()
+    return {"total": len(labels), **dict(zip(CLASSES, counts, strict=True))}
+
+
+def describe_pixels(images):
+    """Mean and standard deviation of all pixels, in [0, 255], from Pillow's histogram: exact, and no copy."""
+    counts = np.array(Image.fromarray(images.reshape(-1, images.shape[-1])).histogram())
+    values = np.arange(256)
+    mean = (counts * values).sum() / counts.sum()
+    variance = (counts * (values - mean) ** 2).sum() / counts.sum()
+    return {"train_mean": round(float(mean), 4), "train_std": round(float(variance**0.5), 4)}
+
+
+def make_outputs(args, seed, prepare):
+    """Read the source; {path: bytes} of all outputs, and {'train', 'val', 'test': Split}."""
+    source = read_source(args.source, seed)
+    identities, blank = identify(source.images), find_blank(source.images)
+    places = divide(source.labels, source.usages, args.split)
+    places, dropped = clean(places, identities, blank, prepare.drop_blank, prepare.drop_leaks)
+    for name, rows in places.items():
+        if not len(rows):
+            raise InputError(f"{args.source}: split {args.split} leaves no row for {name}; give the whole of FER-2013")
+        for label in set(range(len(CLASSES))).difference(source.labels[rows].tolist()):
+            print(f"warning: {args.source}: {name} has no {CLASSES[label]} face", file=sys.stderr)
+    in_train = np.isin(identities, identities[places["train"]])
+    splits = {
+        name: Split(source.images[rows], source.labels[rows], in_train[rows] if name != "train" else None)
+        for name, rows in places.items()
+    }
+    report = {
+        "source": {"kind": source.kind, "md5": source.md5, "rows": len(source.labels)},
+        "split": args.split,
+        "note": NOTES[args.split],
+        "rows": {name: count_classes(rows.labels) for name, rows in splits.items()},
+        "pixels": describe_pixels(splits["train"].images),
+        "blank_images": {name: int(blank[rows].sum()) for name, rows in places.items()},
+        "duplicates": count_duplicates(places, identities, source.labels),
+        "dropped": dropped,
+        "conversions": source.conversions,
+    }
+    outputs = {args.out: pack_faces(splits, args.split, source.md5), args.report: to_json(report)}
+    if args.plots:
+        from fer.plots import plot_data  # matplotlib takes as long to load as 10,000 rows take to read
+
+        outputs |= {f"{args.plots}/{name}": content for name, content in plot_data(splits).items()}
+    return outputs, splits
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--source", required=True, help="CSV, archive or image folder")
+    parser.add_argument("--split", required=True, help="official or paper")
+    parser.add_argument("--out", required=True, help="HDF5 file to write")
+    parser.add_argument("--report", required=True, help="JSON file to write")
+    parser.add_argument("--plots", help="folder for the pictures; none are drawn without it")
+    args = parser.parse_args()
+    seed, prepare = read_params("seed", "prepare")
+    if args.split not in NOTES:
+        raise InputError(f"--split is {args.split!r}, expected official or paper")
+    paths = [Path(path).resolve() for path in (args.source, args.out, args.report)]
+    if len(set(paths)) < len(paths):
+        raise InputError(f"--source, --out and --report name the same file twice ({paths[1]}); give each its own")
+
+    with refuse_change(Path(args.source)):  # DVC takes the hash of the source after this, for the lock
+        outputs, splits = make_outputs(args, seed, prepare)
+    write_files(outputs)
+    print(" | ".join(f"{name} {len(rows.labels):,}" for name, rows in splits.items()) + f" -> {args.out}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,255 @@
+"""Small data sets in every form that people have, the real one where FER2013 names it, and clones of this project."""
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+from ruamel.yaml import YAML
+
+from fer.faces import CLASSES, USAGES
+
+ROOT = Path(__file__).parents[1]
+SMALL = {"train_rows: 2400": "train_rows: 140", "val_rows: 400": "val_rows: 35", "test_rows: 400": "test_rows: 35"}
+ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+for name in [name for name in ENVIRONMENT if name.startswith("GIT_")]:
+    del ENVIRONMENT[name]
+
+
+class Table:
+    """A small table of distinct faces: `per_class` rows of each class in each Usage, interleaved."""
+
+    def __init__(self, per_class=(5, 2, 2), seed=0):
+        rng = np.random.default_rng(seed)
+        rows = [
+            (usage, label) for usage, n in zip(USAGES, per_class, strict=True) for label in range(7) for _ in range(n)
+        ]
+        self.rows = [rows[i] for i in rng.permutation(len(rows))]
+        self.images = rng.integers(0, 256, (len(rows), 48, 48), dtype=np.uint8)
+
+    def __len__(self):
+        return len(self.rows)
+
+    @property
+    def labels(self):
+        return np.array([label for _, label in self.rows])
+
+    @property
+    def usages(self):
+        return np.array([USAGES.index(usage) for usage, _ in self.rows])
+
+    def lines(self):
+        """The rows in the challenge's form, without the header and without line ends."""
+        return [
+            f"{label},{' '.join(map(str, image.ravel().tolist()))},{usage}"
+            for (usage, label), image in zip(self.rows, self.images, strict=True)
+        ]
+
+    def csv(self):
+        """The challenge's CSV as bytes."""
+        return "\n".join(["emotion,pixels,Usage", *self.lines(), ""]).encode()
+
+    def files(self, prefix=True, format="png", names=CLASSES):
+        """{path: bytes} of the image-folder release; numbered within its class, in the order of the rows."""
+        files = {}
+        for i, ((usage, label), image) in enumerate(zip(self.rows, self.images, strict=True)):
+            folder = "train" if usage == "Training" else "test"
+            name = f"{usage}_{i:05d}" if prefix else f"{i:05d}"
+            files[f"{folder}/{names[label]}/{name}.{format}"] = encode(image, format)
+        return files
+
+
+def encode(image, format="png", mode="L"):
+    """The bytes of a picture of `image` (uint8, height x width)."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).convert(mode).save(buffer, {"jpg": "JPEG"}.get(format, format.upper()))
+    return buffer.getvalue()
+
+
+def write_folder(folder, files):
+    """Write {path: bytes} below `folder`."""
+    for name, payload in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(payload)
+    return folder
+
+
+def write_zip(path, files):
+    """Write {path: bytes} into a zip."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, payload in files.items():
+            archive.writestr(name, payload)
+    return path
+
+
+@pytest.fixture
+def table():
+    return Table()
+
+
+@pytest.fixture
+def run_stage():
+    """Run a stage as a user does: a process of its own; returns what `subprocess.run` does."""
+
+    def run(script, *args, **options):
+        command = [sys.executable, ROOT / "stages" / f"{script}.py", *map(str, args)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def real_zip():
+    """The path of FER-2013 as a zip of image folders."""
+    path = os.environ.get("FER2013")
+    if not path:
+        pytest.skip("the environment variable FER2013 does not name the real data")
+    return Path(path)
+
+
+class Project:
+    """A folder with this project in it, and what a user does there."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def run(self, *command, code=0, **environment):
+        """Run a command in the folder; what it printed on both channels."""
+        process = subprocess.run(
+            command,
+            cwd=self.path,
+            env=ENVIRONMENT | environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=600,
+        )
+        assert process.returncode == code, process.stdout
+        return process.stdout
+
+    def commit(self):
+        self.run("git", "add", "-A")
+        self.run("git", "commit", "-q", "-m", "state")
+
+    def edit(self, name, changes):
+        """Replace text in a file: {old: new}, each old text once at least."""
+        text = (self.path / name).read_text()
+        for old, new in changes.items():
+            assert old in text
+            text = text.replace(old, new, 1)
+        (self.path / name).write_text(text)
+
+    def read_data_report(self):
+        return json.loads((self.path / "metrics" / "data.json").read_text())
+
+
+class Clone(Project):
+    """A fresh clone of this repository, with what is in the working tree committed."""
+
+    def __init__(self, path):
+        super().__init__(path)
+        names = subprocess.check_output(["git", "ls-files", "-z", "-co", "--exclude-standard"], cwd=ROOT, text=True)
+        for name in filter(None, names.split("\0")):
+            if (ROOT / name).exists():
+                (path / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, path / name)
+        for command in ("init -q", "config user.name tester", "config user.email tester@example.org"):
+            self.run("git", *command.split())
+        self.commit()
+
+
+@pytest.fixture
+def clone(tmp_path):
+    path = tmp_path / "clone"
+    path.mkdir()
+    return Clone(path)
+
+
+@pytest.fixture
+def small_clone(clone):
+    """A clone whose sample has 210 rows, prepared."""
+    clone.edit("params.yaml", SMALL)
+    clone.run("dvc", "repro", "-q", "prepare")
+    clone.commit()
+    return clone
+
+
+def make_narrow(clone):
+    """Give a clone 210 rows, narrow networks and two epochs; returns it."""
+    clone.edit("params.yaml", SMALL)
+    yaml = YAML()
+    params = yaml.load(clone.path / "params.yaml")
+    for network in params["profiles"]["sample"].values():
+        network |= {"width": 0.05, "epochs": 2}
+    params["evaluate"]["bootstrap"] = 100
+    yaml.dump(params, clone.path / "params.yaml")
+    clone.commit()
+    return clone
+
+
+@pytest.fixture(scope="session")
+def finished_pipeline(tmp_path_factory):
+    """A narrow clone in which every stage has run: a minute, so once, and only to copy."""
+    clone = make_narrow(Clone(tmp_path_factory.mktemp("finished")))
+    clone.run("dvc", "repro", "-q")
+    clone.commit()
+    return clone
+
+
+@pytest.fixture
+def finished_clone(finished_pipeline, tmp_path):
+    """A copy of its own of `finished_pipeline`."""
+    return Project(shutil.copytree(finished_pipeline.path, tmp_path / "finished", symlinks=True))
+
+
+class Page(NamedTuple):
+    """What a browser made of a page."""
+
+    dom: str
+    """HTML, after its scripts have run."""
+    requests: list
+    """Addresses that the page asked the network for."""
+    console: str
+    """What its scripts complained about."""
+
+
+QUIET = ("quic", "gpu", "background-networking", "component-update", "sync")
+CHROMIUM = ["--headless", "--no-sandbox", "--no-first-run", *(f"--disable-{name}" for name in QUIET)]
+CHROMIUM += ["--hide-scrollbars", "--enable-logging=stderr", "--virtual-time-budget=5000", "--dump-dom"]
+NO_NETWORK = "--host-resolver-rules=MAP * ~NOTFOUND"
+
+
+@pytest.fixture
+def browse(tmp_path):
+    """Open a file in headless Chromium, at a width in pixels and with no network; returns a `Page`."""
+    chromium = shutil.which("chromium")
+    if not chromium:
+        pytest.skip("no chromium here; install Debian's package of that name")
+
+    def open_page(path, width=1280):
+        log = tmp_path / "net.json"
+        profile = tmp_path / "browser"
+        options = [f"--user-data-dir={profile}", f"--log-net-log={log}", f"--window-size={width},900", NO_NETWORK]
+        command = [chromium, *CHROMIUM, *options, Path(path).as_uri()]
+        process = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert process.returncode == 0, process.stderr
+        shutil.rmtree(profile)
+        console = [line for line in process.stderr.splitlines() if "CONSOLE" in line]
+        return Page(process.stdout, find_requests(json.loads(log.read_text())), "\n".join(console))
+
+    return open_page
+
+
+def find_requests(log):
+    """The addresses in Chromium's network log that a page asked for; the browser's own errands have no origin."""
+    starts = [event["params"] for event in log["events"] if "initiator" in event.get("params", {})]
+    return [start["url"] for start in starts if start["initiator"] != "not an origin"]

@@ -1,0 +1,148 @@
+"""params.yaml: what is wrong in it is named before any work begins, and stages read what dvc.yaml declares."""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+from ruamel.yaml import YAML
+
+from fer.params import read_params
+from fer.stage import InputError
+
+PIPELINE = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+TEXT = (ROOT / "params.yaml").read_text()
+
+
+def read_changed(tmp_path, old, new):
+    assert old in TEXT
+    path = tmp_path / "params.yaml"
+    path.write_text(TEXT.replace(old, new, 1))
+    return read_params("seed", path=path)
+
+
+BAD = {
+    "unknown key": ("seed: 2013", "seed: 2013\nsede: 1", "params.yaml: sede: unknown key; allowed here: profile, dataset, seed"),
+    "unknown key inside": ("  split: official", "  split: official\n  splits: x", "prepare.splits: unknown key; allowed here: split, drop"),
+    "missing key": ("seed: 2013", "", "params.yaml: seed: missing"),
+    "text for a number": ("seed: 2013", "seed: '2013'", "seed: found '2013'; it should be a valid integer"),
+    "fraction for a count": ("train_rows: 2400", "train_rows: 2400.5", "sample.train_rows: found 2400.5; it should be a valid integer"),
+    "number for a switch": ("drop_blank: false", "drop_blank: 0", "prepare.drop_blank: found 0; it should be a valid boolean"),
+    "another word": ("split: official", "split: offical", "prepare.split: found 'offical'; it should be 'official' or 'paper'"),
+    "another profile": ("profile: sample", "profile: gpu", "profile: found 'gpu'; it should be 'sample', 'cpu' or 'paper'"),
+    "out of range": ("weak_share: 0.1", "weak_share: 1.5", "sample.weak_share: found 1.5; it should be less than or equal to 1"),
+    "not a number": ("weak_share: 0.1", "weak_share: .nan", "sample.weak_share: found nan; it should be a finite number"),
+    "no dataset": ("dataset: data/raw/sample.csv", "dataset: ''", "dataset: found ''; it should have at least 1 character"),
+    "deep inside": ("learning_rate: 0.01", "learning_rate: -1", "profiles.paper.vgg19.learning_rate: found -1; it should be greater than 0"),
+    "neither of two": ("devices: auto", "devices: all", "compute.devices: found 'all'; it should be a valid integer, or be 'auto'"),
+    "a date that is none": ("seed: 2013", "seed: 2013-02-30", "params.yaml: not valid YAML (day is out of range"),
+    "no YAML": ("seed: 2013", "seed: [", "params.yaml: line 9: not valid YAML (expected"),
+    "a key twice": ("seed: 2013", "seed: 2013\nseed: 1", "line 7: not valid YAML (found duplicate key"),
+    "a list": (TEXT, "- 1", "params.yaml: the file: found [1]"),
+    "nothing": (TEXT, "", "params.yaml: the file: found None"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_is_wrong_is_named(case, tmp_path):
+    old, new, expected = BAD[case]
+    with pytest.raises(InputError) as error:
+        read_changed(tmp_path, old, new)
+    assert expected in str(error.value)
+
+
+def test_every_problem_is_named_at_once(tmp_path):
+    with pytest.raises(InputError) as error:
+        read_changed(tmp_path, "seed: 2013", "seed: -1\nsede: 1")
+    assert len(str(error.value).splitlines()) == 2
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(InputError, match="params.yaml: not found"):
+        read_params("seed", path=tmp_path / "params.yaml")
+
+
+def test_only_what_is_asked_for_is_handed_out(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(TEXT.replace("profile: sample", "profile: paper"))
+    seed, vgg19 = read_params("seed", "profiles.${profile}.vgg19", path=path)
+    assert seed == 2013
+    assert (vgg19.epochs, vgg19.batch_size, vgg19.learning_rate, vgg19.patience) == (250, 64, 0.01, 15)  # Table 3
+    with pytest.raises(AttributeError):
+        read_params("sede", path=path)
+
+
+def test_profiles_state_only_what_they_change():
+    """The widths of `paper` and `cpu` are the paper's networks."""
+    (profiles,) = read_params("profiles")
+    for network in ("baseline", "vgg19", "resnet18"):
+        assert getattr(profiles.paper, network).width == getattr(profiles.cpu, network).width == 1
+
+
+def test_bad_params_stop_a_stage_before_it_works(run_stage, tmp_path):
+    shutil.copytree(ROOT / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "params.yaml").write_text(TEXT.replace("split: official", "split: offical"))
+    script = tmp_path / "stages" / "sample"
+    process = run_stage(script, "--out", tmp_path / "x.csv", "--sheet", tmp_path / "x.png")
+    assert process.returncode == 1
+    assert process.stderr == "error: params.yaml: prepare.split: found 'offical'; it should be 'official' or 'paper'\n"
+    assert not (tmp_path / "x.csv").exists()
+
+
+def test_every_value_is_explained():
+    """Each line with a value carries its unit, reason or place in the paper."""
+    values = [line for line in TEXT.splitlines() if re.match(r"\s*\w+: +[^&*{#\s]", line) and "<<" not in line]
+    assert len(values) > 30
+    unexplained = [line for line in values if "#" not in line]
+    override = re.search(r"\n  cpu:.*", TEXT, re.DOTALL).group()
+    assert [line for line in unexplained if line not in override] == []
+
+
+def script_of(stage):
+    return re.search(r"python (stages/\w+\.py)", stage["cmd"]).group(1)
+
+
+NOT_FOR_STAGES = {("stages/fer/dataset.py", "stages/fer/source.py")}
+"""FER2013 reads image folders through fer.source, which no training loads: see the test below."""
+
+
+def imported_files(path, seen=()):
+    """The files of stages/fer that a script imports, directly and through each other, at any depth of the code."""
+    found = set()
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "fer":
+            names = [node.module] if node.module != "fer" else [f"fer.{alias.name}" for alias in node.names]
+            found |= {f"stages/{name.replace('.', '/')}.py" for name in names}
+    found -= {file for importer, file in NOT_FOR_STAGES if importer == path}
+    for file in found - set(seen):
+        found |= imported_files(file, {*seen, *found})
+    return found
+
+
+@pytest.mark.parametrize("name", PIPELINE)
+def test_the_files_that_a_stage_imports_are_its_deps(name):
+    stage = PIPELINE[name].get("do", PIPELINE[name])
+    script = script_of(stage)
+    declared = {dep for dep in stage["deps"] if dep.startswith("stages/") and dep.endswith(".py")}
+    assert declared == {script} | imported_files(script)
+
+
+def test_trainings_do_not_load_the_readers_of_raw_data():
+    """So that a change there, which leaves faces.h5 as it is, trains nothing anew."""
+    code = "import sys, train_resnet18; sys.exit('fer.source' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT / "stages").returncode == 0
+
+
+@pytest.mark.parametrize("name", PIPELINE)
+def test_the_keys_that_a_stage_reads_are_its_params(name):
+    stage = PIPELINE[name].get("do", PIPELINE[name])
+    tree = ast.parse((ROOT / script_of(stage)).read_text())
+    calls = [
+        node for node in ast.walk(tree) if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "read_params"
+    ]
+    assert len(calls) == 1
+    keys = [ast.literal_eval(argument) for argument in calls[0].args]
+    assert sorted(keys) == sorted(stage["params"])

@@ -1,0 +1,161 @@
+"""The pipeline as a user has it: the real `dvc` and the real `make` in a clone."""
+
+import json
+import os
+import re
+import sys
+
+from conftest import ROOT, Table
+from ruamel.yaml import YAML
+
+
+def test_the_lock_is_current(clone):
+    """On a clean clone, with no data at all, DVC finds nothing to run."""
+    printed = clone.run("dvc", "repro", "--allow-missing", "--dry")
+    assert "Data and pipelines are up to date." in printed
+    assert "Running stage" not in printed
+
+
+def test_a_second_run_runs_nothing_and_changes_nothing(small_clone):
+    printed = small_clone.run("dvc", "repro", "prepare")
+    assert "Running stage" not in printed
+    assert small_clone.run("git", "status", "--porcelain") == ""
+
+
+def test_switching_the_split_and_back(small_clone):
+    """Only prepare runs for another split; the first split comes back byte for byte, so nothing after it would run."""
+    before = (small_clone.path / "data/prepared/faces.h5").read_bytes()
+    small_clone.edit("params.yaml", {"split: official": "split: paper"})
+    printed = small_clone.run("dvc", "repro", "prepare")
+    assert "Stage 'sample' didn't change" in printed
+    assert "Running stage 'prepare'" in printed
+    assert small_clone.read_data_report()["split"] == "paper"
+    small_clone.run("git", "checkout", "-q", "params.yaml")
+    small_clone.run("dvc", "repro", "-q", "prepare")
+    assert (small_clone.path / "data/prepared/faces.h5").read_bytes() == before
+    assert small_clone.run("git", "status", "--porcelain") == ""
+
+
+def test_ones_own_data_set(small_clone):
+    """Another `dataset` is a matter of one line."""
+    table = Table(per_class=(5, 2, 2))
+    (small_clone.path / "data" / "raw" / "fer 2013 (1).csv").write_bytes(table.csv())
+    small_clone.edit("params.yaml", {"dataset: data/raw/sample.csv": "dataset: data/raw/fer 2013 (1).csv"})
+    small_clone.run("dvc", "repro", "-q", "prepare")
+    assert small_clone.read_data_report()["rows"]["train"]["total"] == 35
+    assert "data/raw" not in small_clone.run("git", "status", "--porcelain")
+
+
+def test_bad_data_loses_nothing(small_clone):
+    """DVC deletes the outputs of a stage before it runs, unless they persist; a failed run must leave them."""
+    outputs = ["data/prepared/faces.h5", "metrics/data.json", "plots/data/faces.png", "data/raw/sample.csv"]
+    before = {name: (small_clone.path / name).read_bytes() for name in outputs}
+    (small_clone.path / "data" / "raw" / "mine").write_bytes(Table().csv()[:-60])
+    small_clone.edit("params.yaml", {"dataset: data/raw/sample.csv": "dataset: data/raw/mine"})
+    printed = small_clone.run("dvc", "repro", "prepare", code=255)
+    assert "error: data/raw/mine: 1 bad row" in printed
+    assert "Traceback" not in printed
+    assert {name: (small_clone.path / name).read_bytes() for name in outputs} == before
+
+
+def test_an_experiment_changes_what_it_names_and_nothing_else(small_clone):
+    """`dvc exp run -S` writes params.yaml: comments stay, and networks that inherit from one block stay apart."""
+    before = YAML(typ="safe").load(small_clone.path / "params.yaml")
+    comments = (small_clone.path / "params.yaml").read_text().count("#")
+    changes = {
+        "prepare.split": "paper",
+        "profile": "cpu",
+        "profiles.cpu.vgg19.epochs": 3,
+        "profiles.paper.resnet18.epochs": 9,
+    }
+    options = [option for key, value in changes.items() for option in ("-S", f"{key}={value}")]
+    small_clone.run("dvc", "exp", "run", "-q", *options, "prepare")
+    after = YAML(typ="safe").load(small_clone.path / "params.yaml")
+    for key, value in changes.items():
+        *parents, last = key.split(".")
+        for params in (before, after):
+            for parent in parents:
+                params = params[parent]
+            if params is not None and params.get(last) != value:
+                params[last] = value  # only `before` still needs the change
+    assert after == before
+    assert YAML(typ="safe").load(small_clone.path / "params.yaml") == after
+    assert (small_clone.path / "params.yaml").read_text().count("#") == comments
+    assert small_clone.read_data_report()["split"] == "paper"
+
+
+def test_other_params_of_a_network_rerun_it_and_what_follows_it(finished_clone):
+    """After all stages have run nothing does; with VGG19's learning rate changed only its part does."""
+    assert "Running stage" not in finished_clone.run("dvc", "repro")
+    assert finished_clone.run("git", "status", "--porcelain") == ""
+    yaml = YAML()
+    params = yaml.load(finished_clone.path / "params.yaml")
+    params["profiles"]["sample"]["vgg19"]["learning_rate"] = 0.01
+    yaml.dump(params, finished_clone.path / "params.yaml")
+    again = set(re.findall(r"Running stage '(.+?)'", finished_clone.run("dvc", "repro")))
+    assert again == {"train_vgg19", "evaluate@vgg19", "compare", "report"}
+    keep_the_run(finished_clone)
+
+
+def keep_the_run(clone):
+    """What `make results` does with a finished run, and with one that is not."""
+    command = (sys.executable, "results/collect.py", "tiny")
+    assert "README.md: no place for the run" in clone.run(*command, code=1)
+    with open(clone.path / "README.md", "a") as readme:
+        readme.write("<!-- results tiny -->\n\n<!-- end of results -->\n")
+    clone.run(*command)
+    kept = clone.path / "results" / "tiny"
+    assert "[tiny](results/tiny/)" in (clone.path / "README.md").read_text()
+    for name in ("metrics/compare.json", "plots/vgg19/test/gradcam.png", "dvc.lock"):
+        assert (kept / name).read_bytes() == (clone.path / name).read_bytes()
+    seconds = json.loads((kept / "run.json").read_text())["stages_seconds"]
+    assert len(seconds) == 10 and None not in seconds.values()
+    (clone.path / "metrics" / "compare.json").unlink()
+    assert "not up to date" in clone.run(*command, code=1)
+    assert (kept / "metrics" / "compare.json").exists()
+
+
+def test_the_picture_of_the_pipeline_is_dvcs(clone):
+    """README shows what `dvc dag --mermaid` prints."""
+    assert clone.run("dvc", "dag", "--mermaid").strip() in (ROOT / "README.md").read_text()
+
+
+def test_make_sets_up_once(clone):
+    """`make` makes .venv from the lock file; here a pip that only notes its arguments stands for the downloads."""
+    fake = clone.path / "fake-python"
+    fake.write_text(
+        "#!/bin/sh\n"
+        'case "$*" in\n'
+        '  "-m venv "*) mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; printf "#!/bin/sh\\necho dvc \\"\\$@\\"\\n" > "$3/bin/dvc"; chmod +x "$3/bin/dvc";;\n'
+        '  *pip*) echo "pip $*";;\n'
+        "esac\n"
+    )
+    fake.chmod(0o755)
+    first = clone.run("make", "repro", f"PYTHON={fake}")
+    assert "--requirement requirements.lock" in first
+    assert "dvc repro" in first
+    second = clone.run("make", "repro", f"PYTHON={fake}")
+    assert "pip" not in second
+    assert "dvc repro" in second
+    report = clone.run("make", "report", f"PYTHON={fake}")
+    assert "dvc repro report" in report
+    assert f"file://{clone.path}/plots/report.html" in report
+    os.utime(clone.path / "requirements.lock")
+    assert "--requirement requirements.lock" in clone.run("make", "repro", f"PYTHON={fake}")
+
+
+def test_the_lock_file_names_packages_and_versions_only():
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    assert len(lines) > 100
+    for line in lines:
+        name, _, version = line.partition(" ;")[0].partition("==")
+        assert name.replace("-", "").replace("_", "").replace(".", "").isalnum(), line
+        assert version.replace(".", "").isalnum(), line
+
+
+def test_the_environment_is_the_lock_file():
+    """What the tests run on is what the lock file says."""
+    from importlib.metadata import version
+
+    for name in ("torch", "torchvision", "tensorflow", "keras", "dvc", "h5py", "numpy", "pydantic", "pillow"):
+        assert f"\n{name}=={version(name)}\n" in (ROOT / "requirements.lock").read_text()

@@ -1,0 +1,398 @@
+"""prepare: the splits, the HDF5 file, the report, and what bad input leaves behind."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import h5py
+import numpy as np
+import pytest
+from conftest import ROOT, Table, encode, write_folder, write_zip
+from PIL import Image
+
+import prepare
+from fer.faces import CLASSES, SPLITS, USAGES, Split, pack_faces, read_faces
+from fer.stage import InputError
+
+
+@pytest.fixture
+def run_prepare(run_stage, tmp_path):
+    """Run the real script on a source; returns the process, and the paths of its HDF5 and JSON."""
+
+    def run(source, split="official", script="prepare", **options):
+        out, report = tmp_path / "out" / "faces.h5", tmp_path / "out" / "data.json"
+        arguments = ["--source", source, "--split", split, "--out", out, "--report", report]
+        return run_stage(script, *arguments, **options), out, report
+
+    return run
+
+
+@pytest.fixture
+def clone_with(tmp_path):
+    """A copy of the scripts under other params: {old text: new text} of params.yaml. Returns its prepare.py."""
+
+    def copy(changes):
+        shutil.copytree(ROOT / "stages", tmp_path / "copy" / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+        params = (ROOT / "params.yaml").read_text()
+        for old, new in changes.items():
+            assert old in params
+            params = params.replace(old, new, 1)
+        (tmp_path / "copy" / "params.yaml").write_text(params)
+        return tmp_path / "copy" / "stages" / "prepare"
+
+    return copy
+
+
+def write_csv(path, table):
+    path.write_bytes(table.csv())
+    return path
+
+
+def test_official_split_in_plain_h5py(run_prepare, tmp_path, table):
+    source = write_csv(tmp_path / "x.csv", table)
+    process, out, _ = run_prepare(source)
+    assert process.returncode == 0, process.stderr
+    with h5py.File(out) as file:
+        assert sorted(file) == ["test", "train", "val"]
+        assert tuple(file.attrs["classes"]) == CLASSES
+        assert file.attrs["split"] == "official"
+        digest = subprocess.run(["md5sum", source], capture_output=True, text=True, check=True).stdout.split()[0]
+        assert file.attrs["source_md5"] == digest
+        for usage, name in enumerate(SPLITS):
+            rows = table.usages == usage
+            images, labels = file[name]["images"], file[name]["labels"]
+            assert (images.dtype, images.chunks, images.compression) == (np.uint8, (128, 48, 48), "gzip")
+            assert (images[()] == table.images[rows]).all()
+            assert labels.dtype == np.uint8
+            assert labels[()].tolist() == table.labels[rows].tolist()
+        assert "duplicate_of_train" not in file["train"]
+        assert file["test"]["duplicate_of_train"].dtype == bool
+
+
+def test_paper_split_takes_the_first_fifths(run_prepare, tmp_path):
+    """Counted by hand: of 11 training rows per class the first 2 go; of 6 + 5 test rows the first 2 are val as well."""
+    table = Table(per_class=(11, 6, 5))
+    process, out, report = run_prepare(write_csv(tmp_path / "x.csv", table), "paper")
+    assert process.returncode == 0, process.stderr
+    splits, attributes = read_faces(out)
+    assert attributes["split"] == "paper"
+    for label in range(7):
+        training = table.images[(table.labels == label) & (table.usages == 0)]
+        testing = table.images[(table.labels == label) & (table.usages > 0)]
+        found = {name: rows.images[rows.labels == label] for name, rows in splits.items()}
+        assert (found["train"] == training[2:]).all() and len(found["train"]) == 9
+        assert (found["val"] == testing[:2]).all()
+        assert (found["test"] == testing).all()
+    report = json.loads(report.read_text())
+    assert "val is the first 20 % of each test class and lies inside test" in report["note"]
+    assert report["duplicates"]["across"]["test_rows_in_val"] == 14
+
+
+def test_paper_split_of_folders_goes_by_sorted_names(tmp_path):
+    """Keras sorts names, so PrivateTest files come before PublicTest files, and _10 before _9."""
+    table = Table(per_class=(5, 5, 5))
+    files = {name.replace("_0000", "_"): payload for name, payload in table.files().items()}
+    source = prepare.read_source(write_folder(tmp_path / "x", files), seed=1)
+    places = prepare.divide(source.labels, source.usages, "paper")
+    names = sorted(name for name in files if name.startswith("test/fear/"))
+    chosen = [i for i in places["val"] if source.labels[i] == CLASSES.index("fear")]
+    assert [encode(source.images[i]) for i in chosen] == [files[name] for name in names[:2]]
+    assert all("PrivateTest" in name for name in names[:2])
+
+
+@pytest.mark.parametrize("form", ["csv", "zip"])
+def test_the_same_input_gives_the_same_bytes(form, run_prepare, tmp_path, table):
+    source = write_csv(tmp_path / "x", table) if form == "csv" else write_zip(tmp_path / "x", table.files())
+    _, out, report = run_prepare(source)
+    first = out.read_bytes(), report.read_bytes()
+    out.unlink()
+    os.utime(source, (1, 1))
+    run_prepare(source)
+    assert (out.read_bytes(), report.read_bytes()) == first
+
+
+def test_report_counts_by_hand(run_prepare, tmp_path):
+    """One blank image, one image three times under two labels, one test row that stands in train."""
+    table = Table(per_class=(5, 2, 2))
+    of = {usage: np.flatnonzero(table.usages == i) for i, usage in enumerate(USAGES)}
+    a, b, c, blank, leaked = of["Training"][:5]
+    table.images[blank] = 99
+    table.images[b] = table.images[c] = table.images[a]
+    for row, label in ((a, 0), (b, 0), (c, 4)):
+        table.rows[row] = ("Training", label)
+    same_label = [row for row in of["PrivateTest"] if table.rows[row][1] == table.rows[leaked][1]]
+    table.images[same_label[0]] = table.images[leaked]
+    process, out, report = run_prepare(write_csv(tmp_path / "x.csv", table))
+    assert process.returncode == 0, process.stderr
+    report = json.loads(report.read_text())
+    assert report["source"]["rows"] == 63 and report["source"]["kind"] == "table"
+    assert {name: report["rows"][name]["total"] for name in SPLITS} == {"train": 35, "val": 14, "test": 14}
+    assert report["rows"]["val"]["disgust"] == 2
+    train = table.images[of["Training"]]
+    assert report["pixels"] == {"train_mean": round(train.mean(), 4), "train_std": round(train.std(), 4)}
+    assert report["blank_images"] == {"train": 1, "val": 0, "test": 0}
+    assert report["duplicates"] == {
+        "within": {"train": 2, "val": 0, "test": 0},
+        "across": {"val_rows_in_train": 0, "test_rows_in_train": 1, "test_rows_in_val": 0},
+        "conflicting_labels": {"images": 1, "rows": 3},
+    }
+    splits, _ = read_faces(out)
+    assert (
+        np.flatnonzero(splits["test"].duplicate_of_train).tolist()
+        == np.flatnonzero(of["PrivateTest"] == same_label[0]).tolist()
+    )
+    assert not splits["val"].duplicate_of_train.any()
+
+
+def test_drop_blank_and_leaks(run_prepare, clone_with, tmp_path):
+    table = Table(per_class=(5, 2, 2))
+    training, private = np.flatnonzero(table.usages == 0), np.flatnonzero(table.usages == 2)
+    table.images[[training[0], private[0]]] = 0
+    table.images[private[1]] = table.images[training[1]]
+    script = clone_with({"drop_blank: false": "drop_blank: true", "drop_leaks: false": "drop_leaks: true"})
+    process, out, report = run_prepare(write_csv(tmp_path / "x.csv", table), script=script)
+    assert process.returncode == 0, process.stderr
+    splits, _ = read_faces(out)
+    assert (splits["train"].images == table.images[training[2:]]).all()
+    assert (splits["test"].images == table.images[private[1:]]).all()
+    assert not splits["test"].duplicate_of_train.any()
+    assert json.loads(report.read_text())["dropped"] == {
+        "blank": {"train": 1, "val": 0, "test": 1},
+        "leaks": {"train": 1},
+    }
+
+
+def test_pictures_of_the_data(run_stage, tmp_path, table):
+    source = write_csv(tmp_path / "x.csv", table)
+    out = ["--out", tmp_path / "a.h5", "--report", tmp_path / "a.json", "--plots", tmp_path / "plots"]
+    assert run_stage("prepare", "--source", source, "--split", "official", *out).returncode == 0
+    lines = (tmp_path / "plots" / "classes.csv").read_text().splitlines()
+    assert lines[0] == "split,emotion,images,share"
+    assert lines[1:] == [
+        f"{name},{emotion},{n},{1 / 7:.6f}" for name, n in zip(SPLITS, (5, 2, 2), strict=True) for emotion in CLASSES
+    ]
+    for name in ("classes.png", "faces.png"):
+        with Image.open(tmp_path / "plots" / name) as picture:
+            assert picture.width >= 1000
+            assert np.asarray(picture.convert("L")).std() > 20
+
+
+def test_bad_input_leaves_earlier_output_alone(run_prepare, tmp_path, table):
+    _, out, report = run_prepare(write_csv(tmp_path / "x.csv", table))
+    before = out.read_bytes(), report.read_bytes()
+    (tmp_path / "bad.csv").write_bytes(table.csv()[:-60])
+    process, *_ = run_prepare(tmp_path / "bad.csv")
+    assert process.returncode == 1
+    assert process.stderr.startswith(f"error: {tmp_path / 'bad.csv'}: 1 bad row")
+    assert "Traceback" not in process.stderr
+    assert (out.read_bytes(), report.read_bytes()) == before
+    assert sorted(path.name for path in out.parent.iterdir()) == ["data.json", "faces.h5"]
+
+
+@pytest.mark.parametrize("broken", ["report", "plots"])
+def test_a_place_that_cannot_be_written_leaves_all_outputs_alone(broken, run_stage, tmp_path, table):
+    """The last output fails after the first ones are made."""
+    paths = {"out": tmp_path / "a.h5", "report": tmp_path / "a.json", "plots": tmp_path / "plots"}
+    (tmp_path / "a.h5").write_bytes(b"old")
+    (tmp_path / ("a.json" if broken == "report" else "plots")).mkdir() if broken == "report" else paths["plots"].touch()
+    places = [argument for name, path in paths.items() for argument in (f"--{name}", path)]
+    process = run_stage("prepare", "--source", write_csv(tmp_path / "x.csv", table), "--split", "official", *places)
+    assert process.returncode == 1 and "Traceback" not in process.stderr
+    assert paths["out"].read_bytes() == b"old"
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_the_source_is_never_overwritten(run_stage, tmp_path, table):
+    source = write_csv(tmp_path / "x.csv", table)
+    process = run_stage(
+        "prepare", "--source", source, "--split", "official", "--out", source, "--report", tmp_path / "y"
+    )
+    assert process.returncode == 1 and "name the same file twice" in process.stderr
+    assert source.read_bytes() == table.csv()
+
+
+def test_an_unknown_split_is_named(run_prepare, tmp_path, table):
+    process, *_ = run_prepare(write_csv(tmp_path / "x.csv", table), "offical")
+    assert (process.returncode, process.stderr) == (1, "error: --split is 'offical', expected official or paper\n")
+
+
+def test_a_class_without_faces_is_said(run_prepare, tmp_path):
+    table = Table(per_class=(5, 2, 2))
+    lines = [line for line in table.lines() if not line.startswith("1,") or line.endswith("Training")]
+    (tmp_path / "x.csv").write_text("\n".join(["emotion,pixels,Usage", *lines, ""]))
+    process, *_ = run_prepare(tmp_path / "x.csv")
+    assert process.returncode == 0
+    expected = [f"warning: {tmp_path / 'x.csv'}: {name} has no disgust face" for name in ("val", "test")]
+    assert process.stderr.splitlines() == expected
+
+
+@pytest.mark.parametrize(("per_class", "empty"), [((0, 2, 2), "train"), ((2, 0, 2), "val"), ((2, 2, 0), "test")])
+def test_an_empty_split_is_refused(per_class, empty, run_prepare, tmp_path):
+    process, *_ = run_prepare(write_csv(tmp_path / "x.csv", Table(per_class)))
+    assert process.returncode == 1
+    assert f"leaves no row for {empty}" in process.stderr
+
+
+@pytest.fixture
+def mount(tmp_path):
+    """Mount a small disk on tmp_path/out, with root's rights; what a plain user cannot do is skipped."""
+    (tmp_path / "out").mkdir()
+
+    def mount(options):
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", tmp_path / "out"]
+        if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("mounting a disk needs root's rights")
+
+    yield mount
+    subprocess.run(["umount", tmp_path / "out"], capture_output=True)
+
+
+def test_no_space(run_prepare, mount, tmp_path):
+    mount("size=256k")
+    process, out, _ = run_prepare(write_csv(tmp_path / "x.csv", Table(per_class=(40, 40, 40))))
+    assert process.returncode == 1
+    assert only_line(process.stderr) == f"error: {out}: no space left on device; free some space and run again"
+    assert list(out.parent.iterdir()) == []
+
+
+def test_a_disk_that_is_read_only(run_prepare, mount, tmp_path, table):
+    mount("ro")
+    process, out, _ = run_prepare(write_csv(tmp_path / "x.csv", table))
+    assert process.returncode == 1
+    assert only_line(process.stderr) == f"error: {out}: read-only file system; choose a place that can be written to"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_the_right_to_write(run_prepare, tmp_path, table):
+    (tmp_path / "out").mkdir(mode=0o500)
+    process, out, _ = run_prepare(write_csv(tmp_path / "x.csv", table))
+    assert process.returncode == 1
+    expected = f"error: {out}: permission denied; check the rights of the file and of its folder"
+    assert only_line(process.stderr) == expected
+
+
+def test_a_file_in_the_place_of_a_folder(run_prepare, tmp_path, table):
+    (tmp_path / "out").write_bytes(b"")
+    process, *_ = run_prepare(write_csv(tmp_path / "x.csv", table))
+    assert process.returncode == 1
+    assert only_line(process.stderr).startswith(f"error: {tmp_path / 'out'}")
+
+
+def only_line(stderr):
+    """The only line of stderr."""
+    (line,) = stderr.strip().splitlines()
+    return line
+
+
+SMALL = Split(np.zeros((3, 48, 48), np.uint8), np.zeros(3, np.uint8), np.zeros(3, bool))
+
+
+def damage_file(path, change):
+    path.write_bytes(pack_faces(dict.fromkeys(SPLITS, SMALL), "official", "0" * 32))
+    with h5py.File(path, "a") as file:
+        change(file)
+
+
+BAD_FACES = {
+    "other classes": (
+        lambda f: f.attrs.__setitem__("classes", ["a", "b"]),
+        "classes are a, b, expected angry, disgust",
+    ),
+    "no classes": (lambda f: f.attrs.__delitem__("classes"), "classes are missing"),
+    "no val": (lambda f: f.__delitem__("val"), "of another layout, or damaged"),
+    "no labels": (lambda f: f.__delitem__("val/labels"), "of another layout, or damaged"),
+    "other size": (lambda f: replace(f, "val/images", np.zeros((3, 64, 64), np.uint8)), "val/images holds"),
+    "other type": (lambda f: replace(f, "val/images", np.zeros((3, 48, 48))), "val/images holds"),
+    "other count": (lambda f: replace(f, "val/labels", np.zeros(4, np.uint8)), "val/images holds"),
+    "duplicates short": (
+        lambda f: replace(f, "test/duplicate_of_train", np.zeros(2, bool)),
+        "test/duplicate_of_train holds bool (2,), expected bool (3,)",
+    ),
+    "labels scalar": (lambda f: replace(f, "val/labels", 3), "of another layout, or damaged"),
+    "classes a number": (lambda f: f.attrs.__setitem__("classes", 7), "classes are 7, expected angry"),
+    "a group for a dataset": (
+        lambda f: (f.__delitem__("train/images"), f.create_group("train/images")),
+        "of another layout, or damaged",
+    ),
+    "label 7": (lambda f: replace(f, "val/labels", np.full(3, 7, np.uint8)), "val has label 7"),
+    "empty": (
+        lambda f: (
+            replace(f, "test/images", np.zeros((0, 48, 48), np.uint8)),
+            replace(f, "test/labels", np.zeros(0, np.uint8)),
+        ),
+        "test is empty",
+    ),
+}
+
+
+def replace(file, name, content):
+    del file[name]
+    file[name] = content
+
+
+@pytest.mark.parametrize("case", BAD_FACES)
+def test_a_foreign_prepared_file_is_refused(case, tmp_path):
+    change, expected = BAD_FACES[case]
+    damage_file(tmp_path / "faces.h5", change)
+    with pytest.raises(InputError, match=r"faces.h5: .*; run `dvc repro prepare`") as error:
+        read_faces(tmp_path / "faces.h5")
+    assert expected in str(error.value)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no HDF5 at all"])
+def test_no_prepared_file(content, tmp_path):
+    if content is not None:
+        (tmp_path / "faces.h5").write_bytes(content)
+    with pytest.raises(InputError, match="not found|no HDF5 file"):
+        read_faces(tmp_path / "faces.h5")
+
+
+def test_a_truncated_prepared_file_is_refused(tmp_path):
+    rng = np.random.default_rng(0)
+    noise = SMALL._replace(images=rng.integers(0, 256, (300, 48, 48), np.uint8), labels=np.zeros(300, np.uint8))
+    (tmp_path / "faces.h5").write_bytes(pack_faces(dict.fromkeys(SPLITS, noise), "official", "0" * 32))
+    os.truncate(tmp_path / "faces.h5", (tmp_path / "faces.h5").stat().st_size // 2)
+    with pytest.raises(InputError, match="faces.h5"):
+        read_faces(tmp_path / "faces.h5")
+
+
+@pytest.fixture(scope="module")
+def real_rows(real_zip):
+    return prepare.read_source(real_zip, seed=1)
+
+
+def test_real_images_give_the_known_counts(real_rows):
+    official = prepare.divide(real_rows.labels, real_rows.usages, "official")
+    paper = prepare.divide(real_rows.labels, real_rows.usages, "paper")
+    assert [len(official[name]) for name in SPLITS] == [28_709, 3_589, 3_589]
+    assert [len(paper[name]) for name in SPLITS] == [22_968, 1_432, 7_178]
+    assert np.bincount(real_rows.labels).tolist() == [4953, 547, 5121, 8989, 6077, 4002, 6198]
+
+
+def test_real_csv_gives_the_same_images_per_class_in_the_same_order(real_zip, real_rows, tmp_path):
+    """The CSV as `to_csv.py` beside the zip writes it."""
+    script = real_zip.parent / "to_csv.py"
+    if not script.exists():
+        pytest.skip(f"{script} is missing")
+    subprocess.run([sys.executable, script, real_zip, tmp_path / "fer2013.csv"], check=True, capture_output=True)
+    rows = prepare.read_source(tmp_path / "fer2013.csv", seed=1)
+    for usage in range(3):
+        for label in range(7):
+            ours = rows.images[(rows.usages == usage) & (rows.labels == label)]
+            assert (ours == real_rows.images[(real_rows.usages == usage) & (real_rows.labels == label)]).all()
+    for split, counts in (("official", [28_709, 3_589, 3_589]), ("paper", [22_968, 1_432, 7_178])):
+        places = prepare.divide(rows.labels, rows.usages, split)
+        assert [len(places[name]) for name in SPLITS] == counts
+
+
+def test_real_images_unpacked_are_read_alike(real_zip, real_rows, tmp_path):
+    """One class of each part, unpacked to a folder."""
+    with zipfile.ZipFile(real_zip) as archive:
+        names = [name for name in archive.namelist() if "/disgust/" in name]
+        archive.extractall(tmp_path / "x", names)
+    rows = prepare.read_source(tmp_path / "x", seed=1)
+    assert len(rows.labels) == 547
+    assert (rows.images == real_rows.images[real_rows.labels == 1]).all()

@@ -1,0 +1,195 @@
+"""The drawn sample: the challenge's form, same seed same bytes, and action units that act where they should."""
+
+import csv
+import hashlib
+from collections import Counter
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import sample
+from fer.faces import CLASSES, USAGES
+from fer.params import read_params
+
+ROWS = {"Training": 70, "PublicTest": 14, "PrivateTest": 7}
+AT_REST = dict.fromkeys(sample.UNITS, 0.0)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """The bytes and the parsed rows of a small sample."""
+    path = tmp_path_factory.mktemp("sample") / "sample.csv"
+    sample.write_csv(path, ROWS, seed=1, weak_share=0.15)
+    with open(path, newline="", encoding="ascii") as file:
+        return path.read_bytes(), list(csv.DictReader(file))
+
+
+@pytest.fixture
+def head():
+    """The average head: every trait halfway, no hair over the face, no glasses, no beard."""
+    halfway = {name: (low + high) / 2 for name, (low, high) in sample.TRAITS.items()}
+    return SimpleNamespace(**halfway, **dict.fromkeys(sample.ODDS, False))
+
+
+def change(head, **activations):
+    """What units (as `au12=1.0`) change in the picture: (48, 48) float64, positive where it gets lighter."""
+    moved = AT_REST | {int(name.removeprefix("au")): value for name, value in activations.items()}
+    return sample.render_face(head, moved) - sample.render_face(head, AT_REST)
+
+
+def test_rows_have_the_form_of_the_challenge(table):
+    content, rows = table
+    assert content.startswith(b"emotion,pixels,Usage\n") and content.endswith(b"\n") and b"\r" not in content
+    assert [row["Usage"] for row in rows] == [usage for usage, count in ROWS.items() for _ in range(count)]
+    for row in rows:
+        assert row["emotion"] in "0123456"
+        pixels = [int(pixel) for pixel in row["pixels"].split(" ")]
+        assert len(pixels) == 48 * 48
+        assert set(pixels) <= set(range(256))
+
+
+def test_every_class_stands_in_every_split_shuffled(table):
+    _, rows = table
+    for usage, count in ROWS.items():
+        labels = [int(row["emotion"]) for row in rows if row["Usage"] == usage]
+        assert Counter(labels) == dict(enumerate(sample.count_classes(count).values()))
+        assert labels != sorted(labels)
+
+
+def test_no_two_faces_are_equal_and_none_is_blank(table):
+    _, rows = table
+    assert len({row["pixels"] for row in rows}) == len(rows)
+    assert all(len(set(row["pixels"].split())) > 20 for row in rows)
+
+
+def test_the_seed_alone_decides_the_bytes(table, tmp_path):
+    content, _ = table
+    sample.write_csv(tmp_path / "again.csv", ROWS, seed=1, weak_share=0.15)
+    sample.write_csv(tmp_path / "other.csv", ROWS, seed=2, weak_share=0.15)
+    assert (tmp_path / "again.csv").read_bytes() == content
+    assert (tmp_path / "other.csv").read_bytes() != content
+
+
+def test_the_drawing_is_the_same_on_every_machine():
+    """Whoever changes a line of the drawing changes everyone's sample: then renew this digest, and the results."""
+    faces = (face for _, face in sample.draw_split("Training", 14, seed=2013, weak_share=0.2))
+    assert hashlib.sha256(b"".join(face.tobytes() for face in faces)).hexdigest()[:16] == "94e75e35201dba14"
+
+
+@pytest.mark.parametrize("rows", [7, 70, 400, 2400, 28709])
+def test_class_counts_follow_the_shares(rows):
+    counts = sample.count_classes(rows)
+    assert list(counts) == list(CLASSES)
+    assert sum(counts.values()) == rows
+    total = sum(sample.CLASS_SHARES.values())
+    for name, count in counts.items():
+        assert count >= 1
+        assert abs(count - rows * sample.CLASS_SHARES[name] / total) <= 1
+
+
+def test_all_of_the_challenge_comes_out_at_its_own_size():
+    assert sample.count_classes(28709) == sample.CLASS_SHARES
+
+
+def test_weak_share_is_the_share_of_weak_faces():
+    rng = np.random.default_rng(0)
+    for weak_share in (0.0, 0.3, 1.0):
+        intensities = np.array([sample.draw_intensity(weak_share, rng) for _ in range(2000)])
+        assert np.mean(intensities < 0.5) == pytest.approx(weak_share, abs=0.04)
+        assert np.all((intensities > 0) & (intensities <= 1))
+
+
+@pytest.mark.parametrize("emotion", CLASSES)
+def test_an_emotion_without_intensity_is_the_neutral_face(emotion, head):
+    neutral = sample.render_face(head, sample.action_units("neutral", 1.0))
+    assert np.array_equal(sample.render_face(head, sample.action_units(emotion, 0.0)), neutral)
+    full = sample.render_face(head, sample.action_units(emotion, 1.0))
+    assert np.array_equal(full, neutral) == (emotion == "neutral")
+
+
+def test_emotions_are_made_of_known_units_only():
+    assert tuple(sample.EMOTIONS) == CLASSES
+    assert set().union(*sample.EMOTIONS.values()) == set(sample.UNITS)
+
+
+@pytest.mark.parametrize(
+    ("unit", "top", "bottom"),
+    [(1, 0, 24), (2, 0, 24), (4, 0, 24), (5, 8, 28), (6, 12, 34), (7, 12, 28), (9, 8, 42)]
+    + [(unit, 28, 48) for unit in (12, 15, 16, 20, 23, 26)],
+)
+def test_each_unit_acts_in_its_part_of_the_face(unit, top, bottom, head):
+    difference = np.abs(change(head, **{f"au{unit}": 1.0}))
+    assert difference.max() > 0.15
+    assert difference[top:bottom].sum() > 0.9 * difference.sum()
+    half_way = np.abs(change(head, **{f"au{unit}": 0.5}))
+    assert 0 < half_way.sum() < difference.sum()
+
+
+def test_no_two_units_do_the_same(head):
+    differences = [change(head, **{f"au{unit}": 1.0}).ravel() for unit in sample.UNITS]
+    correlation = np.corrcoef(differences) - np.eye(len(sample.UNITS))
+    assert np.abs(correlation).max() < 0.8
+
+
+def test_a_dropped_jaw_opens_a_dark_mouth(head):
+    assert change(head, au26=1.0)[37:43, 20:28].mean() < -0.15
+
+
+def test_lip_corners_go_up_in_a_smile_and_down_in_a_frown(head):
+    """The corner is the darkest spot of the mouth's outer fifth."""
+    corner = slice(15, 19)
+    smile, frown = (sample.render_face(head, AT_REST | {unit: 1.0})[32:46, corner] for unit in (12, 15))
+    assert smile.min(axis=1).argmin() < frown.min(axis=1).argmin()
+
+
+def test_brows_go_up_at_their_own_ends(head):
+    """1 leaves the bright forehead darker above the inner ends of the brows, 2 above the outer ones."""
+    inner, outer = change(head, au1=1.0)[8:14], change(head, au2=1.0)[8:14]
+    middle, sides = slice(18, 30), [*range(6, 14), *range(34, 42)]
+    assert np.abs(inner[:, middle]).mean() > np.abs(inner[:, sides]).mean()
+    assert np.abs(outer[:, sides]).mean() > np.abs(outer[:, middle]).mean()
+
+
+def test_more_white_shows_under_a_raised_lid_and_less_between_tightened_ones(head):
+    assert change(head, au5=1.0)[15:19].mean() > 0
+    assert change(head, au7=1.0)[17:22].mean() < 0
+
+
+def test_a_frontal_face_is_symmetric_below_the_eyes(head):
+    """The eyes are not: the light glints on the same side of both."""
+    face = sample.render_face(head, sample.action_units("surprise", 1.0))
+    assert np.abs(face - face[:, ::-1])[24:].max() < 1e-9
+
+
+def test_the_sheet_shows_ten_faces_per_emotion():
+    sheet = sample.draw_sheet(seed=1)
+    width, height = sheet.size
+    assert width >= 10 * 96 and height >= 7 * 96
+    assert np.asarray(sheet).std() > 30
+    assert sheet.tobytes() == sample.draw_sheet(seed=1).tobytes()
+    assert sample.draw_sheet(seed=1, columns=2, zoom=1).size < sheet.size
+
+
+def test_the_command_writes_both_files(tmp_path, monkeypatch):
+    drawn = SimpleNamespace(train_rows=9, val_rows=8, test_rows=7, weak_share=0.5)
+    monkeypatch.setattr(sample, "read_params", lambda *keys: [{"seed": 5, "sample": drawn}[key] for key in keys])
+    for name in ("one", "two"):
+        out, sheet = tmp_path / name / "raw" / "sample.csv", tmp_path / name / "sample.png"
+        monkeypatch.setattr("sys.argv", ["sample.py", "--out", str(out), "--sheet", str(sheet)])
+        sample.main()
+        with open(out, newline="", encoding="ascii") as file:
+            assert Counter(row["Usage"] for row in csv.DictReader(file)) == dict(zip(USAGES, (9, 8, 7), strict=True))
+        assert Image.open(sheet).format == "PNG"
+    for file in ("raw/sample.csv", "sample.png"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+    assert not list(tmp_path.rglob(".*"))
+
+
+def test_params_hold_what_the_stage_needs():
+    seed, drawn = read_params("seed", "sample")
+    assert seed >= 0
+    for rows in (drawn.train_rows, drawn.val_rows, drawn.test_rows):
+        assert min(sample.count_classes(rows).values()) >= 1
+    assert 0 <= drawn.weak_share < 0.5, "weak faces are a minority"

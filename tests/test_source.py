@@ -1,0 +1,425 @@
+"""SOURCE in every form that people have, and in every broken one: one clear message each."""
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import re
+import shutil
+import tarfile
+import zipfile
+import zlib
+
+import numpy as np
+import pytest
+from conftest import Table, encode, write_folder, write_zip
+from PIL import Image
+
+from fer.faces import CLASSES
+from fer.source import read_source, refuse_change
+from fer.stage import InputError
+
+
+def by_class(rows):
+    """{(usage, label): images in order}: what two forms of the same data must share."""
+    return {
+        (usage, label): rows.images[(rows.usages == usage) & (rows.labels == label)]
+        for usage in range(3)
+        for label in range(7)
+    }
+
+
+def assert_same_faces(rows, table):
+    for (usage, label), images in by_class(rows).items():
+        expected = table.images[(table.usages == usage) & (table.labels == label)]
+        assert (images == expected).all() and images.shape == expected.shape
+
+
+def write_tar(path, files, mode="w:gz"):
+    with tarfile.open(path, mode) as archive:
+        for name, payload in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(payload)
+            archive.addfile(info, io.BytesIO(payload))
+    return path
+
+
+def icml(table):
+    """The table as icml_face_data.csv has it: another order, blanks before the names."""
+    rows = [line.split(",") for line in table.lines()]
+    return "\n".join(
+        ["emotion, Usage, pixels", *(f"{label},{usage},{pixels}" for label, pixels, usage in rows), ""]
+    ).encode()
+
+
+KAGGLE = {"train.csv": b"emotion,pixels\n0,1 2\n", "test.csv": b"pixels\n1 2\n", "README": b"FER-2013\n"}
+FORMS = {
+    "challenge's CSV": lambda path, table: path.write_bytes(table.csv()),
+    "icml_face_data.csv": lambda path, table: path.write_bytes(icml(table)),
+    "BOM and CRLF": lambda path, table: path.write_bytes(b"\xef\xbb\xbf" + table.csv().replace(b"\n", b"\r\n")),
+    "CSV in a zip": lambda path, table: write_zip(path, {"fer2013/fer2013.csv": table.csv()}),
+    "CSV in a tar.gz": lambda path, table: write_tar(
+        path, {"fer2013/fer2013.csv": table.csv(), "fer2013/README": b"x"}
+    ),
+    "challenge's whole zip": lambda path, table: write_zip(path, {**KAGGLE, "icml_face_data.csv": icml(table)}),
+    "folder with the CSV": lambda path, table: write_folder(path, {**KAGGLE, "fer2013.csv": table.csv()}),
+    "image folders": lambda path, table: write_folder(path, table.files()),
+    "image folders below another": lambda path, table: write_folder(path / "archive", table.files()),
+    "image folders in a tar.gz": lambda path, table: write_tar(path, table.files()),
+    "image folders in a zip": lambda path, table: write_zip(
+        path, {"notes.txt": b"", "__MACOSX/._1.png": b"x", **table.files()}
+    ),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_gives_the_same_faces(form, tmp_path, table):
+    """The file is named `source` without an ending: content tells what it is."""
+    FORMS[form](tmp_path / "source", table)
+    rows = read_source(tmp_path / "source", seed=1)
+    assert_same_faces(rows, table)
+    assert re.fullmatch("[0-9a-f]{32}", rows.md5)
+
+
+def test_folder_and_zip_keep_one_order(tmp_path, table):
+    """By class, then by sorted name; the order of the archive does not matter."""
+    files = table.files()
+    folder = read_source(write_folder(tmp_path / "folder", files), seed=1)
+    packed = read_source(write_zip(tmp_path / "faces.zip", dict(reversed(files.items()))), seed=1)
+    assert (folder.images == packed.images).all()
+    assert folder.labels.tolist() == packed.labels.tolist() == sorted(folder.labels.tolist())
+
+
+def test_the_usual_names_of_class_folders(tmp_path, table):
+    names = ["Anger", "disgusted", "Fearful", "happiness", "sadness", "surprised", "NEUTRAL"]
+    assert_same_faces(read_source(write_folder(tmp_path / "x", table.files(names=names)), seed=1), table)
+
+
+def test_without_prefix_the_test_folder_is_halved_by_class(tmp_path):
+    table = Table(per_class=(3, 4, 5))
+    folder = write_folder(tmp_path / "x", table.files(prefix=False))
+    rows, again, other = (read_source(folder, seed) for seed in (1, 1, 2))
+    for label in range(7):
+        assert np.bincount(rows.usages[rows.labels == label], minlength=3).tolist() == [3, 4, 5]
+    assert rows.usages.tolist() == again.usages.tolist()
+    assert rows.usages.tolist() != other.usages.tolist()
+    assert (rows.images == other.images).all()
+
+
+def test_jpeg_is_read_as_pillow_reads_it(tmp_path, table):
+    rows = read_source(write_folder(tmp_path / "x", table.files(format="jpg")), seed=1)
+    assert len(rows.labels) == len(table)
+    assert np.abs(rows.images[rows.labels == 3].astype(int).mean() - table.images[table.labels == 3].mean()) < 2
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "LA", "1"])
+def test_colour_is_converted_and_counted(mode, tmp_path, table):
+    files = table.files()
+    name = next(name for name in files if name.startswith("train/happy"))
+    files[name] = encode(np.full((48, 48), 255, np.uint8), mode=mode)
+    rows = read_source(write_folder(tmp_path / "x", files), seed=1)
+    assert rows.conversions == {mode: 1}
+    assert (rows.images.reshape(len(rows.images), -1) == 255).all(axis=1).sum() == 1
+
+
+def test_md5_follows_names_and_bytes_of_a_folder(tmp_path, table):
+    files = table.files()
+    first = read_source(write_folder(tmp_path / "a", files), seed=1).md5
+    assert read_source(write_folder(tmp_path / "b", files), seed=1).md5 == first
+    files["train/sad/Training_99999.png"] = encode(table.images[0])
+    assert read_source(write_folder(tmp_path / "c", files), seed=1).md5 != first
+
+
+def replace_row(table, row, *changes):
+    """The table's CSV with `changes` (pairs of old and new text) made in the line `row` (2 is the first face)."""
+    lines = table.csv().decode().split("\n")
+    for old, new in changes:
+        lines[row - 1] = re.sub(old, new, lines[row - 1], count=1)
+    return "\n".join(lines).encode()
+
+
+BAD_TABLES = {
+    "empty file": (lambda t: b"", "the file is empty"),
+    "header alone": (lambda t: b"emotion,pixels,Usage\n", "no rows"),
+    "no header": (lambda t: t.csv().split(b"\n", 1)[1], "expected the columns emotion, pixels and Usage"),
+    "missing column": (lambda t: t.csv().replace(b",Usage", b",usages"), "expected the columns"),
+    "column twice": (lambda t: t.csv().replace(b"Usage", b"Usage,pixels", 1), "expected the columns"),
+    "semicolons": (lambda t: t.csv().replace(b",", b";"), "expected the columns"),
+    "UTF-16": (lambda t: t.csv().decode().encode("utf-16"), "expected the columns"),
+    "label 7": (lambda t: replace_row(t, 5, ("^.", "7")), "line 5: emotion is '7', expected 0..6"),
+    "negative label": (lambda t: replace_row(t, 5, ("^.", "-1")), "line 5: emotion is '-1'"),
+    "label in words": (lambda t: replace_row(t, 5, ("^.", "happy")), "line 5: emotion is 'happy'"),
+    "one pixel less": (lambda t: replace_row(t, 6, (r" \d+,", ",")), "line 6: 2,303 pixels, expected 2,304"),
+    "one pixel more": (lambda t: replace_row(t, 6, (r" (\d+),", r" \1 0,")), "line 6: 2,305 pixels"),
+    "no pixels": (lambda t: replace_row(t, 6, (",.*,", ",,")), "line 6: 0 pixels"),
+    "pixel 256": (lambda t: replace_row(t, 7, (r",\d+ ", ",256 ")), "line 7: pixel 0 is '256', expected 0..255"),
+    "negative pixel": (lambda t: replace_row(t, 7, (r",\d+ \d+ ", ",0 -3 ")), "line 7: pixel 1 is '-3'"),
+    "pixel in words": (lambda t: replace_row(t, 7, (r",\d+ ", ",dark ")), "line 7: pixel 0 is 'dark'"),
+    "pixel with a point": (lambda t: replace_row(t, 7, (r",\d+ ", ",1.5 ")), "line 7: pixel 0 is '1.5'"),
+    "unknown Usage": (
+        lambda t: replace_row(t, 8, ("[A-Z].*", "Validation")),
+        "line 8: Usage is 'Validation', expected Training",
+    ),
+    "too many fields": (lambda t: replace_row(t, 8, ("$", ",x")), "line 8: 4 fields, expected 3"),
+    "truncated last row": (lambda t: t.csv()[:-60], f"line {len(Table()) + 1}: "),
+    "quote never closed": (lambda t: replace_row(t, 4, (",", ',"')), "line 4: "),
+    "binary garbage": (lambda t: np.random.default_rng(1).bytes(50_000), "expected the columns"),
+    "garbage after the header": (
+        lambda t: b"emotion,pixels,Usage\n" + np.random.default_rng(1).bytes(50_000),
+        "bad row",
+    ),
+    "one endless line": (lambda t: b"emotion,pixels,Usage\n" + b"1 " * 2_000_000, "over 1 MiB"),
+    "a zip's first half": (lambda t: b"PK\x03\x04" + b"\0" * 500, "truncated or damaged archive"),
+    "a gzip of nothing": (lambda t: b"\x1f\x8b\x08" + b"\0" * 500, "truncated or damaged archive"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TABLES)
+def test_a_bad_table_gives_one_clear_message(case, tmp_path, table):
+    make, expected = BAD_TABLES[case]
+    (tmp_path / "source").write_bytes(make(table))
+    with pytest.raises(InputError) as error:
+        read_source(tmp_path / "source", seed=1)
+    assert expected in str(error.value)
+    assert "source" in str(error.value)
+
+
+def test_missing_source(tmp_path):
+    with pytest.raises(InputError, match=r"nowhere.csv': not found; .*`dataset` in params.yaml"):
+        read_source(tmp_path / "nowhere.csv", seed=1)
+
+
+FACE = np.zeros((48, 48), np.uint8)
+DEEP = io.BytesIO()
+Image.fromarray(np.zeros((48, 48), np.uint16)).save(DEEP, "PNG")
+BOMB = encode(np.zeros((1, 12_000), np.uint8))
+BOMB = (
+    BOMB[:16]
+    + (12_000).to_bytes(4, "big") * 2
+    + BOMB[24:29]
+    + zlib.crc32(BOMB[12:16] + (12_000).to_bytes(4, "big") * 2 + BOMB[24:29]).to_bytes(4, "big")
+    + BOMB[33:]
+)
+BAD_FILES = {
+    "corrupt picture": ({"train/sad/Training_7.png": encode(FACE)[:60]}, "train/sad/Training_7.png: damaged picture"),
+    "no picture": ({"train/sad/Training_7.jpg": b"hello"}, "train/sad/Training_7.jpg: no JPEG or PNG"),
+    "empty picture": ({"train/sad/Training_7.png": b""}, "Training_7.png: 0 bytes"),
+    "huge file": ({"train/sad/Training_7.png": b"\0" * (1 << 21)}, "Training_7.png: 2,097,152 bytes"),
+    "not square": ({"train/sad/Training_7.png": encode(FACE[:40])}, "48x40 pixels, expected 48x48"),
+    "wrong size": ({"train/sad/Training_7.png": encode(np.zeros((224, 224), np.uint8))}, "224x224 pixels"),
+    "16-bit": ({"train/sad/Training_7.png": DEEP.getvalue()}, "pixels of mode I;16"),
+    "unknown class": ({"train/contempt/Training_7.png": encode(FACE)}, "folder 'contempt' is no class; expected angry"),
+    "unknown part": ({"validation/sad/7.png": encode(FACE)}, "validation/sad/7.png: expected train/<class>/"),
+    "picture without class": ({"train/7.png": encode(FACE)}, "train/7.png: expected train/<class>/"),
+    "two releases": (
+        {"copy/train/sad/Training_7.png": encode(FACE)},
+        "several train and test folders, in copy, its top",
+    ),
+    "two tables": ({"a.csv": Table().csv(), "b.csv": Table().csv()}, "more than one data set (a.csv, b.csv, test/"),
+    "table and pictures": ({"fer2013.csv": Table().csv()}, "more than one data set (fer2013.csv, test/"),
+    "no picture by its name": ({"train/sad/notes.txt": b"hello"}, "train/sad/notes.txt: no JPEG or PNG"),
+    "half a JPEG": (
+        {"train/sad/Training_7.jpg": encode(Table().images[0], "jpg")[:-200] + bytes(200)},
+        "a JPEG without its end",
+    ),
+    "a bomb": ({"train/sad/Training_7.png": BOMB}, "Training_7.png: "),
+    "a large bomb": ({"train/sad/Training_7.png": BOMB[:16] + b"\0\0\x75\x30" * 2 + BOMB[24:]}, "Training_7.png: "),
+    "name against folder": ({"test/sad/Training_7.png": encode(FACE)}, "Training by its name, test by its folder"),
+    "some without a prefix": (
+        {"test/sad/7.png": encode(FACE)},
+        "test/sad/7.png has no prefix PublicTest_ or PrivateTest_",
+    ),
+}
+
+
+@pytest.mark.parametrize("form", ["folder", "zip"])
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_a_bad_file_among_images_is_named(case, form, tmp_path, table):
+    extra, expected = BAD_FILES[case]
+    write = write_folder if form == "folder" else write_zip
+    with pytest.raises(InputError) as error:
+        read_source(write(tmp_path / "source", {**table.files(), **extra}), seed=1)
+    assert expected in str(error.value)
+
+
+def test_ten_bad_pictures_are_listed_and_all_are_counted(tmp_path, table):
+    files = {**table.files(), **{f"train/sad/Training_9{i:02d}.png": b"hello" for i in range(30)}}
+    with pytest.raises(InputError) as error:
+        read_source(write_folder(tmp_path / "x", files), seed=1)
+    message = str(error.value)
+    assert "30 bad pictures" in message and "... and 20 more" in message
+    assert message.count("no JPEG or PNG") == 10
+
+
+@pytest.mark.parametrize("files", [{}, {"readme.txt": b"no faces here"}])
+def test_nothing_to_read(files, tmp_path):
+    (tmp_path / "x").mkdir()
+    with pytest.raises(InputError, match="no table with the columns .* and no pictures"):
+        read_source(write_folder(tmp_path / "x", files), seed=1)
+
+
+@pytest.mark.parametrize(
+    "name", ["../fer2013.csv", "/fer2013.csv", "a/../../fer2013.csv", "C:/fer2013.csv", "..\\fer2013.csv"]
+)
+@pytest.mark.parametrize("write", [write_zip, write_tar])
+def test_members_that_point_outside_are_refused(name, write, tmp_path, table):
+    with pytest.raises(InputError, match="points outside the archive"):
+        read_source(write(tmp_path / "x", {name: table.csv()}), seed=1)
+
+
+def test_links_in_archives_are_refused(tmp_path, table):
+    link = tarfile.TarInfo("fer2013.csv")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        archive.addfile(link)
+    info = zipfile.ZipInfo("fer2013.csv")
+    info.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr(info, "/etc/passwd")
+    for name in ("x.tar", "x.zip"):
+        with pytest.raises(InputError, match="'fer2013.csv' is a link"):
+            read_source(tmp_path / name, seed=1)
+
+
+def test_an_encrypted_zip_is_refused(tmp_path, table):
+    content = bytearray(write_zip(tmp_path / "x.zip", {"fer2013.csv": table.csv()}).read_bytes())
+    content[content.rindex(b"PK\x01\x02") + 8] |= 1
+    (tmp_path / "x.zip").write_bytes(content)
+    with pytest.raises(InputError, match=r"fer2013.csv is encrypted; unpack it"):
+        read_source(tmp_path / "x.zip", seed=1)
+
+
+@pytest.mark.parametrize("kind", ["CSV in a zip", "CSV in a tar.gz", "image folders in a zip"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
+def test_a_truncated_archive_is_refused(kind, share, tmp_path, table):
+    path = tmp_path / "x"
+    FORMS[kind](path, table)
+    os.truncate(path, int(path.stat().st_size * share))
+    with pytest.raises(InputError, match="truncated or damaged"):
+        read_source(path, seed=1)
+
+
+@pytest.mark.parametrize("kind", ["CSV in a zip", "CSV in a tar.gz", "image folders in a zip"])
+def test_flipped_bytes_in_an_archive_are_never_taken_over(kind, tmp_path, table):
+    """Checksums catch what the formats protect; whatever is read all the same must be the original."""
+    path = tmp_path / "x"
+    FORMS[kind](path, table)
+    content = path.read_bytes()
+    for position in np.random.default_rng(3).integers(0, len(content), 60):
+        path.write_bytes(content[:position] + bytes([content[position] ^ 0x55]) + content[position + 1 :])
+        try:
+            rows = read_source(path, seed=1)
+        except InputError:
+            continue
+        assert_same_faces(rows, table)
+
+
+def test_a_member_that_stands_twice_is_refused(tmp_path, table):
+    name, payload = next(iter(table.files().items()))
+    with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(tmp_path / "x", "w") as archive:
+        archive.writestr(name, payload)
+        archive.writestr(name, payload)
+    with pytest.raises(InputError, match="stands in it twice"):
+        read_source(tmp_path / "x", seed=1)
+
+
+def test_a_directory_that_lost_members_is_refused(tmp_path, table):
+    """Damage in a zip's central directory that Python's zipfile passes over in silence."""
+    path = write_zip(tmp_path / "x", table.files())
+    content = bytearray(path.read_bytes())
+    second_last = content.rindex(b"PK\1\2", 0, content.rindex(b"PK\1\2"))
+    content[second_last + 32 : second_last + 34] = (len(content) - second_last).to_bytes(
+        2, "little"
+    )  # its comment's length
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="of 63 members are listed"):
+        read_source(path, seed=1)
+
+
+def test_names_are_read_as_people_pack_them(tmp_path, table):
+    """Backslashes from Windows, a leading ./ from tar, capitals."""
+    files = table.files()
+    forms = {
+        "windows": {name.replace("/", "\\"): payload for name, payload in files.items()},
+        "dotted": {f"./{name}": payload for name, payload in files.items()},
+        "capitals": {
+            name.replace("train/", "Train/").replace("png", "PNG"): payload for name, payload in files.items()
+        },
+    }
+    for form, renamed in forms.items():
+        assert_same_faces(read_source(write_zip(tmp_path / form, renamed), seed=1), table)
+    assert_same_faces(read_source(write_tar(tmp_path / "tar", forms["dotted"]), seed=1), table)
+
+
+def test_links_in_a_folder_are_followed_and_loops_are_named(tmp_path, table):
+    folder = write_folder(tmp_path / "x", table.files())
+    shutil.move(folder / "train" / "happy", tmp_path / "elsewhere")
+    (folder / "train" / "happy").symlink_to(tmp_path / "elsewhere")
+    assert_same_faces(read_source(folder, seed=1), table)
+    (folder / "train" / "loop").symlink_to(folder)
+    with pytest.raises(InputError, match="loop: a link back to a folder"):
+        read_source(folder, seed=1)
+    (folder / "train" / "loop").unlink()
+    (folder / "train" / "sad" / "Training_9.png").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError):
+        read_source(folder, seed=1)
+
+
+@pytest.mark.parametrize("opener", [gzip.open, bz2.open, lzma.open])
+def test_a_compressed_table_without_a_tar(opener, tmp_path, table):
+    with opener(tmp_path / "x", "wb") as file:
+        file.write(table.csv())
+    assert_same_faces(read_source(tmp_path / "x", seed=1), table)
+    os.truncate(tmp_path / "x", (tmp_path / "x").stat().st_size // 2)
+    with pytest.raises(InputError, match="truncated or damaged"):
+        read_source(tmp_path / "x", seed=1)
+
+
+def test_what_is_neither_file_nor_folder(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="neither a file nor a folder"):
+        read_source(tmp_path / "pipe", seed=1)
+    with pytest.raises(InputError, match="'': not found"):
+        read_source("", seed=1)
+
+
+def test_a_file_that_changes_while_it_is_read(tmp_path, table, monkeypatch):
+    """As when prepare is started before the download has ended."""
+    import fer.table
+
+    path = tmp_path / "x"
+    path.write_bytes(table.csv())
+    parse = fer.table.parse_block
+
+    def append_meanwhile(*args):
+        with open(path, "ab") as file:
+            file.write(b"0")
+        return parse(*args)
+
+    monkeypatch.setattr(fer.table, "parse_block", append_meanwhile)
+    with pytest.raises(InputError, match="changed while it was read"):
+        read_source(path, seed=1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder, picture: picture.write_bytes(picture.read_bytes() + b"0"),
+        lambda folder, picture: picture.unlink(),
+        lambda folder, picture: (folder / "train" / "new.png").touch(),
+    ],
+    ids=["rewritten", "removed", "added"],
+)
+def test_a_folder_that_changes_while_it_is_read(change, tmp_path, table):
+    folder = write_folder(tmp_path / "x", table.files())
+    with refuse_change(folder):
+        read_source(folder, seed=1)
+    with pytest.raises(InputError, match="x: changed while it was read"), refuse_change(folder):
+        change(folder, next(folder.rglob("*.png")))
+
+
+def test_class_names_cover_the_seven():
+    from fer.images import LABELS
+
+    assert {LABELS[name] for name in CLASSES} == set(range(7))

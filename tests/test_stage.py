@@ -1,0 +1,127 @@
+"""What every stage does at its edges, tried on a stage of a few lines in a process of its own."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import datetime
+
+import pytest
+from conftest import ROOT
+
+from fer.stage import InputError, replacing, to_json, try_place, write_files
+
+PRELUDE = f"import sys; sys.path.insert(0, {str(ROOT / 'stages')!r}); from fer.stage import *; import time\n"
+
+
+def start(code):
+    return subprocess.Popen(
+        [sys.executable, "-c", PRELUDE + code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "stderr"),
+    [
+        ("pass", 0, ""),
+        ("raise InputError('x.csv: empty; download it again')", 1, "error: x.csv: empty; download it again\n"),
+        ("open('/nonexistent/x')", 1, "error: /nonexistent/x: no such file or directory\n"),
+        ("raise OSError(28, 'No space left on device', 'x.h5')", 1, "error: x.h5: no space left on device; free some space and run again\n"),
+        ("raise KeyboardInterrupt", 130, "stopped\n"),
+    ],
+)  # fmt: skip
+def test_how_a_stage_ends(body, code, stderr):
+    process = start(f"def main():\n  {body}\nrun(main)")
+    _, printed = process.communicate(timeout=60)
+    assert (process.returncode, printed) == (code, stderr)
+
+
+def test_each_run_is_logged(tmp_path):
+    """When, how long, how it ended, and the command; a log that cannot be written stops nothing."""
+    log = tmp_path / "logs" / "stages.csv"
+    bodies = {"pass": "0", "raise InputError('x')": "1", "sys.exit(143)": "143", "raise KeyboardInterrupt": "130"}
+    for body in bodies:
+        start(f"import fer.stage; fer.stage.LOG = Path({str(log)!r})\nrun(lambda: exec({body!r}))").wait(60)
+    rows = list(csv.reader(log.read_text().splitlines()))
+    assert [code for _, _, code, _ in rows] == list(bodies.values())
+    for began, seconds, _, command in rows:
+        assert abs(datetime.fromisoformat(began).timestamp() - time.time()) < 120
+        assert 0 <= float(seconds) < 60 and command.startswith("python -c")
+    assert start("import fer.stage; fer.stage.LOG = Path('/dev/null/x')\nrun(lambda: None)").wait(60) == 0
+
+
+def test_our_own_defects_keep_their_traceback():
+    process = start("def main():\n  1 / 0\nrun(main)")
+    _, printed = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Traceback" in printed and "ZeroDivisionError" in printed
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_no_half_file(number, code, tmp_path):
+    target = tmp_path / "x.txt"
+    target.write_text("old")
+    process = start(
+        "def main():\n"
+        f"  with replacing({str(target)!r}) as unfinished:\n"
+        "    unfinished.write_text('half')\n"
+        "    print('writing', flush=True)\n"
+        "    time.sleep(60)\n"
+        "run(main)"
+    )
+    assert process.stdout.readline() == "writing\n"
+    time.sleep(0.2)
+    os.kill(process.pid, number)
+    process.communicate(timeout=60)
+    assert process.returncode == code
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_replacing_makes_folders_and_keeps_the_suffix(tmp_path):
+    with replacing(tmp_path / "a" / "b" / "x.png") as unfinished:
+        assert unfinished.suffix == ".png"
+        assert unfinished.parent == tmp_path / "a" / "b"
+        unfinished.write_text("new")
+        assert not (tmp_path / "a" / "b" / "x.png").exists()
+    assert (tmp_path / "a" / "b" / "x.png").read_text() == "new"
+
+
+def test_trying_a_place_changes_nothing_there(tmp_path):
+    target = tmp_path / "x.txt"
+    target.write_text("old")
+    try_place(target)
+    try_place(tmp_path / "new" / "x.txt")
+    assert target.read_text() == "old"
+    assert sorted(tmp_path.rglob("*")) == [tmp_path / "new", target]
+    with pytest.raises(OSError, match="x.txt"):
+        try_place(target / "below")
+    with pytest.raises(InputError, match="is no place for a file"):
+        try_place(tmp_path)
+
+
+def test_several_files_are_replaced_together_or_not_at_all(tmp_path):
+    """The last of three cannot be written: the first two stay as they were."""
+    paths = [tmp_path / name for name in ("a", "b", "file")]
+    for path in paths:
+        path.write_bytes(b"old")
+    with pytest.raises(OSError):
+        write_files({paths[0]: b"new", paths[1]: b"new", paths[2] / "below": b"new"})
+    assert [path.read_bytes() for path in paths] == [b"old"] * 3
+    assert sorted(tmp_path.iterdir()) == paths
+    write_files(dict.fromkeys(paths, b"new"))
+    assert [path.read_bytes() for path in paths] == [b"new"] * 3
+
+
+@pytest.mark.parametrize("path", ["", ".", "/", "/dev/null"])
+def test_what_is_no_file_is_never_replaced(path):
+    with pytest.raises(InputError, match="is no place for a file"), replacing(path):
+        pass
+
+
+def test_json_refuses_nan():
+    assert to_json({"a": 1}) == b'{\n  "a": 1\n}\n'
+    with pytest.raises(ValueError):
+        to_json({"a": float("nan")})

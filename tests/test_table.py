@@ -1,0 +1,162 @@
+"""The parser of the challenge's CSV: what is valid goes round, what is damaged is never taken for valid."""
+
+import csv
+import io
+
+import numpy as np
+import pytest
+from conftest import Table
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from fer.faces import USAGES
+from fer.stage import InputError
+from fer.table import BadRow, parse_pixels, parse_pixels_fast, read_table
+
+TABLE = Table(per_class=(2, 1, 1))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_blocks():
+    """Blocks of about one row, so that small tables cross many of their borders."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fer.table.BLOCK_BYTES", 10_000)
+        patch.setattr("fer.table.ROWS_AT_ONCE", 2)
+        yield
+
+
+def read(content):
+    return read_table(io.BytesIO(content), "faces.csv")
+
+
+def assert_is_table(rows, table=TABLE):
+    images, labels, usages = rows
+    assert (images == table.images).all()
+    assert labels.tolist() == table.labels.tolist()
+    assert usages.tolist() == table.usages.tolist()
+
+
+cells = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=12)
+
+
+@given(st.data())
+@settings(max_examples=80, deadline=None)
+def test_any_valid_form_of_a_table_round_trips(data):
+    columns = data.draw(
+        st.permutations(["emotion", "pixels", "Usage", *data.draw(st.sampled_from([[], ["note"], ["a", "b"]]))])
+    )
+    quoting = data.draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]))
+    blank = data.draw(st.sampled_from(["", " "]))
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, quoting=quoting, lineterminator=data.draw(st.sampled_from(["\n", "\r\n"])))
+    writer.writerow([blank + column for column in columns])
+    for line in TABLE.lines():
+        known = dict(zip(["emotion", "pixels", "Usage"], line.split(","), strict=True))
+        writer.writerow([known.get(column) or data.draw(cells) for column in columns])
+    bom = data.draw(st.sampled_from([b"", b"\xef\xbb\xbf"]))
+    assert_is_table(read(bom + buffer.getvalue().encode()))
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_damage_never_gives_a_traceback_or_a_changed_number_of_rows(data):
+    """Bytes cut, deleted, repeated or overwritten: an error of one sentence, or the rows that Python's csv sees."""
+    content = bytearray(TABLE.csv())
+    for _ in range(data.draw(st.integers(1, 3))):
+        start = data.draw(st.integers(0, len(content) - 1))
+        end = min(len(content), start + data.draw(st.sampled_from([1, 2, 7, 300, 9000])))
+        replacement = data.draw(
+            st.sampled_from([b"", b"\0", b'"', b",", b" ", b"\n", b"9", b"-", b"\xff", bytes(content[start:end] * 2)])
+        )
+        content[start:end] = replacement
+    try:
+        images, labels, usages = read(bytes(content))
+    except InputError as error:
+        assert "Traceback" not in str(error)
+        return
+    rows = list(csv.DictReader(io.StringIO(content.decode("latin-1"), newline="")))
+    rows = [row for row in rows if any(value and value.strip() for value in row.values())]
+    assert labels.tolist() == [int(row["emotion"]) for row in rows]
+    assert [USAGES[code] for code in usages] == [row["Usage"].strip() for row in rows]
+    assert images.reshape(len(rows), -1).tolist() == [list(map(int, row["pixels"].split())) for row in rows]
+
+
+@given(st.integers(1, len(TABLE.csv()) - 1), st.booleans())
+@settings(max_examples=200, deadline=None)
+@example(len(TABLE.csv()) - 1, True)
+def test_a_cut_file_is_refused_or_ends_on_a_whole_row(length, pixels_last):
+    """A download that broke off: no row may come out with a cut number."""
+    content = TABLE.csv()
+    if pixels_last:
+        lines = [",".join(line.split(",")[i] for i in (0, 2, 1)) for line in content.decode().splitlines()]
+        content = "\n".join([*lines, ""]).encode()
+    try:
+        images, labels, _ = read(content[:length])
+    except InputError:
+        return
+    assert (images == TABLE.images[: len(images)]).all()
+    assert labels.tolist() == TABLE.labels[: len(labels)].tolist()
+
+
+tokens = st.one_of(
+    st.integers(0, 300).map(str), st.sampled_from(["007", "0000", "0255", "-1", "1.0", "x", "١", "9" * 30])
+)
+
+
+@given(st.lists(st.lists(tokens, max_size=3), min_size=1, max_size=3), st.sampled_from([" ", "  ", "\t"]))
+@settings(max_examples=300, deadline=None)
+def test_the_fast_way_agrees_with_the_plain_way(heads, blank):
+    """Whatever stands at the start of a row, the fast way gives the plain way's pixels, or leaves it to that one."""
+    texts = [blank.join([*head, *["17"] * (2304 - len(head))]).encode() for head in heads]
+    fast = parse_pixels_fast(texts)
+    if fast is not None:
+        assert fast.tolist() == [parse_pixels(text) for text in texts]
+    elif blank != "\t" and all(len(token) <= 3 for head in heads for token in head):
+        with pytest.raises(BadRow):
+            [parse_pixels(text) for text in texts]
+
+
+def test_the_fast_way_takes_the_usual_rows():
+    texts = [line.split(",")[1].encode() for line in TABLE.lines()]
+    assert (parse_pixels_fast(texts).reshape(-1, 48, 48) == TABLE.images).all()
+
+
+def test_rows_are_counted_by_line_over_many_blocks():
+    """More rows than one block holds, a bad one near the end: its line number is the file's."""
+    lines = TABLE.lines() * 10
+    lines[250] = lines[250].replace("Training", "Trainin")
+    bad = [250] if "Trainin," in lines[250] + "," else []
+    lines[270] = "7" + lines[270][1:]
+    with pytest.raises(InputError) as error:
+        read("\n".join(["emotion,pixels,Usage", *lines, ""]).encode())
+    expected = [*(f"line {i + 2}: Usage is 'Trainin'" for i in bad), "line 272: emotion is '7', expected 0..6"]
+    assert all(text in str(error.value) for text in expected)
+    assert f"{len(expected)} bad row" in str(error.value)
+
+
+def test_quoted_line_ends_keep_the_line_numbers_right():
+    first, second, *_ = TABLE.lines()
+    content = f'emotion,pixels,Usage,note\n{first},"two\nlines"\n{second}x,plain\n'
+    with pytest.raises(InputError, match="line 4: Usage is"):
+        read(content.encode())
+
+
+def test_ten_bad_rows_are_listed_and_all_are_counted():
+    lines = [f"8{line[1:]}" for line in TABLE.lines()]
+    with pytest.raises(InputError) as error:
+        read("\n".join(["emotion,pixels,Usage", *lines, ""]).encode())
+    message = str(error.value)
+    assert f"{len(lines)} bad rows" in message
+    assert [f"line {n}: " in message for n in (2, 11, 12)] == [True, True, False]
+    assert f"... and {len(lines) - 10} more" in message
+
+
+def test_empty_lines_are_passed_over():
+    assert_is_table(read(TABLE.csv().replace(b"\n", b"\n\n") + b"\r\n\r\n"))
+
+
+def test_large_tables_keep_their_order():
+    """Blocks are parsed on several threads; rows come out in the order of the file."""
+    images, labels, _ = read(b"emotion,pixels,Usage\n" + "\n".join([*TABLE.lines() * 20, ""]).encode())
+    assert (images == np.tile(TABLE.images, (20, 1, 1))).all()
+    assert labels.tolist() == TABLE.labels.tolist() * 20
