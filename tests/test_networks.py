@@ -1,0 +1,242 @@
+"""The architectures beside torchvision's, the weights they start from, and the files they are kept in."""
+
+import hashlib
+import itertools
+import urllib.error
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torchvision
+from safetensors.torch import load_file, save_file
+
+from fer import networks
+from fer.networks import VGG19, ResNet18, load_network, load_start, pack_network, resample
+from fer.stage import InputError
+
+
+@pytest.fixture(scope="module", params=["vgg19", "resnet18"])
+def name(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def reference(name):
+    """torchvision's own network of that name, with random weights and uneven BatchNorm statistics."""
+    torch.manual_seed(0)
+    network = {"vgg19": torchvision.models.vgg19_bn, "resnet18": torchvision.models.resnet18}[name](weights=None)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(module.running_mean)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2)
+    return network
+
+
+def body(state):
+    return {key: tensor for key, tensor in state.items() if not key.startswith(("head.", "classifier.", "fc."))}
+
+
+def test_layers_are_torchvisions(name, reference):
+    """Name by name and shape by shape; only ResNet18's stem is smaller."""
+    ours = {key: tuple(tensor.shape) for key, tensor in body(networks.NETWORKS[name]().state_dict()).items()}
+    theirs = {key: tuple(tensor.shape) for key, tensor in body(reference.state_dict()).items()}
+    if name == "resnet18":
+        assert theirs.pop("conv1.weight") == (64, 3, 7, 7)
+        assert ours.pop("conv1.weight") == (64, 3, 3, 3)
+    assert ours == theirs
+
+
+def test_parameter_counts_by_hand():
+    """Convolutions 3x3 and BatchNorms, counted from the configuration; VGG's convolutions have biases."""
+    channels = [3, 64, 64, 128, 128, *[256] * 4, *[512] * 8]
+    vgg19 = sum(9 * i * o + o + 2 * o for i, o in itertools.pairwise(channels)) + 512 * 7 + 7
+    resnet18 = 9 * 3 * 64 + 2 * 64 + 512 * 7 + 7
+    for i, o in ((64, 64), (64, 128), (128, 256), (256, 512)):
+        resnet18 += 9 * i * o + 3 * 9 * o * o + 4 * 2 * o + (i * o + 2 * o if i != o else 0)
+    counts = [sum(p.numel() for p in network().parameters()) for network in (VGG19, ResNet18)]
+    assert counts == [vgg19, resnet18] == [20_038_983, 11_172_423]
+
+
+def test_kinds_of_layers():
+    vgg19, resnet18 = VGG19(), ResNet18()
+    kinds = [type(layer).__name__ for layer in vgg19.features]
+    assert [kinds.count(kind) for kind in ("Conv2d", "BatchNorm2d", "ReLU", "MaxPool2d")] == [16, 16, 16, 5]
+    assert (vgg19.dropout.p, vgg19.head.in_features, vgg19.head.out_features) == (0.5, 512, 7)
+    stages = [resnet18.layer1, resnet18.layer2, resnet18.layer3, resnet18.layer4]
+    assert [len(stage) for stage in stages] == [2, 2, 2, 2]
+    assert [stage[0].stride for stage in stages] == [1, 2, 2, 2]
+    assert [stage[1].stride for stage in stages] == [1, 1, 1, 1]
+    assert resnet18.conv1.stride == (1, 1)
+
+
+@pytest.mark.parametrize("width", [0.25, 1.0])
+def test_logits(name, width):
+    network = networks.NETWORKS[name](width).eval()
+    assert network(torch.rand(2, 3, 44, 44)).shape == (2, 7)
+
+
+def test_every_tensor_of_the_body_is_taken_over(name, reference, tmp_path):
+    """20 convolutions and 20 BatchNorms of ResNet18, 16 and 16 of VGG19, counted by kind."""
+    torch.save(reference.state_dict(), tmp_path / "start.pth")
+    network = networks.NETWORKS[name]()
+    head = network.head.weight.clone()
+    taken = load_start(network, name, str(tmp_path / "start.pth"))
+    state, theirs = body(network.state_dict()), body(reference.state_dict())
+    assert taken == len(state) == len(theirs)
+    same = [key for key in state if state[key].shape == theirs[key].shape and torch.equal(state[key], theirs[key])]
+    assert sorted(set(state) - set(same)) == (["conv1.weight"] if name == "resnet18" else [])
+    kinds = [type(module).__name__ for module in network.modules()]
+    expected = {"vgg19": (16, 16), "resnet18": (20, 20)}[name]
+    assert (kinds.count("Conv2d"), kinds.count("BatchNorm2d")) == expected
+    assert torch.equal(network.head.weight, head)
+
+
+def test_the_stem_keeps_its_response():
+    """A resampled kernel answers an even patch as before, and keeps its direction of change."""
+    assert torch.allclose(resample(torch.full((5, 3, 7, 7), 2.0), (3, 3)).sum((2, 3)), torch.full((5, 3), 98.0))
+    ramp = resample(torch.linspace(1, 3, 7).expand(1, 1, 7, 7), (3, 3))[0, 0]
+    assert ramp.sum() == pytest.approx(98, rel=0.05)
+    assert (ramp[:, 0] < ramp[:, 1]).all() and (ramp[:, 1] < ramp[:, 2]).all()
+
+
+def test_safetensors_are_taken_as_well(tmp_path):
+    trained = ResNet18(0.25)
+    save_file(trained.state_dict(), tmp_path / "start.safetensors")
+    network = ResNet18(0.25)
+    load_start(network, "resnet18", str(tmp_path / "start.safetensors"))
+    assert torch.equal(network.conv1.weight, trained.conv1.weight)
+    assert not torch.equal(network.head.weight, trained.head.weight)
+
+
+@pytest.fixture
+def imagenet(monkeypatch, tmp_path):
+    """A small stand-in for torchvision's file, named by its hash as theirs are; returns (cache folder, bytes, name)."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    torch.save(torchvision.models.resnet18(weights=None).state_dict(), tmp_path / "x.pth")
+    content = (tmp_path / "x.pth").read_bytes()
+    file = f"resnet18-{hashlib.sha256(content).hexdigest()[:8]}.pth"
+    monkeypatch.setitem(networks.IMAGENET, "resnet18", SimpleNamespace(url=f"https://example.org/models/{file}"))
+    return tmp_path / "torch" / "hub" / "checkpoints", content, file
+
+
+def test_imagenet_weights_come_from_the_cache(imagenet):
+    cache, content, file = imagenet
+    cache.mkdir(parents=True)
+    (cache / file).write_bytes(content)
+    assert load_start(ResNet18(), "resnet18", "imagenet") == len(body(ResNet18().state_dict()))
+
+
+def test_imagenet_weights_are_downloaded_once(imagenet, monkeypatch):
+    cache, content, file = imagenet
+    calls = []
+
+    def download(url, path, hash_prefix):
+        calls.append((url, hash_prefix))
+        (cache / file).write_bytes(content)
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    for _ in range(2):
+        load_start(ResNet18(), "resnet18", "imagenet")
+    assert calls == [(f"https://example.org/models/{file}", file[9:17])]
+
+
+def test_without_a_network_the_file_to_fetch_is_named(imagenet, monkeypatch):
+    cache, _, file = imagenet
+
+    def refuse(*args, **options):
+        raise urllib.error.URLError("no route to host")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    with pytest.raises(InputError) as error:
+        load_start(ResNet18(), "resnet18", "imagenet")
+    message = str(error.value)
+    assert f"fetch https://example.org/models/{file} and put it at {cache / file}" in message
+    assert len(message.splitlines()) == 1
+
+
+def test_a_damaged_cache_is_refused(imagenet):
+    cache, content, file = imagenet
+    cache.mkdir(parents=True)
+    (cache / file).write_bytes(content[:-1])
+    with pytest.raises(InputError, match="damaged .*; delete it and run again"):
+        load_start(ResNet18(), "resnet18", "imagenet")
+
+
+def test_the_real_addresses_carry_a_hash():
+    for weights in networks.IMAGENET.values():
+        assert weights.url.rsplit("-", 1)[1].removesuffix(".pth").isalnum()
+
+
+@pytest.mark.parametrize(
+    ("write", "expected"),
+    [
+        (lambda path: None, "not found; set `weights`"),
+        (lambda path: path.write_bytes(b"garbage"), "no state dict of plain tensors"),
+        (lambda path: torch.save({"model": {"conv1.weight": torch.zeros(1)}}, path), "no state dict of plain tensors"),
+        (lambda path: torch.save([1, 2], path), "no state dict of plain tensors"),
+        (lambda path: torch.save(VGG19(0.1).state_dict(), path), "has no conv1.weight"),
+        (lambda path: torch.save(ResNet18(0.5).state_dict(), path), "conv1.weight has shape .*set `width` to 1"),
+    ],
+)
+def test_weights_that_do_not_fit(write, expected, tmp_path):
+    write(tmp_path / "start.pth")
+    with pytest.raises(InputError, match=expected):
+        load_start(ResNet18(), "resnet18", str(tmp_path / "start.pth"))
+
+
+def test_a_pickled_program_is_not_run(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "sprung"), "w"))
+
+    torch.save({"conv1.weight": Trap()}, tmp_path / "start.pth")
+    with pytest.raises(InputError, match="no state dict of plain tensors"):
+        load_start(ResNet18(), "resnet18", str(tmp_path / "start.pth"))
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_saved_network_scores_the_same(name, tmp_path):
+    network = networks.NETWORKS[name](0.25).eval().to(memory_format=torch.channels_last)
+    (tmp_path / "x.safetensors").write_bytes(pack_network(name, 0.25, network.state_dict()))
+    images = torch.rand(2, 3, 44, 44)
+    loaded, found = load_network(tmp_path / "x.safetensors")
+    assert found == name and not loaded.training
+    assert torch.allclose(loaded(images), network(images), atol=1e-5)
+    assert all(torch.equal(tensor, loaded.state_dict()[key]) for key, tensor in network.state_dict().items())
+
+
+METADATA = {
+    "architecture": "resnet18",
+    "width": "0.25",
+    "classes": '["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]',
+    "crop": "44",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"architecture": "alexnet"}, "architecture is alexnet, expected vgg19 or resnet18"),
+        ({"architecture": "vgg19"}, "Error.s. in loading state_dict"),
+        ({"width": "0.5"}, "Error.s. in loading state_dict"),
+        ({"width": "wide"}, "width is wide, expected"),
+        ({"width": "20"}, "width is 20, expected"),
+        ({"crop": "32"}, "crop is 32, expected 44"),
+        ({"classes": '["yes", "no"]'}, "classes is .*expected ..angry"),
+    ],
+)
+def test_a_foreign_model_file_is_refused(change, expected, tmp_path):
+    save_file(ResNet18(0.25).state_dict(), tmp_path / "x.safetensors", {**METADATA, **change})
+    with pytest.raises(InputError, match=expected):
+        load_network(tmp_path / "x.safetensors")
+
+
+def test_a_damaged_model_file_is_refused(tmp_path):
+    path = tmp_path / "x.safetensors"
+    with pytest.raises(InputError, match="not found"):
+        load_network(path)
+    path.write_bytes(pack_network("resnet18", 0.25, ResNet18(0.25).state_dict()))
+    assert "conv1.weight" in load_file(path)
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(InputError, match="damaged"):
+        load_network(path)

@@ -1,0 +1,428 @@
+"""The baseline's training: the paper's network, honest augmentation, and the same bytes whatever stops it."""
+
+import csv
+import json
+import math
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import h5py
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+
+import fer.training
+import train_baseline
+from fer.faces import Split, pack_faces, read_faces
+from fer.params import Baseline, Compute
+from fer.stage import InputError, run
+from train_baseline import keras, layers, tf
+
+ROOT = Path(__file__).parents[1]
+PAPER = Baseline(
+    width=1.0, padding="same", dropout=0.3, dropout_dense=0.5, norm_momentum=0.99, shift=0.1, learning_rate=1e-4,
+    schedule="constant", batch_size=64, epochs=50,
+)  # fmt: skip
+TINY = PAPER.model_copy(
+    update={"width": 0.125, "dropout": 0.1, "dropout_dense": 0.2, "norm_momentum": 0.5}
+    | {"learning_rate": 1e-2, "schedule": "one_cycle", "batch_size": 16, "epochs": 4}
+)
+COMPUTE = Compute(precision="auto", deterministic=True, compile=False, devices="auto", num_nodes=1, strategy="auto")
+SEED = 7
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras under NumPy 2
+
+
+def make_rows(count, seed):
+    """`count` noisy images of seven patterns, one per class."""
+    patterns = np.random.default_rng(0).integers(60, 196, (7, 6, 6)).repeat(8, axis=1).repeat(8, axis=2)
+    labels = np.arange(count) % 7
+    images = patterns[labels] + np.random.default_rng(seed).integers(-30, 31, (count, 48, 48))
+    return Split(images.astype(np.uint8), labels.astype(np.uint8), np.zeros(count, bool))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "faces.h5"
+    splits = {"train": make_rows(70, 1)._replace(duplicate_of_train=None), "val": make_rows(35, 2)}
+    path.write_bytes(pack_faces({**splits, "test": make_rows(35, 3)}, "official", "0" * 32))
+    return path
+
+
+class Place:
+    """Where the stage runs in this process: its own checkpoints and outputs, `params` instead of params.yaml."""
+
+    def __init__(self, folder, data):
+        self.data, self.checkpoints = data, folder / ".checkpoints"
+        self.model, self.report, self.history = (folder / name for name in ("m.keras", "r.json", "h.csv"))
+
+    def train(self, baseline=TINY, compute=COMPUTE, **patches):
+        """Run `main()`, with parts of the stage replaced; returns the bytes of model and history."""
+        arguments = {"--data": self.data, "--model": self.model, "--report": self.report, "--history": self.history}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(fer.training, "CHECKPOINTS", self.checkpoints)
+            patch.setattr(
+                sys, "argv", ["train_baseline.py", *(str(part) for pair in arguments.items() for part in pair)]
+            )
+            patch.setattr(train_baseline, "read_params", lambda *_: [SEED, compute, baseline])
+            for name, replacement in patches.items():
+                patch.setattr(train_baseline, name, replacement)
+            train_baseline.main()
+        return self.model.read_bytes(), self.history.read_bytes()
+
+    def snapshot(self):
+        """The one snapshot of the one training that did not end."""
+        (snapshot,) = self.checkpoints.glob("baseline-*/epoch-*")
+        return snapshot
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, data):
+    """Where one training went through, never stopped."""
+    place = Place(tmp_path_factory.mktemp("whole"), data)
+    place.train()
+    return place
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory, data):
+    """Where one training was stopped in its last epoch; its best is the one before, with all of val right."""
+    place = Place(tmp_path_factory.mktemp("stopped"), data)
+
+    class Stop(train_baseline.Guard):
+        def on_train_batch_end(self, batch, logs=None):
+            if self.epoch == 4 and batch == 1:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        place.train(Guard=Stop)
+    return place
+
+
+@pytest.fixture
+def stopped_again(stopped, tmp_path):
+    """A copy of `stopped` to go on with."""
+    place = Place(tmp_path, stopped.data)
+    shutil.copytree(stopped.checkpoints, place.checkpoints)
+    return place
+
+
+def read_bias(path):
+    """The bias of the last layer in Keras' own file of weights."""
+    with h5py.File(path) as file:
+        return file["layers/dense_1/vars/1"][()]
+
+
+@pytest.fixture
+def in_float32():
+    """Keras' default precision, whatever a training of this process set."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    yield
+    keras.config.set_dtype_policy(policy)
+
+
+@pytest.mark.usefixtures("in_float32")
+def test_network_is_that_of_table_2():
+    network = train_baseline.build_network(PAPER)
+    names = [type(layer).__name__ for layer in network.layers]
+    convolution = ["Conv2D", "BatchNormalization"]
+    block = [*convolution, *convolution, "MaxPooling2D", "Dropout"]
+    head = ["Flatten", "Dense", "BatchNormalization", "Dropout", "Dense"]
+    assert names == ["Rescaling", *block, *block, *block, *head]
+    assert network.input_shape == (None, 48, 48, 1)
+
+    convolutions = [layer for layer in network.layers if isinstance(layer, layers.Conv2D)]
+    assert [layer.filters for layer in convolutions] == [32, 64, 128, 128, 256, 256]
+    assert {layer.kernel_size for layer in convolutions} == {(3, 3)}
+    assert [layer.output.shape[1] for layer in convolutions] == [48, 48, 24, 24, 12, 12]
+    poolings = [layer for layer in network.layers if isinstance(layer, layers.MaxPooling2D)]
+    assert {(layer.pool_size, layer.strides) for layer in poolings} == {((2, 2), (2, 2))}
+    dropouts = [layer.rate for layer in network.layers if isinstance(layer, layers.Dropout)]
+    assert dropouts == [0.3, 0.3, 0.3, 0.5]
+    dense = [layer for layer in network.layers if isinstance(layer, layers.Dense)]
+    assert [layer.units for layer in dense] == [256, 7]
+    activations = [layer.activation.__name__ for layer in [*convolutions, *dense]]
+    assert activations == ["relu"] * 7 + ["softmax"]
+
+    inputs_outputs = [(9, 32), (9 * 32, 64), (9 * 64, 128), (9 * 128, 128), (9 * 128, 256), (9 * 256, 256)]
+    inputs_outputs += [(6 * 6 * 256, 256), (256, 7)]
+    by_hand = sum((inputs + 1) * outputs for inputs, outputs in inputs_outputs)
+    by_hand += 2 * (32 + 64 + 128 + 128 + 256 + 256 + 256)
+    assert sum(math.prod(weights.shape) for weights in network.trainable_weights) == by_hand == 3_489_095
+
+
+@pytest.mark.usefixtures("in_float32")
+def test_padding_valid_and_narrow_width():
+    network = train_baseline.build_network(PAPER.model_copy(update={"padding": "valid", "width": 0.1}))
+    convolutions = [layer for layer in network.layers if isinstance(layer, layers.Conv2D)]
+    assert [layer.output.shape[1] for layer in convolutions] == [46, 44, 20, 18, 7, 5]
+    assert [layer.filters for layer in convolutions] == [4, 6, 13, 13, 26, 26]
+    assert network.get_layer("flatten").output.shape[1] == 2 * 2 * 26
+
+
+@pytest.mark.usefixtures("in_float32")
+def test_fused_normalization_is_keras_normalization():
+    rng = np.random.default_rng(0)
+    images, weight = rng.normal(3, 2, (5, 6, 6, 4)).astype("float32"), rng.normal(size=(5, 6, 6, 4)).astype("float32")
+    results = []
+    for kind in (layers.BatchNormalization, train_baseline.FusedBatchNormalization):
+        layer, inputs = kind(momentum=0.9), tf.constant(images)
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            outputs = layer(inputs, training=True)
+            loss = tf.reduce_sum(outputs * weight)
+        gradients = tape.gradient(loss, [inputs, *layer.trainable_weights])
+        results.append([outputs, *gradients, *layer.get_weights(), layer(images)])
+    for keras_own, fused in zip(*results, strict=True):
+        np.testing.assert_allclose(fused, keras_own, rtol=1e-4, atol=1e-4)
+
+
+def test_shift_is_uniform_per_image_bilinear_and_repeats_the_border():
+    shift, _ = train_baseline.build_augmentation(0.1)
+    y, x = np.mgrid[:48, :48].astype("float32")
+    images = np.stack([np.stack([y, x], axis=-1)] * 512)
+    shifted = np.array(shift(images, training=True))
+    up, left = shifted[:, 24, 24, 0] - 24, shifted[:, 24, 24, 1] - 24
+    for axis, moved, offset in ((0, y, up), (1, x, left)):
+        expected = np.clip(moved + offset[:, np.newaxis, np.newaxis], 0, 47)  # bilinear is exact on a ramp
+        np.testing.assert_allclose(shifted[..., axis], expected, atol=1e-3)
+        assert 4.6 < offset.max() <= 4.8 and -4.8 <= offset.min() < -4.6
+        assert abs(offset.std() - 9.6 / math.sqrt(12)) < 0.25  # of a uniform distribution
+        assert np.mean(np.abs(offset - offset.round()) > 0.05) > 0.8  # not whole pixels
+    assert abs(np.corrcoef(up, left)[0, 1]) < 0.2
+
+
+def test_flip_is_horizontal_for_half_of_the_images():
+    _, flip = train_baseline.build_augmentation(0.1)
+    image = np.random.default_rng(0).integers(0, 256, (48, 48, 1)).astype("float32")
+    flipped = np.array(flip(np.stack([image] * 512), training=True))
+    mirrored = (flipped == image[:, ::-1]).all(axis=(1, 2, 3))
+    assert (mirrored | (flipped == image).all(axis=(1, 2, 3))).all()
+    assert 0.4 < mirrored.mean() < 0.6
+
+
+@pytest.mark.usefixtures("in_float32")
+def test_augmentation_changes_training_only():
+    images = make_rows(14, 1).images[..., np.newaxis]
+    bare = train_baseline.build_network(TINY)
+    augmented = train_baseline.build_network(TINY, augmentation=train_baseline.build_augmentation(0.1))
+    augmented.set_weights(bare.get_weights())
+    np.testing.assert_array_equal(augmented(images, training=False), bare(images))
+    np.testing.assert_array_equal(augmented.predict(images, verbose=0), bare.predict(images, verbose=0))
+    augment = keras.Sequential(augmented.layers[:2])
+    np.testing.assert_array_equal(augment(images, training=False), images)
+    assert not np.array_equal(augment(images, training=True), images)
+
+
+def test_batches_hold_each_row_once_in_an_order_of_the_epoch():
+    images, labels = np.arange(70), np.arange(70) * 2
+
+    def draw(batch_size=32, seed=1, epochs=range(2)):
+        return list(train_baseline.draw_batches(images, labels, batch_size, seed, epochs))
+
+    batches = draw()
+    assert [len(rows) for rows, _ in batches] == [32, 32, 6] * 2
+    assert all((labels == 2 * rows).all() for rows, labels in batches)
+    first, second = (np.concatenate([rows for rows, _ in part]) for part in (batches[:3], batches[3:]))
+    assert sorted(first) == sorted(second) == list(range(70))
+    assert (first != second).any() and (first != np.arange(70)).any()
+    np.testing.assert_array_equal(np.concatenate([rows for rows, _ in draw(epochs=range(1, 2))]), second)
+    assert (np.concatenate([rows for rows, _ in draw(seed=2)[:3]]) != first).any()
+    assert [len(rows) for rows, _ in draw(batch_size=100)] == [70, 70]
+
+
+def test_datasets_leave_val_as_it_is():
+    splits = {"train": make_rows(70, 1), "val": make_rows(35, 2)}
+    train_set, val_set = train_baseline.make_datasets(splits, 32, 1, range(2))
+    assert len(list(train_set)) == 6
+    ((images, labels),) = val_set.as_numpy_iterator()
+    np.testing.assert_array_equal(images[..., 0], splits["val"].images)
+    np.testing.assert_array_equal(labels.argmax(axis=1), splits["val"].labels)
+    assert labels.shape == (35, 7) and (labels.sum(axis=1) == 1).all()
+
+
+def test_one_cycle_climbs_then_falls_along_a_cosine():
+    one_cycle = PAPER.model_copy(update={"schedule": "one_cycle", "learning_rate": 0.01})
+    rate = train_baseline.make_learning_rate(one_cycle, 100)
+    by_hand = {0: 0.0004, 15: (0.0004 + 0.01) / 2, 30: 0.01, 65: 0.005, 100: 0.0}
+    by_hand[99] = 0.005 * (1 + math.cos(math.pi * 69 / 70))
+    for step, expected in by_hand.items():
+        assert float(rate(step)) == pytest.approx(expected, rel=1e-4, abs=1e-8)
+    assert train_baseline.make_learning_rate(PAPER, 100) == 1e-4
+    assert math.isfinite(float(train_baseline.make_learning_rate(one_cycle, 1)(0)))
+
+
+@pytest.mark.parametrize(("fast", "expected"), [(True, "bfloat16"), (False, "float32")])
+def test_auto_precision_goes_by_the_cpu(monkeypatch, fast, expected):
+    monkeypatch.setattr(train_baseline, "has_fast_bf16", lambda: fast)
+    assert train_baseline.choose_precision("auto", []) == expected
+    assert train_baseline.choose_precision("float32", []) == "float32"
+    assert train_baseline.choose_precision("bfloat16", []) == "bfloat16"
+
+
+def test_outputs_agree_with_each_other(place):
+    with open(place.history, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    report = json.loads(place.report.read_text(encoding="utf-8"))
+    assert tuple(rows[0]) == fer.training.HISTORY
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
+    rate = train_baseline.make_learning_rate(TINY, 20)
+    assert [float(row["learning_rate"]) for row in rows] == pytest.approx(
+        [float(rate(step)) for step in (4, 9, 14, 19)], rel=1e-5
+    )
+    best = max(rows, key=lambda row: float(row["val_accuracy"]))
+    assert report["best_epoch"] == int(best["epoch"])
+    assert report["val_accuracy"] == float(best["val_accuracy"]) > 3 / 7
+    assert report["precision"] == ("bfloat16" if fer.training.has_fast_bf16() else "float32")
+    assert report["device"] == fer.training.name_cpu()
+    assert [path.name for path in place.checkpoints.iterdir()] == ["baseline.lock"]
+
+    network = keras.models.load_model(place.model)
+    assert not any(type(layer).__name__.startswith("Random") for layer in network.layers)
+    assert report["parameters"] == sum(math.prod(weights.shape) for weights in network.trainable_weights)
+    val = read_faces(place.data)[0]["val"]
+    probabilities = network.predict(val.images[..., np.newaxis], batch_size=train_baseline.VAL_BATCH, verbose=0)
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    assert np.mean(probabilities.argmax(axis=1) == val.labels) == pytest.approx(report["val_accuracy"], abs=1e-6)
+
+
+def test_float32_is_reported_and_exported(data, tmp_path):
+    place = Place(tmp_path, data)
+    place.train(TINY.model_copy(update={"epochs": 1}), COMPUTE.model_copy(update={"precision": "float32"}))
+    assert json.loads(place.report.read_text(encoding="utf-8"))["precision"] == "float32"
+    assert {layer.compute_dtype for layer in keras.models.load_model(place.model).layers} == {"float32"}
+
+
+def test_a_stopped_training_keeps_its_last_epoch_and_no_output(stopped):
+    assert stopped.snapshot().name == "epoch-000003"
+    assert not any(path.exists() for path in (stopped.model, stopped.report, stopped.history))
+
+
+def test_remains_of_a_kill_between_two_files_change_nothing(place, stopped_again, capsys):
+    snapshot = stopped_again.snapshot()
+    for name in ("work", "unfinished"):
+        torn = snapshot.parent / name / "backup"
+        torn.mkdir(parents=True, exist_ok=True)
+        (torn / "latest.weights.h5").write_bytes(b"half a fi")
+        (torn / "training_metadata.json").write_text('{"epoch": 3', encoding="utf-8")
+    assert stopped_again.train() == (place.model.read_bytes(), place.history.read_bytes())
+    output = capsys.readouterr()
+    assert "Epoch 4/4" in output.out and "Epoch 3/4" not in output.out
+    assert output.err == "resuming after epoch 3\n"
+
+
+def test_a_kill_after_the_last_epoch_repeats_none(place, stopped_again, capsys):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped_again.train(pack_network=interrupt)
+    capsys.readouterr()
+    best, last = (stopped_again.snapshot() / name for name in ("best.weights.h5", "backup/latest.weights.h5"))
+    biases = [read_bias(path) for path in (best, last)]
+    assert stopped_again.train() == (place.model.read_bytes(), place.history.read_bytes())
+    assert "Epoch" not in capsys.readouterr().out
+    exported = keras.models.load_model(place.model).get_layer("classes").bias.numpy()
+    np.testing.assert_array_equal(exported, biases[0])
+    assert (exported != biases[1]).any()
+
+
+def test_a_damaged_checkpoint_is_said_and_ignored(place, stopped_again, capsys):
+    """The training starts from the beginning, so this holds two whole runs together as well."""
+    weights = stopped_again.snapshot() / "backup" / "latest.weights.h5"
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+    assert stopped_again.train() == (place.model.read_bytes(), place.history.read_bytes())
+    output = capsys.readouterr()
+    (line,) = [line for line in output.err.splitlines() if "damaged" in line]
+    assert "epoch-000003" in line and line.endswith("training starts from the beginning")
+    assert "Epoch 1/4" in output.out
+
+
+def test_other_params_do_not_resume(stopped_again, capsys):
+    stopped_again.train(TINY.model_copy(update={"dropout": 0.3}))
+    assert "Epoch 1/4" in capsys.readouterr().out
+
+
+def test_a_loss_that_is_not_finite_stops_the_stage(stopped_again, monkeypatch):
+    handler = signal.getsignal(signal.SIGTERM)
+    for path in (stopped_again.model, stopped_again.report, stopped_again.history):
+        path.write_text("of before", encoding="utf-8")
+    draw = train_baseline.draw_batches
+
+    def overflow(*arguments):
+        """Rows with labels so heavy that the loss overflows from the second batch on."""
+        for i, (images, labels) in enumerate(draw(*arguments)):
+            yield images, labels * np.float32(1e38 if i else 1)
+
+    with pytest.raises(SystemExit) as stop:
+        run(lambda: stopped_again.train(draw_batches=overflow))
+    signal.signal(signal.SIGTERM, handler)
+    assert stop.value.code.startswith("error: the loss became ")  # Python exits with 1 on a sentence
+    assert "in epoch 4, step 2, at learning rate 0.00" in stop.value.code
+    assert stopped_again.snapshot().name == "epoch-000003"
+    for path in (stopped_again.model, stopped_again.report, stopped_again.history):
+        assert path.read_text(encoding="utf-8") == "of before"
+
+
+def test_an_unusable_val_loss_is_not_kept():
+    guard = train_baseline.Guard()
+    guard.set_model(SimpleNamespace(optimizer=SimpleNamespace(learning_rate=0.5)))
+    guard.on_epoch_begin(4)
+    guard.on_train_batch_end(8, {"loss": 1.0})
+    with pytest.raises(InputError, match=r"loss became nan in epoch 5, step 9, at learning rate 0\.5"):
+        guard.on_epoch_end(4, {"loss": 1.0, "val_loss": math.nan})
+
+
+def test_memory_that_runs_out_names_a_smaller_batch(data, tmp_path, monkeypatch):
+    def exhaust(*_, **__):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
+
+    monkeypatch.setattr(keras.Sequential, "fit", exhaust)
+    with pytest.raises(InputError, match=r"batches of 16 images; set batch_size .* to 8"):
+        Place(tmp_path, data).train()
+
+
+def test_kill_and_resume_gives_the_bytes_of_an_unbroken_run(place, tmp_path):
+    """The script itself, in a copy of the project with its own checkpoints; killed wherever it stands in epoch 3."""
+    shutil.copytree(ROOT / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+    params = YAML(typ="safe").load(ROOT / "params.yaml")
+    params |= {"profile": "sample", "seed": SEED, "compute": COMPUTE.model_dump()}
+    params["profiles"]["sample"]["baseline"] = TINY.model_dump()
+    (tmp_path / "params.yaml").write_text(json.dumps(params), encoding="utf-8")  # JSON is YAML
+    outputs = [tmp_path / "out" / name for name in ("m.keras", "h.csv", "r.json")]
+
+    def start():
+        flags = zip(("--data", "--model", "--history", "--report"), (place.data, *outputs), strict=True)
+        command = [sys.executable, "stages/train_baseline.py", *(str(part) for pair in flags for part in pair)]
+        return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def find_epochs():
+        return [path.name for path in tmp_path.glob(".checkpoints/baseline-*/epoch-??????")]
+
+    killed = start()
+    while "epoch-000002" not in find_epochs() and killed.poll() is None:
+        time.sleep(0.005)
+    time.sleep(0.05)
+    killed.kill()
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    assert find_epochs() and not any(path.exists() for path in outputs)
+
+    resumed = start()
+    output, errors = resumed.communicate(timeout=120)
+    assert resumed.returncode == 0 and re.fullmatch(r"resuming after epoch [23]\n", errors), errors
+    assert "Epoch 4/4" in output and "Epoch 2/4" not in output
+    assert not find_epochs()
+    assert outputs[0].read_bytes() == place.model.read_bytes()
+    assert outputs[1].read_bytes() == place.history.read_bytes()
+    assert json.loads(outputs[2].read_text(encoding="utf-8"))["epochs_run"] == 4

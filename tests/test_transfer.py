@@ -1,0 +1,434 @@
+"""The training of VGG19 and ResNet18: Table 3's settings, repeatable, and hard to kill."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from safetensors.torch import load_file, save_file
+
+from fer import training, transfer
+from fer.faces import SPLITS, Split, pack_faces, read_faces
+from fer.networks import ResNet18, load_network
+from fer.params import read_params
+from fer.stage import InputError
+from fer.transfer import Batches, decay, train
+
+PROFILES, COMPUTE = read_params("profiles", "compute")
+SMALL = PROFILES.sample.resnet18.model_copy(
+    update={"width": 0.1, "batch_size": 16, "epochs": 3, "schedule": "one_cycle", "learning_rate": 0.05, "dropout": 0.2}
+)
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    """faces.h5 with a bright bar per class, at a height that tells the class, on noise."""
+    path = tmp_path_factory.mktemp("faces") / "faces.h5"
+    rng = np.random.default_rng(0)
+
+    def draw(count):
+        labels = np.arange(count, dtype=np.uint8) % 7
+        images = rng.integers(0, 120, (count, 48, 48), dtype=np.uint8)
+        for image, label in zip(images, labels, strict=True):
+            image[6 * label + 3 : 6 * label + 7] += 100
+        return Split(images, labels, np.zeros(count, bool))
+
+    path.write_bytes(
+        pack_faces({name: draw(count) for name, count in zip(SPLITS, (70, 35, 35), strict=True)}, "official", "0" * 32)
+    )
+    return path
+
+
+@pytest.fixture
+def fit(faces, tmp_path, monkeypatch):
+    """Train in this process with changed settings; returns the folder with model, report and history."""
+    monkeypatch.setattr(training, "CHECKPOINTS", tmp_path / "checkpoints")
+
+    def fit(folder="run", name="resnet18", data=faces, seed=1, compute=COMPUTE, **changes):
+        out = tmp_path / folder
+        args = SimpleNamespace(data=data, model=out / "x.safetensors", report=out / "x.json", history=out / "x.csv")
+        train(name, SMALL.model_copy(update=changes), compute, seed, args)
+        return out
+
+    return fit
+
+
+def read_report(out):
+    return json.loads((out / "x.json").read_text())
+
+
+def read_history(out):
+    with open(out / "x.csv", newline="") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vgg19"])
+def test_what_a_training_writes(name, fit):
+    out = fit(name=name)
+    report, history = read_report(out), read_history(out)
+    assert list(history[0]) == ["epoch", "learning_rate", "train_loss", "train_accuracy", "val_loss", "val_accuracy"]
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+    best = max(history, key=lambda row: row["val_accuracy"])
+    assert report["best_epoch"] == best["epoch"]
+    assert report["val_accuracy"] == best["val_accuracy"] and report["train_loss"] == best["train_loss"]
+    assert (report["epochs_run"], report["stopped"]) == (3, "after all 3 epochs")
+    network, found = load_network(out / "x.safetensors")
+    assert found == name
+    assert report["parameters"] == sum(parameter.numel() for parameter in network.parameters())
+    assert report["images_per_second"] == pytest.approx(3 * 64 / report["seconds"], rel=0.2)
+    assert report["device"] and report["precision"] in ("float32", "bfloat16")
+    assert not list(training.CHECKPOINTS.glob("*"))
+
+
+def test_the_saved_network_is_the_best_epochs(fit, faces):
+    """Its val accuracy, measured anew by hand, is the report's."""
+    out = fit(epochs=6, compute=COMPUTE.model_copy(update={"precision": "float32"}))
+    network, _ = load_network(out / "x.safetensors")
+    val = transfer.FER2013(faces, "val")
+    with torch.inference_mode():
+        images = val.images[:, :, 2:46, 2:46].float().expand(-1, 3, -1, -1) / 255
+        accuracy = (network(images).argmax(1) == val.labels).float().mean().item()
+    assert accuracy == pytest.approx(read_report(out)["val_accuracy"], abs=1e-6)
+
+
+def test_it_learns(fit):
+    """Bars at seven heights: far above the 14 % of chance, on rows that it never saw."""
+    assert read_report(fit(epochs=12, dropout=0.0, learning_rate=0.1, clip=1.0))["val_accuracy"] > 0.5
+
+
+def test_the_same_run_gives_the_same_bytes(fit):
+    first, again, other = fit("first"), fit("again"), fit("other", seed=2)
+    for name in ("x.safetensors", "x.csv"):
+        assert (first / name).read_bytes() == (again / name).read_bytes()
+        assert (first / name).read_bytes() != (other / name).read_bytes()
+
+
+def test_early_stopping_counts_as_table_3_does(fit):
+    """Nothing is better by a whole 1.0: the first epoch counts, then `patience` more."""
+    out = fit(epochs=9, patience=2, min_delta=1.0)
+    report = read_report(out)
+    assert report["epochs_run"] == len(read_history(out)) == 3
+    assert report["stopped"] == "val accuracy rose by less than 1 in 2 epochs"
+
+
+def test_the_schedule_of_the_paper():
+    """Held to epoch 80, then x 0.9 every 5 epochs; `decay` counts epochs from 0."""
+    settings = PROFILES.paper.vgg19
+    factors = [decay(epoch, settings) for epoch in (0, 79, 80, 84, 85, 90, 249)]
+    assert factors == pytest.approx([1, 1, 1, 1, 0.9, 0.81, 0.9**33])
+
+
+def test_the_step_schedule_is_applied(fit):
+    out = fit(schedule="step", decay_start=1, decay_every=1, decay_rate=0.5, epochs=4)
+    assert [row["learning_rate"] for row in read_history(out)] == pytest.approx([0.05, 0.05, 0.025, 0.0125])
+
+
+def test_one_cycle_rises_and_anneals(fit):
+    rates = [row["learning_rate"] for row in read_history(fit(epochs=5))]
+    assert max(rates) == pytest.approx(0.05, rel=0.05)
+    assert rates[-1] < 1e-4 and rates.index(max(rates)) in (1, 2)
+
+
+def test_frozen_epochs_train_the_head_alone(fit, tmp_path):
+    """Not one number of the body moves, running means of BatchNorm included; then everything does."""
+    torch.manual_seed(5)
+    start = ResNet18(0.1).state_dict()
+    save_file(start, tmp_path / "start.safetensors")
+    options = {"weights": str(tmp_path / "start.safetensors"), "epochs": 1}
+    frozen = load_file(fit("frozen", freeze_epochs=1, **options) / "x.safetensors")
+    thawed = load_file(fit("thawed", freeze_epochs=0, **options) / "x.safetensors")
+    body = [key for key in start if not key.startswith("head.")]
+    assert all(torch.equal(frozen[key], start[key]) for key in body)
+    assert not any(torch.equal(thawed[key], start[key]) for key in body)
+    assert not torch.equal(frozen["head.weight"], start["head.weight"])
+
+
+def test_balanced_weights_are_inverse_to_frequency(faces):
+    train = SimpleNamespace(labels=torch.tensor([0] * 6 + [1] * 2 + [2, 3, 4, 5, 6]), __len__=None)
+    rows = transfer.FER2013(faces, "train")
+    rows.labels, rows.images = train.labels, rows.images[:13]
+    module = transfer.Transfer(ResNet18(0.1), SMALL.model_copy(update={"class_weights": "balanced"}), 1, rows, rows)
+    assert module.class_weights.tolist() == pytest.approx([13 / 42, 13 / 14, *[13 / 7] * 5])
+
+
+def test_a_class_without_train_rows_has_no_weight(faces):
+    rows = transfer.FER2013(faces, "train")
+    rows.labels = torch.tensor([0] * 6 + [2] * 3 + [4] * 3)
+    rows.images = rows.images[:12]
+    module = transfer.Transfer(ResNet18(0.1), SMALL.model_copy(update={"class_weights": "balanced"}), 1, rows, rows)
+    assert module.class_weights.tolist() == pytest.approx([12 / 18, 0, 12 / 9, 0, 12 / 9, 0, 0])
+
+
+def test_a_val_loss_that_is_not_finite_stops(fit, monkeypatch):
+    monkeypatch.setattr(transfer, "score", lambda network, images, crops: torch.full((len(images), 7), float("-inf")))
+    with pytest.raises(InputError, match="the val loss is inf after epoch 1, at learning rate"):
+        fit()
+
+
+def test_processes_share_batches_alike():
+    with pytest.raises(InputError, match="batch_size 15 cannot be shared alike by 2 processes"):
+        transfer.make_trainer(
+            SMALL.model_copy(update={"batch_size": 15}), COMPUTE.model_copy(update={"devices": 2}), "float32", [], False
+        )
+
+
+def test_what_lightning_refuses_is_one_sentence(fit):
+    with pytest.raises(InputError, match="params.yaml: compute: Lightning refuses it"):
+        fit(compute=COMPUTE.model_copy(update={"strategy": "foo"}))
+
+
+def test_several_machines_need_torchrun(fit):
+    with pytest.raises(InputError, match="compute.num_nodes is 2; start this command on each machine under torchrun"):
+        fit(compute=COMPUTE.model_copy(update={"num_nodes": 2}))
+
+
+def test_label_smoothing_and_class_weights_reach_the_loss(fit, faces, tmp_path):
+    """The first epoch's loss differs for each, on classes that are not all of one size."""
+    splits, _ = read_faces(faces)
+    splits["train"] = Split(*(None if part is None else part[:64] for part in splits["train"]))
+    uneven = tmp_path / "uneven.h5"
+    uneven.write_bytes(pack_faces(splits, "official", "0" * 32))
+    losses = [
+        read_history(fit(folder, data=uneven, epochs=1, **changes))[0]["train_loss"]
+        for folder, changes in (("a", {}), ("b", {"label_smoothing": 0.3}), ("c", {"class_weights": "balanced"}))
+    ]
+    assert len(set(losses)) == 3
+
+
+def test_small_epochs_come_first(fit, monkeypatch):
+    """The network sees crops of 32 pixels in training, until `small_epochs` are over; val always has 44."""
+    seen = []
+    forward = ResNet18.forward
+    monkeypatch.setattr(
+        ResNet18, "forward", lambda self, images: seen.append(images.shape[2:]) or forward(self, images)
+    )
+    fit(small_epochs=1, epochs=2)
+    small, whole = torch.Size((32, 32)), torch.Size((44, 44))
+    assert [size for i, size in enumerate(seen) if i == 0 or size != seen[i - 1]] == [small, whole]
+    assert seen.count(small) == 4
+
+
+def test_a_loss_that_is_not_finite_stops(fit, monkeypatch, tmp_path):
+    monkeypatch.setattr(transfer, "as_input", lambda crops: torch.full((len(crops), 3, 44, 44), float("nan")))
+    with pytest.raises(InputError, match=r"the loss is nan in epoch 1, step 1, at learning rate 0.002; lower"):
+        fit()
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_that_are_not_finite_are_refused(fit, tmp_path):
+    start = ResNet18(0.1).state_dict()
+    start["layer1.0.bn1.running_var"][:] = float("nan")
+    save_file(start, tmp_path / "start.safetensors")
+    with pytest.raises(InputError, match=r"start.safetensors: layer1.0.bn1.running_var holds values that are not"):
+        fit(weights=str(tmp_path / "start.safetensors"))
+
+
+def test_a_later_nan_keeps_the_last_good_epoch(fit, monkeypatch):
+    """The second epoch breaks; a run without the fault resumes after the first, and ends as one never stopped."""
+    whole = fit("whole")
+    step = transfer.Transfer.training_step
+
+    def break_down(module, batch):
+        images, labels = batch
+        loss = step(module, (images, labels))
+        if module.current_epoch == 1:
+            raise InputError("broken on purpose")
+        return loss
+
+    with monkeypatch.context() as patch:
+        patch.setattr(transfer.Transfer, "training_step", break_down)
+        with pytest.raises(InputError, match="on purpose"):
+            fit("resumed")
+    resumed = fit("resumed")
+    for name in ("x.safetensors", "x.csv"):
+        assert (resumed / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_too_little_gpu_memory_names_a_batch_size(fit, monkeypatch):
+    def run_out(module, batch):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(transfer.Transfer, "training_step", run_out)
+    with pytest.raises(InputError, match="try batch_size 8 in params.yaml"):
+        fit()
+
+
+def test_batches_cover_the_rows_once():
+    """Each epoch another order; the same for every process, which takes its share of each batch."""
+    rows = transfer.FER2013.__new__(transfer.FER2013)
+    rows.labels = torch.arange(50)
+    rows.images = torch.arange(50, dtype=torch.uint8).view(50, 1, 1, 1).expand(50, 1, 48, 48).contiguous()
+    epochs = []
+    for epoch in (0, 1):
+        whole = list(Batches(rows, 16, training=lambda epoch=epoch: (1, epoch)))
+        shares = [list(Batches(rows, 16, rank, 2, training=lambda epoch=epoch: (1, epoch))) for rank in (0, 1)]
+        assert [len(labels) for _, labels in whole] == [16, 16, 16]
+        for (images, labels), *parts in zip(whole, *shares, strict=True):
+            assert (images[:, 0, 0, 0] == labels).all() and images.shape == (16, 1, 44, 44)
+            for rank, (part_images, part_labels) in enumerate(parts):
+                assert torch.equal(part_labels, labels[rank::2]) and torch.equal(part_images, images[rank::2])
+        epochs.append(torch.cat([labels for _, labels in whole]))
+    assert all(len(set(labels.tolist())) == 48 for labels in epochs)
+    assert not torch.equal(*epochs)
+    plain = torch.cat([labels for _, labels in Batches(rows, 16)])
+    assert torch.equal(plain, rows.labels)
+
+
+def test_a_small_data_set_is_one_batch():
+    rows = transfer.FER2013.__new__(transfer.FER2013)
+    rows.labels, rows.images = torch.arange(5), torch.zeros(5, 1, 48, 48, dtype=torch.uint8)
+    assert [len(labels) for _, labels in Batches(rows, 64, training=lambda: (1, 0))] == [5]
+
+
+class Copy:
+    """The scripts under other params in a folder of their own, run as processes."""
+
+    def __init__(self, folder, faces):
+        self.folder = folder
+        shutil.copytree(ROOT / "stages", folder / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(faces, folder / "faces.h5")
+        self.change({})
+
+    def change(self, changes, compute=()):
+        from ruamel.yaml import YAML
+
+        yaml = YAML()
+        params = yaml.load(ROOT / "params.yaml")
+        settings = {**SMALL.model_dump(), "epochs": 4, **changes}
+        params["profiles"]["sample"]["resnet18"] = settings
+        params["compute"].update(compute)
+        with open(self.folder / "params.yaml", "w") as file:
+            yaml.dump(params, file)
+
+    def start(self, launcher=(sys.executable,)):
+        out = self.folder / "out"
+        paths = [
+            "--data",
+            "faces.h5",
+            "--model",
+            out / "x.safetensors",
+            "--report",
+            out / "x.json",
+            "--history",
+            out / "x.csv",
+        ]
+        return subprocess.Popen(
+            [*launcher, "stages/train_resnet18.py", *map(str, paths)],
+            cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def finish(self, launcher=(sys.executable,)):
+        process = self.start(launcher)
+        _, stderr = process.communicate(timeout=300)
+        assert process.returncode == 0, stderr
+        return stderr
+
+    def stop_in_epoch(self, epoch, number):
+        """Send a signal in the middle of an epoch (counted from 1)."""
+        process = self.start()
+        for line in process.stdout:
+            if line.startswith(f"epoch {epoch - 1} "):
+                break
+        deadline = time.monotonic() + 60
+        while not self.checkpoints("last.ckpt") and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.kill(process.pid, number)
+        _, stderr = process.communicate(timeout=60)
+        return process.returncode, stderr
+
+    def checkpoints(self, name):
+        return list((self.folder / ".checkpoints").glob(f"*/{name}"))
+
+    def outputs(self):
+        return {name: (self.folder / "out" / name).read_bytes() for name in ("x.safetensors", "x.csv")}
+
+
+@pytest.fixture
+def copy(tmp_path, faces):
+    return Copy(tmp_path / "copy", faces)
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory, faces):
+    """The outputs of a run that was never stopped."""
+    copy = Copy(tmp_path_factory.mktemp("unbroken") / "copy", faces)
+    copy.finish()
+    return copy.outputs()
+
+
+@pytest.mark.parametrize("epoch", [2, 4])
+def test_killed_and_run_again_it_ends_the_same(epoch, copy, unbroken):
+    """kill -9: nothing is written, and the next run goes on from the last finished epoch, whatever became of its log."""
+    code, _ = copy.stop_in_epoch(epoch, signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    assert not list(copy.folder.glob("out/*"))
+    logs = [path for path in copy.checkpoints("live/**/*") if path.is_file()]
+    assert logs
+    for path in logs:
+        os.truncate(path, 0)
+    assert "resuming after epoch" in copy.finish()
+    assert copy.outputs() == unbroken
+    assert not copy.checkpoints("*")
+
+
+def test_ctrl_c_leaves_no_half_file(copy, unbroken):
+    code, stderr = copy.stop_in_epoch(2, signal.SIGINT)
+    assert code == 130
+    assert "Traceback" not in stderr
+    assert not list(copy.folder.glob("out/*"))
+    copy.finish()
+    assert copy.outputs() == unbroken
+
+
+def test_other_params_start_anew_and_leave_the_old_state(copy, unbroken):
+    """Nor is that lost when the other training ends: with its params back, the first one goes on; also elsewhere."""
+    copy.stop_in_epoch(3, signal.SIGKILL)
+    copy.change({"learning_rate": 0.04})
+    assert "resuming" not in copy.finish()
+    copy.change({})
+    copy.folder = copy.folder.rename(copy.folder.with_name("moved"))
+    assert "resuming after epoch" in copy.finish()
+    assert copy.outputs() == unbroken
+
+
+def test_other_code_starts_anew(copy):
+    copy.stop_in_epoch(3, signal.SIGKILL)
+    with open(copy.folder / "stages" / "fer" / "dataset.py", "a") as file:
+        file.write("# changed\n")
+    assert "resuming" not in copy.finish()
+
+
+def test_a_damaged_checkpoint_is_said_so_and_ignored(copy, unbroken):
+    copy.stop_in_epoch(3, signal.SIGKILL)
+    (path,) = copy.checkpoints("last.ckpt")
+    os.truncate(path, path.stat().st_size // 2)
+    stderr = copy.finish()
+    assert "last.ckpt: damaged" in stderr and "training starts anew" in stderr
+    assert copy.outputs() == unbroken
+
+
+def test_two_processes_get_the_weights_of_one(copy, faces, tmp_path):
+    """torchrun with gloo, the same global batch: equal to rounding, BatchNorm's statistics included."""
+    settings = {"dropout": 0.0, "epochs": 1, "learning_rate": 0.005}
+    copy.change(settings, {"precision": "float32", "devices": 2, "strategy": "ddp"})
+    copy.finish([sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29531"])
+    alone = Copy(tmp_path / "alone", faces)
+    alone.change(settings, {"precision": "float32"})
+    alone.finish()
+    both, one = (load_file(run.folder / "out" / "x.safetensors") for run in (copy, alone))
+    torch.manual_seed(2013)
+    start = ResNet18(0.1).state_dict()
+    assert both.keys() == one.keys() == start.keys()
+    for key, tensor in one.items():
+        learnt = (tensor - start[key]).abs().max().item()
+        assert learnt > 0, key
+        assert (both[key] - tensor).abs().max().item() < 0.05 * learnt, key
