@@ -1,0 +1,209 @@
+"""Judge one trained network on test: predictions, metrics (Tables 5 and 6) and pictures (Figures 3 to 9).
+
+Reads   a model, data/prepared/faces.h5, and the history of its training.
+Writes  data/predictions/<name>.csv and <name>_single_crop.csv, from which all metrics but train accuracy and cost are
+        computed; metrics/<name>.json, metrics/summary/<name>.json; plots/<name>/test/.
+Alone   python stages/evaluate.py --name vgg19 --model models/vgg19.safetensors --data data/prepared/faces.h5
+            --history plots/vgg19/history.csv --predictions data/predictions --metrics metrics --plots plots/vgg19/test
+
+VGG19 and ResNet18 see TenCrop(44) of each val and test face (section 2), and the centre crop for the single-crop file;
+the baseline sees the whole face, so its two files are the same. Train accuracy is that of the finished network on plain
+training faces, on the centre crop alone: ten crops of 28,709 faces would take ten times as long. Nothing here is chosen
+on test.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import confusion_matrix
+
+from fer import figures
+from fer.faces import CLASSES, read_faces
+from fer.metrics import average, bin_confidence, cover, measure, summarise
+from fer.paper import NAMES
+from fer.params import read_params
+from fer.plots import set_style, to_png
+from fer.predictions import SPLITS, as_written, to_csv
+from fer.stage import InputError, run, to_json, write_files
+from fer.training import HISTORY
+
+TOLERANCE = 0.01
+"""Of the sum of an image's probabilities, which a softmax in bfloat16 may miss."""
+CROPS = {"baseline": 1, "vgg19": 10, "resnet18": 10}
+
+
+def load_model(name, path, precision):
+    """The trained network as a `fer.keras_model.KerasModel` or a `fer.torch_model.TorchModel`.
+
+    Only the framework of that network is loaded: either takes seconds, and both in one process may crash.
+    """
+    if name == "baseline":
+        from fer import keras_model as framework
+    else:
+        from fer import torch_model as framework
+    return framework.load_model(path, name, precision)
+
+
+def predict(model, splits, crops, path):
+    """{split: `Predictions`} of val and test, as the CSV will hold them."""
+    rows = {}
+    for split in SPLITS:
+        probabilities = model.predict(splits[split].images, crops)
+        sums = probabilities.sum(axis=1)
+        if not ((probabilities >= 0).all() and (abs(sums - 1) < TOLERANCE).all()):  # not so for NaN either
+            raise InputError(f"{path}: gives no probabilities for faces of {split}; train it anew with `dvc repro -f`")
+        rows[split] = as_written(splits[split].labels, probabilities)
+    return rows
+
+
+def measure_cost(model, path, images):
+    """Size and speed: from uint8 faces in memory to probabilities in memory, one crop each, in the model's precision.
+
+    `macs` are multiply-accumulates for one image; the latency is the median of 30 calls with one image, the rate that
+    of the fastest of three batches of 256.
+    """
+    batch = np.resize(images, (256, *images.shape[1:]))
+    return {
+        "parameters": model.count_parameters(),
+        "macs": model.count_macs(),
+        "model_bytes": Path(path).stat().st_size,
+        "latency_ms_batch1": round(1000 * float(np.median(time_calls(model, batch[:1], 30))), 3),
+        "images_per_second": round(len(batch) / min(time_calls(model, batch, 3)), 1),
+    }
+
+
+def time_calls(model, images, count):
+    """The seconds of each of `count` predictions, after a tenth as many (at least one) to warm up."""
+    seconds = []
+    for _ in range(max(1, count // 10) + count):
+        began = time.perf_counter()
+        model.predict(images, crops=1)
+        seconds.append(time.perf_counter() - began)
+    return seconds[-count:]
+
+
+def read_history(path):
+    """history.csv of a training as a data frame with the columns `HISTORY`.
+
+    Raises:
+        InputError: the file is missing, has other columns, no row or a cell that is no finite number.
+    """
+    try:
+        history = pd.read_csv(path)
+        if tuple(history.columns) == HISTORY and len(history) and np.isfinite(history.to_numpy(float)).all():
+            return history
+    except FileNotFoundError:
+        raise InputError(f"{path}: not found; run `dvc repro`") from None
+    except (ValueError, pd.errors.ParserError):
+        pass
+    raise InputError(f"{path}: no history of a training (columns {', '.join(HISTORY)}); train anew with `dvc repro -f`")
+
+
+def tabulate(test, metrics, bins):
+    """{file name: bytes}: the tables behind the pictures, for `dvc plots`."""
+    names = np.array(CLASSES)
+    confusion = pd.DataFrame({"actual": names[test.actual], "predicted": names[test.predicted]})
+    reliability = pd.DataFrame(bin_confidence(test, bins))
+    classes = pd.DataFrame(metrics["per_class"]).T.rename_axis("emotion").reset_index()
+    classes["support"] = classes["support"].astype(int)
+    tables = {
+        "confusion.csv": confusion,
+        "calibration.csv": reliability[reliability["images"] > 0],
+        "classes.csv": classes.drop(columns="accuracy"),  # which is the recall
+        "risk_coverage.csv": pd.DataFrame(cover(test)),
+    }
+    return {
+        name: table.to_csv(index=False, float_format="%.6f", lineterminator="\n").encode()
+        for name, table in tables.items()
+    }
+
+
+def draw(name, model, images, test, metrics, history, bins):
+    """{file name: bytes}: the pictures."""
+    set_style()
+    title = NAMES[name]
+    counts = confusion_matrix(test.actual, test.predicted, labels=range(len(CLASSES)))
+    pictures = {
+        "curves.png": figures.draw_curves(history, title),
+        "confusion.png": figures.draw_confusion(counts, title),
+        "confidence.png": figures.draw_confidence(test, bins, metrics["calibration"]["ece"], title),
+        "classes.png": figures.draw_classes(metrics["per_class"], title),
+        "mistakes.png": figures.draw_mistakes(images, test, title),
+        "risk_coverage.png": figures.draw_risk_coverage(cover(test), title),
+    }
+    if name != "baseline":
+        pictures["gradcam.png"] = figures.draw_grad_cam(explain(model, images, test), title)
+    return {file: to_png(figure) for file, figure in pictures.items()}
+
+
+def explain(model, images, test):
+    """What `fer.figures.draw_grad_cam` takes: of each class the first right face, and the surest wrong one.
+
+    The heat is that of the predicted class.
+    """
+    correct = test.predicted == test.actual
+    columns = {"right": [], "wrong": []}
+    for label in range(len(CLASSES)):
+        right = np.flatnonzero((test.actual == label) & correct)[:1]
+        wrong = np.flatnonzero((test.actual == label) & ~correct)
+        wrong = wrong[np.argsort(-test.confidence[wrong], kind="stable")][:1]
+        for kind, rows in (("right", right), ("wrong", wrong)):
+            if len(rows):
+                crops, heat = model.explain(images[rows], test.predicted[rows])
+                columns[kind].append((crops[0], heat[0], test.predicted[rows[0]]))
+            else:
+                columns[kind].append(None)
+    return columns
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--name", required=True, choices=NAMES, help="the network")
+    parser.add_argument("--model", required=True, help="its file, .keras or .safetensors")
+    parser.add_argument("--data", required=True, help="faces.h5, from stages/prepare.py")
+    parser.add_argument("--history", required=True, help="CSV of its training")
+    parser.add_argument("--predictions", required=True, help="folder for <name>.csv and <name>_single_crop.csv")
+    parser.add_argument("--metrics", required=True, help="folder for <name>.json and summary/<name>.json")
+    parser.add_argument("--plots", required=True, help="folder for the pictures and their tables")
+    args = parser.parse_args()
+    seed, precision, settings = read_params("seed", "compute.precision", "evaluate")
+    name, crops = args.name, CROPS[args.name]
+    splits, _ = read_faces(args.data)
+    history = read_history(args.history)
+    model = load_model(name, args.model, precision)
+
+    rows = predict(model, splits, crops, args.model)
+    single = predict(model, splits, 1, args.model) if crops > 1 else rows
+    train = as_written(splits["train"].labels, model.predict(splits["train"].images, 1))
+    images, test = splits["test"].images, rows["test"]
+    measured = measure(rows["val"], test, splits["test"].duplicate_of_train, settings, seed)
+    train_accuracy = average(train.predicted == train.actual)
+    notes = measured.pop("notes")
+    metrics = {
+        **measured,
+        "accuracy_single_crop": average(single["test"].predicted == test.actual),
+        "train_accuracy": train_accuracy,
+        "overfitting_gap": round(train_accuracy - measured["accuracy"], 6),
+        "cost": measure_cost(model, args.model, images),
+        "device": model.device,
+        "precision": model.precision,
+        "notes": notes,
+    }
+    outputs = {
+        f"{args.predictions}/{name}.csv": to_csv(rows),
+        f"{args.predictions}/{name}_single_crop.csv": to_csv(single),
+        f"{args.metrics}/{name}.json": to_json(metrics),
+        f"{args.metrics}/summary/{name}.json": to_json(summarise(metrics)),
+    }
+    pictures = draw(name, model, images, test, metrics, history, settings.bins)
+    tables = tabulate(test, metrics, settings.bins)
+    write_files(outputs | {f"{args.plots}/{file}": content for file, content in (pictures | tables).items()})
+    low, high = metrics["accuracy_ci95"]
+    print(f"{name}: accuracy {metrics['accuracy']:.2%} on {len(images):,} test faces (95 %: {low:.2%} to {high:.2%})")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,512 @@
+"""evaluate: every metric by another route, the pictures of odd results, bad models, and the stage as a user runs it."""
+
+import csv
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn.metrics
+import torch
+from conftest import ROOT, Table
+from ruamel.yaml import YAML
+from torchmetrics.functional.classification import multiclass_calibration_error
+from torchvision.transforms.functional import ten_crop
+
+import evaluate
+import fer.figures as figures
+import fer.torch_model as torch_model  # with torchvision before TensorFlow: the other way round, Triton crashes
+from fer.dataset import as_input, crop_for_evaluation
+from fer.faces import CLASSES, Split, pack_faces, read_faces
+from fer.metrics import bin_confidence, cover, fit_temperature, measure, summarise, temper
+from fer.networks import NETWORKS, pack_network
+from fer.params import Evaluate, read_params
+from fer.predictions import as_written, read_predictions, to_csv
+from fer.stage import InputError
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}  # on a busy machine, threads wait for each other
+SETTINGS = Evaluate(threshold=0.6, confident=0.99, bins=15, bootstrap=2000)
+
+
+def draw_rows(count, seed, sharpness=2.0):
+    """`count` predictions, about half of them right, as the CSV holds them."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 7, count).astype(np.uint8)
+    logits = sharpness * (rng.normal(size=(count, 7)) + 1.5 * np.eye(7)[labels])
+    powers = np.exp(logits)
+    return as_written(labels, powers / powers.sum(axis=1, keepdims=True))
+
+
+def one_hot_rows(actual, predicted, confidence):
+    """Predictions of given classes and confidences (above 0.5), the rest of the probability with the next class."""
+    actual, predicted, confidence = np.array(actual), np.array(predicted), np.array(confidence)
+    shares = np.zeros((len(actual), 7))
+    shares[np.arange(len(actual)), predicted] = confidence
+    shares[np.arange(len(actual)), (predicted + 1) % 7] = 1 - confidence
+    return as_written(actual.astype(np.uint8), shares)
+
+
+def measure_rows(test, val=None, seen=None):
+    return measure(val or test, test, np.zeros(len(test.actual), bool) if seen is None else seen, SETTINGS, seed=1)
+
+
+def test_metrics_from_the_csv_by_another_route(tmp_path):
+    """Everything anew from the file's text, by scikit-learn and torchmetrics or row by row."""
+    val, test = draw_rows(300, 1, sharpness=4), draw_rows(700, 2, sharpness=4)
+    seen = np.random.default_rng(3).random(700) < 0.2
+    path = tmp_path / "x.csv"
+    path.write_bytes(to_csv({"val": val, "test": test}))
+    read = read_predictions(path)
+    found = measure(read["val"], read["test"], seen, SETTINGS, seed=1)
+    assert found == measure(val, test, seen, SETTINGS, seed=1)
+
+    with open(path, newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
+    actual, predicted = ([row[key] for row in rows] for key in ("actual", "predicted"))
+    confidence = [float(row["confidence"]) for row in rows]
+    shares = np.array([[float(row[emotion]) for emotion in CLASSES] for row in rows])
+    labels = [CLASSES.index(emotion) for emotion in actual]
+    right = [a == p for a, p in zip(actual, predicted, strict=True)]
+
+    near = lambda value: pytest.approx(value, abs=1e-6)  # noqa: E731
+    assert found["accuracy"] == near(sklearn.metrics.accuracy_score(actual, predicted))
+    assert found["balanced_accuracy"] == near(sklearn.metrics.balanced_accuracy_score(actual, predicted))
+    assert found["macro_f1"] == near(sklearn.metrics.f1_score(actual, predicted, average="macro"))
+    unseen = [hit for hit, known in zip(right, seen, strict=True) if not known]
+    assert found["accuracy_unseen"] == near(sum(unseen) / len(unseen)) != found["accuracy"]
+    assert found["unseen_count"] == len(unseen) < 700
+    report = sklearn.metrics.classification_report(actual, predicted, output_dict=True)
+    for emotion, scores in found["per_class"].items():
+        expected = report[emotion]
+        assert scores["precision"] == near(expected["precision"])
+        assert scores["recall"] == scores["accuracy"] == near(expected["recall"])
+        assert scores["f1"] == near(expected["f1-score"])
+        assert scores["support"] == actual.count(emotion)
+
+    wrong = [c for c, hit in zip(confidence, right, strict=True) if not hit]
+    low = [hit for c, hit in zip(confidence, right, strict=True) if c < 0.6]
+    mean = sum(confidence) / 700
+    assert found["confidence"] == {
+        "mean": near(mean),
+        "mean_correct": near((sum(confidence) - sum(wrong)) / sum(right)),
+        "mean_incorrect": near(sum(wrong) / len(wrong)),
+        "std": near(math.sqrt(sum((c - mean) ** 2 for c in confidence) / 700)),
+        "low_count": len(low),
+        "low_share": near(len(low) / 700),
+        "low_accuracy": near(sum(low) / len(low)),
+        "threshold": 0.6,
+    }
+
+    calibration = found["calibration"]
+    ece = multiclass_calibration_error(torch.from_numpy(shares), torch.tensor(labels), 7, n_bins=15)
+    assert calibration["ece"] == near(float(ece))
+    picked = shares[np.arange(700), labels]
+    assert calibration["nll"] == pytest.approx(-np.log(picked.clip(1e-6)).mean(), abs=1e-5)
+    squares = sum(
+        (share - (i == label)) ** 2 for row, label in zip(shares, labels, strict=True) for i, share in enumerate(row)
+    )
+    assert calibration["brier"] == near(squares / 700)
+    scaled = torch.from_numpy(np.log(shares.clip(1e-6)) / calibration["temperature"]).softmax(1)
+    ece_scaled = multiclass_calibration_error(scaled, torch.tensor(labels), 7, n_bins=15)
+    assert calibration["ece_scaled"] == pytest.approx(float(ece_scaled), abs=1e-4)
+    nll_scaled = torch.nn.functional.nll_loss(scaled.log(), torch.tensor(labels))
+    assert calibration["nll_scaled"] == pytest.approx(float(nll_scaled), abs=1e-4)
+
+    pairs = Counter(pair for pair in zip(actual, predicted, strict=True) if pair[0] != pair[1])
+    ordered = sorted(pairs, key=lambda pair: (-pairs[pair], CLASSES.index(pair[0]), CLASSES.index(pair[1])))[:10]
+    assert found["errors"] == {
+        "count": 700 - sum(right),
+        "share": near(1 - sum(right) / 700),
+        "confident_count": sum(c >= 0.99 for c in wrong),
+        "top": [{"actual": a, "predicted": p, "count": pairs[a, p]} for a, p in ordered],
+    }
+    assert found["errors"]["confident_count"] > 0 and len(found["errors"]["top"]) == 10
+    assert found["val_accuracy"] == near(np.mean(val.predicted == val.actual))
+    assert found["notes"] == []
+
+
+def test_table_6():
+    """7,178 predictions, 2,131 of them wrong; 735 with a confidence below 0.6, of which 263 are right (35.8 %)."""
+    confidence = np.array([0.55] * 735 + [0.6] * 1000 + [0.9] * 4443 + [0.99] * 500 + [1.0] * 500)
+    wrong = np.zeros(7178, bool)
+    wrong[: 735 - 263] = True
+    wrong[735 : 735 + 2131 - 472 - 3] = True
+    wrong[[-501, -500, -1]] = True  # one at 0.99, two at 1
+    actual = np.arange(7178) % 7
+    found = measure_rows(one_hot_rows(actual, (actual + 3 * wrong) % 7, confidence))
+    assert (found["confidence"]["low_count"], found["confidence"]["low_share"]) == (
+        735,
+        pytest.approx(0.1024, abs=1e-4),
+    )
+    assert round(100 * found["confidence"]["low_share"], 1) == 10.2
+    assert round(100 * found["confidence"]["low_accuracy"], 1) == 35.8
+    assert found["errors"]["count"] == 2131
+    assert round(100 * found["errors"]["share"], 1) == 29.7
+    assert round(100 * found["accuracy"], 1) == 70.3
+    assert found["errors"]["confident_count"] == 3
+
+
+def test_a_tiny_table_by_hand():
+    rows = one_hot_rows([0, 0, 0, 2, 2, 3], [0, 0, 2, 2, 0, 3], [0.9, 0.8, 0.7, 0.6, 1.0, 0.55])
+    found = measure_rows(rows, seen=np.array([True, False, False, False, False, True]))
+    third = pytest.approx(1 / 3, abs=1e-6)
+    two_thirds = pytest.approx(2 / 3, abs=1e-6)
+    assert (found["accuracy"], found["accuracy_unseen"], found["unseen_count"]) == (two_thirds, 0.5, 4)
+    assert found["per_class"]["angry"] == {"precision": two_thirds, "recall": two_thirds, "f1": two_thirds, "accuracy": two_thirds, "support": 3}  # fmt: skip
+    assert found["per_class"]["fear"]["precision"] == found["per_class"]["fear"]["recall"] == 0.5
+    assert found["balanced_accuracy"] == pytest.approx((2 / 3 + 1 / 2 + 1) / 3, abs=1e-6)
+    assert found["confidence"]["low_count"] == 1 and found["confidence"]["low_share"] == pytest.approx(1 / 6, abs=1e-6)
+    assert found["errors"]["share"] == third and found["errors"]["confident_count"] == 1
+    assert found["errors"]["top"] == [
+        {"actual": "angry", "predicted": "fear", "count": 1},
+        {"actual": "fear", "predicted": "angry", "count": 1},
+    ]
+    # |right - confidence| of the six bins, each with one image
+    gaps = [0.1, 0.2, 0.7, 0.4, 1.0, 0.45]
+    assert found["calibration"]["ece"] == pytest.approx(sum(gaps) / 6, abs=1e-6)
+    squares = [2 * 0.01, 2 * 0.04, 1 + 0.49 + 0.09, 2 * 0.16, 2, 2 * 0.45**2]
+    assert found["calibration"]["brier"] == pytest.approx(sum(squares) / 6, abs=1e-6)
+
+
+def test_a_class_without_a_test_row_and_one_never_predicted():
+    rows = one_hot_rows([0, 0, 2, 3, 3], [0, 1, 0, 3, 3], [0.9] * 5)
+    found = measure_rows(rows)
+    none = dict.fromkeys(("precision", "recall", "f1", "accuracy"))
+    assert found["per_class"]["disgust"] == found["per_class"]["sad"] == {**none, "support": 0}
+    assert found["per_class"]["fear"] == {"precision": None, "recall": 0, "f1": 0, "accuracy": 0, "support": 1}
+    assert found["balanced_accuracy"] == 0.5  # of angry 0.5, fear 0, happy 1
+    assert found["macro_f1"] == 0.5
+    assert [note.split(":")[0] for note in found["notes"]] == ["disgust", "fear", "sad", "surprise", "neutral"]
+    assert "never predicted" in found["notes"][1] and "no such face" in found["notes"][0]
+    json.dumps(found, allow_nan=False)
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_nothing_but_right_or_wrong(right):
+    actual = np.arange(21) % 7
+    found = measure_rows(
+        one_hot_rows(actual, actual if right else (actual + 2) % 7, [0.8] * 21), seen=np.ones(21, bool)
+    )
+    assert found["accuracy"] == float(right) and found["accuracy_ci95"] == [float(right)] * 2
+    assert found["confidence"]["mean_incorrect" if right else "mean_correct"] is None
+    assert found["confidence"]["low_accuracy"] is None and found["confidence"]["low_share"] == 0
+    assert (found["accuracy_unseen"], found["unseen_count"]) == (None, 0)
+    assert len(found["errors"]["top"]) == (0 if right else 7)
+    assert any("temperature stands at the end" in note for note in found["notes"])
+    json.dumps(found, allow_nan=False)
+
+
+def test_the_interval_is_that_of_resampled_rows():
+    rows = draw_rows(400, 5)
+    low, high = measure_rows(rows)["accuracy_ci95"]
+    right = rows.predicted == rows.actual
+    rng = np.random.default_rng(9)
+    means = [right[rng.integers(0, 400, 400)].mean() for _ in range(4000)]
+    assert [low, high] == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=0.006)
+    assert low < right.mean() < high
+    assert measure(rows, rows, ~right, SETTINGS, 2)["accuracy_ci95"] != [low, high]
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
+def test_the_temperature_is_found_and_comes_from_val(temperature):
+    """Labels drawn from probabilities p, of which the network reports p to the power of `temperature`."""
+    rng = np.random.default_rng(0)
+    shares = rng.dirichlet(np.full(7, 2.0), 20_000)
+    labels = (shares.cumsum(axis=1) < rng.random((20_000, 1))).sum(axis=1).astype(np.uint8)
+    val = as_written(labels, shares**temperature / (shares**temperature).sum(axis=1, keepdims=True))
+    assert fit_temperature(val) == pytest.approx(temperature, rel=0.05)
+    np.testing.assert_allclose(temper(val.probabilities, temperature), shares, atol=2e-3)
+    one, other = (measure_rows(draw_rows(50, seed), val)["calibration"] for seed in (1, 2))
+    assert one["temperature"] == other["temperature"] and one["nll"] != other["nll"]
+
+
+def test_calibration_bins_and_coverage_by_hand():
+    rows = one_hot_rows([0, 0, 0, 0], [0, 1, 0, 1], [1.0, 0.75, 0.75, 0.6])
+    table = bin_confidence(rows, 5)
+    assert table["images"].tolist() == [0, 0, 0, 3, 1]
+    assert table["accuracy"][3:].tolist() == [pytest.approx(1 / 3), 1]
+    assert np.isnan(table["accuracy"][:3]).all()
+    curve = cover(rows)
+    assert curve["threshold"].tolist() == [1, 0.75, 0.6]
+    assert curve["coverage"].tolist() == [0.25, 0.75, 1]
+    assert curve["accuracy"].tolist() == [1, pytest.approx(2 / 3), 0.5]
+    assert len(cover(draw_rows(700, 2))["threshold"]) == 100
+
+
+def test_the_summary_is_flat():
+    found = measure_rows(draw_rows(100, 2))
+    summary = summarise(found)
+    expected = {"accuracy": found["accuracy"], "macro_f1": found["macro_f1"], "ece": found["calibration"]["ece"]}
+    assert summary == expected
+
+
+HISTORY = pd.DataFrame([[1, 0.1, 1.9, 0.2, 1.8, 0.3]], columns=evaluate.HISTORY)
+ODD = {
+    "as usual": draw_rows(300, 1),
+    "all right": one_hot_rows(np.arange(21) % 7, np.arange(21) % 7, [1.0] * 21),
+    "all wrong": one_hot_rows(np.arange(21) % 7, (np.arange(21) + 1) % 7, [0.7] * 21),
+    "one class": one_hot_rows([3, 3], [3, 4], [0.9, 0.8]),
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_pictures_of_odd_results(case):
+    """Whatever the predictions are, each picture is drawn."""
+    rows = ODD[case]
+    faces = np.random.default_rng(0).integers(0, 256, (len(rows.actual), 48, 48), dtype=np.uint8)
+    metrics = measure_rows(rows)
+    pictures = evaluate.draw("baseline", None, faces, rows, metrics, HISTORY, 15)
+    assert len(pictures) == 6 and all(content.startswith(b"\x89PNG") for content in pictures.values())
+
+
+def test_the_surest_mistakes_are_shown(monkeypatch):
+    rows = one_hot_rows([0, 1, 2, 3], [0, 2, 1, 4], [1.0, 0.7, 0.9, 0.8])
+    shown = []
+    monkeypatch.setattr(figures, "draw_gallery", lambda *arguments: shown.append(arguments))
+    figures.draw_mistakes(np.arange(4), rows, "VGG19", count=2)
+    ((faces, captions, title),) = shown
+    assert faces.tolist() == [2, 3]
+    assert captions == ["fear →\ndisgust 0.90", "happy →\nsad 0.80"]
+    assert title == "VGG19: the 2 surest of 3 mistakes, actual → predicted"
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "a,b\n1,2\n", ",".join(evaluate.HISTORY) + "\n", ",".join(evaluate.HISTORY) + "\n1,1,1,x,1,1\n", "\ufeff\x00"],
+)
+def test_a_history_that_is_none(content, tmp_path):
+    path = tmp_path / "history.csv"
+    with pytest.raises(InputError, match="history.csv: not found"):
+        evaluate.read_history(path)
+    path.write_text(content)
+    with pytest.raises(InputError, match="history.csv: no history of a training"):
+        evaluate.read_history(path)
+
+
+def make_network(name, seed=0):
+    torch.set_num_threads(1)  # as in ENVIRONMENT
+    torch.manual_seed(seed)
+    return NETWORKS[name](width=0.07)
+
+
+@pytest.fixture
+def model_file(tmp_path):
+    path = tmp_path / "vgg19.safetensors"
+    path.write_bytes(pack_network("vgg19", 0.07, make_network("vgg19").state_dict()))
+    return path
+
+
+def test_models_that_do_not_fit(model_file, tmp_path):
+    content = model_file.read_bytes()
+    with pytest.raises(InputError, match="holds vgg19, expected resnet18"):
+        torch_model.load_model(model_file, "resnet18", "float32")
+    with pytest.raises(InputError, match="not found"):
+        torch_model.load_model(tmp_path / "none.safetensors", "vgg19", "float32")
+    for damaged in (content[:-100], b"", content.replace(b'"happy', b'"glad!').replace(b'\\"happy', b'\\"glad!'), content.replace(b"head.weight", b"tail.weight")):  # fmt: skip
+        model_file.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"vgg19\.safetensors: "):
+            torch_model.load_model(model_file, "vgg19", "float32")
+
+
+def test_a_network_that_gives_nan_is_refused(model_file):
+    model = torch_model.load_model(model_file, "vgg19", "float32")
+    torch.nn.init.constant_(model.network.head.bias, math.nan)
+    faces = {split: Split(np.zeros((2, 48, 48), np.uint8), np.zeros(2, np.uint8), None) for split in ("val", "test")}
+    with pytest.raises(InputError, match="m: gives no probabilities for faces of val"):
+        evaluate.predict(model, faces, 1, "m")
+
+
+def test_macs_of_the_papers_vgg19():
+    """By hand: 9 * inputs * outputs * pixels of each convolution, and the head."""
+    channels, pixels, by_hand = 3, 44, 512 * 7
+    for layer in (64, 64, "M", 128, 128, "M", *[256] * 4, "M", *[512] * 4, "M", *[512] * 4):
+        if layer == "M":
+            pixels //= 2
+        else:
+            by_hand += 9 * channels * layer * pixels**2
+            channels = layer
+    model = torch_model.TorchModel(NETWORKS["vgg19"]().eval(), "vgg19", "float32", "")
+    assert model.count_macs() == by_hand
+    assert model.count_parameters() == pytest.approx(20.04e6, rel=0.001)
+
+
+def test_grad_cam_by_hand():
+    """ResNet18 ends in an average and a linear layer: the gradient is the head's weight over the number of pixels."""
+    network = make_network("resnet18").eval()
+    model = torch_model.TorchModel(network, "resnet18", "float32", "")
+    images = Table().images[:3]
+    crops, heat = model.explain(images, [0, 3, 6])
+    np.testing.assert_array_equal(crops, images[:, 2:46, 2:46])
+    maps = []
+    network.layer4.register_forward_hook(lambda _, __, output: maps.append(output.detach()))
+    network(as_input(crop_for_evaluation(torch.from_numpy(images).unsqueeze(1), 1)))
+    weights = network.head.weight[[0, 3, 6], :, None, None].detach() / 36
+    expected = (weights * maps[0]).sum(1, keepdim=True).relu()
+    expected = torch.nn.functional.interpolate(expected, size=(44, 44), mode="bilinear")[:, 0]
+    expected = expected / expected.amax((1, 2), keepdim=True).clamp_min(1e-30)
+    np.testing.assert_allclose(heat, expected, atol=1e-4)
+    assert heat.shape == (3, 44, 44) and heat.min() >= 0 and heat.max() == 1
+
+
+@pytest.mark.parametrize(("name", "size"), [("vgg19", 5), ("resnet18", 6)])
+def test_grad_cam_reads_maps_of_some_size(name, size):
+    network, shapes = make_network(name).eval(), []
+    torch_model.find_last_block(network, name).register_forward_hook(lambda _, __, output: shapes.append(output.shape))
+    network(torch.zeros(1, 3, 44, 44))
+    assert shapes[0][2:] == (size, size)
+
+
+class Project:
+    """A copy of the stages with params of its own, small data and two networks that were never trained."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        shutil.copytree(ROOT / "stages", folder / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+        params = YAML(typ="safe").load(ROOT / "params.yaml")
+        params["compute"]["precision"] = "float32"
+        (folder / "params.yaml").write_text(json.dumps(params), encoding="utf-8")  # JSON is YAML
+        table = Table(per_class=(3, 2, 4))
+        splits = {
+            name: Split(table.images[table.usages == i], table.labels[table.usages == i].astype(np.uint8), None)
+            for i, name in enumerate(("train", "val", "test"))
+        }
+        kept = splits["test"].labels != 1  # test has no face of disgust
+        splits["test"] = Split(splits["test"].images[kept], splits["test"].labels[kept], np.arange(24) < 4)
+        splits["val"] = splits["val"]._replace(duplicate_of_train=np.zeros(14, bool))
+        (folder / "faces.h5").write_bytes(pack_faces(splits, "official", "0" * 32))
+        (folder / "vgg19.safetensors").write_bytes(pack_network("vgg19", 0.07, make_network("vgg19").state_dict()))
+        HISTORY.to_csv(folder / "history.csv", index=False)
+
+    def run(self, name, model, out):
+        """Run the stage; what `subprocess.run` returns."""
+        flags = {"name": name, "model": model, "data": "faces.h5", "history": "history.csv", "predictions": f"{out}/p"}
+        flags |= {"metrics": f"{out}/m", "plots": f"{out}/plots"}
+        command = [sys.executable, "stages/evaluate.py", *(f"--{key}={value}" for key, value in flags.items())]
+        return subprocess.run(command, cwd=self.folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
+
+    def read(self, out):
+        """{path: bytes} of all outputs, and the metrics apart."""
+        files = {
+            str(path.relative_to(self.folder / out)): path for path in (self.folder / out).rglob("*") if path.is_file()
+        }
+        contents = {name: path.read_bytes() for name, path in files.items()}
+        (metrics,) = [name for name in contents if name.startswith("m/") and "summary" not in name]
+        return contents, json.loads(contents.pop(metrics))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    return Project(tmp_path_factory.mktemp("project"))
+
+
+COMMON = {"curves.png", "confusion.png", "confusion.csv", "confidence.png", "calibration.csv", "classes.png"}
+COMMON |= {"classes.csv", "mistakes.png", "risk_coverage.png", "risk_coverage.csv"}
+KEYS = (
+    "accuracy accuracy_unseen unseen_count balanced_accuracy macro_f1 accuracy_ci95 accuracy_single_crop train_accuracy"
+)
+KEYS = {*KEYS.split(), *["overfitting_gap", "val_accuracy", "per_class", "confidence", "calibration", "errors", "cost"]}
+
+
+def check_outputs(contents, metrics, name, folder):
+    """What holds for every network: the files, the keys, and that one follows from the other."""
+    assert {path.split("/")[-1] for path in contents if path.startswith("plots/")} - {"gradcam.png"} == COMMON
+    assert set(metrics) >= KEYS
+    assert json.loads(contents[f"m/summary/{name}.json"]) == summarise(metrics)
+    splits = read_faces(folder / "faces.h5")[0]
+    rows = read_predictions(folder / "out" / "p" / f"{name}.csv", splits)
+    (seed,) = read_params("seed")
+    again = measure(rows["val"], rows["test"], splits["test"].duplicate_of_train, SETTINGS, seed)
+    assert again == {key: metrics[key] for key in again}
+    assert metrics["unseen_count"] == 20 and metrics["per_class"]["disgust"]["recall"] is None
+    assert metrics["overfitting_gap"] == pytest.approx(metrics["train_accuracy"] - metrics["accuracy"], abs=1e-6)
+    confusion = list(csv.DictReader(contents["plots/confusion.csv"].decode().splitlines()))
+    assert [row["actual"] for row in confusion] == [CLASSES[label] for label in splits["test"].labels]
+    assert [row["predicted"] for row in confusion] == [CLASSES[label] for label in rows["test"].predicted]
+    cost = metrics["cost"]
+    assert all(cost[key] > 0 for key in ("parameters", "macs", "model_bytes", "latency_ms_batch1", "images_per_second"))
+    return splits, rows
+
+
+def test_the_stage_on_a_torch_network(project):
+    process = project.run("vgg19", "vgg19.safetensors", "out")
+    assert (process.returncode, process.stderr) == (0, "")
+    contents, metrics = project.read("out")
+    assert "plots/gradcam.png" in contents
+    splits, rows = check_outputs(contents, metrics, "vgg19", project.folder)
+    network = make_network("vgg19").eval()
+    with torch.no_grad():
+        for crops, found in ((10, rows), (1, read_predictions(project.folder / "out/p/vgg19_single_crop.csv", splits))):
+            for split in ("val", "test"):
+                for image, shares in zip(splits[split].images, found[split].probabilities, strict=True):
+                    ten = torch.stack(ten_crop(torch.from_numpy(image).unsqueeze(0), 44))
+                    inputs = (ten if crops == 10 else ten[4:5]).expand(-1, 3, -1, -1) / 255
+                    np.testing.assert_allclose(shares, network(inputs).softmax(1).mean(0), atol=1e-5)
+    single = read_predictions(project.folder / "out/p/vgg19_single_crop.csv")["test"]
+    assert metrics["accuracy_single_crop"] == pytest.approx(np.mean(single.predicted == single.actual), abs=1e-6)
+    train = torch_model.TorchModel(network, "vgg19", "float32", "").predict(splits["train"].images, 1)
+    assert metrics["train_accuracy"] == pytest.approx(np.mean(train.argmax(1) == splits["train"].labels), abs=1e-6)
+
+    assert project.run("vgg19", "vgg19.safetensors", "again").returncode == 0
+    contents_again, metrics_again = project.read("again")
+    assert contents_again == contents
+    for key in ("latency_ms_batch1", "images_per_second"):
+        metrics["cost"][key] = metrics_again["cost"][key]
+    assert metrics_again == metrics
+
+
+def test_the_stage_on_a_keras_network_and_on_files_that_are_none(project, tmp_path):
+    keras = pytest.importorskip("fer.keras_model").keras
+    layers = keras.layers
+
+    def save(name, size=48, classes=7):
+        keras.utils.set_random_seed(0)
+        network = keras.Sequential([layers.Input((size, size, 1)), layers.Rescaling(1 / 255)])
+        for layer in (layers.Conv2D(4, 3, strides=4), layers.Flatten(), layers.Dense(classes, activation="softmax")):
+            network.add(layer)
+        network.save(project.folder / name)
+        return network
+
+    network = save("baseline.keras")
+    process = project.run("baseline", "baseline.keras", "keras/out")
+    assert (process.returncode, process.stderr) == (0, "")
+    contents, metrics = project.read("keras/out")
+    (project.folder / "out").mkdir(exist_ok=True)
+    shutil.copytree(project.folder / "keras/out/p", project.folder / "out/p", dirs_exist_ok=True)
+    splits, rows = check_outputs(contents, metrics, "baseline", project.folder)
+    for split in ("val", "test"):
+        expected = network.predict(splits[split].images[..., np.newaxis], verbose=0)
+        np.testing.assert_allclose(rows[split].probabilities, expected, atol=1e-5)
+    train = network.predict(splits["train"].images[..., np.newaxis], verbose=0).argmax(1)
+    assert metrics["train_accuracy"] == pytest.approx(np.mean(train == splits["train"].labels), abs=1e-6)
+    assert metrics["accuracy_single_crop"] == metrics["accuracy"]
+    assert contents["p/baseline_single_crop.csv"] == contents["p/baseline.csv"]
+    assert metrics["cost"]["parameters"] == (9 + 1) * 4 + (12 * 12 * 4 + 1) * 7
+    assert metrics["cost"]["macs"] == 12 * 12 * 9 * 4 + 12 * 12 * 4 * 7
+
+    from fer import keras_model
+
+    (project.folder / "torn.keras").write_bytes((project.folder / "baseline.keras").read_bytes()[:-500])
+    (project.folder / "empty.keras").write_bytes(b"")
+    save("six.keras", classes=6)
+    save("large.keras", size=64)
+    for name, expected in {
+        "torn": "damaged, or no Keras file",
+        "empty": "damaged, or no Keras file",
+        "none": "not found",
+        "six": "expected (None, 48, 48, 1) and (None, 7)",
+        "large": "takes (None, 64, 64, 1)",
+    }.items():
+        with pytest.raises(InputError) as error:
+            keras_model.load_model(project.folder / f"{name}.keras", "baseline", "auto")
+        assert expected in str(error.value) and "\n" not in str(error.value)
+
+    process = project.run("baseline", "torn.keras", "bad")
+    assert process.returncode == 1
+    assert process.stderr.startswith("error: torn.keras: damaged, or no Keras file") and process.stderr.count("\n") == 1
+    assert not (project.folder / "bad").exists()

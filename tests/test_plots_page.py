@@ -1,0 +1,219 @@
+"""What `dvc` shows, by the real `dvc` in a clone with two branches, and its page in headless Chromium."""
+
+import importlib.util
+import json
+import re
+from collections import Counter
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from conftest import ROOT, Clone
+from ruamel.yaml import YAML
+
+from fer.faces import CLASSES
+from fer.metrics import summarise
+
+NETWORKS = {"baseline": "Baseline", "vgg19": "VGG19", "resnet18": "ResNet18"}
+TEMPLATES = ROOT / ".dvc" / "plots"
+SUMMARY = summarise({"accuracy": 0, "macro_f1": 0, "calibration": {"ece": 0}})
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def write_results(clone, seed):
+    """Small results of all networks: 90 predictions, no disgust among the actual classes, curves of four points."""
+    rng = np.random.default_rng(seed)
+    for name in NETWORKS:
+        actual = rng.choice([0, 2, 3, 4, 5, 6], 90)
+        predicted = np.where(rng.random(90) < 0.7, actual, rng.integers(0, 7, 90))
+        rows = [f"{CLASSES[a]},{CLASSES[p]}" for a, p in zip(actual, predicted, strict=True)]
+        accuracy = float((actual == predicted).mean())
+        scores = dict.fromkeys(SUMMARY, 0.123456) | {"accuracy": round(accuracy, 6)}
+        points = [f"{x / 4},{accuracy},20" for x in range(1, 5)]
+        epochs = [f"{x},0.01,{2 / x},{1 - 0.8 / x},{2.1 / x},{accuracy}" for x in range(1, 5)]
+        files = {
+            f"plots/{name}/test/confusion.csv": ["actual,predicted", *rows],
+            f"plots/{name}/test/risk_coverage.csv": ["coverage,accuracy,images", *points],
+            f"plots/{name}/test/calibration.csv": ["confidence,accuracy,images", *points],
+            f"plots/{name}/history.csv": [
+                "epoch,learning_rate,train_loss,train_accuracy,val_loss,val_accuracy",
+                *epochs,
+            ],
+            f"metrics/summary/{name}.json": [json.dumps(scores)],
+            "metrics/summary/ensemble.json": [json.dumps(scores)],
+        }
+        for path, lines in files.items():
+            (clone.path / path).parent.mkdir(parents=True, exist_ok=True)
+            (clone.path / path).write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture(scope="module")
+def branches(tmp_path_factory):
+    """A clone on the branch `ours`; `other` has other results and another seed."""
+    path = tmp_path_factory.mktemp("clone")
+    clone = Clone(path)
+    clone.run("git", "checkout", "-q", "-b", "other")
+    write_results(clone, seed=1)
+    clone.edit("params.yaml", {"seed: 2013": "seed: 7"})
+    clone.commit()
+    clone.run("git", "checkout", "-q", "-b", "ours", "HEAD^")
+    write_results(clone, seed=2)
+    clone.commit()
+    return clone
+
+
+def count_pairs(clone, branch, name):
+    """{(actual, predicted): images} of a branch's confusion.csv, by hand."""
+    lines = clone.run("git", "show", f"{branch}:plots/{name}/test/confusion.csv").splitlines()[1:]
+    return Counter(tuple(line.split(",")) for line in lines)
+
+
+def find_drawing(dom, title):
+    """The SVG of the plot with this title."""
+    drawings = re.findall(r'<svg[^>]* class="marks".*?</svg>', dom, re.DOTALL)
+    (found,) = [drawing for drawing in drawings if f">{title}</text>" in drawing]
+    return ElementTree.fromstring(found if "xmlns=" in found else found.replace("<svg", f'<svg xmlns="{SVG[1:-1]}"', 1))
+
+
+def find_groups(drawing, role):
+    return [group for group in drawing.iter(f"{SVG}g") if role in group.get("class", "").split()]
+
+
+def read_texts(group):
+    return [text.text for text in group.iter(f"{SVG}text")]
+
+
+def read_heat_maps(drawing):
+    """{header: {(actual, predicted): images}} of what is drawn, zeros left out."""
+    maps = {}
+    for cell in (panel for group in find_groups(drawing, "cell") for panel in group):
+        ((header,),) = [read_texts(title) for title in find_groups(cell, "role-title-text")]
+        labels = [path.get("aria-label") for path in cell.iter(f"{SVG}path") if path.get("aria-label")]
+        parts = [dict(part.split(": ") for part in label.split("; ")) for label in labels]
+        counts = {(part["actual"], part["predicted"]): int(part["images"]) for part in parts}
+        assert len(counts) == len(labels)
+        maps[header] = {pair: count for pair, count in counts.items() if count}
+        written = [text for group in find_groups(cell, "mark-text") for text in read_texts(group)]
+        assert Counter(map(int, written[: len(labels)])) == Counter(counts.values())
+    return maps
+
+
+def read_axes(drawing):
+    """The labels along each axis, in the order in which they are drawn: left to right, top to bottom."""
+    axes = []
+    for axis in find_groups(drawing, "role-axis"):
+        for labels in find_groups(axis, "role-axis-label"):
+            places = [
+                [float(number) for number in re.findall(r"-?[\d.]+", text.get("transform"))[:2]]
+                for text in labels.iter(f"{SVG}text")
+            ]
+            along = int(np.ptp([y for _, y in places]) > np.ptp([x for x, _ in places]))
+            texts = sorted(zip([place[along] for place in places], read_texts(labels), strict=True))
+            axes.append([text for _, text in texts])
+    return axes
+
+
+def test_the_page_is_what_its_script_makes():
+    spec = importlib.util.spec_from_file_location("page", TEMPLATES / "page.py")
+    page = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(page)
+    made = page.make_page()
+    assert (TEMPLATES / "page.html").read_bytes() == made.encode(), "run `python .dvc/plots/page.py`"
+    assert made.count("{plot_divs}") == made.count("{refresh_tag}") == 1
+    assert made.count("</script>") == 1
+    assert "{scripts}" not in made  # there DVC would put its CDN
+
+
+def test_the_template_has_the_classes_of_the_challenge():
+    text = (TEMPLATES / "confusion_matrix.json").read_text()
+    lists = [tuple(json.loads(found)) for found in re.findall(r'\["angry"[^]]*\]', text)]
+    assert lists == [CLASSES] * 3  # the cells without an image, and both axes
+
+
+def test_every_plot_is_drawn_from_what_a_stage_writes():
+    """Each file named under `plots:` is, or lies in, an output of a stage."""
+    pipeline = YAML(typ="safe").load(ROOT / "dvc.yaml")
+    outs = set()
+    for stage in pipeline["stages"].values():
+        body = stage.get("do", stage)
+        for item in stage.get("foreach", [""]):
+            paths = [out if isinstance(out, str) else next(iter(out)) for out in body["outs"]]
+            outs |= {path.replace("${key}", item) for path in paths}
+    for plot in pipeline["plots"]:
+        for file in [plot] if isinstance(plot, str) else next(iter(plot.values()))["y"]:
+            assert any(file == out or file.startswith(f"{out}/") for out in outs), file
+
+
+def test_show_draws_a_confusion_matrix_per_network(branches, browse):
+    branches.run("dvc", "plots", "show")
+    html = (branches.path / "dvc_plots" / "index.html").read_text()
+    assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", html.replace("https://vega.github.io", ""))
+    page = browse(branches.path / "dvc_plots" / "index.html")
+    assert page.requests == []
+    assert "Uncaught" not in page.console
+    for name, title in NETWORKS.items():
+        drawing = find_drawing(page.dom, f"{title}: test images by actual and predicted class")
+        assert read_heat_maps(drawing) == {f"{name}, workspace": count_pairs(branches, "ours", name)}
+        assert read_axes(drawing)[:2] == [list(CLASSES)] * 2
+    for title in ("Accuracy while training", "Loss while training"):
+        drawing = find_drawing(page.dom, title)
+        assert len([path for path in drawing.iter(f"{SVG}path") if "line mark" in str(path.attrib)]) == 6
+        legend = [text for group in find_groups(drawing, "role-legend") for text in read_texts(group)]
+        assert legend == [*NETWORKS, "network", "train", "val"]
+    pictures = re.findall(r'<img src="([^"]+)"', page.dom.partition("</head>")[2])
+    assert "plots_data_classes.png" in str(pictures)
+    for picture in pictures:
+        assert (branches.path / "dvc_plots" / picture).is_file()
+
+
+def test_diff_draws_each_branch_under_its_own_name(branches, browse):
+    branches.run("dvc", "plots", "diff", "ours", "other")
+    page = browse(branches.path / "dvc_plots" / "index.html")
+    assert page.requests == []
+    for name, title in NETWORKS.items():
+        drawing = find_drawing(page.dom, f"{title}: test images by actual and predicted class")
+        expected = {f"{name}, {branch}": count_pairs(branches, branch, name) for branch in ("ours", "other")}
+        assert expected[f"{name}, ours"] != expected[f"{name}, other"]
+        assert read_heat_maps(drawing) == expected
+        assert [axis for axis in read_axes(drawing) if axis != list(CLASSES) and "%" not in axis[0]] == []
+
+
+def test_several_files_in_one_plot_keep_their_headers(branches, browse):
+    """One plot of all networks, where a revision has one file less than the other."""
+    files = {f"plots/{name}/test/confusion.csv": "actual" for name in NETWORKS}
+    plot = {"Together": {"template": "confusion_matrix", "x": "predicted", "y": files}}
+    for branch, tag in (("other", "all"), ("ours", "fewer")):
+        branches.run("git", "checkout", "-q", "--detach", branch)
+        (branches.path / "dvc.yaml").write_text(json.dumps({"plots": [plot]}))
+        if tag == "fewer":
+            (branches.path / "plots/baseline/test/confusion.csv").unlink()
+        branches.commit()
+        branches.run("git", "tag", tag)
+    branches.run("dvc", "plots", "diff", "fewer", "all", "-o", "together")
+    branches.run("git", "checkout", "-q", "ours")
+    page = browse(branches.path / "together" / "index.html")
+    drawn = read_heat_maps(find_drawing(page.dom, "Together"))
+    pairs = [("fewer", "vgg19"), ("fewer", "resnet18"), *[("all", name) for name in NETWORKS]]
+    assert drawn == {f"{name}, {tag}": count_pairs(branches, tag, name) for tag, name in pairs}
+
+
+def test_metrics_and_params_across_branches(branches):
+    shown = branches.run("dvc", "metrics", "show")
+    assert max(map(len, shown.splitlines())) <= 80, shown
+    for name in NETWORKS:
+        assert f"metrics/summary/{name}.json" in shown
+    difference = branches.run("dvc", "metrics", "diff", "other")
+    before, after = (
+        json.loads(branches.run("git", "show", f"{branch}:metrics/summary/vgg19.json"))["accuracy"]
+        for branch in ("other", "ours")
+    )
+    (line,) = [line for line in difference.splitlines() if "vgg19" in line]
+    assert line.split()[1:4] == ["accuracy", *(f"{value:.5g}" for value in (before, after))]
+    assert "seed" in branches.run("dvc", "params", "diff", "other")
+
+
+def test_a_page_with_a_network_would_be_noticed(browse, tmp_path):
+    """What the tests above rely on."""
+    path = tmp_path / "page.html"
+    path.write_text('<img src="http://example.org/a.png"><script src="https://cdn.example.org/vega"></script>')
+    assert sorted(browse(path).requests) == ["http://example.org/a.png", "https://cdn.example.org/vega"]

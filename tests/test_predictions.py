@@ -1,0 +1,137 @@
+"""The predictions CSV: what is written comes back, and what cannot be right is refused with its place."""
+
+import csv
+import io
+
+import numpy as np
+import pytest
+
+from fer.faces import CLASSES, Split
+from fer.predictions import COLUMNS, read_predictions, to_csv
+from fer.stage import InputError
+
+LINES = """split,index,actual,predicted,confidence,angry,disgust,fear,happy,sad,surprise,neutral
+val,0,angry,angry,0.700000,0.700000,0.100000,0.000000,0.000000,0.000000,0.000000,0.200000
+val,1,happy,neutral,0.400000,0.000000,0.300000,0.000000,0.300000,0.000000,0.000000,0.400000
+test,0,neutral,fear,0.500000,0.000000,0.000000,0.500000,0.000000,0.500000,0.000000,0.000000
+test,1,surprise,surprise,1.000000,0.000000,0.000000,0.000000,0.000000,0.000000,1.000000,0.000000
+test,2,sad,sad,0.250000,0.125000,0.125000,0.125000,0.125000,0.250000,0.125000,0.125000
+"""
+
+
+def draw(count, seed):
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(scale=8, size=(count, 7))
+    shares = np.exp(logits - logits.max(axis=1, keepdims=True)).astype(np.float32)
+    return rng.integers(0, 7, count).astype(np.uint8), shares / shares.sum(axis=1, keepdims=True)
+
+
+def write(tmp_path, text):
+    path = tmp_path / "vgg19.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_what_is_written_comes_back(tmp_path):
+    splits = {"val": draw(300, 1), "test": draw(500, 2)}
+    content = to_csv(splits)
+    read = read_predictions(write(tmp_path, content.decode()))
+    for name, (labels, probabilities) in splits.items():
+        np.testing.assert_array_equal(read[name].actual, labels)
+        np.testing.assert_allclose(read[name].probabilities, probabilities, atol=6e-7)
+    rows = list(csv.DictReader(io.StringIO(content.decode())))
+    assert tuple(rows[0]) == COLUMNS
+    assert [(row["split"], int(row["index"])) for row in rows] == [
+        *(("val", i) for i in range(300)),
+        *(("test", i) for i in range(500)),
+    ]
+    for row in rows:  # what each row says holds for its own digits
+        shares = [float(row[emotion]) for emotion in CLASSES]
+        assert row["predicted"] == CLASSES[shares.index(max(shares))]
+        assert float(row["confidence"]) == max(shares)
+        assert all(len(row[column].split(".")[1]) == 6 for column in ("confidence", *CLASSES))
+
+
+def test_shares_are_made_to_add_up_and_ties_in_print_go_to_the_first_class():
+    shares = np.array([[2.0, 0, 0, 0, 2.00000001, 0, 0]])
+    splits = {"val": (np.array([4], np.uint8), shares), "test": (np.array([4], np.uint8), shares)}
+    assert to_csv(splits).decode().splitlines()[1].startswith("val,0,sad,angry,0.500000,0.500000,0.000000")
+
+
+def test_a_table_by_hand_in_any_order(tmp_path):
+    head, *rows = LINES.splitlines()
+    for text in (LINES, "\n".join([head, *reversed(rows)]), LINES.replace("\n", "\r\n")):
+        read = read_predictions(write(tmp_path, text))
+        assert read["val"].actual.tolist() == [0, 3]
+        assert read["test"].actual.tolist() == [6, 5, 4]
+        assert read["test"].predicted.tolist() == [2, 5, 4]
+        assert read["test"].confidence.tolist() == [0.5, 1, 0.25]
+        assert read["test"].probabilities.dtype == np.float64
+
+
+BAD = {
+    "nothing": (LINES, "", "columns are '', expected split, index"),
+    "no columns": (LINES, "a,b\n1,2\n", "columns are 'a, b', expected split, index"),
+    "a column gone": (",neutral\n", "\n", "columns are"),
+    "more fields than columns": ("0.200000\n", "0.200000,7,8\n", "line 2 has 14 fields, expected 12"),
+    "half a row": (",0.125000\n", "\n", "line 6 has 11 fields"),
+    "an empty line": ("val,1", "\nval,1", "line 3 has 0 fields"),
+    "another split": ("val,1", "train,1", "line 3: split is 'train', expected val or test"),
+    "no index": ("val,1", "val,-1", "line 3: index is '-1'"),
+    "no such class": ("val,1,happy", "val,1,contempt", "line 3: unknown class 'contempt' under actual; expected angry,"),
+    "a class as a number": ("happy,neutral", "happy,6", "line 3: unknown class '6' under predicted"),
+    "no share": ("0.000000,0.200000", ",0.200000", "line 2: a probability is no number in [0, 1]"),
+    "no number": ("0.700000,0.700000", "0.700000,x", "line 2: a probability is no number in [0, 1]"),
+    "not a number": ("0.700000,0.700000", "0.700000,nan", "line 2: a probability is no number in [0, 1]"),
+    "below zero": ("0.700000,0.100000", "1.200000,-0.400000", "line 2: a probability is no number in [0, 1]"),
+    "shares of more than one": ("0.200000\n", "0.200012\n", "line 2: the probabilities add up to 1.000012, expected 1"),
+    "shares of less than one": ("0.200000\n", "0.100000\n", "line 2: the probabilities add up to 0.900000, expected 1"),
+    "another class predicted": ("val,0,angry,angry", "val,0,angry,sad", "line 2: predicted is sad, but the highest probability is that of angry"),
+    "the second of equals": ("neutral,fear", "neutral,sad", "line 4: predicted is sad, but the highest probability is that of fear"),
+    "another confidence": ("angry,0.700000", "angry,0.600000", "line 2: confidence is 0.600000, but the highest probability is 0.700000"),
+    "no confidence": ("angry,0.700000", "angry,", "line 2: confidence is , but"),
+    "a row twice": ("test,2", "test,1", "row 1 of test is there more than once"),
+    "a row gone": ("test,1,", "test,3,", "row 1 of test is missing"),
+    "an index far off": ("test,1,", "test,999999999,", "row 1 of test is missing"),
+    "no val": ("val,", "test,1", "there is no row of val"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_cannot_be_right_is_named(case, tmp_path):
+    old, new, expected = BAD[case]
+    assert old in LINES
+    path = write(tmp_path, LINES.replace(old, new) if case == "no val" else LINES.replace(old, new, 1))
+    with pytest.raises(InputError) as error:
+        read_predictions(path)
+    message = str(error.value)
+    assert message.startswith(f"{path}: ") and message.endswith("run `dvc repro evaluate`")
+    assert expected in message and "\n" not in message
+
+
+def test_no_file_and_no_text(tmp_path):
+    with pytest.raises(InputError, match="vgg19.csv: not found; run"):
+        read_predictions(tmp_path / "vgg19.csv")
+    path = tmp_path / "vgg19.csv"
+    for content, expected in ((b"\x89HDF\r\n\x1a\n\xff\xfe", "no CSV in UTF-8"), (bytes(20_000), "columns are '")):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=f"vgg19.csv: {expected}") as error:
+            read_predictions(path)
+        assert len(str(error.value)) < 400
+
+
+def rows_of(*labels):
+    return Split(None, np.array(labels, np.uint8), None)
+
+
+def test_rows_of_the_data_at_hand(tmp_path):
+    path = write(tmp_path, LINES)
+    faces = {"val": rows_of(0, 3), "test": rows_of(6, 5, 4)}
+    assert read_predictions(path, faces)["test"].actual.tolist() == [6, 5, 4]
+    for test, expected in {
+        (6, 5, 4, 0): "row 3 of test is missing",
+        (6, 5): "test has 3 rows, but the data only 2",
+        (6, 5, 3): "row 2 of test is sad, but happy in the data",
+    }.items():
+        with pytest.raises(InputError, match=expected):
+            read_predictions(path, {**faces, "test": rows_of(*test)})
