@@ -1,0 +1,347 @@
+"""The whole pipeline under faults, with the real `dvc`: kill -9, a full disk, one without the right to write, two at once.
+
+Faults come at a moment that is known and not by luck: a stage under test starts with a few lines of Python of ours (its
+`sitecustomize`), which strike when it puts its first, or n-th, file into its place.
+"""
+
+import copy
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections import Counter
+
+import pytest
+from conftest import ENVIRONMENT, Clone, Project, Table, make_narrow
+from ruamel.yaml import YAML
+
+from fer import training
+from fer.stage import InputError, replacing
+
+MEASURED = ("seconds", "images_per_second", "latency_ms_batch1")
+"""Keys of metrics that are another number each time."""
+
+HOOK = """
+import os
+if os.environ.get("DVC_STAGE") == os.environ.get("STRIKE_IN", ""):
+    exec(os.environ["STRIKE"])
+"""
+AFTER_FILE = """
+import pathlib, signal, time
+place, placed = pathlib.Path.replace, []
+def replace(path, target):
+    place(path, target)
+    placed.append(target)
+    if len(placed) == {count}:
+        {strike}
+pathlib.Path.replace = replace
+"""
+"""Strikes when the file of that number, of all that are written beside their place, has been put into it."""
+KILL_DVC = "os.kill(os.getsid(0), signal.SIGKILL)"  # it leads the session: see `Faulty.start`
+KILL_STAGE = "os.kill(os.getpid(), signal.SIGKILL)"
+AT_ONCE = f"import signal; {KILL_DVC}; {KILL_STAGE}"
+FIRST = AFTER_FILE.format(count=1, strike=f"{KILL_DVC}; {KILL_STAGE}")
+THIRD = AFTER_FILE.format(count=3, strike=f"{KILL_DVC}; {KILL_STAGE}")
+
+KILLS = {
+    "sample": FIRST,
+    "prepare": FIRST,
+    "train_baseline": THIRD,  # of the checkpoints: two belong to an epoch
+    "train_vgg19": THIRD,
+    "train_resnet18": FIRST,
+    "evaluate@baseline": FIRST,
+    "evaluate@vgg19": AT_ONCE,  # its outputs are deleted by then, and loading the libraries is spared
+    "evaluate@resnet18": AT_ONCE,
+    "compare": FIRST,
+    "report": FIRST,
+}
+
+
+class Faulty(Project):
+    """A clone in which stages can be struck."""
+
+    def start(self, *command, stage="", strike="", **environment):
+        """Start a command as the leader of a session; `stage` gets the lines of `strike` to run first."""
+        hook = self.path.parent / "hook"
+        hook.mkdir(exist_ok=True)
+        (hook / "sitecustomize.py").write_text(HOOK)
+        hooked = {"PYTHONPATH": str(hook), "STRIKE_IN": stage, "STRIKE": strike}
+        return subprocess.Popen(
+            command,
+            cwd=self.path,
+            env=ENVIRONMENT | hooked | environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def strike(self, stage, strike, code, **environment):
+        """Run `dvc repro` up to the stage, which is struck; what both printed."""
+        process = self.start("dvc", "repro", stage, stage=stage, strike=strike, **environment)
+        printed, _ = process.communicate(timeout=300)  # it ends when the last of them does
+        assert process.returncode == code, printed
+        assert f"Running stage '{stage}'" in printed
+        return printed
+
+    def copy(self, path):
+        """This clone with all its data at another place."""
+        other = copy.copy(self)
+        other.path = path
+        shutil.copytree(self.path, path, symlinks=True)
+        return other
+
+    def run_on_disk(self, folder, options, script, code):
+        """Run a line of shell in which `folder` is a file system of its own (mount's options); what it printed."""
+        mount = f"mkdir -p {folder} && mount {options} {folder}"
+        unshare = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])]
+        if subprocess.run([*unshare, "sh", "-c", mount], cwd=self.path, capture_output=True).returncode:
+            pytest.skip("this system lets nobody mount a file system of his own")
+        return self.run(*unshare, "sh", "-c", f"{mount} && {script}", code=code)
+
+    def read(self, *names):
+        return {name: (self.path / name).read_bytes() for name in names}
+
+    def read_results(self):
+        """All numbers in metrics/ and plots/, less what is measured anew each time."""
+        results = {}
+        for path in sorted(self.path.glob("metrics/**/*.json")):
+            results[str(path.relative_to(self.path))] = leave_out(json.loads(path.read_text()))
+        for path in sorted(self.path.glob("plots/**/*.csv")):
+            with open(path, newline="") as file:
+                results[str(path.relative_to(self.path))] = [leave_out(row) for row in csv.DictReader(file)]
+        return results
+
+    def find_unfinished(self):
+        return list(self.path.rglob(".*.unfinished*"))
+
+
+def leave_out(content):
+    """`content` of a JSON file without `MEASURED`."""
+    if isinstance(content, dict):
+        return {key: leave_out(value) for key, value in content.items() if key not in MEASURED}
+    return [leave_out(value) for value in content] if isinstance(content, list) else content
+
+
+def only_error(printed):
+    """The one sentence of a stage that failed."""
+    assert "Traceback" not in printed, printed
+    (line,) = (line for line in printed.splitlines() if line.startswith("error: "))
+    return line
+
+
+@pytest.fixture
+def unbroken(finished_pipeline):
+    """A clone after a run that nothing disturbed: to look at, not to change."""
+    return Faulty(finished_pipeline.path)
+
+
+@pytest.fixture
+def clone(unbroken, tmp_path):
+    """A copy of the unbroken run, to break."""
+    return unbroken.copy(tmp_path / "clone")
+
+
+@pytest.fixture
+def fresh(tmp_path):
+    """A clone in which nothing ran."""
+    (tmp_path / "clone").mkdir()
+    return Faulty(make_narrow(Clone(tmp_path / "clone")).path)
+
+
+def test_killed_in_every_stage_the_pipeline_ends_the_same(fresh, unbroken):
+    """kill -9 of dvc and of the stage, while it writes; each next `dvc repro` goes on by itself, to the same numbers."""
+    printed, left = [], set()
+    for stage, strike in KILLS.items():
+        printed.append(fresh.strike(stage, strike, code=-signal.SIGKILL))
+        left.update(fresh.find_unfinished())
+    printed.append(fresh.run("dvc", "repro"))
+    assert {path.parent.name for path in left} >= {"prepared", "metrics", "predictions"}
+    assert not fresh.find_unfinished()
+    runs = Counter(re.findall(r"Running stage '(.+?)'", "".join(printed)))
+    assert runs == dict.fromkeys(KILLS, 2), "each stage runs until it is killed, and once more"
+    assert "".join(printed).count("resuming after epoch 1") == list(KILLS.values()).count(THIRD)
+    assert fresh.read_results() == unbroken.read_results()
+    models = ("models/baseline.keras", "models/vgg19.safetensors", "models/resnet18.safetensors")
+    assert fresh.read(*models) == unbroken.read(*models)
+    assert "Running stage" not in fresh.run("dvc", "repro")
+
+
+@pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])
+def test_a_stage_ends_when_dvc_was_killed(shell, clone):
+    """An orphan would write into the next run: it ends, and takes its unfinished files with it.
+
+    bash makes way for the stage, Debian's sh stays between it and DVC and outlives DVC.
+    """
+    outputs = ("metrics/data.json", "data/prepared/faces.h5")
+    before = clone.read(*outputs)
+    clone.edit("params.yaml", {"split: official": "split: paper"})
+    strike = AFTER_FILE.format(count=1, strike=f"{KILL_DVC}; time.sleep(60); print('survived', flush=True)")
+    assert "survived" not in clone.strike("prepare", strike, code=-signal.SIGKILL, SHELL=shell)
+    assert not clone.find_unfinished()
+    clone.run("dvc", "repro", "-q", "prepare")
+    assert json.loads((clone.path / "metrics/data.json").read_text())["split"] == "paper"
+    assert clone.read(*outputs) != before
+
+
+def test_a_killed_stage_stops_dvc(clone):
+    """kill -9 of the stage alone: dvc says so, nothing of it is recorded, and the next run makes it whole."""
+    before = clone.read("dvc.lock")
+    clone.edit("params.yaml", {"split: official": "split: paper"})
+    printed = clone.strike("prepare", AFTER_FILE.format(count=1, strike=KILL_STAGE), code=255)
+    assert "failed to reproduce 'prepare'" in printed
+    assert clone.read("dvc.lock") == before
+    assert clone.find_unfinished()
+    assert "Running stage 'prepare'" in clone.run("dvc", "repro", "prepare")
+    assert not clone.find_unfinished()
+
+
+@pytest.mark.parametrize(
+    ("stage", "folder", "size", "kept"),
+    [
+        ("prepare", "data/prepared", "64k", ["metrics/data.json", "plots/data/classes.csv"]),
+        ("evaluate@resnet18", "data/predictions", "8k", ["models/resnet18.safetensors", "metrics/vgg19.json"]),
+    ],
+)
+def test_no_space_for_the_outputs(stage, folder, size, kept, clone):
+    before = clone.read(*kept, "dvc.lock")
+    printed = clone.run_on_disk(folder, f"-t tmpfs -o size={size} none", f"dvc repro -f -s {stage}", code=255)
+    assert re.fullmatch(
+        rf"error: {folder}/.+: no space left on device; free some space and run again", only_error(printed)
+    )
+    assert clone.read(*kept, "dvc.lock") == before
+    assert not clone.find_unfinished()
+
+
+@pytest.mark.parametrize(
+    ("stage", "model", "size", "tries"),
+    [
+        ("train_baseline", "models/baseline.keras", "1000k", 2),
+        ("train_resnet18", "models/resnet18.safetensors", "650k", 1),
+    ],
+)
+def test_no_space_for_checkpoints(stage, model, size, tries, clone, unbroken):
+    """In the second epoch: the first one is kept, and with more space it goes on from there to the same model."""
+    more = "mount -o remount,size=100m .checkpoints"
+    script = "; ".join(
+        [f"dvc repro -f -s {stage}", *[f"dvc repro -s {stage}"] * (tries - 1), more, f"dvc repro -s {stage}"]
+    )
+    printed = clone.run_on_disk(".checkpoints", f"-t tmpfs -o size={size} none", script, code=0)
+    assert "Traceback" not in printed, printed
+    errors = [line for line in printed.splitlines() if line.startswith("error: ")]
+    assert len(errors) == tries, printed
+    for error in errors:
+        assert re.fullmatch(
+            r"error: .*/\.checkpoints/.+: no space left on device; free some space and run again", error
+        )
+    assert printed.count("resuming after epoch 1") == tries
+    assert clone.read(model) == unbroken.read(model)
+
+
+def test_a_models_folder_that_is_read_only(clone):
+    """Said before the training, not after it; and what DVC has to delete first is not deleted by halves."""
+    outputs = ("models/resnet18.safetensors", "metrics/train/resnet18.json", "plots/resnet18/history.csv")
+    before = clone.read(*outputs, "dvc.lock")
+    read_only = "mount -o remount,ro,bind models"
+    repro = "dvc repro -f -s train_resnet18"
+    printed = clone.run_on_disk("models", "--bind models", f"{read_only} && {repro}", code=255)
+    assert "Read-only file system" in printed and "Traceback" not in printed
+    assert clone.read(*outputs, "dvc.lock") == before
+    script = f"rm models/resnet18.safetensors && {read_only} && {repro}"
+    printed = clone.run_on_disk("models", "--bind models", script, code=255)
+    sentence = "read-only file system; choose a place that can be written to"
+    assert only_error(printed) == f"error: models/resnet18.safetensors: {sentence}"
+    assert "epoch 1" not in printed
+
+
+def test_two_at_once(clone):
+    """The second `dvc repro` is refused by name of the first, which ends as if nothing had been."""
+    before = clone.read("data/prepared/faces.h5", "metrics/data.json")
+    go = clone.path.parent / "go"
+    wait = f"print('writing', flush=True)\n        while not os.path.exists({str(go)!r}): time.sleep(0.05)"
+    strike = AFTER_FILE.format(count=1, strike=wait)
+    first = clone.start("dvc", "repro", "-f", "-s", "prepare", stage="prepare", strike=strike)
+    assert any(line == "writing\n" for line in first.stdout)
+    try:
+        refused = clone.run("dvc", "repro", "prepare", code=255)
+    finally:
+        go.touch()
+        printed, _ = first.communicate(timeout=120)
+    assert "is busy, it is being blocked by" in refused and f"(PID {first.pid}): " in refused
+    assert "Traceback" not in refused
+    assert first.returncode == 0, printed
+    assert clone.read("data/prepared/faces.h5", "metrics/data.json") == before
+    assert "Running stage" not in clone.run("dvc", "repro")
+
+
+def test_a_training_is_alone(monkeypatch, tmp_path):
+    """As when one is started by hand, or under torchrun, beside `dvc repro`."""
+    monkeypatch.setattr(training, "CHECKPOINTS", tmp_path / "checkpoints")
+    with training.alone("vgg19"):
+        with pytest.raises(InputError, match="vgg19: another process trains it"), training.alone("vgg19"):
+            pass
+        with training.alone("resnet18"):
+            pass
+        monkeypatch.setenv("RANK", "1")
+        with training.alone("vgg19"):
+            pass
+        monkeypatch.delenv("RANK")
+    with training.alone("vgg19"):
+        pass
+
+
+CHANGE = "open('data/raw/mine.csv', 'ab').write(row)"
+WHILE_READING = f"""
+import hashlib
+digest = hashlib.file_digest
+def change(*args):
+    row = open('data/raw/mine.csv', 'rb').readlines()[-1]
+    result = digest(*args)
+    {CHANGE}
+    return result
+hashlib.file_digest = change
+"""
+BEFORE_WRITING = f"""
+import json
+dumps = json.dumps
+def change(*args, **options):
+    row = open('data/raw/mine.csv', 'rb').readlines()[-1]
+    {CHANGE}
+    return dumps(*args, **options)
+json.dumps = change
+"""
+
+
+@pytest.mark.parametrize("strike", [WHILE_READING, BEFORE_WRITING], ids=["while_reading", "before_writing"])
+def test_a_raw_file_that_changes_while_prepare_reads_it(strike, clone):
+    """DVC takes a file's hash after the stage: a change that goes unseen would stand in dvc.lock beside old outputs."""
+    (clone.path / "data/raw/mine.csv").write_bytes(Table().csv())
+    clone.edit("params.yaml", {"dataset: data/raw/sample.csv": "dataset: data/raw/mine.csv"})
+    kept = ("data/prepared/faces.h5", "metrics/data.json", "plots/data/classes.csv", "dvc.lock")
+    before = clone.read(*kept)
+    printed = clone.strike("prepare", strike, code=255)
+    sentence = "changed while it was read; wait until it is complete and run again"
+    assert only_error(printed) == f"error: data/raw/mine.csv: {sentence}"
+    assert clone.read(*kept) == before
+    clone.run("dvc", "repro", "-q", "prepare")
+    lock = YAML(typ="safe").load(clone.path / "dvc.lock")
+    recorded = next(dep["md5"] for dep in lock["stages"]["prepare"]["deps"] if dep["path"] == "data/raw/mine.csv")
+    source = clone.read_data_report()["source"]
+    assert (source["md5"], source["rows"]) == (recorded, len(Table()) + 1)
+
+
+def test_files_of_a_running_process_are_left_alone(tmp_path):
+    """Of unfinished files of the same output, only those whose process is gone are removed."""
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    names = {name: tmp_path / f".x.{name}.unfinished.csv" for name in (os.getppid(), ended.pid, "mine")}
+    other = tmp_path / f".y.{ended.pid}.unfinished.csv"
+    for path in (*names.values(), other):
+        path.touch()
+    with replacing(tmp_path / "x.csv") as unfinished:
+        unfinished.touch()
+    left = {names[os.getppid()], names["mine"], other, tmp_path / "x.csv"}
+    assert set(tmp_path.iterdir()) == left

@@ -1,0 +1,75 @@
+"""The kept runs: README's tables say what results/ holds."""
+
+import importlib.util
+import json
+import shutil
+
+import pytest
+from conftest import ROOT
+
+from fer.stage import InputError
+
+spec = importlib.util.spec_from_file_location("collect", ROOT / "results" / "collect.py")
+collect = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(collect)
+
+KEPT = sorted(path.parent for path in (ROOT / "results").glob("*/run.json"))
+FACTS = {
+    "profile": "cpu", "split": "official", "seed": 2013, "minutes": 61.7,
+    "hardware": {"cpu": "AMD EPYC", "cores": 2},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("folder", KEPT, ids=lambda folder: folder.name)
+def test_readme_says_what_the_run_gave(folder):
+    readme = (ROOT / "README.md").read_text()
+    assert collect.set_table(readme, folder.name, collect.make_table(folder)) == readme
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A kept run of the sample's committed metrics."""
+    folder = tmp_path / "results" / "here"
+    shutil.copytree(ROOT / "metrics", folder / "metrics")
+    (folder / "run.json").write_text(json.dumps(FACTS))
+    return folder
+
+
+def test_every_number_of_the_table_is_the_runs(folder):
+    """Change a number in the JSON, and the table changes there."""
+    before = collect.make_table(folder)
+    assert "| VGG19 | " in before and "| 70.31% |" in before
+    assert "2 cores of AMD EPYC; the whole pipeline took 62 minutes. All of it: [here](results/here/)." in before
+    changes = {
+        "metrics/vgg19.json": ({"accuracy": 0.1234}, "12.34%"),
+        "metrics/baseline.json": ({"accuracy_ci95": [0.4321, 0.5]}, "43.21% to 50.00%"),
+        "metrics/resnet18.json": ({"val_accuracy": 0.6543}, "65.43%"),
+        "metrics/train/resnet18.json": ({"seconds": 5520}, "| 92 |"),
+        "run.json": ({"seed": 77}, "seed 77,"),
+    }
+    for name, (change, shown) in changes.items():
+        assert shown not in before
+        path = folder / name
+        path.write_text(json.dumps(json.loads(path.read_text()) | change))
+        assert shown in collect.make_table(folder)
+
+
+def test_a_table_has_its_place(folder):
+    readme = "one\n<!-- results here -->\nold\n<!-- end of results -->\ntwo\n<!-- end of results -->\n"
+    new = "one\n<!-- results here -->\nnew\n<!-- end of results -->\ntwo\n<!-- end of results -->\n"
+    assert collect.set_table(readme, "here", "new") == new
+    assert collect.set_table("<!-- results a -->\n<!-- end of results -->", "a", "x").split("\n")[1] == "x"
+    with pytest.raises(InputError, match="no place for the run"):
+        collect.set_table(readme, "there", "new")
+    with pytest.raises(InputError, match="before the next run"):
+        collect.set_table("<!-- results a -->\ntext\n" + readme, "a", "new")
+
+
+def test_seconds_are_those_of_the_last_success():
+    log = [
+        "2026-01-01T10:00:00+00:00,5.0,0,python stages/a.py --in 'x y'",
+        "2026-01-01T11:00:00+00:00,7.5,0,python stages/a.py --in 'x y'",
+        "2026-01-01T12:00:00+00:00,9.0,1,python stages/a.py --in 'x y'",
+    ]
+    commands = {"a": 'python stages/a.py --in "x y"', "b": "python stages/b.py"}
+    assert collect.read_seconds(log, commands) == {"a": 7.5, "b": None}
