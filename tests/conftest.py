@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import torchvision  # noqa: F401 (before any test brings TensorFlow: the other order crashes the process)
 from PIL import Image
 from ruamel.yaml import YAML
 

@@ -65,7 +65,7 @@ def test_an_experiment_changes_what_it_names_and_nothing_else(small_clone):
     changes = {
         "prepare.split": "paper",
         "profile": "cpu",
-        "profiles.cpu.vgg19.epochs": 3,
+        "profiles.cpu.vgg19.epochs": 5,
         "profiles.paper.resnet18.epochs": 9,
     }
     options = [option for key, value in changes.items() for option in ("-S", f"{key}={value}")]
