@@ -22,7 +22,7 @@ from sklearn.metrics import cohen_kappa_score
 from fer import paper
 from fer.comparison import TITLES, draw_comparison
 from fer.faces import CLASSES, read_faces
-from fer.metrics import bound_accuracy, measure, summarise
+from fer.metrics import SMALLEST, bound_accuracy, measure, summarise
 from fer.paper import NAMES
 from fer.params import read_params
 from fer.predictions import read_predictions
@@ -32,8 +32,6 @@ SAMPLE = "data/raw/sample.csv"
 """The embedded data set of drawn faces."""
 WEIGHT_STEPS = 20
 """Weights are chosen in twentieths."""
-SMALLEST = 1e-6
-"""The smallest probability whose logarithm is taken: predictions have six decimals."""
 LISTED = 100
 """Images of `all_wrong` that compare.json names; all_wrong.csv names all."""
 NOTES = {
@@ -88,15 +86,10 @@ def read_metrics(path, test):
     if set(metrics.per_class) != set(CLASSES):
         listed = ", ".join(metrics.per_class) or "empty"
         raise InputError(f"{path}: per_class is {listed}, expected {', '.join(CLASSES)}; {remedy}")
-    measured = find_right(test).mean()
+    measured = test.correct.mean()
     if abs(metrics.accuracy - measured) > 1e-4:  # below the share of one image of 7,178
         raise InputError(f"{path}: accuracy is {metrics.accuracy}, that of the predictions {measured:.6f}; {remedy}")
     return metrics
-
-
-def find_right(rows):
-    """bool (N,): whether each image of `Predictions` is predicted right."""
-    return rows.predicted == rows.actual
 
 
 def follows_paper(settings):
@@ -249,14 +242,14 @@ def judge_ensemble(val, test, names, weights, resamples, seed):
     Returns:
         A dict, ready for JSON; p_value is McNemar's against the best member.
     """
-    right = {name: find_right(test[name]) for name in names}
+    right = {name: test[name].correct for name in names}
     best = max(names, key=lambda name: right[name].mean())
-    together = find_right(vote([test[name] for name in names], weights))
+    together = vote([test[name] for name in names], weights).correct
     gain = float(together.mean() - right[best].mean())
     return {
         "members": list(names),
         "weights": [round(weight, 6) for weight in weights],
-        "val_accuracy": round(float(find_right(vote([val[name] for name in names], weights)).mean()), 6),
+        "val_accuracy": round(float(vote([val[name] for name in names], weights).correct.mean()), 6),
         "accuracy": round(float(together.mean()), 6),
         "accuracy_ci95": bound_accuracy(together, resamples, seed),
         "best_member": best,
@@ -285,7 +278,7 @@ def measure_agreement(test):
         kappa = None if constant else round(float(cohen_kappa_score(predicted[first], predicted[second])), 6)
         pairs.append({"first": first, "second": second, "share": round(float(same.mean()), 6), "kappa": kappa})
     votes = np.stack(list(predicted.values()))
-    right = np.stack([find_right(rows) for rows in test.values()]).sum(axis=0)
+    right = np.stack([rows.correct for rows in test.values()]).sum(axis=0)
     return {
         "pairs": pairs,
         "all_share": round(float((votes == votes[0]).all(axis=0).mean()), 6),
@@ -297,7 +290,7 @@ def measure_agreement(test):
 def tabulate_agreement(test):
     """Per class with images: emotion, images, and the shares that three, two, one and no network gets right."""
     actual = next(iter(test.values())).actual
-    right = np.stack([find_right(rows) for rows in test.values()]).sum(axis=0)
+    right = np.stack([rows.correct for rows in test.values()]).sum(axis=0)
     return pd.DataFrame(
         {"emotion": emotion, "images": len(mine), **{f"right_by_{n}": (mine == n).mean() for n in (3, 2, 1, 0)}}
         for label, emotion in enumerate(CLASSES)
@@ -312,7 +305,7 @@ def tabulate_all_wrong(test):
     confidence (the mean of the networks' confidences), by which the rows fall.
     """
     rows = list(test.values())
-    wrong = np.flatnonzero(~np.any([find_right(one) for one in rows], axis=0))
+    wrong = np.flatnonzero(~np.any([one.correct for one in rows], axis=0))
     names = np.array(CLASSES)
     votes = np.stack([one.predicted[wrong] for one in rows])
     table = pd.DataFrame(
@@ -406,7 +399,7 @@ def main():
         **run_label,
         "notes": [NOTES["baseline"], *([NOTES["val_in_test"]] if attributes["split"] == "paper" else [])],
         "table7": table7,
-        "mcnemar": compare_pairs({name: find_right(one) for name, one in test.items()}),
+        "mcnemar": compare_pairs({name: one.correct for name, one in test.items()}),
         "ensembles": ensembles,
         "weighted_ensemble": {"chosen_on": "val", **weighted},
         "ensemble": ensemble,

@@ -144,7 +144,7 @@ def explain(model, images, test):
 
     The heat is that of the predicted class.
     """
-    correct = test.predicted == test.actual
+    correct = test.correct
     columns = {"right": [], "wrong": []}
     for label in range(len(CLASSES)):
         right = np.flatnonzero((test.actual == label) & correct)[:1]
@@ -180,7 +180,7 @@ def main():
     train = as_written(splits["train"].labels, model.predict(splits["train"].images, 1))
     images, test = splits["test"].images, rows["test"]
     measured = measure(rows["val"], test, splits["test"].duplicate_of_train, settings, seed)
-    train_accuracy = average(train.predicted == train.actual)
+    train_accuracy = average(train.correct)
     notes = measured.pop("notes")
     metrics = {
         **measured,

@@ -63,7 +63,7 @@ def draw_confusion(counts, name):
 
 def draw_confidence(rows, bins, ece, name):
     """Confidence of right and wrong predictions, as histogram and box plot; accuracy by confidence (Figure 8)."""
-    correct = rows.predicted == rows.actual
+    correct = rows.correct
     table = pd.DataFrame({"confidence": rows.confidence, "prediction": np.where(correct, "right", "wrong")})
     colors = {"right": RIGHT, "wrong": WRONG}
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(7, 3.1), width_ratios=(1.15, 0.7, 1.15))
@@ -153,7 +153,7 @@ def draw_risk_coverage(curve, name):
 
 def draw_mistakes(faces, rows, name, count=32):
     """A gallery of the `count` wrong predictions of the highest confidence: actual → predicted, and the confidence."""
-    wrong = np.flatnonzero(rows.predicted != rows.actual)
+    wrong = np.flatnonzero(~rows.correct)
     chosen = wrong[np.argsort(-rows.confidence[wrong], kind="stable")][:count]
     captions = [f"{CLASSES[rows.actual[i]]} →\n{CLASSES[rows.predicted[i]]} {rows.confidence[i]:.2f}" for i in chosen]
     title = f"{name}: the {len(chosen)} surest of {len(wrong):,} mistakes, actual → predicted"

@@ -30,7 +30,7 @@ def measure(val, test, seen, settings, seed):
         accuracy_ci95, val_accuracy, per_class, confidence, calibration, errors and notes (sentences on what is None
         and why). The averages over classes, balanced_accuracy and macro_f1, are over those that test has.
     """
-    correct = test.predicted == test.actual
+    correct = test.correct
     classes = score_classes(test)
     present = [scores for scores in classes.values() if scores["support"]]
     calibration = calibrate(val, test, settings.bins)
@@ -41,7 +41,7 @@ def measure(val, test, seen, settings, seed):
         "balanced_accuracy": average([scores["recall"] for scores in present]),
         "macro_f1": average([scores["f1"] for scores in present]),
         "accuracy_ci95": bound_accuracy(correct, settings.bootstrap, seed),
-        "val_accuracy": average(val.predicted == val.actual),
+        "val_accuracy": average(val.correct),
         "per_class": classes,
         "confidence": describe_confidence(test.confidence, correct, settings.threshold),
         "calibration": calibration,
@@ -172,7 +172,7 @@ def bin_confidence(rows, bins):
     Bins are equally wide and hold their lower bound, the last one its upper bound as well.
     """
     edges = np.arange(bins + 1) / bins  # exact where it can be: linspace(0, 1, 6) misses 0.6
-    confidence, correct = rows.confidence, rows.predicted == rows.actual
+    confidence, correct = rows.confidence, rows.correct
     places = np.clip(np.digitize(confidence, edges) - 1, 0, bins - 1)
     images = np.bincount(places, minlength=bins)
     sums = {
@@ -193,7 +193,7 @@ def sum_calibration_error(rows, bins):
 
 def count_errors(rows, confident):
     """The misclassification audit: how many, how many with confidence >= `confident`, and the most frequent pairs."""
-    wrong = rows.predicted != rows.actual
+    wrong = ~rows.correct
     counts = confusion_matrix(rows.actual, rows.predicted, labels=range(len(CLASSES)))
     np.fill_diagonal(counts, 0)
     order = np.argsort(-counts, axis=None, kind="stable")[:TOP_ERRORS]  # equals stay in the order of the classes
@@ -220,7 +220,7 @@ def cover(rows):
     ranks = np.ceil(np.arange(1, 101) / 100 * len(falling)).astype(int) - 1
     thresholds = np.unique(falling[ranks])[::-1]
     kept = rows.confidence >= thresholds[:, np.newaxis]
-    correct = rows.predicted == rows.actual
+    correct = rows.correct
     return {
         "threshold": thresholds,
         "coverage": kept.mean(axis=1),

@@ -40,6 +40,11 @@ class Predictions(NamedTuple):
         """float64 (N,): the probability of the predicted class."""
         return self.probabilities.max(axis=1)
 
+    @property
+    def correct(self):
+        """bool (N,): whether each image is predicted right."""
+        return self.predicted == self.actual
+
 
 def as_written(labels, probabilities):
     """The `Predictions` that the CSV will hold: `probabilities` (N, 7) divided by their sum, and rounded."""

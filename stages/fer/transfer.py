@@ -23,7 +23,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from fer.dataset import EVALUATION_CROPS, FER2013, as_input, choose_precision, crop_for_training, score
-from fer.faces import CLASSES, read_faces
+from fer.faces import CLASSES
 from fer.networks import NETWORKS, load_start, pack_network
 from fer.stage import InputError, replacing, write_files
 from fer.training import (
@@ -266,7 +266,7 @@ def train(name, settings, compute, seed, args):
         InputError: data or starting weights that do not fit, a loss that is not finite, too little GPU memory.
     """
     quieten()
-    read_faces(args.data)
+    train_rows, val_rows = (FER2013(args.data, split) for split in ("train", "val"))
     precision = choose_precision(compute.precision)
     torch.manual_seed(seed)
     network = NETWORKS[name](settings.width, settings.dropout)
@@ -276,7 +276,7 @@ def train(name, settings, compute, seed, args):
     network = network.to(memory_format=torch.channels_last)
     if compute.compile:
         network.compile()
-    module = Transfer(network, settings, seed, FER2013(args.data, "train"), FER2013(args.data, "val"))
+    module = Transfer(network, settings, seed, train_rows, val_rows)
     keeper = ModelCheckpoint(
         checkpoints, "best", monitor="val_accuracy", mode="max", save_last=True, save_on_train_epoch_end=True,
         enable_version_counter=False,
