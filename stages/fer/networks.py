@@ -175,8 +175,9 @@ def read_state(path):
     try:
         if path.suffix == ".safetensors":
             with safe_open(path, "pt") as file:
-                return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+                state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # torch.load raises nearly everything on a damaged file, and advises to unpickle it
         state = None
     if not isinstance(state, dict) or not all(is_plain(tensor) for tensor in state.values()):
