@@ -138,6 +138,24 @@ def test_one_cycle_rises_and_anneals(fit):
     assert rates[-1] < 1e-4 and rates.index(max(rates)) in (1, 2)
 
 
+def test_the_optimizer_is_the_one_named(faces):
+    """AdamW's first step is the learning rate for every weight, whatever its gradient; SGD's is in proportion to it."""
+    rows = transfer.FER2013(faces, "train")
+    steps = {}
+    for optimizer in ("sgd", "adamw"):
+        torch.manual_seed(3)
+        settings = SMALL.model_copy(update={"optimizer": optimizer, "schedule": "step", "weight_decay": 0.0})
+        module = transfer.Transfer(ResNet18(0.1), settings, 1, rows, rows)
+        weights = module.network.head.weight
+        before = weights.detach().clone()
+        weights.grad = torch.linspace(0.1, 1, weights.numel()).reshape(weights.shape)
+        configured = module.configure_optimizers()
+        configured["optimizer"].step()
+        steps[optimizer] = (before - weights.detach()).flatten() / settings.learning_rate
+    assert steps["adamw"].tolist() == pytest.approx([1] * len(steps["adamw"]), abs=1e-3)
+    assert steps["sgd"].tolist() == pytest.approx(torch.linspace(0.1, 1, len(steps["sgd"])).tolist(), abs=1e-3)
+
+
 def test_frozen_epochs_train_the_head_alone(fit, tmp_path):
     """Not one number of the body moves, running means of BatchNorm included; then everything does."""
     torch.manual_seed(5)

@@ -82,6 +82,7 @@ class Transfer(Section):
     dropout: Annotated[float, Field(ge=0, lt=1)]
     weights: Annotated[str, Field(min_length=1)]
     freeze_epochs: Annotated[int, Field(ge=0)]
+    optimizer: Literal["sgd", "adamw"]
     learning_rate: Annotated[float, Field(gt=0, le=10)]
     momentum: Annotated[float, Field(ge=0, lt=1)]
     weight_decay: Annotated[float, Field(ge=0, le=1)]

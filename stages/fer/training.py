@@ -24,6 +24,8 @@ HISTORY = ("epoch", "learning_rate", "train_loss", "train_accuracy", "val_loss",
 """Columns of history.csv: epoch counts from 1, accuracies are in [0, 1]."""
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
 """Environment variables by which launchers number the processes of one training, from 0."""
+LAUNCHED = {"TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "MASTER_ADDR"}
+"""Environment variables of which torchrun, SLURM or a cluster sets one."""
 
 
 def parse_arguments(description):

@@ -27,15 +27,13 @@ from fer.faces import CLASSES
 from fer.networks import NETWORKS, load_start, pack_network
 from fer.stage import InputError, replacing, write_files
 from fer.training import (
+    LAUNCHED,
     Run,
     find_checkpoints,
     name_cpu,
     to_history,
     to_report,
 )
-
-LAUNCHED = {"TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "MASTER_ADDR"}
-"""Variables of the environment of which torchrun, SLURM or a cluster sets one."""
 
 SMALL = 32
 """Height and width that crops are scaled down to in the first `small_epochs`, in pixels: half of 44x44's area."""
@@ -112,11 +110,12 @@ class Transfer(L.LightningModule):
 
     def configure_optimizers(self):
         settings = self.settings
-        optimizer = torch.optim.SGD(
-            self.network.parameters(),
-            settings.learning_rate,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
+        kind, options = {
+            "sgd": (torch.optim.SGD, {"momentum": settings.momentum}),
+            "adamw": (torch.optim.AdamW, {"betas": (settings.momentum, 0.999)}),
+        }[settings.optimizer]
+        optimizer = kind(
+            self.network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, **options
         )
         if settings.schedule == "one_cycle":
             steps = self.trainer.estimated_stepping_batches
