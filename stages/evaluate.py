@@ -22,7 +22,7 @@ from sklearn.metrics import confusion_matrix
 
 from fer import figures
 from fer.faces import CLASSES, read_faces
-from fer.metrics import average, bin_confidence, cover, measure, summarise
+from fer.metrics import average, bin_confidence, cover, fit_temperature, measure, summarise
 from fer.paper import NAMES
 from fer.params import read_params
 from fer.plots import set_style, to_png
@@ -185,6 +185,7 @@ def main():
     metrics = {
         **measured,
         "accuracy_single_crop": average(single["test"].predicted == test.actual),
+        "temperature_single_crop": round(fit_temperature(single["val"]), 6),
         "train_accuracy": train_accuracy,
         "overfitting_gap": round(train_accuracy - measured["accuracy"], 6),
         "cost": measure_cost(model, args.model, images),

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import onnx
 import pytest
 import torchvision  # noqa: F401 (before any test brings TensorFlow: the other order crashes the process)
+from matplotlib.cbook import get_sample_data
 from PIL import Image
 from ruamel.yaml import YAML
 
@@ -90,6 +92,38 @@ def write_zip(path, files):
         for name, payload in files.items():
             archive.writestr(name, payload)
     return path
+
+
+def write_network(path, seed=0):
+    """Write a network in the form of `stages/export.py`: one dense layer with random weights on 44x44 pixels."""
+    rng = np.random.default_rng(seed)
+    weights = onnx.numpy_helper.from_array(rng.normal(0, 2e-3, (44 * 44, 7)).astype(np.float32), "weights")
+    nodes = [
+        onnx.helper.make_node("Flatten", ["pixels"], ["flat"]),
+        onnx.helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
+    ]
+    value = onnx.helper.make_tensor_value_info
+    inputs = [value("pixels", onnx.TensorProto.FLOAT, ["faces", 44, 44])]
+    outputs = [value("logits", onnx.TensorProto.FLOAT, ["faces", 7])]
+    graph = onnx.helper.make_graph(nodes, "network", inputs, outputs, [weights])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=10)
+    metadata = {"classes": json.dumps(CLASSES), "crop": "44", "temperature": "1.5"}
+    onnx.helper.set_model_props(model, metadata)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.fixture(scope="session")
+def network(tmp_path_factory):
+    """The path of a small exported network."""
+    return write_network(tmp_path_factory.mktemp("network") / "small.onnx")
+
+
+@pytest.fixture(scope="session")
+def photo_file():
+    """A JPEG of 512x600 pixels with one face, about 210 pixels wide around (264, 217): it comes with matplotlib."""
+    return Path(get_sample_data("grace_hopper.jpg", asfileobj=False))
 
 
 @pytest.fixture

@@ -93,7 +93,7 @@ def test_other_params_of_a_network_rerun_it_and_what_follows_it(finished_clone):
     params["profiles"]["sample"]["vgg19"]["learning_rate"] = 0.01
     yaml.dump(params, finished_clone.path / "params.yaml")
     again = set(re.findall(r"Running stage '(.+?)'", finished_clone.run("dvc", "repro")))
-    assert again == {"train_vgg19", "evaluate@vgg19", "compare", "report"}
+    assert again == {"train_vgg19", "evaluate@vgg19", "export@vgg19", "measure", "compare", "report"}
     keep_the_run(finished_clone)
 
 
@@ -109,7 +109,7 @@ def keep_the_run(clone):
     for name in ("metrics/compare.json", "plots/vgg19/test/gradcam.png", "dvc.lock"):
         assert (kept / name).read_bytes() == (clone.path / name).read_bytes()
     seconds = json.loads((kept / "run.json").read_text())["stages_seconds"]
-    assert len(seconds) == 10 and None not in seconds.values()
+    assert len(seconds) == 14 and None not in seconds.values()
     (clone.path / "metrics" / "compare.json").unlink()
     assert "not up to date" in clone.run(*command, code=1)
     assert (kept / "metrics" / "compare.json").exists()

@@ -1,0 +1,280 @@
+"""Export one trained network to ONNX, in float32 and quantised to int8, for use without its framework.
+
+Reads   a model, data/prepared/faces.h5, and the metrics of its evaluation (for the temperature).
+Writes  models/export/<name>.onnx and models/export/<name>.int8.onnx; what they carry as metadata: fer/onnx_model.py.
+Alone   python stages/export.py --name vgg19 --model models/vgg19.safetensors --data data/prepared/faces.h5
+            --metrics metrics/vgg19.json --out models/export
+
+Both files take grey faces, `pixels` float32 (N, crop, crop) in 0..255, and give `logits` float32 (N, 7). The float32
+file has to agree with the network itself, run in float32 by its framework. The int8 file is quantised statically:
+weights per channel, activations to the ranges that training faces give. Where it loses more than 0.5 points of val
+accuracy, layers stay in float32 until it does not, and the file says which.
+"""
+
+import argparse
+import json
+import re
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from scipy.special import softmax
+
+from fer.faces import CLASSES, SIZE, read_faces
+from fer.onnx_model import INPUT, OUTPUT, OnnxModel, open_session, to_pixels
+from fer.paper import NAMES
+from fer.params import read_params
+from fer.stage import InputError, run, write_files
+
+AGREEMENT = 1e-4
+"""The largest difference in any probability, between the float32 file and the network in its framework."""
+ALLOWED_LOSS = 0.005
+"""Of val accuracy, by quantisation: 0.5 points."""
+CALIBRATION_FACES = 512
+BATCH = 64
+
+
+def convert_keras(path):
+    """The baseline as ONNX (bytes), and a function of faces uint8 (N, 48, 48) that gives its own logits (N, 7)."""
+    from fer.keras_model import keras, load_model, quiet_stderr, tf
+
+    trained = load_model(path, "baseline", "float32").network
+    config = trained.get_config()
+    for layer in config["layers"]:
+        layer["config"]["dtype"] = "float32"
+    config["layers"][-1]["config"]["activation"] = "linear"  # softmax comes after the temperature
+    network = keras.Sequential.from_config(config)
+    network.set_weights(trained.get_weights())
+    pixels = keras.Input((SIZE, SIZE), name=INPUT)
+    logits = network(keras.layers.Reshape((SIZE, SIZE, 1))(pixels))
+    whole = keras.Model(pixels, {OUTPUT: logits})
+    signature = [tf.TensorSpec((None, SIZE, SIZE), tf.float32, name=INPUT)]
+    with tempfile.TemporaryDirectory() as folder, quiet_stderr():
+        file = Path(folder) / "baseline.onnx"
+        whole.export(file, format="onnx", input_signature=signature, verbose=False)
+        content = number_anew(file.read_bytes())
+
+    forward = tf.function(whole, input_signature=signature)
+
+    def compute_logits(faces):
+        parts = np.array_split(to_pixels(faces, SIZE), max(1, len(faces) // BATCH))
+        return np.concatenate([forward(part)[OUTPUT].numpy() for part in parts])
+
+    return content, compute_logits, SIZE
+
+
+def convert_torch(name, path):
+    """VGG19 or ResNet18 as ONNX (bytes), and a function of faces uint8 (N, 48, 48) that gives its own logits (N, 7)."""
+    import torch
+
+    from fer.networks import CROP, load_network
+
+    network, found = load_network(path)
+    if found != name:
+        raise InputError(f"{path}: holds {found}, expected {name}; give the model that `dvc repro train_{name}` wrote")
+
+    class Whole(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = network
+
+        def forward(self, pixels):
+            return self.network((pixels / 255).unsqueeze(1).expand(-1, 3, -1, -1))
+
+    whole = Whole().eval()
+    example = torch.zeros(2, CROP, CROP)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"{name}.onnx"
+        torch.onnx.export(
+            whole, (example,), file, input_names=[INPUT], output_names=[OUTPUT],
+            dynamic_shapes=({0: torch.export.Dim("faces")},), dynamo=True, external_data=False, verbose=False,
+        )  # fmt: skip
+        content = strip_notes(file.read_bytes())
+
+    @torch.inference_mode()
+    def compute_logits(faces):
+        return torch.cat([whole(batch) for batch in torch.from_numpy(to_pixels(faces, CROP)).split(BATCH)]).numpy()
+
+    return content, compute_logits, CROP
+
+
+def number_anew(content):
+    """An ONNX model (bytes) with the names that tf2onnx makes up, another each time, numbered in order."""
+    model, names = onnx.load_from_string(content), {}
+    graph = model.graph
+
+    def settle(name):
+        return names.setdefault(name, f"value_{len(names)}") if "__" in name else name
+
+    for node in graph.node:
+        node.name = settle(node.name)
+        node.input[:], node.output[:] = map(settle, node.input), map(settle, node.output)
+    uses = {name: place for place, name in enumerate(name for node in graph.node for name in node.input)}
+    for weights in graph.initializer:
+        weights.name = settle(weights.name)
+    settled = sorted(graph.initializer, key=lambda weights: uses[weights.name])
+    del graph.initializer[:], graph.value_info[:]
+    graph.initializer.extend(settled)
+    for value in (*graph.input, *graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "faces"
+    return model.SerializeToString()
+
+
+def strip_notes(content):
+    """An ONNX model (bytes) without PyTorch's notes on where each node comes from, paths of this machine among them."""
+    model = onnx.load_from_string(content)
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    return model.SerializeToString()
+
+
+class CalibrationFaces(CalibrationDataReader):
+    """Hands the quantiser training faces, in batches."""
+
+    def __init__(self, faces, crop):
+        self.batches = iter(np.array_split(to_pixels(faces, crop), max(1, len(faces) // BATCH)))
+
+    def get_next(self):
+        batch = next(self.batches, None)
+        return None if batch is None else {INPUT: batch}
+
+
+def prepare(content):
+    """An ONNX model (bytes) ready to be quantised: shapes inferred, BatchNorm folded into convolutions."""
+    with tempfile.TemporaryDirectory() as folder:
+        plain, prepared = Path(folder) / "plain.onnx", Path(folder) / "prepared.onnx"
+        plain.write_bytes(content)
+        quant_pre_process(plain, prepared, skip_symbolic_shape=True)
+        return prepared.read_bytes()
+
+
+def list_layers(prepared):
+    """{name: node's name} of the convolutions and dense layers of a prepared model, named by their weights."""
+    return {
+        re.sub(r"^network\.|\.weight$|/[^/]*/ReadVariableOp.*$", "", node.input[1]): node.name
+        for node in onnx.load_from_string(prepared).graph.node
+        if node.op_type in ("Conv", "Gemm", "MatMul")
+    }
+
+
+def quantise(prepared, faces, crop, kept):
+    """A prepared model (bytes) in int8: weights per channel, activations uint8, the nodes named in `kept` as they are.
+
+    The range of an activation is the mean over batches of `faces` (uint8 (N, 48, 48)): with the widest, one odd face in
+    512 cost VGG19 2.7 points of val accuracy.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        large, small = Path(folder) / "large.onnx", Path(folder) / "small.onnx"
+        large.write_bytes(prepared)
+        quantize_static(
+            large,
+            small,
+            CalibrationFaces(faces, crop),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=kept,
+            extra_options={"CalibMovingAverage": True, "CalibMovingAverageConstant": 0.1},
+        )
+        return small.read_bytes()
+
+
+def quantise_well(content, faces, crop, val):
+    """The int8 model (bytes) of an ONNX model, and the names of the layers kept in float32.
+
+    Layers are kept, first the first, then the last, the second, the last but one, ..., until no more than
+    `ALLOWED_LOSS` of the accuracy on `val` (`fer.faces.Split`), or one face, is lost. None is, as a rule.
+    """
+    wanted = score(content, crop, val) - max(ALLOWED_LOSS, 1 / len(val.labels)) - 1e-9
+    prepared = prepare(content)
+    layers = list_layers(prepared)
+    pairs = zip(layers, reversed(layers), strict=True)
+    inwards = list(dict.fromkeys(name for pair in pairs for name in pair))
+    for count in range(len(inwards)):
+        kept = inwards[:count]
+        small = quantise(prepared, faces, crop, [layers[name] for name in kept])
+        if score(small, crop, val) >= wanted:
+            return small, kept
+    return content, inwards
+
+
+def score(content, crop, rows):
+    """The accuracy of an ONNX model (bytes) on a `fer.faces.Split`."""
+    return float((run_onnx(content, crop, rows.images).argmax(axis=1) == rows.labels).mean())
+
+
+def run_onnx(content, crop, faces):
+    """The logits float64 (N, 7) that an ONNX model (bytes) gives for faces uint8 (N, 48, 48)."""
+    return OnnxModel(open_session(content), "", CLASSES, crop, 1.0, {}).compute_logits(faces)
+
+
+def read_temperature(path):
+    """The temperature for one crop, from the metrics of an evaluation.
+
+    Raises:
+        InputError: the file is missing or holds none.
+    """
+    try:
+        temperature = json.loads(Path(path).read_bytes())["temperature_single_crop"]
+        if 0 < temperature < 1e3:
+            return temperature
+    except FileNotFoundError:
+        raise InputError(f"{path}: not found; run `dvc repro evaluate`") from None
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise InputError(f"{path}: holds no temperature_single_crop; run `dvc repro -f evaluate`")
+
+
+def finish(content, metadata):
+    """An ONNX model (bytes) with {key: str} as its metadata; the same each time."""
+    model = onnx.load_from_string(content)
+    onnx.helper.set_model_props(model, metadata)
+    return model.SerializeToString(deterministic=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--name", required=True, choices=NAMES, help="the network")
+    parser.add_argument("--model", required=True, help="its file, .keras or .safetensors")
+    parser.add_argument("--data", required=True, help="faces.h5, from stages/prepare.py")
+    parser.add_argument("--metrics", required=True, help="JSON of its evaluation")
+    parser.add_argument("--out", required=True, help="folder for <name>.onnx and <name>.int8.onnx")
+    args = parser.parse_args()
+    (seed,) = read_params("seed")
+    temperature = read_temperature(args.metrics)
+    splits, _ = read_faces(args.data)
+    name, faces = args.name, splits["train"].images
+    content, compute_logits, crop = convert_keras(args.model) if name == "baseline" else convert_torch(name, args.model)
+    drawn = np.random.default_rng(seed).permutation(len(faces))[:CALIBRATION_FACES]
+    small, kept = quantise_well(content, faces[drawn], crop, splits["val"])
+
+    test = splits["test"].images
+    original = softmax(compute_logits(test), axis=1)
+    outputs = {}
+    for precision, file, exported in (("float32", f"{name}.onnx", content), ("int8", f"{name}.int8.onnx", small)):
+        difference = float(abs(softmax(run_onnx(exported, crop, test), axis=1) - original).max())
+        if precision == "float32" and not difference <= AGREEMENT:
+            raise RuntimeError(f"{file} differs by {difference:.2g} in a probability, {AGREEMENT:g} are allowed")
+        metadata = {
+            "architecture": name,
+            "classes": json.dumps(CLASSES),
+            "crop": str(crop),
+            "normalisation": "grey, 0..255; the network itself divides by 255",
+            "temperature": str(temperature),
+            "precision": precision,
+            "kept_in_float32": json.dumps(kept if precision == "int8" else []),
+            "largest_difference": f"{difference:.3g}",
+        }
+        outputs[f"{args.out}/{file}"] = finish(exported, metadata)
+        print(f"{file}: {len(outputs[f'{args.out}/{file}']):,} bytes, probabilities differ by {difference:.2g} at most")
+    write_files(outputs)
+
+
+if __name__ == "__main__":
+    run(main)

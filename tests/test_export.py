@@ -1,0 +1,154 @@
+"""The exported networks: they answer as the trained ones do, and say what they are."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from conftest import ROOT
+
+import export
+import measure
+from fer.faces import CLASSES, read_faces
+from fer.metrics import temper
+from fer.networks import NETWORKS, load_network, pack_network
+from fer.onnx_model import load_model
+from fer.stage import InputError
+
+NAMES = ("baseline", "vgg19", "resnet18")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_network_says_what_it_is(finished_pipeline, name):
+    for file, precision in ((name, "float32"), (f"{name}.int8", "int8")):
+        path = finished_pipeline.path / "models" / "export" / f"{file}.onnx"
+        onnx.checker.check_model(onnx.load(path))
+        model = load_model(path)
+        assert model.classes == CLASSES and model.crop == (48 if name == "baseline" else 44)
+        metrics = json.loads((finished_pipeline.path / "metrics" / f"{name}.json").read_text())
+        assert model.temperature == metrics["temperature_single_crop"]
+        assert (model.metadata["architecture"], model.metadata["precision"]) == (name, precision)
+
+
+@pytest.mark.parametrize("name", ["vgg19", "resnet18"])
+def test_float32_answers_as_the_network_itself(finished_pipeline, name):
+    """By hand, in PyTorch: the middle 44 pixels, grey three times, divided by 255."""
+    network, _ = load_network(finished_pipeline.path / "models" / f"{name}.safetensors")
+    faces = read_faces(finished_pipeline.path / "data/prepared/faces.h5")[0]["test"].images
+    with torch.inference_mode():
+        logits = network(torch.from_numpy(faces[:, None, 2:46, 2:46]).float().expand(-1, 3, -1, -1) / 255)
+    model = load_model(finished_pipeline.path / "models" / "export" / f"{name}.onnx")
+    expected = (logits.double() / model.temperature).softmax(1).numpy()
+    assert model.predict(faces) == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_baseline_answers_as_its_predictions(finished_pipeline):
+    """Those were made in the training's precision, bfloat16 on some machines."""
+    lines = (finished_pipeline.path / "data/predictions/baseline.csv").read_text().splitlines()
+    said = np.array([line.split(",")[5:] for line in lines if line.startswith("test,")], float)
+    faces = read_faces(finished_pipeline.path / "data/prepared/faces.h5")[0]["test"].images
+    model = load_model(finished_pipeline.path / "models/export/baseline.onnx")
+    assert model.predict(faces) == pytest.approx(temper(said, model.temperature), abs=0.05)
+
+
+def test_what_was_measured(finished_pipeline):
+    report = json.loads((finished_pipeline.path / "metrics/export.json").read_text())
+    assert report["device"] and [*report["networks"]] == [*NAMES]
+    test = read_faces(finished_pipeline.path / "data/prepared/faces.h5")[0]["test"]
+    for name, precisions in report["networks"].items():
+        for precision, found in precisions.items():
+            path = (
+                finished_pipeline.path
+                / "models/export"
+                / (f"{name}.onnx" if precision == "float32" else f"{name}.int8.onnx")
+            )
+            assert found["bytes"] == path.stat().st_size
+            right = load_model(path).predict(test.images).argmax(axis=1) == test.labels
+            assert found["accuracy"] == pytest.approx(right.mean(), abs=1e-6)
+            for latency in found["latency_ms"].values():
+                assert 0 < latency["median"] <= latency["p95"]
+            assert found["faces_per_second"] > 0
+        assert precisions["float32"]["largest_difference"] <= 1e-4
+        lost = precisions["float32"]["accuracy"] - precisions["int8"]["accuracy"]
+        assert precisions["int8"]["lost"] == pytest.approx(lost, abs=2e-6)
+
+
+@pytest.fixture(scope="module")
+def narrow():
+    """A narrow ResNet18 as ONNX (bytes) and its crop, and faces that it tells apart in some way."""
+    torch.manual_seed(0)
+    network = NETWORKS["resnet18"](0.1)
+    rng = np.random.default_rng(0)
+    return network, rng.integers(0, 256, (40, 48, 48), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def exported(narrow, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "x.safetensors"
+    path.write_bytes(pack_network("resnet18", 0.1, narrow[0].state_dict()))
+    return export.convert_torch("resnet18", path)
+
+
+def test_no_path_of_this_machine_is_in_the_file(exported):
+    content, _, _ = exported
+    assert str(ROOT).encode() not in content and b".py" not in content
+
+
+def test_int8_is_smaller_and_close(exported, narrow):
+    content, compute_logits, crop = exported
+    prepared, faces = export.prepare(content), narrow[1]
+    small = export.quantise(prepared, faces, crop, [])
+    assert len(small) < 0.6 * len(content)
+    assert abs(export.run_onnx(small, crop, faces) - compute_logits(faces)).max() < 0.5
+    layers = export.list_layers(prepared)
+    larger = export.quantise(prepared, faces, crop, [layers["layer4.1.conv2"]])
+    assert len(small) < len(larger) < len(content)
+
+
+def test_layers_stay_in_float32_until_little_is_lost(exported, narrow, monkeypatch):
+    """From both ends inwards; here every trial but the third loses half of the accuracy."""
+    content, _, crop = exported
+    faces = narrow[1]
+    answers = iter([1.0, 0.5, 0.5, 1.0])
+    monkeypatch.setattr(export, "score", lambda *_: next(answers))
+    tried = []
+    monkeypatch.setattr(export, "quantise", lambda prepared, faces, crop, kept: tried.append(kept) or b"small")
+    small, kept = export.quantise_well(content, faces, crop, SimpleNamespace(labels=range(200)))
+    assert (small, kept) == (b"small", ["conv1", "head"])
+    assert [len(nodes) for nodes in tried] == [0, 1, 2]
+
+
+def test_where_nothing_helps_all_stays_in_float32(exported, narrow, monkeypatch):
+    content, _, crop = exported
+    monkeypatch.setattr(export, "score", lambda given, *_: float(given == content))
+    monkeypatch.setattr(export, "quantise", lambda *_: b"small")
+    small, kept = export.quantise_well(content, narrow[1], crop, SimpleNamespace(labels=range(200)))
+    assert small == content and len(kept) == len(set(kept)) == 21
+
+
+def test_the_same_network_gives_the_same_bytes(exported):
+    content, _, _ = exported
+    assert export.finish(content, {"a": "1", "b": "2"}) == export.finish(content, {"a": "1", "b": "2"})
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"temperature_single_crop": null}', '{"temperature_single_crop": 0}'])
+def test_metrics_without_a_temperature(tmp_path, content):
+    (tmp_path / "x.json").write_text(content)
+    with pytest.raises(InputError, match="holds no temperature_single_crop; run `dvc repro -f evaluate`"):
+        export.read_temperature(tmp_path / "x.json")
+    with pytest.raises(InputError, match="not found"):
+        export.read_temperature(tmp_path / "y.json")
+
+
+def test_another_networks_file(narrow, tmp_path):
+    (tmp_path / "x.safetensors").write_bytes(pack_network("resnet18", 0.1, narrow[0].state_dict()))
+    with pytest.raises(InputError, match="holds resnet18, expected vgg19"):
+        export.convert_torch("vgg19", tmp_path / "x.safetensors")
+
+
+def test_calls_are_timed_after_some_to_warm_up():
+    calls = []
+    seconds = measure.time_calls(SimpleNamespace(predict=calls.append), "faces", 20)
+    assert len(seconds) == 20 and len(calls) == 22
