@@ -14,8 +14,6 @@ import threading
 import time
 from pathlib import Path
 
-import psutil
-
 LOG = Path(__file__).parents[2] / "logs" / "stages.csv"
 """How long each stage took, by run: see `logged`. Git-ignored."""
 
@@ -76,6 +74,8 @@ def find_dvc():
 
     DVC starts every stage by `$SHELL -c`, or `/bin/sh -c`. bash makes way for the stage, others wait for its end.
     """
+    import psutil  # here, as stages/predict.py does without
+
     parent = psutil.Process(os.getppid())
     return parent.parent() if "-c" in parent.cmdline() else parent
 
@@ -85,6 +85,8 @@ def end_with(find_process):
 
     It is DVC, after a kill -9: when it is called anew, it would start the same stage beside this one.
     """
+    import psutil
+
     with contextlib.suppress(psutil.NoSuchProcess):
         process = find_process()
         while process and process.is_running() and process.status() != psutil.STATUS_ZOMBIE:

@@ -1,0 +1,47 @@
+"""What of a face FER-2013 shows: the box that OpenCV's detector finds in its images, as a share of them.
+
+    python benchmarks/margin.py [data/prepared/faces.h5]
+
+`MARGIN` in stages/fer/photos.py comes from here. On 1,000 train images, three times enlarged, their border repeated
+around them by a third; images with no box or with several are left out. On the embedded sample it finds little: its
+faces are drawn.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "stages"))
+
+from fer.faces import SIZE, read_faces
+from fer.photos import open_detector
+
+IMAGES, SCALE = 1000, 3
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", nargs="?", default="data/prepared/faces.h5")
+    images = read_faces(parser.parse_args().data)[0]["train"].images
+    detector, side, found = open_detector(), SCALE * SIZE, []
+    for row in np.random.default_rng(0).permutation(len(images))[:IMAGES]:
+        large = cv2.resize(images[row], (side, side), interpolation=cv2.INTER_CUBIC)
+        large = cv2.copyMakeBorder(large, *[SIZE] * 4, cv2.BORDER_REPLICATE)
+        boxes = detector.detectMultiScale(large, scaleFactor=1.05, minNeighbors=4, minSize=(side // 3, side // 3))
+        if len(boxes) == 1:
+            left, top, width, height = (boxes[0] - [SIZE, SIZE, 0, 0]) / side
+            found.append((width, left + width / 2, top + height / 2))
+    if not found:
+        sys.exit("no face found in any image")
+    width, x, y = np.median(found, axis=0)
+    print(
+        f"one face in {len(found)} of {min(IMAGES, len(images))} images; the median box is {width:.3f} of the image "
+        f"wide, its middle at {x:.3f}, {y:.3f}; margin on each side {(1 / width - 1) / 2:.3f} of the box"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""How many frames of 640x480 per second `stages/predict.py` judges, and where the time goes.
+
+    python benchmarks/realtime.py [NAME ...]        networks of models/export, by default all
+
+Each frame has one face, 170 pixels wide, that moves: the photo that comes with matplotlib. Per part the median
+milliseconds of 300 frames: reading (MPEG-4), finding, cropping, the network, smoothing, drawing.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import cv2
+import numpy as np
+from matplotlib.cbook import get_sample_data
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "stages"))
+
+from fer.photos import crop_face, find_faces
+from fer.recognition import Face, Recogniser, list_models
+from predict import SEARCHED, Tracker, draw_faces
+
+FRAMES, RATE, SIZE = 300, 30, (640, 480)
+
+
+def write_video(path):
+    """A clip of `FRAMES` frames: the photo on grey, going to and fro."""
+    photo = cv2.imread(str(get_sample_data("grace_hopper.jpg", asfileobj=False)))
+    photo = cv2.resize(photo, (410, 480), interpolation=cv2.INTER_AREA)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), RATE, SIZE)
+    for frame in range(FRAMES):
+        left = round(115 * (1 + np.sin(frame / 20)))
+        canvas = np.full((SIZE[1], SIZE[0], 3), 128, np.uint8)
+        canvas[:, left : left + 410] = photo
+        writer.write(canvas)
+    writer.release()
+
+
+def time_parts(path, name):
+    """{part: median milliseconds of a frame} for the network `name`, and the frames in which a face was found."""
+    recogniser, tracker = Recogniser(name), Tracker(1 / RATE)
+    seconds, found = defaultdict(list), 0
+    video = cv2.VideoCapture(str(path))
+
+    def timed(part, function, *args):
+        began = time.perf_counter()
+        result = function(*args)
+        seconds[part].append(time.perf_counter() - began)
+        return result
+
+    while (photo := timed("reading", video.read)[1]) is not None:
+        boxes = timed("finding", find_faces, recogniser.detector, photo, SEARCHED)
+        crops = timed("cropping", lambda photo=photo, boxes=boxes: [crop_face(photo, box) for box in boxes])
+        probabilities = timed("network", recogniser.model.predict, np.reshape(crops, (-1, 48, 48)).astype(np.uint8))
+        faces = timed("smoothing", tracker.follow, [Face(*pair) for pair in zip(boxes, probabilities, strict=True)])
+        timed("drawing", draw_faces, photo, [recogniser.describe(face) for face in faces])
+        found += bool(faces)
+    return {part: 1000 * float(np.median(times)) for part, times in seconds.items()}, found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    names = parser.parse_args().names or list_models()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "clip.mp4"
+        write_video(path)
+        for name in names:
+            parts, found = time_parts(path, name)
+            total = sum(parts.values())
+            listed = ", ".join(f"{part} {milliseconds:.1f}" for part, milliseconds in parts.items())
+            print(f"{name}: {1000 / total:.0f} frames per second ({listed} ms); a face in {found} of {FRAMES}")
+
+
+if __name__ == "__main__":
+    main()

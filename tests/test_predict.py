@@ -1,0 +1,279 @@
+"""`stages/predict.py` as a user calls it: photos, folders, videos, and everything that is none."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from conftest import ROOT, encode, write_network
+from PIL import Image
+
+from fer.faces import CLASSES
+from fer.onnx_model import load_model
+from fer.photos import Box
+from fer.recognition import Face
+from fer.stage import InputError
+from predict import Tracker, share_area
+
+ALONE = """
+import runpy, sys
+sys.argv[0] = {script!r}
+sys.path.insert(0, {folder!r})
+try:
+    runpy.run_path({script!r}, run_name="__main__")
+finally:
+    parts = {{module.partition(".")[0] for module in sys.modules}}
+    files = {{part: getattr(sys.modules.get(part), "__file__", None) or "" for part in parts}}
+    print(*sorted(part for part, file in files.items() if "site-packages" in file), file=sys.stderr)
+"""
+
+
+@pytest.fixture
+def predict(run_stage, network):
+    """Run it with a small network; `code` is the exit code that it should have."""
+
+    def run(*args, model=network, code=0):
+        process = run_stage("predict", *args, "--model", model)
+        assert process.returncode == code, process.stderr
+        assert "Traceback" not in process.stderr
+        return process
+
+    return run
+
+
+def write_video(path, photo_file, frames=12, size=(256, 300)):
+    """A video of the photo, moving to the right; its faces are about 105 pixels wide."""
+    photo = cv2.resize(cv2.imread(str(photo_file)), size)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (size[0] + 64, size[1]))
+    for frame in range(frames):
+        canvas = np.zeros((size[1], size[0] + 64, 3), np.uint8)
+        canvas[:, 2 * frame : 2 * frame + size[0]] = photo
+        writer.write(canvas)
+    writer.release()
+    return path
+
+
+def test_a_photo(predict, photo_file):
+    line = predict(photo_file, "--threshold", 0).stdout.splitlines()[0]
+    place, box, emotion, confidence = line.split("  ")
+    assert place == str(photo_file) and emotion in CLASSES and confidence.endswith("%")
+    (answer,) = map(json.loads, predict(photo_file, "--json").stdout.splitlines())
+    (face,) = answer["faces"]
+    left, top, width, height = face["box"]
+    assert box == f"{width}x{height} at {left},{top}"
+    assert [*face["probabilities"]] == [*CLASSES] and sum(face["probabilities"].values()) == pytest.approx(1, abs=1e-3)
+    assert face["confidence"] == max(face["probabilities"].values()) == face["probabilities"][face["emotion"]]
+
+
+def test_under_the_threshold_it_is_uncertain(predict, photo_file):
+    assert "  uncertain  " in predict(photo_file, "--threshold", 1).stdout
+    assert "uncertain" not in predict(photo_file, "--threshold", 0).stdout
+
+
+def test_nothing_but_onnxruntime_opencv_and_numpy_is_loaded(photo_file, network):
+    code = ALONE.format(script=str(ROOT / "stages" / "predict.py"), folder=str(ROOT / "stages"))
+    command = [sys.executable, "-c", code, photo_file, "--model", network]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert process.returncode == 0 and "photo" not in process.stderr, process.stderr
+    loaded = set(process.stderr.split())
+    assert {"cv2", "numpy", "onnxruntime"} <= loaded
+    assert not loaded - {"cv2", "numpy", "onnxruntime", "flatbuffers", "_distutils_hack", "sitecustomize"}
+
+
+def test_one_cropped_face_is_judged_as_the_data_sets_are(predict, network, tmp_path):
+    face = np.random.default_rng(1).integers(0, 256, (48, 48), np.uint8)
+    (tmp_path / "face.png").write_bytes(encode(face))
+    answer = json.loads(predict(tmp_path / "face.png", "--face", "--json").stdout)
+    (expected,) = load_model(network).predict(face[np.newaxis])
+    assert [*answer["faces"][0]["probabilities"].values()] == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_temperature_of_the_file_is_applied(network):
+    face = np.random.default_rng(1).integers(0, 256, (1, 48, 48), np.uint8)
+    model = load_model(network)
+    powers = np.exp(model.compute_logits(face) / 1.5)
+    assert model.predict(face) == pytest.approx(powers / powers.sum())
+    assert model.predict(face[:0]).shape == (0, 7)
+
+
+def test_a_folder_with_a_bad_file(predict, photo_file, tmp_path):
+    """The others are judged; the bad one is named at the end, and in the exit code."""
+    folder = tmp_path / "photos"
+    (folder / "deep").mkdir(parents=True)
+    for name in ("a.jpg", "deep/c.JPG"):
+        (folder / name).write_bytes(photo_file.read_bytes())
+    (folder / "b.jpg").write_text("a text")
+    (folder / "notes.txt").write_text("no picture, and not named as one")
+    Image.new("L", (400, 300), 128).save(folder / "d.png")
+    process = predict(folder, "--csv", tmp_path / "faces.csv", code=1)
+    assert process.stderr.splitlines()[0] == "error: 1 of 4 not judged:"
+    assert f"{folder}/b.jpg: no picture that can be read" in process.stderr.splitlines()[1]
+    with open(tmp_path / "faces.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["file"] for row in rows] == [f"{folder}/a.jpg", f"{folder}/deep/c.JPG"]
+    assert sum(float(rows[0][emotion]) for emotion in CLASSES) == pytest.approx(1, abs=1e-3)
+    assert predict(folder / "d.png").stdout == f"{folder}/d.png  no face found\n"
+
+
+def test_more_photos_than_a_batch(predict, tmp_path):
+    rng = np.random.default_rng(0)
+    for number in range(150):
+        (tmp_path / f"{number:03}.png").write_bytes(encode(rng.integers(0, 256, (48, 48), np.uint8)))
+    answers = [json.loads(line) for line in predict(tmp_path, "--face", "--json").stdout.splitlines()]
+    assert [answer["file"] for answer in answers] == [f"{tmp_path}/{number:03}.png" for number in range(150)]
+    assert len({answer["faces"][0]["confidence"] for answer in answers}) > 20
+
+
+def test_drawings(predict, photo_file, tmp_path):
+    folder = tmp_path / "photos"
+    for name in ("one/a.jpg", "two/a.jpg"):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_bytes(photo_file.read_bytes())
+    predict(folder / "one" / "a.jpg", folder / "two" / "a.jpg", "--draw", tmp_path / "marked")
+    drawn = cv2.imread(str(tmp_path / "marked" / "a_2.jpg")).astype(int)
+    changed = abs(drawn - cv2.imread(str(photo_file))).max(axis=2) > 60
+    assert drawn.shape == (600, 512, 3) and 0.02 < changed.mean() < 0.3
+    assert sorted(path.name for path in (tmp_path / "marked").iterdir()) == ["a.jpg", "a_2.jpg"]
+
+
+def test_a_drawing_never_takes_the_place_of_its_picture(predict, photo_file, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(photo_file.read_bytes())
+    process = predict(tmp_path, "--draw", tmp_path, code=1)
+    assert "would overwrite" in process.stderr
+    assert (tmp_path / "a.jpg").read_bytes() == photo_file.read_bytes()
+
+
+def test_a_video(predict, photo_file, tmp_path):
+    video = write_video(tmp_path / "clip.mp4", photo_file)
+    table = tmp_path / "faces.csv"
+    predict(video, "--csv", table, "--draw", tmp_path / "marked")
+    with open(table, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["frame"]) for row in rows] == list(range(12))
+    assert [float(row["seconds"]) for row in rows] == pytest.approx([frame / 10 for frame in range(12)])
+    assert 10 < int(rows[-1]["left"]) - int(rows[0]["left"]) < 36
+    drawn = cv2.VideoCapture(str(tmp_path / "marked" / "clip.mp4"))
+    assert drawn.get(cv2.CAP_PROP_FRAME_COUNT) == 12
+
+
+def test_no_camera(predict):
+    process = predict("--camera", 97, code=1)
+    assert process.stderr == "error: camera 97: no video that can be read; name another by --camera\n"
+
+
+def make_foreign(path):
+    """An ONNX file that is none of ours."""
+    model = onnx.load(write_network(path))
+    del model.metadata_props[:]
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def make_other_shape(path):
+    model = onnx.load(write_network(path))
+    onnx.helper.set_model_props(model, {"classes": json.dumps(CLASSES), "crop": "40", "temperature": "1"})
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize(
+    "make, sentence",
+    [
+        (lambda path: path, "not found; run `dvc repro export`"),
+        (lambda path: path.write_text("no ONNX") and path, "no ONNX file, or damaged"),
+        (make_foreign, "not exported by this pipeline"),
+        (make_other_shape, "not exported by this pipeline"),
+    ],
+)
+def test_a_foreign_model_is_one_sentence(predict, photo_file, tmp_path, make, sentence):
+    process = predict(photo_file, model=make(tmp_path / "model.onnx"), code=1)
+    assert len(process.stderr.splitlines()) == 1 and sentence in process.stderr
+
+
+@pytest.mark.parametrize(
+    "args, sentence",
+    [
+        (["nowhere.jpg"], "error: nowhere.jpg: not found"),
+        (["nowhere.mp4"], "error: nowhere.mp4: not found"),
+        (["."], "error: .: no pictures or videos in this folder"),
+        (["empty.png"], "error: empty.png: empty, expected a picture"),
+        (["text.mp4"], "error: text.mp4: no video that can be read; give one of .avi"),
+        (["text.jpg"], "error: text.jpg: no picture that can be read"),
+    ],
+)
+def test_bad_input_is_one_sentence(run_stage, network, tmp_path, args, sentence):
+    if args != ["."]:
+        (tmp_path / "empty.png").touch()
+        for name in ("text.mp4", "text.jpg"):
+            (tmp_path / name).write_text("text")
+    process = run_stage("predict", *args, "--model", network, cwd=tmp_path)
+    assert process.returncode == 1 and process.stderr.startswith(sentence), process.stderr
+    assert len(process.stderr.splitlines()) == 1 and process.stdout == ""
+
+
+def test_an_unknown_network_is_named_with_those_there_are(run_stage, photo_file):
+    process = run_stage("predict", photo_file, "--model", "vgg99")
+    assert process.returncode == 1 and process.stderr.startswith("error: no network named 'vgg99'; ")
+    assert len(process.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_photo_that_may_not_be_read(predict, tmp_path):
+    (tmp_path / "a.jpg").touch(0)
+    assert "check the rights" in predict(tmp_path / "a.jpg", code=1).stderr
+
+
+def make_face(left, share, width=100):
+    return Face(Box(left, 0, width, width), np.array([share, 1 - share, 0, 0, 0, 0, 0]))
+
+
+def test_a_face_is_smoothed_over_time():
+    """After 0.3 s, what it showed before has faded to 1/e."""
+    tracker = Tracker(1 / 30)
+    tracker.follow([make_face(0, 0.0)])
+    for frame in range(1, 10):
+        (face,) = tracker.follow([make_face(frame, 1.0)])
+        assert face.box.left == frame
+    assert face.probabilities[0] == pytest.approx(1 - np.exp(-0.3 * 30 / 30 / 0.3), abs=1e-9)
+
+
+def test_a_new_face_starts_with_what_it_shows():
+    tracker = Tracker(1 / 30)
+    tracker.follow([make_face(0, 0.0)])
+    old, new = tracker.follow([make_face(5, 0.0), make_face(300, 1.0)])
+    assert (old.probabilities[0], new.probabilities[0]) == (0, 1)
+
+
+def test_a_face_that_is_missed_for_a_moment_goes_on():
+    tracker = Tracker(0.1)
+    tracker.follow([make_face(0, 0.0)])
+    for _ in range(4):
+        assert tracker.follow([]) == []
+    (face,) = tracker.follow([make_face(0, 1.0)])
+    assert face.probabilities[0] < 1
+    for _ in range(7):
+        tracker.follow([])
+    (face,) = tracker.follow([make_face(0, 0.0)])
+    assert face.probabilities[0] == 0
+
+
+def test_two_faces_never_share_one_past():
+    tracker = Tracker(0.1)
+    tracker.follow([make_face(0, 0.0)])
+    first, second = tracker.follow([make_face(0, 1.0), make_face(10, 1.0)])
+    assert first.probabilities[0] < 1 and second.probabilities[0] == 1
+
+
+def test_intersection_over_union():
+    assert share_area(Box(0, 0, 10, 10), Box(5, 0, 10, 10)) == pytest.approx(50 / 150)
+    assert share_area(Box(0, 0, 10, 10), Box(20, 20, 10, 10)) == 0
+
+
+def test_a_missing_model_is_an_input_error(tmp_path):
+    with pytest.raises(InputError, match="not found"):
+        load_model(tmp_path / "x.onnx")
