@@ -1,0 +1,233 @@
+"""`make serve` as its user meets it: the page in a real browser, the endpoint by plain HTTP, and 50 requests at once."""
+
+import http.client
+import json
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote
+
+import pytest
+from conftest import ROOT, write_network
+
+from fer.faces import CLASSES
+
+DRIVER_OPTIONS = {
+    "goog:chromeOptions": {
+        "args": [
+            "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1280,1000",
+            "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
+        ]
+    },
+    "goog:loggingPrefs": {"browser": "ALL"},
+}  # fmt: skip
+ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
+"""The key under which WebDriver hands out elements."""
+
+
+def call(port, method, path, body=None, headers=None):
+    """(status, JSON or text) of a request."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request(method, path, body, headers or {})
+    answer = connection.getresponse()
+    content = answer.read()
+    connection.close()
+    kind = answer.getheader("Content-Type", "")
+    return answer.status, json.loads(content) if kind.startswith("application/json") else content.decode()
+
+
+def start(command, cwd):
+    """Start a server that prints its address, and give the process and the port."""
+    process = subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    line = process.stdout.readline()
+    assert "http://127.0.0.1:" in line, process.stderr.read()
+    return process, int(line.split()[0].rsplit(":", 1)[1])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The stages, and two small networks that differ."""
+    path = tmp_path_factory.mktemp("served")
+    shutil.copytree(ROOT / "stages", path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+    for seed, name in enumerate(("resnet18.int8", "vgg19")):
+        write_network(path / "models" / "export" / f"{name}.onnx", seed)
+    return path
+
+
+@pytest.fixture(scope="module")
+def port(folder):
+    process, port = start([sys.executable, "stages/serve.py", "--port", "0"], folder)
+    yield port
+    process.terminate()
+    process.communicate(timeout=20)
+    assert sorted(path.name for path in folder.iterdir()) == ["models", "stages"]  # no picture was kept
+
+
+class Browser:
+    """Headless Chromium, led over HTTP as the WebDriver standard has it."""
+
+    def __init__(self, port, session):
+        self.port, self.session = port, session
+
+    def __call__(self, method, path, **body):
+        status, answer = call(self.port, method, f"/session/{self.session}/{path}", json.dumps(body))
+        assert status == 200, answer
+        return answer["value"]
+
+    def run(self, script):
+        return self("POST", "execute/sync", script=script, args=[])
+
+    def find(self, selector):
+        element = self("POST", "element", using="css selector", value=selector)
+        return f"element/{element[ELEMENT]}"
+
+    def wait(self, script, seconds=20):
+        """What a script gives, once it gives anything."""
+        until = time.monotonic() + seconds
+        while not (found := self.run(script)):
+            assert time.monotonic() < until, self.run("return document.body.innerText")
+            time.sleep(0.1)
+        return found
+
+
+@pytest.fixture
+def browser(tmp_path):
+    driver = shutil.which("chromedriver")
+    if not driver:
+        pytest.skip("no chromedriver here; install Debian's package chromium-driver")
+    process = subprocess.Popen([driver, "--port=0"], stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if "successfully on port" in line:
+            port = int(line.split()[-1].rstrip("."))
+            break
+    always = {"alwaysMatch": {"browserName": "chrome", **DRIVER_OPTIONS}}
+    status, answer = call(port, "POST", "/session", json.dumps({"capabilities": always}))
+    assert status == 200, answer
+    session = answer["value"]["sessionId"]
+    yield Browser(port, session)
+    call(port, "DELETE", f"/session/{session}")
+    process.kill()
+    process.communicate()
+
+
+def test_a_photo_by_http(port, photo_file):
+    status, answer = call(port, "POST", "/api/faces", photo_file.read_bytes())
+    assert status == 200 and (answer["model"], answer["width"], answer["height"]) == ("resnet18.int8", 512, 600)
+    (face,) = answer["faces"]
+    assert [*face["probabilities"]] == [*CLASSES] and face["emotion"] in CLASSES
+    assert sum(face["probabilities"].values()) == pytest.approx(1, abs=1e-3)
+    other = call(port, "POST", "/api/faces?model=vgg19", photo_file.read_bytes())[1]
+    assert other["model"] == "vgg19" and other["faces"][0]["probabilities"] != face["probabilities"]
+
+
+def test_the_networks_by_http(port):
+    assert call(port, "GET", "/api/models") == (200, {"models": ["resnet18.int8", "vgg19"], "default": "resnet18.int8"})
+
+
+@pytest.mark.parametrize(
+    "model, body, status, sentence",
+    [
+        ("", b"", 400, "the picture: empty, expected a picture"),
+        ("", b"a text", 400, "the picture: no picture that can be read, or damaged"),
+        ("", bytes(20_000_001), 413, "the picture has more than 20 MB; scale it down"),
+        ("vgg99", b"x", 400, "no network named 'vgg99'; there are resnet18.int8, vgg19"),
+        ("../../../etc/passwd", b"x", 400, "no network named '../../../etc/passwd'"),
+        ("/tmp/other.onnx", b"x", 400, "no network named '/tmp/other.onnx'"),
+        ("export/../vgg19", b"x", 400, "no network named"),
+    ],
+)
+def test_bad_requests_are_one_sentence(port, model, body, status, sentence):
+    found, answer = call(port, "POST", f"/api/faces?model={quote(model, safe='')}", body)
+    assert found == status and answer["error"].startswith(sentence) and "\n" not in answer["error"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/stages/serve.py", "/../stages/serve.py", "/%2e%2e/serve.py", "/docs", "/openapi.json"]
+)
+def test_nothing_else_is_served(port, path):
+    assert call(port, "GET", path)[0] == 404
+
+
+def test_other_names_do_not_lead_here(port):
+    """A page elsewhere whose name is bent to 127.0.0.1 gets no answer."""
+    assert call(port, "GET", "/", headers={"Host": "evil.example"})[0] == 400
+
+
+def test_fifty_requests_at_once(port, photo_file):
+    photo = photo_file.read_bytes()
+
+    def ask(_):
+        began = time.perf_counter()
+        status, answer = call(port, "POST", "/api/faces", photo)
+        return status, json.dumps(answer.get("faces")), time.perf_counter() - began
+
+    with ThreadPoolExecutor(50) as pool:
+        answers = list(pool.map(ask, range(50)))
+    assert {status for status, _, _ in answers} == {200}
+    assert len({faces for _, faces, _ in answers}) == 1
+    seconds = sorted(seconds for _, _, seconds in answers)
+    print(f"50 at once: the median answer took {1000 * seconds[25]:.0f} ms, the last {1000 * seconds[-1]:.0f} ms")
+
+
+def test_the_page_shows_a_photo(browser, port, photo_file):
+    """Boxes, seven bars, and which network answered; nothing is asked from elsewhere."""
+    browser("POST", "url", url=f"http://127.0.0.1:{port}/")
+    browser.wait("return document.querySelectorAll('#model option').length == 2")
+    browser("POST", f"{browser.find('#file')}/value", text=str(photo_file))
+    status = browser.wait("return document.querySelector('#faces li') && document.querySelector('#status').innerText")
+    assert status.startswith("1 face by resnet18.int8, ")
+    rows = browser.run("return [...document.querySelectorAll('#faces .row')].map(row => row.innerText.split('\\n'))")
+    assert [row[0] for row in rows] == [*CLASSES]
+    assert sum(int(row[-1].split()[0]) for row in rows) == pytest.approx(100, abs=4)
+    widths = browser.run(
+        "return [...document.querySelectorAll('#faces i')].map(bar => bar.getBoundingClientRect().width)"
+    )
+    shares = [int(row[-1].split()[0]) for row in rows]
+    assert widths.index(max(widths)) == shares.index(max(shares))
+    frame = "const d = document.querySelector('#view').getContext('2d').getImageData({}, 1, 1).data; return [d[0], d[1], d[2]]"
+    (face,) = call(port, "POST", "/api/faces", photo_file.read_bytes())[1]["faces"]
+    left, top, _, height = face["box"]
+    red, green, blue = browser.run(frame.format(f"{left}, {top + height // 2}"))
+    assert [red, green, blue] in ([46, 125, 50], [117, 117, 117])
+    browser.run("const s = document.querySelector('#model'); s.value = 'vgg19'; s.onchange()")
+    browser.wait("return document.querySelector('#status').innerText.includes('by vgg19')")
+    asked = browser.run("return performance.getEntriesByType('resource').map(entry => entry.name)")
+    assert all(name.startswith((f"http://127.0.0.1:{port}/", "data:", "blob:")) for name in asked)
+    assert browser("POST", "se/log", type="browser") == []
+
+
+def test_the_page_says_what_is_wrong(browser, port, tmp_path):
+    (tmp_path / "text.jpg").write_text("a text")
+    browser("POST", "url", url=f"http://127.0.0.1:{port}/")
+    browser.wait("return document.querySelectorAll('#model option').length == 2")
+    browser("POST", f"{browser.find('#file')}/value", text=str(tmp_path / "text.jpg"))
+    assert "no picture that can be read" in browser.wait("return document.querySelector('#status.error')?.innerText")
+
+
+def test_the_page_looks_through_the_camera(browser, port):
+    """Chromium's own test picture has no face, and moves: every frame is answered until it is stopped."""
+    browser("POST", "url", url=f"http://127.0.0.1:{port}/")
+    browser.wait("return document.querySelectorAll('#model option').length == 2")
+    browser("POST", f"{browser.find('#camera')}/click")
+    browser.wait("return document.querySelector('#status').innerText.startsWith('No face found by')")
+    assert browser.run("return document.querySelector('#camera').innerText") == "Stop the camera"
+    assert browser.run("const v = document.querySelector('#view'); return [v.width, v.height]") == [640, 480]
+    browser("POST", f"{browser.find('#camera')}/click")
+    assert browser.run("return document.querySelector('#camera').innerText") == "Use the camera"
+
+
+def test_a_port_that_is_taken_is_one_sentence(folder, port):
+    command = [sys.executable, "stages/serve.py", "--port", str(port)]
+    process = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    assert process.returncode == 1
+    assert process.stderr == f"error: port {port} of 127.0.0.1 cannot be had; choose another by --port\n"
+
+
+def test_without_networks_it_says_what_to_do(folder, tmp_path):
+    shutil.copytree(folder / "stages", tmp_path / "stages")
+    process = subprocess.run(
+        [sys.executable, "stages/serve.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert process.returncode == 1 and process.stderr.endswith("is empty: run `dvc repro`\n")
