@@ -65,11 +65,10 @@ class Output:
             columns = ("file", "frame", "seconds", "face", *box, "emotion", "confidence", "uncertain")
             self.table.writerow((*columns, *recogniser.model.classes))
 
-    def describe(self, face):
-        return self.recogniser.describe(face, self.threshold)
-
     def add(self, item):
-        described, live = [self.describe(face) for face in item.faces], item.frame is not None
+        """Put an item out; its faces as dicts of `Recogniser.describe`, for a drawing."""
+        described = [self.recogniser.describe(face, self.threshold) for face in item.faces]
+        live = item.frame is not None
         if self.table:
             for number, face in enumerate(described):
                 known = [face["emotion"], face["confidence"], face["uncertain"], *face["probabilities"].values()]
@@ -85,6 +84,7 @@ class Output:
                 print(f"{name}  {width}x{height} at {left},{top}  {emotion}  {face['confidence']:.0%}", flush=live)
             if not described and not live:
                 print(f"{name}  no face found")
+        return described
 
 
 class Tracker:
@@ -179,7 +179,7 @@ class Photos:
         """Read a photo and find its faces.
 
         Raises:
-            InputError, OSError: it cannot be read.
+            InputError: it cannot be read.
         """
         with quiet_stderr():  # libpng has complaints of its own
             photo = read_photo(file)
@@ -192,9 +192,9 @@ class Photos:
         """Judge what waits, and put it out."""
         judged = self.recogniser.judge([found for *_, found in self.waiting])
         for (file, photo, _), faces in zip(self.waiting, judged, strict=True):
-            self.output.add(Item(str(file), None, None, faces))
+            described = self.output.add(Item(str(file), None, None, faces))
             if self.drawings:
-                drawn = draw_faces(photo, [self.output.describe(face) for face in faces])
+                drawn = draw_faces(photo, described)
                 with replacing(self.drawings[file]) as unfinished:
                     unfinished.write_bytes(cv2.imencode(unfinished.suffix, drawn)[1])
         self.waiting, self.pixels = [], 0
@@ -223,7 +223,7 @@ def judge_video(source, name, recogniser, drawing, output):
         with contextlib.suppress(KeyboardInterrupt) if camera else contextlib.nullcontext():
             while (photo := video.read()[1]) is not None:
                 faces = tracker.follow(recogniser.judge([recogniser.find(photo, SEARCHED)])[0])
-                output.add(Item(name, frame, round(frame / rate, 3), faces))
+                described = output.add(Item(name, frame, round(frame / rate, 3), faces))
                 frame += 1
                 if drawing:
                     if writer is None:
@@ -232,7 +232,7 @@ def judge_video(source, name, recogniser, drawing, output):
                         stack.callback(writer.release)
                         if not writer.isOpened():
                             raise InputError(f"{drawing}: this OpenCV cannot write MP4; leave --draw out")
-                    writer.write(draw_faces(photo, [output.describe(face) for face in faces]))
+                    writer.write(draw_faces(photo, described))
         if not frame:
             remedy = "name another by --camera" if camera else f"give one of {', '.join(VIDEO_SUFFIXES)}"
             raise InputError(f"{name}: no video that can be read; {remedy}")
