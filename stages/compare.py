@@ -278,7 +278,7 @@ def measure_agreement(test):
         kappa = None if constant else round(float(cohen_kappa_score(predicted[first], predicted[second])), 6)
         pairs.append({"first": first, "second": second, "share": round(float(same.mean()), 6), "kappa": kappa})
     votes = np.stack(list(predicted.values()))
-    right = np.stack([rows.correct for rows in test.values()]).sum(axis=0)
+    right = count_right(test)
     return {
         "pairs": pairs,
         "all_share": round(float((votes == votes[0]).all(axis=0).mean()), 6),
@@ -287,10 +287,15 @@ def measure_agreement(test):
     }
 
 
+def count_right(test):
+    """int (N,): how many networks get each row right, of {name: rows of the same N images}."""
+    return np.stack([rows.correct for rows in test.values()]).sum(axis=0)
+
+
 def tabulate_agreement(test):
     """Per class with images: emotion, images, and the shares that three, two, one and no network gets right."""
     actual = next(iter(test.values())).actual
-    right = np.stack([rows.correct for rows in test.values()]).sum(axis=0)
+    right = count_right(test)
     return pd.DataFrame(
         {"emotion": emotion, "images": len(mine), **{f"right_by_{n}": (mine == n).mean() for n in (3, 2, 1, 0)}}
         for label, emotion in enumerate(CLASSES)

@@ -1,6 +1,6 @@
-"""Put all evidence on one page, in the paper's order: data, training, each network, comparison.
+"""Put all evidence on one page, in the paper's order, and then what comes after it: use.
 
-Reads   metrics/ (data, train/, one per network, compare) and plots/ (the pictures and risk_coverage.csv).
+Reads   metrics/ (data, train/, one per network, compare, export) and plots/ (the pictures and risk_coverage.csv).
 Writes  plots/report.html: one file with its pictures in it, without scripts; ours beside the paper's.
 Alone   python stages/report.py --metrics metrics --plots plots --out plots/report.html
 
@@ -39,6 +39,7 @@ KEYS = {
     "train": "best_epoch epochs_run train_accuracy val_accuracy val_loss parameters device",
     "scores": "accuracy accuracy_ci95 macro_f1 per_class confidence calibration errors cost notes",
     "compare": "label comparable notes table7 mcnemar ensembles weighted_ensemble ensemble agreement all_wrong",
+    "export": "device networks",
 }
 """What is looked for at once in each JSON file, so that one of another version is named and not half shown."""
 
@@ -84,6 +85,7 @@ class Evidence(NamedTuple):
     scores: dict
     """{network: metrics/<network>.json}"""
     compare: dict
+    export: dict
     risk: dict
     """{network: [(coverage, accuracy), ...]}"""
     pictures: dict
@@ -107,6 +109,7 @@ def read_evidence(metrics, plots):
         train={name: read_json(metrics / "train" / f"{name}.json", "train", f"train_{name}") for name in NAMES},
         scores={name: read_json(metrics / f"{name}.json", "scores", "evaluate") for name in NAMES},
         compare=read_json(metrics / "compare.json", "compare", "compare"),
+        export=read_json(metrics / "export.json", "export", "measure"),
         risk={name: read_risk(plots / name / "test" / "risk_coverage.csv") for name in NAMES},
         pictures={path: read_picture(plots / path, stage) for path, stage in pictures.items()},
     )
@@ -169,6 +172,7 @@ def make_page(evidence, facts, config):
         show_training(evidence, config),
         *(show_network(name, evidence, config["confident"]) for name in NAMES),
         show_comparison(evidence),
+        show_use(evidence.export),
     ]
     page = TEMPLATE.render(
         title="Facial expression recognition: the evidence",
@@ -577,6 +581,41 @@ def tabulate_table7(compare):
     )
 
 
+def show_use(export):
+    """The exported networks: what they are worth and what they take."""
+    rows, notes = [], []
+    for name, precisions in export["networks"].items():
+        for precision, found in precisions.items():
+            latency = [f"{calls['median']:.2f} ({calls['p95']:.2f})" for calls in found["latency_ms"].values()]
+            rows.append(
+                [
+                    f"{NAMES[name]}, {precision}",
+                    percent(found["accuracy"]),
+                    tiny(found["largest_difference"]),
+                    decimal(found["bytes"] / 1e6, 2),
+                    *latency,
+                    thousands(found["faces_per_second"]),
+                ]
+            )
+        if kept := precisions["int8"]["kept_in_float32"]:
+            notes.append(captions.describe_kept(NAMES[name], kept))
+    text = (
+        f"The networks as ONNX files, run by onnxruntime on {export['device']}: this is what predict and serve use. "
+        "Accuracy is that on test from one crop. The largest difference is that of any probability on test from the "
+        "trained network's own. Latency is that of one face: the median, and in brackets the 95th percentile."
+    )
+    heads = ["Latency with 1 thread, ms", "with 2 threads, ms", "Faces/s in batches of 64"]
+    table = Table(
+        "exports",
+        "The exported networks",
+        captions.caption_exports(export["networks"], NAMES),
+        ["Network", "Accuracy", "Largest difference", "MB", *heads],
+        rows,
+        tuple(notes),
+    )
+    return Section("use", "Use", [text], [table])
+
+
 def list_facts(evidence, seed, profile, dataset):
     """[(term, value), ...]: under what conditions the numbers came about."""
     data = evidence.data
@@ -597,7 +636,7 @@ def list_facts(evidence, seed, profile, dataset):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--metrics", required=True, help="folder of data.json, train/, a JSON per network, compare.json"
+        "--metrics", required=True, help="folder of data.json, train/, a JSON per network, compare.json, export.json"
     )
     parser.add_argument("--plots", required=True, help="folder with data/, a folder per network, compare/")
     parser.add_argument("--out", required=True, help="HTML file to write")

@@ -293,3 +293,21 @@ def caption_literature(table7, ensemble_accuracy, works, names):
         f"Highest of ours is {best} with {percent(accuracies[best])}; {passed} of the {len(works)} works of Table 1 on "
         "FER-2013 lie below it."
     )
+
+
+def caption_exports(networks, names):
+    """What quantisation changes, of the networks in metrics/export.json."""
+    changes, gains = [], []
+    for name, found in networks.items():
+        changes.append(f"{points(-found['int8']['lost'])} points ({names[name]})")
+        float32, int8 = (found[precision]["latency_ms"]["threads_1"]["median"] for precision in ("float32", "int8"))
+        gains.append(f"{float32 / int8:.1f} ({names[name]})")
+    return (
+        f"Quantised to int8, accuracy changes by {listing(changes)}. With one thread, int8 is faster by a factor of "
+        f"{listing(gains)}."
+    )
+
+
+def describe_kept(name, kept):
+    """Which parts of an int8 network stay in float32, and why."""
+    return f"{name}, int8: {listing(kept)} in float32, else val accuracy would lose more than 0.5 points."

@@ -207,11 +207,14 @@ def pack_network(name, width, state):
     return content[:8] + header + content[8 + length :]
 
 
-def load_network(path):
+def load_network(path, expected=None):
     """The trained network in a file of `pack_network`'s bytes, in evaluation mode, and its architecture's name.
 
+    Args:
+        expected: the architecture that it has to be, 'vgg19' or 'resnet18'; None takes both.
+
     Raises:
-        InputError: the file is missing, damaged, of an unknown architecture or has other classes.
+        InputError: the file is missing, damaged, of another architecture or has other classes.
     """
     remedy = "train it anew with `dvc repro -f train_<network>`"
     if not Path(path).is_file():
@@ -225,9 +228,11 @@ def load_network(path):
     name = metadata.get("architecture")
     if name not in NETWORKS:
         raise InputError(f"{path}: architecture is {name}, expected {' or '.join(NETWORKS)}; {remedy}")
-    for key, expected in (("classes", json.dumps(CLASSES)), ("crop", str(CROP))):
-        if metadata.get(key) != expected:
-            raise InputError(f"{path}: {key} is {metadata.get(key, 'missing'):.100}, expected {expected}; {remedy}")
+    if expected not in (None, name):
+        raise InputError(f"{path}: holds {name}, expected {expected}; give the model of `dvc repro train_{expected}`")
+    for key, known in (("classes", json.dumps(CLASSES)), ("crop", str(CROP))):
+        if metadata.get(key) != known:
+            raise InputError(f"{path}: {key} is {metadata.get(key, 'missing'):.100}, expected {known}; {remedy}")
     try:
         width = float(metadata["width"])
     except (KeyError, ValueError):

@@ -1,4 +1,4 @@
-"""From a photo to faces as FER-2013 has them: decoding, finding, cropping; OpenCV and NumPy, nothing else.
+"""From a photo to faces as FER-2013 has them: decoding, finding, cropping, by OpenCV.
 
 OpenCV turns a photo as its EXIF says, takes the first frame of an animation, 8 of 16 bits, and leaves transparency out.
 """
@@ -16,9 +16,9 @@ from typing import NamedTuple  # noqa: E402
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
+from fer.onnx_model import SIZE  # noqa: E402
 from fer.stage import InputError, explain  # noqa: E402
 
-SIZE = 48
 MARGIN = 0.02
 """Added to the found box on each side, as a share of it: what FER-2013 has (`benchmarks/margin.py`)."""
 CASCADE = "haarcascade_frontalface_alt2.xml"

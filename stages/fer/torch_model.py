@@ -10,7 +10,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fer.dataset import EVALUATION_CROPS, as_input, choose_precision, crop_for_evaluation, score
 from fer.networks import CROP, load_network
-from fer.stage import InputError
 from fer.training import name_cpu
 
 SMALLEST_MAP = 5
@@ -75,9 +74,7 @@ def load_model(path, name, precision):
     Raises:
         InputError: the file is missing, damaged, or of another network or other classes.
     """
-    network, found = load_network(path)
-    if found != name:
-        raise InputError(f"{path}: holds {found}, expected {name}; give the model that `dvc repro train_{name}` wrote")
+    network, _ = load_network(path, name)
     gpu = torch.cuda.is_available()
     network = network.to("cuda" if gpu else "cpu", memory_format=torch.channels_last)
     return TorchModel(network, name, choose_precision(precision), torch.cuda.get_device_name() if gpu else name_cpu())
