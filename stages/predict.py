@@ -15,6 +15,7 @@ import csv
 import json
 import math
 import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -289,13 +290,18 @@ def write(photo, text, left, top, height, background, width=None, share=0, bar=N
     cv2.putText(photo, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), thickness, cv2.LINE_AA)
 
 
-def count_up(files, told):
-    """Yield `files`, and where it is `told` say on stderr how far it is."""
-    for number, file in enumerate(files):
-        if told:
-            print(f"\r{number:,} of {len(files):,} files", end="", file=sys.stderr, flush=True)
+def show_progress(files, shown):
+    """Yield `files`, and where it is `shown` draw on stderr a bar of how many are done, and how long the rest takes."""
+    began = time.monotonic()
+    for done, file in enumerate(files):
+        if shown:
+            bar = "#" * (30 * done // len(files))
+            left = (time.monotonic() - began) / done * (len(files) - done) if done else 0
+            rest = f", {left // 60:.0f}:{left % 60:02.0f} left" if done else ""
+            line = f"[{bar:.<30}] {done:,} of {len(files):,} files{rest}"
+            print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
         yield file
-    if told:
+    if shown:
         print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
@@ -339,8 +345,8 @@ def main():
             drawing = args.draw and args.draw / f"camera{args.camera}.mp4"
             judge_video(args.camera, f"camera {args.camera}", recogniser, drawing, output)
         photos = Photos(recogniser, drawings, output)
-        told = sys.stderr.isatty() and (args.csv or not sys.stdout.isatty())  # where no answers are seen going by
-        for file in count_up([file for file, _ in files], told):
+        shown = sys.stderr.isatty() and (args.csv or not sys.stdout.isatty())  # else the answers are seen going by
+        for file in show_progress([file for file, _ in files], shown):
             try:
                 if is_video(file):
                     photos.flush()

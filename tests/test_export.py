@@ -102,9 +102,20 @@ def test_int8_is_smaller_and_close(exported, narrow):
     small = export.quantise(prepared, faces, crop, [])
     assert len(small) < 0.6 * len(content)
     assert abs(export.run_onnx(small, crop, faces) - compute_logits(faces)).max() < 0.5
-    layers = export.list_layers(prepared)
-    larger = export.quantise(prepared, faces, crop, [layers["layer4.1.conv2"]])
+    larger = export.quantise(prepared, faces, crop, export.list_parts(prepared)["layer4.1.conv2"])
     assert len(small) < len(larger) < len(content)
+
+
+def test_a_batchnorm_that_is_no_convolutions_is_kept_first(finished_pipeline):
+    """The baseline has seven behind its ReLUs; ResNet18's are folded into its convolutions."""
+    exports = finished_pipeline.path / "models" / "export"
+    parts = export.list_parts(export.prepare((exports / "baseline.onnx").read_bytes()))
+    layers = ["conv1_1", "classes", "conv1_2", "dense", "conv2_1", "conv3_2", "conv2_2", "conv3_1"]
+    assert list(parts) == ["batch normalisation", *layers]
+    assert len(parts.pop("batch normalisation")) >= 2 * 7
+    assert all(len(nodes) == 1 for nodes in parts.values())
+    parts = export.list_parts(export.prepare((exports / "resnet18.onnx").read_bytes()))
+    assert list(parts)[:3] == ["conv1", "head", "layer1.0.conv1"] and len(parts) == 21
 
 
 def test_layers_stay_in_float32_until_little_is_lost(exported, narrow, monkeypatch):

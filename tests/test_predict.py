@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import pty
 import subprocess
 import sys
 
@@ -127,6 +128,19 @@ def test_more_photos_than_a_batch(predict, tmp_path):
     answers = [json.loads(line) for line in predict(tmp_path, "--face", "--json").stdout.splitlines()]
     assert [answer["file"] for answer in answers] == [f"{tmp_path}/{number:03}.png" for number in range(150)]
     assert len({answer["faces"][0]["confidence"] for answer in answers}) > 20
+
+
+def test_a_terminal_sees_how_far_it_is(network, tmp_path):
+    """On stderr, where the answers go into a file; nothing of it is left at the end."""
+    for number in range(40):
+        (tmp_path / f"{number:02}.png").write_bytes(encode(np.full((48, 48), number, np.uint8)))
+    ours, theirs = pty.openpty()
+    script = ROOT / "stages" / "predict.py"
+    command = [sys.executable, script, tmp_path, "--face", "--csv", tmp_path / "faces.csv", "--model", network]
+    assert subprocess.run(command, stderr=theirs).returncode == 0
+    shown = os.read(ours, 100_000).decode()
+    assert "[###############...............] 20 of 40 files, 0:0" in shown
+    assert shown.endswith("\r\033[K")
 
 
 def test_drawings(predict, photo_file, tmp_path):

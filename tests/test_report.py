@@ -161,6 +161,27 @@ def make_train(epoch):
     }
 
 
+def make_export():
+    """metrics/export.json; no two numbers are the same."""
+
+    def measured(n, **more):
+        return {
+            "accuracy": 0.6 + n / 100,
+            "largest_difference": 1e-6 * (1 + n),
+            "bytes": 10_000_000 - 1_100_000 * n,
+            "latency_ms": {f"threads_{t}": {"median": 9.0 - n - t / 4, "p95": 9.5 - n - t / 4} for t in (1, 2)},
+            "faces_per_second": 100.0 + n,
+            **more,
+        }
+
+    networks = {
+        name: {"float32": measured(i), "int8": measured(i + 4, lost=0.001 * (i - 1), kept_in_float32=[])}
+        for i, name in enumerate(NAMES)
+    }
+    networks["baseline"]["int8"]["kept_in_float32"] = ["batch normalisation", "conv1_1"]
+    return {"device": "Processor 9", "networks": networks}
+
+
 @pytest.fixture
 def evidence():
     """Everything a page needs, with pictures of one byte."""
@@ -173,6 +194,7 @@ def evidence():
         train={name: make_train(5 + i) for i, name in enumerate(NAMES)},
         scores=scores,
         compare=make_compare(scores),
+        export=make_export(),
         risk={name: [(0.5, 0.95), (0.85, 0.92), (0.95, 0.91), (1.0, 0.8)] for name in NAMES},
         pictures=dict.fromkeys(paths, "QQ=="),
     )
@@ -216,6 +238,7 @@ def test_tables_set_ours_beside_the_papers(evidence):
     assert read_table(page, "table7")[1][:7] == ["Baseline CNN", "93.10%", "73.75%", "+19.35", "70.10%", "67.25%", "+2.85"]  # fmt: skip
     assert read_table(page, "mcnemar")[1] == ["Baseline CNN, VGG19", "3", "11", "0.01", "0.03"]
     assert len(read_table(page, "literature")) == 1 + len(paper.LITERATURE)
+    assert read_table(page, "exports")[2] == ["Baseline CNN, int8", "64.00%", "5e-06", "5.60", "4.75 (5.25)", "4.50 (5.00)", "104"]  # fmt: skip
     assert read_table(page, "configuration")[3] == ["Epochs at most", "20", "50", "21", "250", "22", "250"]
 
 
@@ -245,6 +268,12 @@ def test_captions_follow_from_the_numbers(evidence):
     assert "best after epoch 5 of 8: 75.00%" in read_caption(page, "baseline-curves")
     assert "VGG19 is better than Baseline CNN (p = 0.03)" in read_caption(page, "mcnemar")
     assert "ResNet18 is not shown to be better than VGG19 (p = 0.07)" in read_caption(page, "mcnemar")
+    assert read_caption(page, "exports") == (
+        "The exported networks. Quantised to int8, accuracy changes by +0.10 points (Baseline CNN), +0.00 points (VGG19) "
+        "and -0.10 points (ResNet18). With one thread, int8 is faster by a factor of 1.8 (Baseline CNN), 2.1 (VGG19) and "
+        "2.5 (ResNet18)."
+    )
+    assert "Baseline CNN, int8: batch normalisation and conv1_1 in float32" in page and "ResNet18, int8:" not in page
     evidence.scores["vgg19"]["per_class"]["angry"]["recall"] = 0.99
     evidence.scores["vgg19"]["errors"]["top"][1]["count"] = 9
     evidence.risk["vgg19"][1] = (0.85, 0.7)
@@ -354,7 +383,7 @@ def folders(evidence, tmp_path):
         (tmp_path / "plots" / name / "test" / "risk_coverage.csv").write_text(
             "\n".join(["threshold,coverage,accuracy", *rows]) + "\n"
         )
-    files = {"data": evidence.data, "compare": evidence.compare, **evidence.scores}
+    files = {"data": evidence.data, "compare": evidence.compare, "export": evidence.export, **evidence.scores}
     files |= {f"train/{name}": train for name, train in evidence.train.items()}
     for name, content in files.items():
         (tmp_path / "metrics" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -382,6 +411,7 @@ def test_same_files_same_bytes(run_report):
 DAMAGE = {
     "no metrics": ("metrics/vgg19.json", None, "not found; run `dvc repro evaluate`"),
     "no comparison": ("metrics/compare.json", None, "not found; run `dvc repro compare`"),
+    "no exports": ("metrics/export.json", None, "not found; run `dvc repro measure`"),
     "no picture": ("plots/resnet18/test/gradcam.png", None, "not found; run `dvc repro evaluate`"),
     "no training": ("metrics/train/vgg19.json", None, "not found; run `dvc repro train_vgg19`"),
     "no JSON": ("metrics/data.json", b"{", "no JSON (Expecting"),

@@ -209,6 +209,13 @@ def test_several_machines_need_torchrun(fit):
         fit(compute=COMPUTE.model_copy(update={"num_nodes": 2}))
 
 
+def test_compiling_needs_a_compiler(fit, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(InputError, match="compute.compile: no C.. compiler found; install g.., or set it to false"):
+        fit(compute=COMPUTE.model_copy(update={"compile": True}))
+
+
 def test_label_smoothing_and_class_weights_reach_the_loss(fit, faces, tmp_path):
     """The first epoch's loss differs for each, on classes that are not all of one size."""
     splits, _ = read_faces(faces)

@@ -14,7 +14,7 @@ def percent(share, decimals=2):
 
 def points(difference, decimals=2):
     """A difference of two accuracies, in [-1, 1], as '+1.25'."""
-    return NONE if difference is None else f"{100 * difference:+.{decimals}f}"
+    return NONE if difference is None else f"{round(100 * difference, decimals) + 0.0:+.{decimals}f}"  # no -0.00
 
 
 def decimal(number, decimals=4):

@@ -275,7 +275,7 @@ def train(name, settings, compute, seed, args):
     network = network.to(memory_format=torch.channels_last)
     if compute.compile:
         if not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
-            raise InputError("compute.compile: no C++ compiler found; install g++, or set compile: false in params.yaml")
+            raise InputError("compute.compile: no C++ compiler found; install g++, or set it to false in params.yaml")
         network.compile()
     module = Transfer(network, settings, seed, train_rows, val_rows)
     keeper = ModelCheckpoint(
