@@ -72,7 +72,7 @@ def read_json(path):
 
 
 def make_table(folder):
-    """The README's lines about the run in `folder` (results/<name>)."""
+    """The README's lines (two tables) about the run in `folder` (results/<name>)."""
     facts, compare = read_json(folder / "run.json"), read_json(folder / "metrics/compare.json")
     lines = [
         "| network | test | 95 % interval | val | the paper | minutes of training |",
@@ -96,7 +96,17 @@ def make_table(folder):
         f"Profile `{facts['profile']}`, split `{facts['split']}`, {rows['test']['total']:,} test images, seed "
         f"{facts['seed']}, {facts['hardware']['cores']} cores of {facts['hardware']['cpu']}; the whole pipeline took "
         f"{facts['minutes']:.0f} minutes. All of it: [{folder.name}](results/{folder.name}/).",
+        "",
+        "The same networks exported, one crop per face, two threads:",
+        "",
+        "| network | test, float32 | test, int8 | MB, float32 | MB, int8 | ms per face, float32 | ms per face, int8 |",
+        "|---|---|---|---|---|---|---|",
     ]
+    for name, found in read_json(folder / "metrics/export.json")["networks"].items():
+        both = found["float32"], found["int8"]
+        cells = [f"{one['accuracy']:.2%}" for one in both] + [f"{one['bytes'] / 1e6:.1f}" for one in both]
+        cells += [f"{one['latency_ms']['threads_2']['median']:.1f}" for one in both]
+        lines.append(f"| {NAMES[name]} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -47,11 +47,17 @@ def test_every_number_of_the_table_is_the_runs(folder):
         "metrics/train/resnet18.json": ({"seconds": 5520}, "| 92 |"),
         "run.json": ({"seed": 77}, "seed 77,"),
     }
+    exports = json.loads((folder / "metrics/export.json").read_text())
+    int8 = exports["networks"]["vgg19"]["int8"]
+    int8 |= {"accuracy": 0.4567, "bytes": 98_760_000}
+    int8["latency_ms"]["threads_2"]["median"] = 76.54
+    changes["metrics/export.json"] = exports, "| 98.8 |"
     for name, (change, shown) in changes.items():
         assert shown not in before
         path = folder / name
         path.write_text(json.dumps(json.loads(path.read_text()) | change))
         assert shown in collect.make_table(folder)
+    assert "| 45.67% |" in collect.make_table(folder) and "| 76.5 |" in collect.make_table(folder)
 
 
 def test_a_table_has_its_place(folder):
