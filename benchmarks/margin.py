@@ -11,13 +11,12 @@ import argparse
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "stages"))
 
 from fer.faces import SIZE, read_faces
-from fer.photos import open_detector
+from fer.photos import cv2, open_detector
 
 IMAGES, SCALE = 1000, 3
 

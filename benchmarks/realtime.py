@@ -13,13 +13,12 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-import cv2
 import numpy as np
 from matplotlib.cbook import get_sample_data
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "stages"))
 
-from fer.photos import crop_face, find_faces
+from fer.photos import crop_face, cv2, find_faces
 from fer.recognition import Face, Recogniser, list_models
 from predict import SEARCHED, Tracker, draw_faces
 

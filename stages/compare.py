@@ -24,12 +24,10 @@ from fer.comparison import TITLES, draw_comparison
 from fer.faces import CLASSES, read_faces
 from fer.metrics import SMALLEST, bound_accuracy, measure, summarise
 from fer.paper import NAMES
-from fer.params import read_params
+from fer.params import is_sample, read_params
 from fer.predictions import read_predictions
 from fer.stage import InputError, run, to_json, write_files
 
-SAMPLE = "data/raw/sample.csv"
-"""The embedded data set of drawn faces."""
 WEIGHT_STEPS = 20
 """Weights are chosen in twentieths."""
 LISTED = 100
@@ -108,7 +106,7 @@ def describe_run(profile, settings, split, dataset, splits):
     They may where the networks are trained as in the paper, on as many images of each split; `settings` is the
     `fer.params.Profile` named `profile`, `splits` {'train', 'val', 'test': `fer.faces.Split`}.
     """
-    drawn = Path(dataset).resolve() == Path(SAMPLE).resolve()
+    drawn = is_sample(dataset)
     counts = [len(rows.labels) for rows in splits.values()]
     theirs = [paper.TRAIN_IMAGES, paper.VAL_IMAGES, paper.TEST_IMAGES]
     ours = "drawn faces, not FER-2013" if drawn else Path(dataset).name

@@ -24,9 +24,9 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from scipy.special import softmax
 
 from fer.faces import CLASSES, SIZE, read_faces
-from fer.onnx_model import INPUT, OUTPUT, OnnxModel, open_session, to_pixels
+from fer.onnx_model import DRAWN, INPUT, OUTPUT, OnnxModel, open_session, to_pixels
 from fer.paper import NAMES
-from fer.params import read_params
+from fer.params import is_sample, read_params
 from fer.stage import InputError, run, write_files
 
 AGREEMENT = 1e-4
@@ -253,7 +253,7 @@ def main():
     parser.add_argument("--metrics", required=True, help="JSON of its evaluation")
     parser.add_argument("--out", required=True, help="folder for <name>.onnx and <name>.int8.onnx")
     args = parser.parse_args()
-    (seed,) = read_params("seed")
+    seed, dataset = read_params("seed", "dataset")
     temperature = read_temperature(args.metrics)
     splits, _ = read_faces(args.data)
     name, faces = args.name, splits["train"].images
@@ -274,6 +274,7 @@ def main():
             "crop": str(crop),
             "normalisation": "grey, 0..255; the network itself divides by 255",
             "temperature": str(temperature),
+            "trained_on": DRAWN if is_sample(dataset) else Path(dataset).name,
             "precision": precision,
             "kept_in_float32": json.dumps(kept if precision == "int8" else []),
             "largest_difference": f"{difference:.3g}",

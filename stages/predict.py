@@ -19,9 +19,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
-
-from fer.photos import SUFFIXES, read_photo
+from fer.photos import SUFFIXES, cv2, read_photo
 from fer.quiet import quiet_stderr
 from fer.recognition import DEFAULT, THRESHOLD, Face, Recogniser
 from fer.stage import InputError, catch, replacing
@@ -182,8 +180,7 @@ class Photos:
         Raises:
             InputError: it cannot be read.
         """
-        with quiet_stderr():  # libpng has complaints of its own
-            photo = read_photo(file)
+        photo = read_photo(file)
         self.waiting.append((file, photo if self.drawings else None, self.recogniser.find(photo)))
         self.pixels += photo.shape[0] * photo.shape[1] if self.drawings else 0
         if sum(len(found) for *_, found in self.waiting) + len(self.waiting) >= BATCH or self.pixels >= HELD:
@@ -279,14 +276,14 @@ def place_bars(shape, box, row, line):
 
 def write(photo, text, left, top, height, background, width=None, share=0, bar=None):
     """Write white text on a background `width` pixels wide, by default as wide as the text, a bar behind it."""
-    scale, thickness = height / 32, max(1, height // 20)
-    (length, above), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
+    scale, thickness = height / 34, max(1, height // 20)
+    (length, above), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
     width = width or length + height // 2
     left = max(0, min(left, photo.shape[1] - width))
     cv2.rectangle(photo, (left, top), (left + width, top + height - 1), background, cv2.FILLED)
     if share:
         cv2.rectangle(photo, (left, top), (left + round(share * width), top + height - 1), bar, cv2.FILLED)
-    place = left + height // 4, top + (height + above) // 2
+    place = left + height // 4, top + (height + above - below) // 2  # room for the tail of a g
     cv2.putText(photo, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), thickness, cv2.LINE_AA)
 
 
@@ -334,6 +331,8 @@ def main():
     files = list_files(args.paths)
     drawings = name_drawings(files, args.draw) if args.draw else {}
     recogniser = Recogniser(args.model, whole=args.face)
+    if recogniser.warning:
+        print(f"warning: {recogniser.warning}", file=sys.stderr)
     problems = []
     with contextlib.ExitStack() as stack:
         table = None

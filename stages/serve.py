@@ -3,10 +3,11 @@
     make serve                              http://127.0.0.1:8000, or --port
     curl --data-binary @photo.jpg http://127.0.0.1:8000/api/faces?model=resnet18.int8
 
-`POST /api/faces` takes a picture's bytes and answers with JSON: model, width and height (pixels), milliseconds, and
-faces, each with box [left, top, width, height], emotion, confidence, uncertain and the seven probabilities. What is
-wrong with a request stands in `error`, one sentence, status 400, or 413 where the picture is too large. `GET
-/api/models` lists the networks. A picture is held in memory while it is looked at, and nowhere else.
+`POST /api/faces` takes a picture's bytes and answers with JSON: model, warning (a sentence, where the network is of no
+use for photos, or null), width and height (pixels), milliseconds, and faces, each with box [left, top, width, height],
+emotion, confidence, uncertain and the seven probabilities. What is wrong with a request stands in `error`, one
+sentence, status 400, or 413 where the picture is too large. `GET /api/models` lists the networks. A picture is held in
+memory while it is looked at, and nowhere else.
 """
 
 import argparse
@@ -23,7 +24,6 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from fer.photos import decode_photo
-from fer.quiet import quiet_stderr
 from fer.recognition import DEFAULT, Recogniser, check_name, list_models
 from fer.stage import InputError, catch
 
@@ -53,11 +53,11 @@ def judge(content, name):
     if name not in recognisers:
         recognisers[name] = Recogniser(name)
     recogniser, began = recognisers[name], time.perf_counter()
-    with quiet_stderr():
-        photo = decode_photo(np.frombuffer(content, np.uint8), "the picture")
+    photo = decode_photo(np.frombuffer(content, np.uint8), "the picture")
     (faces,) = recogniser.judge([recogniser.find(photo)])
     return {
         "model": name,
+        "warning": recogniser.warning,
         "width": photo.shape[1],
         "height": photo.shape[0],
         "milliseconds": round(1000 * (time.perf_counter() - began), 1),

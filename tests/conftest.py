@@ -94,8 +94,8 @@ def write_zip(path, files):
     return path
 
 
-def write_network(path, seed=0):
-    """Write a network in the form of `stages/export.py`: one dense layer with random weights on 44x44 pixels."""
+def write_network(path, seed=0, **more):
+    """Write a network in the form of `stages/export.py`: one dense layer with random weights on 44x44 pixels; `more` metadata."""
     rng = np.random.default_rng(seed)
     weights = onnx.numpy_helper.from_array(rng.normal(0, 2e-3, (44 * 44, 7)).astype(np.float32), "weights")
     nodes = [
@@ -107,7 +107,7 @@ def write_network(path, seed=0):
     outputs = [value("logits", onnx.TensorProto.FLOAT, ["faces", 7])]
     graph = onnx.helper.make_graph(nodes, "network", inputs, outputs, [weights])
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=10)
-    metadata = {"classes": json.dumps(CLASSES), "crop": "44", "temperature": "1.5"}
+    metadata = {"classes": json.dumps(CLASSES), "crop": "44", "temperature": "1.5", **more}
     onnx.helper.set_model_props(model, metadata)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(model.SerializeToString())

@@ -30,6 +30,7 @@ def test_each_network_says_what_it_is(finished_pipeline, name):
         metrics = json.loads((finished_pipeline.path / "metrics" / f"{name}.json").read_text())
         assert model.temperature == metrics["temperature_single_crop"]
         assert (model.metadata["architecture"], model.metadata["precision"]) == (name, precision)
+        assert model.metadata["trained_on"] == "drawn faces"
 
 
 @pytest.mark.parametrize("name", ["vgg19", "resnet18"])

@@ -7,7 +7,6 @@ import pty
 import subprocess
 import sys
 
-import cv2
 import numpy as np
 import onnx
 import pytest
@@ -16,7 +15,7 @@ from PIL import Image
 
 from fer.faces import CLASSES
 from fer.onnx_model import load_model
-from fer.photos import Box
+from fer.photos import Box, cv2
 from fer.recognition import Face
 from fer.stage import InputError
 from predict import Tracker, share_area
@@ -74,6 +73,14 @@ def test_a_photo(predict, photo_file):
 def test_under_the_threshold_it_is_uncertain(predict, photo_file):
     assert "  uncertain  " in predict(photo_file, "--threshold", 1).stdout
     assert "uncertain" not in predict(photo_file, "--threshold", 0).stdout
+
+
+def test_a_network_of_drawn_faces_says_so(predict, photo_file, network, tmp_path):
+    drawn = write_network(tmp_path / "drawn.onnx", trained_on="drawn faces")
+    assert predict(photo_file, model=network).stderr == ""
+    warned = predict(photo_file, model=drawn)
+    assert warned.stderr == "warning: drawn knows drawn faces only: for photos, train on FER-2013\n"
+    assert warned.stdout.endswith("%\n")
 
 
 def test_nothing_but_onnxruntime_opencv_and_numpy_is_loaded(photo_file, network):
@@ -218,6 +225,9 @@ def test_a_foreign_model_is_one_sentence(predict, photo_file, tmp_path, make, se
         (["empty.png"], "error: empty.png: empty, expected a picture"),
         (["text.mp4"], "error: text.mp4: no video that can be read; give one of .avi"),
         (["text.jpg"], "error: text.jpg: no picture that can be read"),
+        (["large.png"], "error: large.png: more than 100,000,000 pixels; scale it down"),
+        (["short.png"], "error: short.png: no picture that can be read"),
+        (["short.tif"], "error: short.tif: no picture that can be read"),
     ],
 )
 def test_bad_input_is_one_sentence(run_stage, network, tmp_path, args, sentence):
@@ -225,6 +235,10 @@ def test_bad_input_is_one_sentence(run_stage, network, tmp_path, args, sentence)
         (tmp_path / "empty.png").touch()
         for name in ("text.mp4", "text.jpg"):
             (tmp_path / name).write_text("text")
+        Image.new("1", (20_000, 20_000)).save(tmp_path / "large.png")
+        for name in ("short.png", "short.tif"):
+            Image.new("L", (99, 99)).save(tmp_path / name)
+            (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-50])
     process = run_stage("predict", *args, "--model", network, cwd=tmp_path)
     assert process.returncode == 1 and process.stderr.startswith(sentence), process.stderr
     assert len(process.stderr.splitlines()) == 1 and process.stdout == ""

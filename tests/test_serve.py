@@ -51,8 +51,8 @@ def folder(tmp_path_factory):
     """The stages, and two small networks that differ."""
     path = tmp_path_factory.mktemp("served")
     shutil.copytree(ROOT / "stages", path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
-    for seed, name in enumerate(("resnet18.int8", "vgg19")):
-        write_network(path / "models" / "export" / f"{name}.onnx", seed)
+    write_network(path / "models" / "export" / "resnet18.int8.onnx", trained_on="fer2013.csv")
+    write_network(path / "models" / "export" / "vgg19.onnx", seed=1, trained_on="drawn faces")
     return path
 
 
@@ -119,6 +119,7 @@ def test_a_photo_by_http(port, photo_file):
     assert [*face["probabilities"]] == [*CLASSES] and face["emotion"] in CLASSES
     assert sum(face["probabilities"].values()) == pytest.approx(1, abs=1e-3)
     other = call(port, "POST", "/api/faces?model=vgg19", photo_file.read_bytes())[1]
+    assert answer["warning"] is None and other["warning"].startswith("vgg19 knows drawn faces only")
     assert other["model"] == "vgg19" and other["faces"][0]["probabilities"] != face["probabilities"]
 
 
@@ -191,8 +192,10 @@ def test_the_page_shows_a_photo(browser, port, photo_file):
     left, top, _, height = face["box"]
     red, green, blue = browser.run(frame.format(f"{left}, {top + height // 2}"))
     assert [red, green, blue] in ([46, 125, 50], [117, 117, 117])
+    assert browser.run("return document.querySelector('#warning').innerText") == ""
     browser.run("const s = document.querySelector('#model'); s.value = 'vgg19'; s.onchange()")
     browser.wait("return document.querySelector('#status').innerText.includes('by vgg19')")
+    assert "knows drawn faces only" in browser.run("return document.querySelector('#warning').innerText")
     asked = browser.run("return performance.getEntriesByType('resource').map(entry => entry.name)")
     assert all(name.startswith((f"http://127.0.0.1:{port}/", "data:", "blob:")) for name in asked)
     assert browser("POST", "se/log", type="browser") == []

@@ -1,8 +1,8 @@
 """An exported network as everyone uses it who only asks what a face shows: onnxruntime and NumPy, nothing else.
 
 The file carries what it takes to use it as metadata: `architecture`, `classes`, `crop` (height and width in pixels that
-the network sees of the middle of a face), `normalisation`, `temperature` (of its softmax, fitted on val), `precision`,
-and how it came about (see `stages/export.py`).
+the network sees of the middle of a face), `normalisation`, `temperature` (of its softmax, fitted on val), `trained_on`
+(the data set's file name), `precision`, and how it came about (see `stages/export.py`).
 """
 
 import json
@@ -21,6 +21,8 @@ SIZE = 48
 BATCH = 64
 INPUT, OUTPUT = "pixels", "logits"
 EMOTIONS = 7
+DRAWN = "drawn faces"
+"""What the networks of the embedded sample were trained on."""
 
 
 class OnnxModel(NamedTuple):

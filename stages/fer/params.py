@@ -12,6 +12,8 @@ from ruamel.yaml.error import YAMLError
 from fer.stage import InputError, run
 
 PATH = Path(__file__).parents[2] / "params.yaml"
+SAMPLE = "data/raw/sample.csv"
+"""The embedded data set of drawn faces."""
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -166,6 +168,11 @@ def read_params(*keys, path=PATH):
         lines = [f"{problem}{', or '.join(allowed)}" for problem, allowed in problems.items()]
         raise InputError("\n  ".join(lines)) from None
     return [attrgetter(key.replace("${profile}", params.profile))(params) for key in keys]
+
+
+def is_sample(dataset):
+    """Whether `dataset` in params.yaml names the embedded sample."""
+    return Path(dataset).resolve() == Path(SAMPLE).resolve()
 
 
 def describe(problem):

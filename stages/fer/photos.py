@@ -1,6 +1,7 @@
 """From a photo to faces as FER-2013 has them: decoding, finding, cropping, by OpenCV.
 
 OpenCV turns a photo as its EXIF says, takes the first frame of an animation, 8 of 16 bits, and leaves transparency out.
+Who needs `cv2` beside this module takes it from here: the limit below holds only where it is set before cv2 is loaded.
 """
 
 import os
@@ -17,6 +18,7 @@ import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
 from fer.onnx_model import SIZE  # noqa: E402
+from fer.quiet import quiet_stderr  # noqa: E402
 from fer.stage import InputError, explain  # noqa: E402
 
 MARGIN = 0.02
@@ -66,10 +68,14 @@ def decode_photo(content, name):
     """
     if not len(content):
         raise InputError(f"{name}: empty, expected a picture")
-    try:
-        photo = cv2.imdecode(content, cv2.IMREAD_COLOR)
-    except cv2.error:  # its own check of the size, made before a pixel is decoded
-        raise InputError(f"{name}: more than {LARGEST_PICTURE:,} pixels; scale it down") from None
+    too_large = False
+    with quiet_stderr():  # the decoders complain there
+        try:
+            photo = cv2.imdecode(content, cv2.IMREAD_COLOR)
+        except cv2.error as error:
+            photo, too_large = None, "CV_IO_MAX_IMAGE_PIXELS" in str(error)  # known before a pixel is decoded
+    if too_large:
+        raise InputError(f"{name}: more than {LARGEST_PICTURE:,} pixels; scale it down")
     if photo is None:
         raise InputError(f"{name}: no picture that can be read, or damaged; give a JPEG, PNG, WebP, GIF, TIFF or BMP")
     return photo

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fer.onnx_model import load_model
+from fer.onnx_model import DRAWN, load_model
 from fer.photos import SEARCHED, Box, crop_face, find_faces, frame_whole, open_detector
 from fer.stage import InputError
 
@@ -28,6 +28,7 @@ class Recogniser:
 
     Attributes:
         model: `fer.onnx_model.OnnxModel`.
+        warning: a sentence, where what the network says of photos means nothing; else None.
     """
 
     def __init__(self, name, whole=False):
@@ -37,6 +38,8 @@ class Recogniser:
             InputError: as `find_model` and `fer.onnx_model.load_model`.
         """
         self.model = load_model(find_model(name))
+        drawn = self.model.metadata.get("trained_on") == DRAWN
+        self.warning = f"{self.model.name} knows {DRAWN} only: for photos, train on FER-2013" if drawn else None
         self.detector = None if whole else open_detector()
 
     def find(self, photo, searched=SEARCHED):
