@@ -40,7 +40,7 @@ def write_video(path):
 
 def time_parts(path, name):
     """{part: median milliseconds of a frame} for the network `name`, and the frames in which a face was found."""
-    recogniser, tracker = Recogniser(name), Tracker(1 / RATE)
+    recogniser, tracker = Recogniser(name), Tracker()
     seconds, found = defaultdict(list), 0
     video = cv2.VideoCapture(str(path))
 
@@ -54,7 +54,8 @@ def time_parts(path, name):
         boxes = timed("finding", find_faces, recogniser.detector, photo, SEARCHED)
         crops = timed("cropping", lambda photo=photo, boxes=boxes: [crop_face(photo, box) for box in boxes])
         probabilities = timed("network", recogniser.model.predict, np.reshape(crops, (-1, 48, 48)).astype(np.uint8))
-        faces = timed("smoothing", tracker.follow, [Face(*pair) for pair in zip(boxes, probabilities, strict=True)])
+        judged = [Face(*pair) for pair in zip(boxes, probabilities, strict=True)]
+        faces = timed("smoothing", tracker.follow, judged, 1 / RATE)
         timed("drawing", draw_faces, photo, [recogniser.describe(face) for face in faces])
         found += bool(faces)
     return {part: 1000 * float(np.median(times)) for part, times in seconds.items()}, found

@@ -14,17 +14,21 @@ import contextlib
 import csv
 import json
 import math
+import os
+import signal
 import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
 
-from fer.photos import SUFFIXES, cv2, read_photo
+from fer.photos import SUFFIXES, Box, cv2, read_photo
 from fer.quiet import quiet_stderr
-from fer.recognition import DEFAULT, THRESHOLD, Face, Recogniser
-from fer.stage import InputError, catch, replacing
+from fer.recognition import DEFAULT, THRESHOLD, Face, Recogniser, find_model
+from fer.stage import InputError, catch, explain, replacing
 
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
+COUNTED = (".avi", ".m4v", ".mov", ".mp4")
+"""Videos that say themselves how many frames they have."""
 BATCH = 64
 """Faces judged at a time, and photos looked at before they are."""
 HELD = 50_000_000
@@ -37,6 +41,8 @@ PATIENCE = 0.5
 """Seconds for which a face that the detector misses is still the same face."""
 OVERLAP = 0.3
 """Intersection over union of two boxes from which on they are one face."""
+SMALLEST_DRAWN, LARGEST_ENLARGED = 240, 4000
+"""A photo with a side below the first is drawn enlarged, in pixels, unless its other side grows above the second."""
 CERTAIN, UNCERTAIN, BACKGROUND = (60, 150, 30), (120, 120, 120), (60, 60, 60)
 """Colours as OpenCV has them: blue, green, red."""
 
@@ -69,9 +75,12 @@ class Output:
         described = [self.recogniser.describe(face, self.threshold) for face in item.faces]
         live = item.frame is not None
         if self.table:
+            place = [item.file, item.frame, item.seconds]
             for number, face in enumerate(described):
                 known = [face["emotion"], face["confidence"], face["uncertain"], *face["probabilities"].values()]
-                self.table.writerow([item.file, item.frame, item.seconds, number, *face["box"], *known])
+                self.table.writerow([*place, number, *face["box"], *known])
+            if not described:
+                self.table.writerow(place + [None] * (8 + len(self.recogniser.model.classes)))
         elif self.as_json:
             place = {"frame": item.frame, "seconds": item.seconds} if live else {}
             print(json.dumps({"file": item.file, **place, "faces": described}, ensure_ascii=False), flush=live)
@@ -89,20 +98,19 @@ class Output:
 class Tracker:
     """Follows the faces of a video from frame to frame, and smooths what they show over time."""
 
-    def __init__(self, seconds_per_frame):
-        self.keep = math.exp(-seconds_per_frame / MEMORY)
-        self.patience = PATIENCE / seconds_per_frame
-        self.tracks = []  # [Face as last smoothed, frames since it was seen]
+    def __init__(self):
+        self.tracks = []  # [Face as last smoothed, seconds since it was seen]
 
-    def follow(self, faces):
-        """`faces` of the next frame, each with its probabilities averaged with those it had before."""
-        free = [[last, missed + 1] for last, missed in self.tracks if missed < self.patience]
+    def follow(self, faces, seconds):
+        """`faces` of the next frame, each with its probabilities averaged with those it had `seconds` before."""
+        keep = math.exp(-seconds / MEMORY)
+        free = [[last, missed + seconds] for last, missed in self.tracks if missed < PATIENCE]
         smoothed = []
         for face in faces:
             nearest = max(free, key=lambda track: share_area(track[0].box, face.box), default=None)
             if nearest and share_area(nearest[0].box, face.box) >= OVERLAP:
                 free = [track for track in free if track is not nearest]
-                blend = self.keep * nearest[0].probabilities + (1 - self.keep) * face.probabilities
+                blend = keep * nearest[0].probabilities + (1 - keep) * face.probabilities
                 face = face._replace(probabilities=blend)
             smoothed.append(face)
         self.tracks = [[face, 0] for face in smoothed] + free
@@ -117,36 +125,44 @@ def share_area(one, other):
     return shared / (one.width * one.height + other.width * other.height - shared)
 
 
-def list_files(paths):
-    """[(file, its name below what was given)]: files as they are, and of folders every picture and video.
+def list_files(paths, drawn=None):
+    """What is to be judged: files as they are, and of folders every picture and video.
 
-    Raises:
-        InputError: nothing there, or a folder without any.
+    Hidden files and folders are left out, and `drawn`, the folder of drawings, where it lies in one that is searched.
+
+    Returns:
+        {file: its name below what was given}, and a sentence for each path that cannot be searched.
     """
-    files = []
+    files, problems = {}, []
+    hidden = drawn and os.path.realpath(drawn)
     for path in map(Path, paths):
-        if path.is_dir():
-            found = [
-                file
-                for file in sorted(path.rglob("*"))
-                if file.suffix.lower() in SUFFIXES + VIDEO_SUFFIXES and not file.name.startswith(".")
-            ]
-            if not found:
-                raise InputError(f"{path}: no pictures or videos in this folder")
-            files += [(file, file.relative_to(path)) for file in found]
-        else:
-            files.append((path, Path(path.name)))
-    return files
+        try:
+            if not path.is_dir():
+                files.setdefault(path, Path(path.name))
+                continue
+        except OSError as error:
+            problems.append(explain(error))
+            continue
+        found, known = [], len(problems)
+        for folder, below, names in os.walk(path, onerror=lambda error: problems.append(explain(error))):
+            below[:] = [n for n in below if not n.startswith(".") and os.path.realpath(Path(folder, n)) != hidden]
+            found += [Path(folder, name) for name in names if not name.startswith(".")]
+        found = sorted(file for file in found if file.suffix.lower() in SUFFIXES + VIDEO_SUFFIXES)
+        if not found and len(problems) == known:
+            problems.append(f"{path}: no pictures or videos in this folder")
+        for file in found:
+            files.setdefault(file, file.relative_to(path))
+    return files, problems
 
 
 def name_drawings(files, folder):
     """{file: the path of its drawing below `folder`}; files of one name are numbered.
 
     Raises:
-        InputError: a drawing would take the place of its picture.
+        InputError: a drawing would lie among what is to be judged.
     """
     taken, drawings = set(), {}
-    for file, name in files:
+    for file, name in files.items():
         suffix = ".mp4" if is_video(file) else ".jpg" if file.suffix.lower() in (".jpg", ".jpeg") else ".png"
         place, number = name.with_suffix(suffix), 1
         while place in taken:
@@ -154,11 +170,18 @@ def name_drawings(files, folder):
             place = name.with_name(f"{name.stem}_{number}{suffix}")
         taken.add(place)
         drawings[file] = folder / place
-    originals = {file.resolve() for file, _ in files}
-    for drawing in drawings.values():
-        if drawing.resolve() in originals:
-            raise InputError(f"--draw {folder}: would overwrite {drawing}; name another folder")
+    places = {os.path.realpath(parent) for parent in {file.parent for file in files}}
+    if places & {os.path.realpath(parent) for parent in {drawing.parent for drawing in drawings.values()}}:
+        raise InputError(f"--draw {folder}: pictures to be judged lie there; name another folder")
     return drawings
+
+
+def check_table(path, files, model):
+    """Raise an `InputError` where the table at `path` would take the place of a photo or of the network."""
+    if str(path).startswith(("/dev/", "/proc/")):
+        raise InputError(f"--csv {path}: no place for a file; leave --csv out to print")
+    if os.path.realpath(path) in map(os.path.realpath, [*files, find_model(model)]):
+        raise InputError(f"--csv {path}: would overwrite what is to be read; name another file")
 
 
 def is_video(file):
@@ -168,9 +191,9 @@ def is_video(file):
 class Photos:
     """Judges photos, the faces of many at once."""
 
-    def __init__(self, recogniser, drawings, output):
-        """`drawings` is {file: path of its drawing}, empty where nothing is drawn."""
-        self.recogniser, self.drawings, self.output = recogniser, drawings, output
+    def __init__(self, recogniser, drawings, output, problems):
+        """`drawings` is {file: path of its drawing}, empty where nothing is drawn; `problems` takes what goes wrong."""
+        self.recogniser, self.drawings, self.output, self.problems = recogniser, drawings, output, problems
         self.waiting = []  # (file, photo where it will be drawn, what the recogniser found in it)
         self.pixels = 0
 
@@ -188,14 +211,42 @@ class Photos:
 
     def flush(self):
         """Judge what waits, and put it out."""
-        judged = self.recogniser.judge([found for *_, found in self.waiting])
-        for (file, photo, _), faces in zip(self.waiting, judged, strict=True):
+        waiting, self.waiting, self.pixels = self.waiting, [], 0
+        judged = self.recogniser.judge([found for *_, found in waiting])
+        for (file, photo, _), faces in zip(waiting, judged, strict=True):
             described = self.output.add(Item(str(file), None, None, faces))
             if self.drawings:
-                drawn = draw_faces(photo, described)
-                with replacing(self.drawings[file]) as unfinished:
-                    unfinished.write_bytes(cv2.imencode(unfinished.suffix, drawn)[1])
-        self.waiting, self.pixels = [], 0
+                content = cv2.imencode(self.drawings[file].suffix, draw_photo(photo, described))[1]
+                try:
+                    with replacing(self.drawings[file]) as unfinished:
+                        unfinished.write_bytes(content)
+                except (InputError, OSError) as error:
+                    self.problems.append(str(error) if isinstance(error, InputError) else explain(error))
+
+
+class Film:
+    """Writes a video, MPEG-4, at a constant rate."""
+
+    def __init__(self, path, rate, size):
+        """`size` is (width, height) in pixels, `path` has to end in .mp4; an `InputError` says what cannot be."""
+        self.path, self.rate, self.frames = str(path), rate, 0
+        with quiet_stderr():
+            self.writer = cv2.VideoWriter(self.path, cv2.VideoWriter.fourcc(*"mp4v"), rate, size)
+        if not self.writer.isOpened():
+            raise InputError("no MP4 can be written there; leave --draw out")
+
+    def add(self, photo, seconds):
+        """Show `photo` from `seconds` after the start: a camera's frames come as they come."""
+        while self.frames <= round(seconds * self.rate):
+            self.writer.write(photo)
+            self.frames += 1
+
+    def finish(self):
+        """Close the file; an `InputError` says where it is not whole."""
+        with quiet_stderr():
+            self.writer.release()
+            if cv2.VideoCapture(self.path).get(cv2.CAP_PROP_FRAME_COUNT) != self.frames:
+                raise InputError("the drawn video could not be written in full; free some space and run again")
 
 
 def judge_video(source, name, recogniser, drawing, output):
@@ -205,52 +256,89 @@ def judge_video(source, name, recogniser, drawing, output):
         drawing: the path of the video to write, or None.
 
     Raises:
-        InputError: it cannot be opened, or holds no frame.
+        InputError: it cannot be opened, holds no frame or ends too early, or `drawing` cannot be written.
     """
     camera = isinstance(source, int)
+    for path in filter(None, [None if camera else source, drawing]):
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:  # OpenCV would end the whole process
+            raise InputError(f"{path}: the name is no UTF-8; rename it") from None
     if not camera and not Path(source).is_file():
         raise InputError(f"{source}: not found")
     with quiet_stderr():
         video = cv2.VideoCapture(source)
     rate = video.get(cv2.CAP_PROP_FPS)
-    rate = rate if 1 <= rate <= 240 else 30
-    tracker, writer, frame = Tracker(1 / rate), None, 0
+    rate = rate if 0.1 <= rate <= 240 else 30
+    expected = video.get(cv2.CAP_PROP_FRAME_COUNT) if Path(name).suffix.lower() in COUNTED else 0
+    tracker, film, frame, before, stopped = Tracker(), None, 0, 0, False
     with contextlib.ExitStack() as stack:
         stack.callback(video.release)
         unfinished = stack.enter_context(replacing(drawing)) if drawing else None
-        with contextlib.suppress(KeyboardInterrupt) if camera else contextlib.nullcontext():
+        began = time.monotonic()
+        try:
             while (photo := video.read()[1]) is not None:
-                faces = tracker.follow(recogniser.judge([recogniser.find(photo, SEARCHED)])[0])
-                described = output.add(Item(name, frame, round(frame / rate, 3), faces))
-                frame += 1
+                seconds = time.monotonic() - began if camera else frame / rate
+                faces = tracker.follow(recogniser.judge([recogniser.find(photo, SEARCHED)])[0], seconds - before)
+                described = output.add(Item(name, frame, round(seconds, 3), faces))
                 if drawing:
-                    if writer is None:
-                        size = photo.shape[1], photo.shape[0]
-                        writer = cv2.VideoWriter(str(unfinished), cv2.VideoWriter.fourcc(*"mp4v"), rate, size)
-                        stack.callback(writer.release)
-                        if not writer.isOpened():
-                            raise InputError(f"{drawing}: this OpenCV cannot write MP4; leave --draw out")
-                    writer.write(draw_faces(photo, described))
+                    film = film or Film(unfinished, rate, (photo.shape[1], photo.shape[0]))
+                    film.add(draw_faces(photo, described), seconds)
+                frame, before = frame + 1, seconds
+        except KeyboardInterrupt:
+            if not camera:
+                raise
+            stopped = True
         if not frame:
             remedy = "name another by --camera" if camera else f"give one of {', '.join(VIDEO_SUFFIXES)}"
             raise InputError(f"{name}: no video that can be read; {remedy}")
+        if film:
+            film.finish()
+    if camera and not stopped:
+        raise InputError(f"{name}: sends no more pictures")
+    if frame < 0.9 * expected:
+        raise InputError(f"{name}: damaged, ends after {frame:,} of {expected:,.0f} frames")
 
 
-def draw_faces(photo, faces):
+def draw_photo(photo, faces):
+    """As `draw_faces`, of a photo: a small one is enlarged, and a single face that fills it has its bars beside it."""
+    factor = math.ceil(SMALLEST_DRAWN / min(photo.shape[:2]))
+    if factor > 1 and factor * max(photo.shape) <= LARGEST_ENLARGED:
+        photo = cv2.resize(photo, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+        faces = [{**face, "box": [factor * pixels for pixels in face["box"]]} for face in faces]
+    return draw_faces(photo, faces, widen=len(faces) == 1)
+
+
+def draw_faces(photo, faces, widen=False):
     """A copy of a photo with a box around each face, its emotion above, and seven bars below or beside it.
+
+    Where no place is free for its bars, a face has none.
 
     Args:
         photo: uint8 (height, width, 3), blue, green, red.
         faces: dicts of `Recogniser.describe`.
+        widen: make the picture wider where no place is free.
     """
-    drawn = photo.copy()
+    drawn, taken = photo.copy(), [Box(*face["box"]) for face in faces]
     for face in faces:
         left, top, width, height = face["box"]
-        row, line = max(14, width // 10), max(2, width // 80)
-        cv2.rectangle(drawn, (left, top), (left + width, top + height), CERTAIN, line)
+        row, line = measure_text(width)
+        colour = UNCERTAIN if face["uncertain"] else CERTAIN
+        cv2.rectangle(drawn, (left, top), (left + width, top + height), colour, line)
         label = "uncertain" if face["uncertain"] else f"{face['emotion']} {face['confidence']:.0%}"
-        write(drawn, label, left, max(0, top - row - line), row, CERTAIN)
-        left, top, wide = place_bars(drawn.shape, face["box"], row, line)
+        taken.append(write(drawn, label, left, max(0, top - row - line), row, colour))
+    for face in faces:
+        row, line = measure_text(face["box"][2])
+        wide, high = max(face["box"][2], 6 * row), 7 * row
+        place = find_place(drawn.shape, face["box"], wide, high, row, line, taken)
+        if not place and widen:
+            place = drawn.shape[1] + line, 0
+            missing = max(0, high - drawn.shape[0])
+            drawn = cv2.copyMakeBorder(drawn, 0, missing, 0, wide + line, cv2.BORDER_CONSTANT, value=BACKGROUND)
+        if not place:
+            continue
+        left, top = place
+        taken.append(Box(left, top, wide, high))
         for emotion, share in face["probabilities"].items():
             colour = CERTAIN if emotion == face["emotion"] and not face["uncertain"] else UNCERTAIN
             write(drawn, emotion, left, top, row, BACKGROUND, wide, share, colour)
@@ -258,10 +346,21 @@ def draw_faces(photo, faces):
     return drawn
 
 
-def place_bars(shape, box, row, line):
-    """Left, top and width of a face's seven bars: below its box, beside or above it, wherever the picture has room."""
+def measure_text(width):
+    """The height of a row of text and the thickness of lines, in pixels, for a face `width` pixels wide."""
+    return max(14, width // 10), max(2, width // 80)
+
+
+def find_place(shape, box, wide, high, row, line, taken):
+    """(left, top) where a face's bars fit below its box, beside or above it, clear of the `Box`es in `taken`, or None.
+
+    Args:
+        shape: of the picture.
+        box: left, top, width and height of the face.
+        wide, high: of the bars.
+        row, line: as `measure_text` has them.
+    """
     left, top, width, height = box
-    wide, high = max(width, 6 * row), 7 * row
     places = [
         (left, top + height + line),
         (left + width + line, top),
@@ -269,13 +368,17 @@ def place_bars(shape, box, row, line):
         (left, top - row - 2 * line - high),
     ]
     for x, y in places:
-        if min(x, y) >= 0 and x + wide <= shape[1] and y + high <= shape[0]:
-            return x, y, wide
-    return max(0, min(left, shape[1] - wide)), max(0, shape[0] - high), wide
+        inside = min(x, y) >= 0 and x + wide <= shape[1] and y + high <= shape[0]
+        if inside and not any(share_area(Box(x, y, wide, high), other) for other in taken):
+            return x, y
+    return None
 
 
 def write(photo, text, left, top, height, background, width=None, share=0, bar=None):
-    """Write white text on a background `width` pixels wide, by default as wide as the text, a bar behind it."""
+    """Write white text on a background `width` pixels wide, by default as wide as the text, a bar behind it.
+
+    Returns the `Box` that it covers.
+    """
     scale, thickness = height / 34, max(1, height // 20)
     (length, above), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
     width = width or length + height // 2
@@ -285,6 +388,7 @@ def write(photo, text, left, top, height, background, width=None, share=0, bar=N
         cv2.rectangle(photo, (left, top), (left + round(share * width), top + height - 1), bar, cv2.FILLED)
     place = left + height // 4, top + (height + above - below) // 2  # room for the tail of a g
     cv2.putText(photo, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), thickness, cv2.LINE_AA)
+    return Box(left, top, width, height)
 
 
 def show_progress(files, shown):
@@ -316,36 +420,41 @@ def parse_arguments():
     parser.add_argument("--draw", type=Path, metavar="DIR", help="write each picture or video there, faces marked")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print a JSON object per photo or frame")
-    form.add_argument("--csv", type=Path, metavar="FILE", help="write a row per face")
+    form.add_argument("--csv", type=Path, metavar="FILE", help="write a row per face, and one of each picture without")
     args = parser.parse_args()
     if bool(args.paths) == (args.camera is not None):
         parser.error("give photos, videos or folders, or --camera, and not both")
     if not 0 <= args.threshold <= 1:
         parser.error(f"--threshold is {args.threshold}, expected 0 to 1")
+    if args.camera is not None and not 0 <= args.camera < 1000:
+        parser.error(f"--camera is {args.camera}, expected the number of a camera, from 0")
     return args
 
 
 def main():
     args = parse_arguments()
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it without a word
     sys.stdout.reconfigure(errors="backslashreplace")  # for names that are no Unicode
-    files = list_files(args.paths)
+    files, problems = list_files(args.paths, args.draw)
+    count = len(files) + len(problems)
     drawings = name_drawings(files, args.draw) if args.draw else {}
+    if args.csv:
+        check_table(args.csv, files, args.model)
     recogniser = Recogniser(args.model, whole=args.face)
     if recogniser.warning:
         print(f"warning: {recogniser.warning}", file=sys.stderr)
-    problems = []
     with contextlib.ExitStack() as stack:
         table = None
         if args.csv:
-            unfinished = stack.enter_context(replacing(args.csv))
+            unfinished = stack.enter_context(replacing(os.path.realpath(args.csv)))
             table = stack.enter_context(open(unfinished, "w", encoding="utf-8", errors="backslashreplace", newline=""))
         output = Output(recogniser, args.threshold, args.json, table)
         if args.camera is not None:
             drawing = args.draw and args.draw / f"camera{args.camera}.mp4"
             judge_video(args.camera, f"camera {args.camera}", recogniser, drawing, output)
-        photos = Photos(recogniser, drawings, output)
+        photos = Photos(recogniser, drawings, output, problems)
         shown = sys.stderr.isatty() and (args.csv or not sys.stdout.isatty())  # else the answers are seen going by
-        for file in show_progress([file for file, _ in files], shown):
+        for file in show_progress(list(files), shown):
             try:
                 if is_video(file):
                     photos.flush()
@@ -354,10 +463,14 @@ def main():
                     photos.add(file)
             except InputError as error:
                 problems.append(str(error))
+            except OSError as error:
+                if file not in drawings:
+                    raise
+                problems.append(explain(error))
         photos.flush()
     if problems:
         listed = "\n  ".join(problems)
-        raise InputError(f"{len(problems):,} of {len(files):,} not judged:\n  {listed}" if files[1:] else listed)
+        raise InputError(f"{len(problems):,} of {count:,} went wrong:\n  {listed}" if count > 1 else listed)
 
 
 if __name__ == "__main__":

@@ -6,14 +6,15 @@
 `POST /api/faces` takes a picture's bytes and answers with JSON: model, warning (a sentence, where the network is of no
 use for photos, or null), width and height (pixels), milliseconds, and faces, each with box [left, top, width, height],
 emotion, confidence, uncertain and the seven probabilities. What is wrong with a request stands in `error`, one
-sentence, status 400, or 413 where the picture is too large. `GET /api/models` lists the networks. A picture is held in
-memory while it is looked at, and nowhere else.
+sentence, status 400, or 413 where the picture is too large, 408 where it does not arrive, 403 for pages of other
+sites. `GET /api/models` lists the networks. A picture is held in memory while it is looked at, and nowhere else.
 """
 
 import argparse
 import asyncio
 import socket
 import time
+import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,17 +23,24 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect
 
 from fer.photos import decode_photo
-from fer.recognition import DEFAULT, Recogniser, check_name, list_models
+from fer.recognition import DEFAULT, Recogniser, check_name, find_model, list_models
 from fer.stage import InputError, catch
 
 HOST = "127.0.0.1"
 PAGE = Path(__file__).with_suffix(".html")
 LARGEST_UPLOAD = 20_000_000
 """Bytes of a picture file; `fer.photos.LARGEST_PICTURE` bounds its pixels."""
+DRAINED = 10 * LARGEST_UPLOAD
+"""Bytes of a larger one that are read and dropped: who still sends does not hear why it is refused."""
+PATIENCE, FAREWELL = 60, 5
+"""Seconds that an upload may take, and that requests under way have when the server is told to end."""
 HEADERS = {
-    "Content-Security-Policy": "default-src 'self' 'unsafe-inline'; img-src blob: data:; media-src blob:",
+    "Content-Security-Policy": (
+        "default-src 'self' 'unsafe-inline'; img-src blob: data:; media-src blob:; frame-ancestors 'none'"
+    ),
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
 }
@@ -44,15 +52,21 @@ worker = ThreadPoolExecutor(max_workers=1)
 recognisers = {}
 
 
-class TooLarge(Exception):
-    """An upload of more than `LARGEST_UPLOAD` bytes."""
+class Refused(Exception):
+    """A request that is refused: the status and one sentence."""
+
+
+def open_recogniser(name):
+    """The `Recogniser` of a network, kept until its file is another."""
+    written = find_model(name).stat().st_mtime_ns
+    if recognisers.get(name, (None, None))[0] != written:
+        recognisers[name] = written, Recogniser(name)
+    return recognisers[name][1]
 
 
 def judge(content, name):
     """What `POST /api/faces` answers, for a picture's bytes and the name of a network."""
-    if name not in recognisers:
-        recognisers[name] = Recogniser(name)
-    recogniser, began = recognisers[name], time.perf_counter()
+    recogniser, began = open_recogniser(name), time.perf_counter()
     photo = decode_photo(np.frombuffer(content, np.uint8), "the picture")
     (faces,) = recogniser.judge([recogniser.find(photo)])
     return {
@@ -69,14 +83,29 @@ async def receive(request):
     """The body of a request, bytes.
 
     Raises:
-        TooLarge: as soon as it is known.
+        Refused: it is too large, or takes too long.
     """
-    content = bytearray()
-    async for part in request.stream():
-        content += part
-        if len(content) > LARGEST_UPLOAD:
-            raise TooLarge
+    content, length = bytearray(), 0
+    try:
+        async with asyncio.timeout(PATIENCE):
+            async for part in request.stream():
+                length += len(part)
+                if length <= LARGEST_UPLOAD:
+                    content += part
+                elif length > DRAINED:
+                    break
+    except TimeoutError:
+        raise Refused(408, f"the picture did not arrive within {PATIENCE} s; send it again") from None
+    if length > LARGEST_UPLOAD:
+        raise Refused(413, f"the picture has more than {LARGEST_UPLOAD // 1_000_000} MB; scale it down")
     return bytes(content)
+
+
+def check_origin(request):
+    """Refuse what a page of another site has the browser send."""
+    origin = request.headers.get("origin")
+    if origin and urllib.parse.urlsplit(origin).netloc != request.headers.get("host"):
+        raise Refused(403, f"pages of {origin:.100} may not ask here; open http://{request.headers['host']}")
 
 
 @app.get("/")
@@ -92,16 +121,19 @@ def answer_models():
 @app.post("/api/faces")
 async def answer_faces(request: Request, model: str | None = None):
     try:
+        check_origin(request)
         name = model or app.state.model
         check_name(name)  # nothing from outside becomes a path
         content = await receive(request)
         answer = await asyncio.get_running_loop().run_in_executor(worker, judge, content, name)
         return JSONResponse(answer, headers=HEADERS)
-    except TooLarge:
-        sentence = f"the picture has more than {LARGEST_UPLOAD // 1_000_000} MB; scale it down"
-        return JSONResponse({"error": sentence}, status_code=413, headers=HEADERS | {"Connection": "close"})
+    except Refused as refusal:
+        status, sentence = refusal.args
+        return JSONResponse({"error": sentence}, status_code=status, headers=HEADERS | {"Connection": "close"})
     except InputError as error:
         return JSONResponse({"error": str(error)}, status_code=400, headers=HEADERS)
+    except (ClientDisconnect, asyncio.CancelledError):  # nobody listens any more
+        return JSONResponse({"error": "ended"}, status_code=503)
 
 
 def main():
@@ -110,6 +142,7 @@ def main():
     parser.add_argument("--model", default=DEFAULT, metavar="NAME", help="of models/export (%(default)s)")
     args = parser.parse_args()
     check_name(args.model)
+    open_recogniser(args.model)
     app.state.model = args.model
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -119,7 +152,9 @@ def main():
         except (OSError, OverflowError):
             raise InputError(f"port {args.port} of {HOST} cannot be had; choose another by --port") from None
         print(f"http://{HOST}:{listener.getsockname()[1]}  (Ctrl-C ends it)", flush=True)
-        uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+        uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=FAREWELL)).run(
+            sockets=[listener]
+        )
 
 
 if __name__ == "__main__":

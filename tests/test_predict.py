@@ -18,7 +18,7 @@ from fer.onnx_model import load_model
 from fer.photos import Box, cv2
 from fer.recognition import Face
 from fer.stage import InputError
-from predict import Tracker, share_area
+from predict import Film, Tracker, share_area
 
 ALONE = """
 import runpy, sys
@@ -119,11 +119,12 @@ def test_a_folder_with_a_bad_file(predict, photo_file, tmp_path):
     (folder / "notes.txt").write_text("no picture, and not named as one")
     Image.new("L", (400, 300), 128).save(folder / "d.png")
     process = predict(folder, "--csv", tmp_path / "faces.csv", code=1)
-    assert process.stderr.splitlines()[0] == "error: 1 of 4 not judged:"
+    assert process.stderr.splitlines()[0] == "error: 1 of 4 went wrong:"
     assert f"{folder}/b.jpg: no picture that can be read" in process.stderr.splitlines()[1]
     with open(tmp_path / "faces.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["file"] for row in rows] == [f"{folder}/a.jpg", f"{folder}/deep/c.JPG"]
+    assert [row["file"] for row in rows] == [f"{folder}/a.jpg", f"{folder}/d.png", f"{folder}/deep/c.JPG"]
+    assert [row["emotion"] in CLASSES for row in rows] == [True, False, True] and rows[1]["left"] == ""
     assert sum(float(rows[0][emotion]) for emotion in CLASSES) == pytest.approx(1, abs=1e-3)
     assert predict(folder / "d.png").stdout == f"{folder}/d.png  no face found\n"
 
@@ -165,8 +166,49 @@ def test_drawings(predict, photo_file, tmp_path):
 def test_a_drawing_never_takes_the_place_of_its_picture(predict, photo_file, tmp_path):
     (tmp_path / "a.jpg").write_bytes(photo_file.read_bytes())
     process = predict(tmp_path, "--draw", tmp_path, code=1)
-    assert "would overwrite" in process.stderr
+    assert "pictures to be judged lie there" in process.stderr
     assert (tmp_path / "a.jpg").read_bytes() == photo_file.read_bytes()
+    for _ in range(2):  # below, it is no part of what is judged
+        assert len(predict(tmp_path, "--draw", tmp_path / "marked").stdout.splitlines()) == 1
+
+
+def test_a_table_never_takes_the_place_of_what_is_read(predict, photo_file, network, tmp_path):
+    photo, model, link = tmp_path / "a.jpg", tmp_path / "x.onnx", tmp_path / "link.jpg"
+    photo.write_bytes(photo_file.read_bytes())
+    model.write_bytes(network.read_bytes())
+    link.symlink_to(photo)
+    for table in (photo, model, link):
+        assert "would overwrite what is to be read" in predict(photo, "--csv", table, model=model, code=1).stderr
+    assert "no place for a file" in predict(photo, "--csv", "/dev/stdout", code=1).stderr
+    assert photo.read_bytes() == photo_file.read_bytes() and model.read_bytes() == network.read_bytes()
+
+
+def test_a_drawing_that_cannot_be_written_is_one_problem(predict, tmp_path):
+    """Each of the others is judged once, and drawn."""
+    folder, drawn = tmp_path / "photos", tmp_path / "marked"
+    (drawn / "070.png").mkdir(parents=True)
+    folder.mkdir()
+    for number in range(100):
+        (folder / f"{number:03}.png").write_bytes(encode(np.full((48, 48), number, np.uint8)))
+    process = predict(folder, "--face", "--draw", drawn, code=1)
+    assert process.stderr.startswith("error: 1 of 100 went wrong:") and "070.png' is no place" in process.stderr
+    assert len(process.stdout.splitlines()) == 100 == len(list(drawn.iterdir()))
+
+
+def test_what_can_be_judged_is(predict, photo_file, tmp_path):
+    """Whatever stands before it."""
+    (tmp_path / "empty").mkdir()
+    process = predict(tmp_path / "empty", "x" * 300 + ".jpg", photo_file, photo_file, code=1)
+    assert process.stderr.startswith("error: 2 of 3 went wrong:")
+    assert len(process.stdout.splitlines()) == 1
+
+
+def test_a_face_that_fills_its_picture_has_its_bars_beside_it(predict, tmp_path):
+    (tmp_path / "face.png").write_bytes(encode(np.full((48, 48), 99, np.uint8)))
+    predict(tmp_path / "face.png", "--face", "--draw", tmp_path / "marked")
+    drawn = cv2.imread(str(tmp_path / "marked" / "face.png"))
+    assert drawn.shape == (240, 483, 3)
+    assert (drawn[60:200, 20:220] == 99).all() and len(np.unique(drawn[:168, 245:])) > 3
 
 
 def test_a_video(predict, photo_file, tmp_path):
@@ -180,6 +222,40 @@ def test_a_video(predict, photo_file, tmp_path):
     assert 10 < int(rows[-1]["left"]) - int(rows[0]["left"]) < 36
     drawn = cv2.VideoCapture(str(tmp_path / "marked" / "clip.mp4"))
     assert drawn.get(cv2.CAP_PROP_FRAME_COUNT) == 12
+
+
+def test_a_video_that_ends_too_early(predict, photo_file, tmp_path):
+    """What it has is judged, and it is named."""
+    video = write_video(tmp_path / "clip.avi", photo_file, frames=32)
+    video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+    process = predict(video, "--json", code=1)
+    judged = len(process.stdout.splitlines())
+    assert 5 < judged < 28
+    assert process.stderr == f"error: {video}: damaged, ends after {judged} of 32 frames\n"
+
+
+def test_a_name_that_opencv_cannot_take(predict, photo_file, tmp_path):
+    video = tmp_path / os.fsdecode(b"\xff.mp4")
+    write_video(tmp_path / "clip.mp4", photo_file, frames=2).rename(video)
+    process = predict(video, photo_file, code=1)
+    assert "the name is no UTF-8; rename it" in process.stderr and len(process.stdout.splitlines()) == 1
+
+
+@pytest.mark.parametrize("number", ["-1", "99999999999999999999"])
+def test_no_number_of_a_camera(predict, number):
+    assert f"--camera is {number}, expected the number of a camera" in predict(f"--camera={number}", code=2).stderr
+
+
+def test_a_film_keeps_time(tmp_path):
+    """Three frames within a second, at 10 per second."""
+    film = Film(tmp_path / "x.mp4", 10, (64, 48))
+    for seconds in (0, 0.4, 1):
+        film.add(np.zeros((48, 64, 3), np.uint8), seconds)
+    film.finish()
+    assert film.frames == 11
+    (tmp_path / "x.mp4").write_bytes(b"a disk that was full")
+    with pytest.raises(InputError, match="could not be written in full"):
+        film.finish()
 
 
 def test_no_camera(predict):
@@ -262,38 +338,38 @@ def make_face(left, share, width=100):
 
 def test_a_face_is_smoothed_over_time():
     """After 0.3 s, what it showed before has faded to 1/e."""
-    tracker = Tracker(1 / 30)
-    tracker.follow([make_face(0, 0.0)])
+    tracker = Tracker()
+    tracker.follow([make_face(0, 0.0)], 1 / 30)
     for frame in range(1, 10):
-        (face,) = tracker.follow([make_face(frame, 1.0)])
+        (face,) = tracker.follow([make_face(frame, 1.0)], 1 / 30)
         assert face.box.left == frame
     assert face.probabilities[0] == pytest.approx(1 - np.exp(-0.3 * 30 / 30 / 0.3), abs=1e-9)
 
 
 def test_a_new_face_starts_with_what_it_shows():
-    tracker = Tracker(1 / 30)
-    tracker.follow([make_face(0, 0.0)])
-    old, new = tracker.follow([make_face(5, 0.0), make_face(300, 1.0)])
+    tracker = Tracker()
+    tracker.follow([make_face(0, 0.0)], 1 / 30)
+    old, new = tracker.follow([make_face(5, 0.0), make_face(300, 1.0)], 1 / 30)
     assert (old.probabilities[0], new.probabilities[0]) == (0, 1)
 
 
 def test_a_face_that_is_missed_for_a_moment_goes_on():
-    tracker = Tracker(0.1)
-    tracker.follow([make_face(0, 0.0)])
+    tracker = Tracker()
+    tracker.follow([make_face(0, 0.0)], 0.1)
     for _ in range(4):
-        assert tracker.follow([]) == []
-    (face,) = tracker.follow([make_face(0, 1.0)])
+        assert tracker.follow([], 0.1) == []
+    (face,) = tracker.follow([make_face(0, 1.0)], 0.1)
     assert face.probabilities[0] < 1
     for _ in range(7):
-        tracker.follow([])
-    (face,) = tracker.follow([make_face(0, 0.0)])
+        tracker.follow([], 0.1)
+    (face,) = tracker.follow([make_face(0, 0.0)], 0.1)
     assert face.probabilities[0] == 0
 
 
 def test_two_faces_never_share_one_past():
-    tracker = Tracker(0.1)
-    tracker.follow([make_face(0, 0.0)])
-    first, second = tracker.follow([make_face(0, 1.0), make_face(10, 1.0)])
+    tracker = Tracker()
+    tracker.follow([make_face(0, 0.0)], 0.1)
+    first, second = tracker.follow([make_face(0, 1.0), make_face(10, 1.0)], 0.1)
     assert first.probabilities[0] < 1 and second.probabilities[0] == 1
 
 

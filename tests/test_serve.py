@@ -3,6 +3,8 @@
 import http.client
 import json
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -133,6 +135,7 @@ def test_the_networks_by_http(port):
         ("", b"", 400, "the picture: empty, expected a picture"),
         ("", b"a text", 400, "the picture: no picture that can be read, or damaged"),
         ("", bytes(20_000_001), 413, "the picture has more than 20 MB; scale it down"),
+        ("", bytes(90_000_000), 413, "the picture has more than 20 MB; scale it down"),
         ("vgg99", b"x", 400, "no network named 'vgg99'; there are resnet18.int8, vgg19"),
         ("../../../etc/passwd", b"x", 400, "no network named '../../../etc/passwd'"),
         ("/tmp/other.onnx", b"x", 400, "no network named '/tmp/other.onnx'"),
@@ -149,6 +152,35 @@ def test_bad_requests_are_one_sentence(port, model, body, status, sentence):
 )
 def test_nothing_else_is_served(port, path):
     assert call(port, "GET", path)[0] == 404
+
+
+def test_a_page_of_another_site_may_not_ask(port, photo_file):
+    photo = photo_file.read_bytes()
+    status, answer = call(port, "POST", "/api/faces", photo, {"Origin": "http://evil.example"})
+    assert status == 403 and answer["error"].startswith("pages of http://evil.example may not ask here")
+    assert call(port, "POST", "/api/faces", photo, {"Origin": f"http://127.0.0.1:{port}"})[0] == 200
+
+
+def test_a_network_that_is_replaced(folder, port, photo_file):
+    def ask():
+        return call(port, "POST", "/api/faces?model=resnet18", photo_file.read_bytes())[1]["faces"]
+
+    path = write_network(folder / "models" / "export" / "resnet18.onnx", seed=5)
+    before = ask()
+    write_network(path, seed=6)
+    assert ask() != before
+    path.unlink()
+
+
+def test_it_ends_while_an_upload_hangs(folder):
+    process, port = start([sys.executable, "stages/serve.py", "--port", "0"], folder)
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        request = f"POST /api/faces HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 1000\r\n\r\nabc"
+        connection.sendall(request.encode())
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=30)
+    assert "Traceback" not in stderr
 
 
 def test_other_names_do_not_lead_here(port):

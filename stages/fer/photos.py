@@ -10,6 +10,9 @@ LARGEST_PICTURE = 100_000_000
 """Pixels: twice what today's cameras take, 300 MB once decoded."""
 os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(LARGEST_PICTURE)  # read while cv2 is loaded
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # its word for silence
+LARGEST_FILE = 1_000_000_000
+"""Bytes: more than any picture of `LARGEST_PICTURE` takes."""
 
 from pathlib import Path  # noqa: E402
 from typing import NamedTuple  # noqa: E402
@@ -31,7 +34,11 @@ SMALLEST_FACE = 48
 """Width of a face worth finding, in pixels: a smaller one would be blown up to 48x48."""
 SMALLEST_WINDOW = 24
 """Width of the smallest face that the detector finds surely, in pixels of the searched picture."""
-SUFFIXES = (".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+SUFFIXES = (
+    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff"),
+    ".webp",
+)
+"""What a folder is searched for. OpenCV cannot read HEIC: those are named, and not passed over."""
 
 
 class Box(NamedTuple):
@@ -55,6 +62,8 @@ def read_photo(path):
     if not path.is_file():
         raise InputError(f"{path}: no file; give a picture")
     try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise InputError(f"{path}: more than {LARGEST_FILE // 1_000_000:,} MB; scale it down")
         return decode_photo(np.fromfile(path, np.uint8), path)
     except OSError as error:
         raise InputError(explain(error)) from None
