@@ -85,7 +85,7 @@ def make_table(folder):
             f"| {title} | {scores['accuracy']:.2%} | {low:.2%} to {high:.2%} | {scores['val_accuracy']:.2%} "
             f"| {RESULTS[name].accuracy:.2%} | {training['seconds'] / 60:.0f} |"
         )
-    votes = {"Soft vote of the three": "ensemble", "Soft vote, weights chosen on val": "weighted_ensemble"}
+    votes = {"Soft vote of the three": "ensemble", "Soft vote, weights by val loss": "weighted_ensemble"}
     for title, key in votes.items():
         vote = compare[key]
         low, high = vote["accuracy_ci95"]

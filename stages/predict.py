@@ -410,7 +410,10 @@ def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paths", nargs="*", metavar="PATH", help="photos, videos, folders of them")
     parser.add_argument(
-        "--model", default=DEFAULT, metavar="NAME", help="baseline, vgg19, resnet18, each also with .int8"
+        "--model",
+        default=DEFAULT,
+        metavar="NAME",
+        help="baseline, vgg19, resnet18, each also with .int8, or a file (%(default)s)",
     )
     parser.add_argument("--face", action="store_true", help="each picture is one cropped face: search for none")
     parser.add_argument(
@@ -420,7 +423,9 @@ def parse_arguments():
     parser.add_argument("--draw", type=Path, metavar="DIR", help="write each picture or video there, faces marked")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print a JSON object per photo or frame")
-    form.add_argument("--csv", type=Path, metavar="FILE", help="write a row per face, and one of each picture without")
+    form.add_argument(
+        "--csv", type=Path, metavar="FILE", help="write a row per face, and one of each picture without, and print none"
+    )
     args = parser.parse_args()
     if bool(args.paths) == (args.camera is not None):
         parser.error("give photos, videos or folders, or --camera, and not both")

@@ -1,7 +1,7 @@
 """Serve a page that says what the faces in a photo or before the camera show, to this machine alone.
 
     make serve                              http://127.0.0.1:8000, or --port
-    curl --data-binary @photo.jpg http://127.0.0.1:8000/api/faces?model=resnet18.int8
+    curl --data-binary @photo.jpg "http://127.0.0.1:8000/api/faces?model=resnet18.int8"
 
 `POST /api/faces` takes a picture's bytes and answers with JSON: model, warning (a sentence, where the network is of no
 use for photos, or null), width and height (pixels), milliseconds, and faces, each with box [left, top, width, height],
