@@ -259,7 +259,7 @@ def judge_video(source, name, recogniser, drawing, output):
         InputError: it cannot be opened, holds no frame or ends too early, or `drawing` cannot be written.
     """
     camera = isinstance(source, int)
-    for path in filter(None, [None if camera else source, drawing]):
+    for path in (source, drawing):
         try:
             str(path).encode()
         except UnicodeEncodeError:  # OpenCV would end the whole process
