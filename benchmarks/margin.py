@@ -15,8 +15,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "stages"))
 
-from fer.faces import SIZE, read_faces
-from fer.photos import cv2, open_detector
+from fer.data.faces import read_faces
+from fer.data.fer2013 import SIZE
+from fer.inference.photos import cv2, open_detector
 
 IMAGES, SCALE = 1000, 3
 

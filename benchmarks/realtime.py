@@ -18,8 +18,8 @@ from matplotlib.cbook import get_sample_data
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "stages"))
 
-from fer.photos import crop_face, cv2, find_faces
-from fer.recognition import Face, Recogniser, list_models
+from fer.inference.photos import crop_face, cv2, find_faces
+from fer.inference.recognition import Face, Recogniser, list_models
 from predict import SEARCHED, Tracker, draw_faces
 
 FRAMES, RATE, SIZE = 300, 30, (640, 480)

@@ -26,9 +26,9 @@ import numpy as np
 STAGES = Path(__file__).parents[1] / "stages"
 sys.path.insert(0, str(STAGES))
 
-from fer.faces import Split  # noqa: E402
-from fer.params import read_params  # noqa: E402
-from fer.training import name_cpu  # noqa: E402
+from fer.core.params import read_params  # noqa: E402
+from fer.data.faces import Split  # noqa: E402
+from fer.training.run import name_cpu  # noqa: E402
 
 ROUNDS = 3
 
@@ -58,9 +58,9 @@ def measure_torch(name, rows):
     from torch.utils.flop_counter import FlopCounterMode
     from torchvision import transforms
 
-    from fer.dataset import FER2013, as_input, crop_for_training, score
-    from fer.networks import NETWORKS
-    from fer.transfer import EVALUATION_CROPS, Transfer, choose_precision, make_trainer, quieten
+    from fer.training.pytorch.data import FER2013, as_input, crop_for_training, score
+    from fer.training.pytorch.files import NETWORKS
+    from fer.training.pytorch.train import EVALUATION_CROPS, Transfer, choose_precision, make_trainer, quieten
 
     quieten()
     torch.manual_seed(0)

@@ -19,14 +19,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scipy.stats import binomtest
 from sklearn.metrics import cohen_kappa_score
 
-from fer import paper
-from fer.comparison import TITLES, draw_comparison
-from fer.faces import CLASSES, read_faces
-from fer.metrics import SMALLEST, bound_accuracy, measure, summarise
-from fer.paper import NAMES
-from fer.params import is_sample, read_params
-from fer.predictions import read_predictions
-from fer.stage import InputError, run, to_json, write_files
+from fer.core.params import read_params
+from fer.core.stage import InputError, run, to_json, write_files
+from fer.data.faces import read_faces
+from fer.data.fer2013 import CLASSES, is_sample
+from fer.evidence import paper
+from fer.evidence.comparison import TITLES, draw_comparison
+from fer.evidence.metrics import SMALLEST, bound_accuracy, measure, summarise
+from fer.evidence.predictions import read_predictions
+from fer.networks.network import find_networks
 
 WEIGHT_STEPS = 20
 """Weights are chosen in twentieths."""
@@ -91,7 +92,7 @@ def read_metrics(path, test):
 
 
 def follows_paper(settings):
-    """Whether the three networks are trained as in Table 3, at full width; `settings` is a `fer.params.Profile`."""
+    """Whether the three networks are trained as in Table 3, at full width; `settings` is a `fer.core.params.Profile`."""
     for name, theirs in paper.TRAINING.items():
         ours = getattr(settings, name)
         keys = ["learning_rate", "batch_size", "epochs", *(["patience"] if theirs.patience else [])]
@@ -104,7 +105,7 @@ def describe_run(profile, settings, split, dataset, splits):
     """Whether our figures may be held against the paper's, and the sentence that says what they come from.
 
     They may where the networks are trained as in the paper, on as many images of each split; `settings` is the
-    `fer.params.Profile` named `profile`, `splits` {'train', 'val', 'test': `fer.faces.Split`}.
+    `fer.core.params.Profile` named `profile`, `splits` {'train', 'val', 'test': `fer.data.faces.Split`}.
     """
     drawn = is_sample(dataset)
     counts = [len(rows.labels) for rows in splits.values()]

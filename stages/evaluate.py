@@ -14,43 +14,41 @@ on test.
 
 import argparse
 import time
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix
 
-from fer import figures
-from fer.faces import CLASSES, read_faces
-from fer.metrics import average, bin_confidence, cover, fit_temperature, measure, summarise
-from fer.paper import NAMES
-from fer.params import read_params
-from fer.plots import set_style, to_png
-from fer.predictions import SPLITS, as_written, to_csv
-from fer.stage import InputError, run, to_json, write_files
-from fer.training import HISTORY
+from fer.core.params import read_params
+from fer.core.stage import InputError, run, to_json, write_files
+from fer.data.faces import read_faces
+from fer.data.fer2013 import CLASSES
+from fer.evidence import figures
+from fer.evidence.metrics import average, bin_confidence, cover, fit_temperature, measure, summarise
+from fer.evidence.plots import set_style, to_png
+from fer.evidence.predictions import SCORED, as_written, to_csv
+from fer.networks.network import find_network
+from fer.training.run import HISTORY
 
 TOLERANCE = 0.01
 """Of the sum of an image's probabilities, which a softmax in bfloat16 may miss."""
-CROPS = {"baseline": 1, "vgg19": 10, "resnet18": 10}
 
 
 def load_model(name, path, precision):
-    """The trained network as a `fer.keras_model.KerasModel` or a `fer.torch_model.TorchModel`.
+    """The trained network as `fer.training.keras.model` or `fer.training.pytorch.model` has it.
 
     Only the framework of that network is loaded: either takes seconds, and both in one process may crash.
     """
-    if name == "baseline":
-        from fer import keras_model as framework
-    else:
-        from fer import torch_model as framework
+    framework = import_module(f"fer.training.{find_network(name).FRAMEWORK}.model")
     return framework.load_model(path, name, precision)
 
 
 def predict(model, splits, crops, path):
     """{split: `Predictions`} of val and test, as the CSV will hold them."""
     rows = {}
-    for split in SPLITS:
+    for split in SCORED:
         probabilities = model.predict(splits[split].images, crops)
         sums = probabilities.sum(axis=1)
         if not ((probabilities >= 0).all() and (abs(sums - 1) < TOLERANCE).all()):  # not so for NaN either
@@ -121,10 +119,10 @@ def tabulate(test, metrics, bins):
     }
 
 
-def draw(name, model, images, test, metrics, history, bins):
-    """{file name: bytes}: the pictures."""
+def draw(network, model, images, test, metrics, history, bins):
+    """{file name: bytes}: the pictures; `network` is a `fer.networks.network.Network`."""
     set_style()
-    title = NAMES[name]
+    title = network.TITLE
     counts = confusion_matrix(test.actual, test.predicted, labels=range(len(CLASSES)))
     pictures = {
         "curves.png": figures.draw_curves(history, title),
@@ -134,13 +132,13 @@ def draw(name, model, images, test, metrics, history, bins):
         "mistakes.png": figures.draw_mistakes(images, test, title),
         "risk_coverage.png": figures.draw_risk_coverage(cover(test), title),
     }
-    if name != "baseline":
+    if hasattr(network, "find_explained_layer"):
         pictures["gradcam.png"] = figures.draw_grad_cam(explain(model, images, test), title)
     return {file: to_png(figure) for file, figure in pictures.items()}
 
 
 def explain(model, images, test):
-    """What `fer.figures.draw_grad_cam` takes: of each class the first right face, and the surest wrong one.
+    """What `fer.evidence.figures.draw_grad_cam` takes: of each class the first right face, and the surest wrong one.
 
     The heat is that of the predicted class.
     """
@@ -161,7 +159,7 @@ def explain(model, images, test):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--name", required=True, choices=NAMES, help="the network")
+    parser.add_argument("--name", required=True, help="the network")
     parser.add_argument("--model", required=True, help="its file, .keras or .safetensors")
     parser.add_argument("--data", required=True, help="faces.h5, from stages/prepare.py")
     parser.add_argument("--history", required=True, help="CSV of its training")
@@ -170,7 +168,8 @@ def main():
     parser.add_argument("--plots", required=True, help="folder for the pictures and their tables")
     args = parser.parse_args()
     seed, precision, settings = read_params("seed", "compute.precision", "evaluate")
-    name, crops = args.name, CROPS[args.name]
+    name, network = args.name, find_network(args.name)
+    crops = network.TEST_CROPS
     splits, _ = read_faces(args.data)
     history = read_history(args.history)
     model = load_model(name, args.model, precision)
@@ -199,7 +198,7 @@ def main():
         f"{args.metrics}/{name}.json": to_json(metrics),
         f"{args.metrics}/summary/{name}.json": to_json(summarise(metrics)),
     }
-    pictures = draw(name, model, images, test, metrics, history, settings.bins)
+    pictures = draw(network, model, images, test, metrics, history, settings.bins)
     tables = tabulate(test, metrics, settings.bins)
     write_files(outputs | {f"{args.plots}/{file}": content for file, content in (pictures | tables).items()})
     low, high = metrics["accuracy_ci95"]

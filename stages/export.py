@@ -1,7 +1,7 @@
 """Export one trained network to ONNX, in float32 and quantised to int8, for use without its framework.
 
 Reads   a model, data/prepared/faces.h5, and the metrics of its evaluation (for the temperature).
-Writes  models/export/<name>.onnx and models/export/<name>.int8.onnx; what they carry as metadata: fer/onnx_model.py.
+Writes  models/export/<name>.onnx and models/export/<name>.int8.onnx; what they carry as metadata: fer/inference/onnx.py.
 Alone   python stages/export.py --name vgg19 --model models/vgg19.safetensors --data data/prepared/faces.h5
             --metrics metrics/vgg19.json --out models/export
 
@@ -23,11 +23,13 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from scipy.special import softmax
 
-from fer.faces import CLASSES, SIZE, read_faces
-from fer.onnx_model import DRAWN, INPUT, OUTPUT, OnnxModel, open_session, to_pixels
-from fer.paper import NAMES
-from fer.params import is_sample, read_params
-from fer.stage import InputError, run, write_files
+from fer.core.params import read_params
+from fer.core.quiet import quiet_stderr
+from fer.core.stage import InputError, run, write_files
+from fer.data.faces import read_faces
+from fer.data.fer2013 import CLASSES, DRAWN, is_sample
+from fer.inference.onnx import INPUT, OUTPUT, OnnxModel, open_session, to_pixels
+from fer.networks.network import find_network
 
 AGREEMENT = 1e-4
 """The largest difference in any probability, between the float32 file and the network in its framework."""
@@ -37,41 +39,45 @@ CALIBRATION_FACES = 512
 BATCH = 64
 
 
-def convert_keras(path):
-    """The baseline as ONNX (bytes), and a function of faces uint8 (N, 48, 48) that gives its own logits (N, 7)."""
-    from fer.keras_model import keras, load_model, quiet_stderr, tf
+def convert_keras(path, name):
+    """A network in Keras as ONNX (bytes), and a function of faces uint8 (N, 48, 48) that gives its own logits (N, 7)."""
+    from fer.training.keras.files import load_network
+    from fer.training.keras.framework import keras, tf
 
-    trained = load_model(path, "baseline", "float32").network
+    tf.config.experimental.enable_op_determinism()
+    size = find_network(name).INPUT_SIZE
+    trained = load_network(path, name)
     config = trained.get_config()
     for layer in config["layers"]:
         layer["config"]["dtype"] = "float32"
     config["layers"][-1]["config"]["activation"] = "linear"  # softmax comes after the temperature
     network = keras.Sequential.from_config(config)
     network.set_weights(trained.get_weights())
-    pixels = keras.Input((SIZE, SIZE), name=INPUT)
-    logits = network(keras.layers.Reshape((SIZE, SIZE, 1))(pixels))
+    pixels = keras.Input((size, size), name=INPUT)
+    logits = network(keras.layers.Reshape((size, size, 1))(pixels))
     whole = keras.Model(pixels, {OUTPUT: logits})
-    signature = [tf.TensorSpec((None, SIZE, SIZE), tf.float32, name=INPUT)]
+    signature = [tf.TensorSpec((None, size, size), tf.float32, name=INPUT)]
     with tempfile.TemporaryDirectory() as folder, quiet_stderr():
-        file = Path(folder) / "baseline.onnx"
+        file = Path(folder) / f"{name}.onnx"
         whole.export(file, format="onnx", input_signature=signature, verbose=False)
         content = number_anew(file.read_bytes())
 
     forward = tf.function(whole, input_signature=signature)
 
     def compute_logits(faces):
-        parts = np.array_split(to_pixels(faces, SIZE), max(1, len(faces) // BATCH))
+        parts = np.array_split(to_pixels(faces, size), max(1, len(faces) // BATCH))
         return np.concatenate([forward(part)[OUTPUT].numpy() for part in parts])
 
-    return content, compute_logits, SIZE
+    return content, compute_logits
 
 
-def convert_torch(name, path):
-    """VGG19 or ResNet18 as ONNX (bytes), and a function of faces uint8 (N, 48, 48) that gives its own logits (N, 7)."""
+def convert_pytorch(path, name):
+    """A PyTorch network as ONNX (bytes), and a function of faces uint8 (N, 48, 48) that gives its own logits (N, 7)."""
     import torch
 
-    from fer.networks import CROP, load_network
+    from fer.training.pytorch.files import load_network
 
+    size = find_network(name).INPUT_SIZE
     network, _ = load_network(path, name)
 
     class Whole(torch.nn.Module):
@@ -83,7 +89,7 @@ def convert_torch(name, path):
             return self.network((pixels / 255).unsqueeze(1).expand(-1, 3, -1, -1))
 
     whole = Whole().eval()
-    example = torch.zeros(2, CROP, CROP)
+    example = torch.zeros(2, size, size)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"{name}.onnx"
         torch.onnx.export(
@@ -94,9 +100,12 @@ def convert_torch(name, path):
 
     @torch.inference_mode()
     def compute_logits(faces):
-        return torch.cat([whole(batch) for batch in torch.from_numpy(to_pixels(faces, CROP)).split(BATCH)]).numpy()
+        return torch.cat([whole(batch) for batch in torch.from_numpy(to_pixels(faces, size)).split(BATCH)]).numpy()
 
-    return content, compute_logits, CROP
+    return content, compute_logits
+
+
+CONVERTERS = {"keras": convert_keras, "pytorch": convert_pytorch}
 
 
 def number_anew(content):
@@ -197,7 +206,7 @@ def quantise_well(content, faces, crop, val):
     """The int8 model (bytes) of an ONNX model, and the names of the parts kept in float32.
 
     Parts are kept in the order of `list_parts` until no more than `ALLOWED_LOSS` of the accuracy on `val`
-    (`fer.faces.Split`), or one face, is lost; if nothing helps, all of them.
+    (`fer.data.faces.Split`), or one face, is lost; if nothing helps, all of them.
     """
     wanted = score(content, crop, val) - max(ALLOWED_LOSS, 1 / len(val.labels)) - 1e-9
     prepared = prepare(content)
@@ -212,7 +221,7 @@ def quantise_well(content, faces, crop, val):
 
 
 def score(content, crop, rows):
-    """The accuracy of an ONNX model (bytes) on a `fer.faces.Split`."""
+    """The accuracy of an ONNX model (bytes) on a `fer.data.faces.Split`."""
     return float((run_onnx(content, crop, rows.images).argmax(axis=1) == rows.labels).mean())
 
 
@@ -247,7 +256,7 @@ def finish(content, metadata):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--name", required=True, choices=NAMES, help="the network")
+    parser.add_argument("--name", required=True, help="the network")
     parser.add_argument("--model", required=True, help="its file, .keras or .safetensors")
     parser.add_argument("--data", required=True, help="faces.h5, from stages/prepare.py")
     parser.add_argument("--metrics", required=True, help="JSON of its evaluation")
@@ -257,7 +266,9 @@ def main():
     temperature = read_temperature(args.metrics)
     splits, _ = read_faces(args.data)
     name, faces = args.name, splits["train"].images
-    content, compute_logits, crop = convert_keras(args.model) if name == "baseline" else convert_torch(name, args.model)
+    network = find_network(name)
+    crop = network.INPUT_SIZE
+    content, compute_logits = CONVERTERS[network.FRAMEWORK](args.model, name)
     drawn = np.random.default_rng(seed).permutation(len(faces))[:CALIBRATION_FACES]
     small, kept = quantise_well(content, faces[drawn], crop, splits["val"])
 

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fer.faces import read_faces
-from fer.onnx_model import load_model
-from fer.paper import NAMES
-from fer.stage import run, to_json, write_files
-from fer.training import name_cpu
+from fer.core.stage import run, to_json, write_files
+from fer.data.faces import read_faces
+from fer.evidence.paper import NAMES
+from fer.inference.onnx import load_model
+from fer.training.run import name_cpu
 
 CALLS = 200
 THREADS = (1, 2)
@@ -30,7 +30,7 @@ BATCHES = 10
 
 
 def measure(path, rows):
-    """What is known of one exported network (see the module), on `rows` (`fer.faces.Split`)."""
+    """What is known of one exported network (see the module), on `rows` (`fer.data.faces.Split`)."""
     model = load_model(path)
     predicted = model.predict(rows.images).argmax(axis=1)
     batch = np.resize(rows.images, (BATCH, *rows.images.shape[1:]))

@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fer.faces import CLASSES, SPLITS, Split, pack_faces
-from fer.params import read_params
-from fer.source import read_source, refuse_change
-from fer.stage import InputError, run, to_json, write_files
+from fer.core.params import read_params
+from fer.core.stage import InputError, run, to_json, write_files
+from fer.data.faces import Split, pack_faces
+from fer.data.fer2013 import CLASSES, SPLITS
+from fer.data.source import read_source, refuse_change
 
 TRAINING = 0  # position in USAGES; PublicTest is 1, PrivateTest 2
 NOTES = {
@@ -153,7 +154,7 @@ def make_outputs(args, seed, prepare):
     }
     outputs = {args.out: pack_faces(splits, args.split, source.md5), args.report: to_json(report)}
     if args.plots:
-        from fer.plots import plot_data  # matplotlib takes as long to load as 10,000 rows take to read
+        from fer.evidence.plots import plot_data  # matplotlib takes as long to load as 10,000 rows take to read
 
         outputs |= {f"{args.plots}/{name}": content for name, content in plot_data(splits).items()}
     return outputs, splits

@@ -4,7 +4,7 @@ Reads   metrics/ (data, train/, one per network, compare, export) and plots/ (th
 Writes  plots/report.html: one file with its pictures in it, without scripts; ours beside the paper's.
 Alone   python stages/report.py --metrics metrics --plots plots --out plots/report.html
 
-Every number and every sentence with a number follows from these files (`fer.captions`); the same files give the same
+Every number and every sentence with a number follows from these files (`fer.evidence.report.captions`); the same files give the same
 page, where the same libraries are installed, for it names their versions.
 """
 
@@ -20,11 +20,11 @@ from typing import NamedTuple
 import jinja2
 
 from fer import captions, paper
-from fer.captions import NONE, count, decimal, percent, points, thousands, tiny
-from fer.faces import CLASSES, SPLITS
-from fer.paper import NAMES
-from fer.params import read_params
-from fer.stage import InputError, run, write_files
+from fer.core.params import read_params
+from fer.core.stage import InputError, run, write_files
+from fer.data.fer2013 import CLASSES, SPLITS
+from fer.evidence.paper import NAMES
+from fer.evidence.report.captions import NONE, count, decimal, percent, points, thousands, tiny
 
 LIBRARIES = ("tensorflow", "torch", "torchvision", "lightning", "scikit-learn", "numpy", "dvc")
 TEMPLATE = jinja2.Environment(

@@ -18,9 +18,9 @@ from types import SimpleNamespace
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from fer.faces import CLASSES, SIZE, USAGES
-from fer.params import read_params
-from fer.stage import replacing, run
+from fer.core.params import read_params
+from fer.core.stage import replacing, run
+from fer.data.fer2013 import CLASSES, SIZE, USAGES
 
 PIXEL = 2 / SIZE  # the picture spans -1..1 both ways; x points right, y down
 

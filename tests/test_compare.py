@@ -16,11 +16,12 @@ from sklearn.metrics import accuracy_score, f1_score
 
 import compare
 from fer import paper
-from fer.comparison import draw_all_wrong, draw_class_f1
-from fer.faces import CLASSES, Split, pack_faces
-from fer.params import read_params
-from fer.predictions import Predictions, to_csv
-from fer.stage import InputError
+from fer.core.params import read_params
+from fer.core.stage import InputError
+from fer.data.faces import Split, pack_faces
+from fer.data.fer2013 import CLASSES
+from fer.evidence.comparison import draw_all_wrong, draw_class_f1
+from fer.evidence.predictions import Predictions, to_csv
 
 NETWORKS = ("baseline", "vgg19", "resnet18")
 COST = {"parameters": 10, "macs": 20, "model_bytes": 40, "latency_ms_batch1": 1.5, "images_per_second": 900.0}

@@ -7,8 +7,9 @@ from conftest import Table, write_folder
 from PIL import Image
 from torchvision import transforms
 
-from fer.dataset import FER2013, as_input, crop_for_evaluation, crop_for_training, score
-from fer.faces import SPLITS, Split, pack_faces
+from fer.data.faces import Split, pack_faces
+from fer.data.fer2013 import SPLITS
+from fer.training.pytorch.data import FER2013, as_input, crop_for_evaluation, crop_for_training, score
 
 
 @pytest.fixture(scope="module")

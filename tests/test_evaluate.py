@@ -20,15 +20,16 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 from torchvision.transforms.functional import ten_crop
 
 import evaluate
-import fer.figures as figures
-import fer.torch_model as torch_model  # with torchvision before TensorFlow: the other way round, Triton crashes
-from fer.dataset import as_input, crop_for_evaluation
-from fer.faces import CLASSES, Split, pack_faces, read_faces
-from fer.metrics import bin_confidence, cover, fit_temperature, measure, summarise, temper
-from fer.networks import NETWORKS, pack_network
-from fer.params import Evaluate, read_params
-from fer.predictions import as_written, read_predictions, to_csv
-from fer.stage import InputError
+import fer.evidence.figures as figures
+import fer.training.pytorch.model as torch_model  # with torchvision before TensorFlow: the other way round, Triton crashes
+from fer.core.params import Evaluate, read_params
+from fer.core.stage import InputError
+from fer.data.faces import Split, pack_faces, read_faces
+from fer.data.fer2013 import CLASSES
+from fer.evidence.metrics import bin_confidence, cover, fit_temperature, measure, summarise, temper
+from fer.evidence.predictions import as_written, read_predictions, to_csv
+from fer.training.pytorch.data import as_input, crop_for_evaluation
+from fer.training.pytorch.files import NETWORKS, pack_network
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}  # on a busy machine, threads wait for each other
 SETTINGS = Evaluate(threshold=0.6, confident=0.99, bins=15, bootstrap=2000)
@@ -461,7 +462,7 @@ def test_the_stage_on_a_torch_network(project):
 
 
 def test_the_stage_on_a_keras_network_and_on_files_that_are_none(project, tmp_path):
-    keras = pytest.importorskip("fer.keras_model").keras
+    keras = pytest.importorskip("fer.training.keras.model").keras
     layers = keras.layers
 
     def save(name, size=48, classes=7):

@@ -11,11 +11,12 @@ from conftest import ROOT
 
 import export
 import measure
-from fer.faces import CLASSES, read_faces
-from fer.metrics import temper
-from fer.networks import NETWORKS, load_network, pack_network
-from fer.onnx_model import load_model
-from fer.stage import InputError
+from fer.core.stage import InputError
+from fer.data.faces import read_faces
+from fer.data.fer2013 import CLASSES
+from fer.evidence.metrics import temper
+from fer.inference.onnx import load_model
+from fer.training.pytorch.files import NETWORKS, load_network, pack_network
 
 NAMES = ("baseline", "vgg19", "resnet18")
 

@@ -19,7 +19,7 @@ from conftest import ENVIRONMENT, Clone, Project, Table, make_narrow
 from ruamel.yaml import YAML
 
 from fer import training
-from fer.stage import InputError, replacing
+from fer.core.stage import InputError, replacing
 
 MEASURED = ("seconds", "images_per_second", "latency_ms_batch1", "latency_ms", "faces_per_second")
 """Keys of metrics that are another number each time."""

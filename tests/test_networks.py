@@ -11,8 +11,8 @@ import torchvision
 from safetensors.torch import load_file, save_file
 
 from fer import networks
-from fer.networks import VGG19, ResNet18, load_network, load_start, pack_network, resample
-from fer.stage import InputError
+from fer.core.stage import InputError
+from fer.training.pytorch.files import VGG19, ResNet18, load_network, load_start, pack_network, resample
 
 
 @pytest.fixture(scope="module", params=["vgg19", "resnet18"])

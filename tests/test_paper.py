@@ -3,8 +3,8 @@
 import pytest
 
 from fer import paper
-from fer.faces import CLASSES
-from fer.params import read_params
+from fer.core.params import read_params
+from fer.data.fer2013 import CLASSES
 
 TEST_IMAGES = dict(zip(CLASSES, (958, 111, 1024, 1774, 1247, 831, 1233), strict=True))
 """FER-2013's PublicTest and PrivateTest together."""

@@ -10,8 +10,8 @@ import pytest
 from conftest import ROOT
 from ruamel.yaml import YAML
 
-from fer.params import read_params
-from fer.stage import InputError
+from fer.core.params import read_params
+from fer.core.stage import InputError
 
 PIPELINE = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 TEXT = (ROOT / "params.yaml").read_text()
@@ -106,7 +106,7 @@ def script_of(stage):
 
 
 NOT_FOR_STAGES = {("stages/fer/dataset.py", "stages/fer/source.py")}
-"""FER2013 reads image folders through fer.source, which no training loads: see the test below."""
+"""FER2013 reads image folders through fer.data.source, which no training loads: see the test below."""
 
 
 def imported_files(path, seen=()):
@@ -132,7 +132,7 @@ def test_the_files_that_a_stage_imports_are_its_deps(name):
 
 def test_trainings_do_not_load_the_readers_of_raw_data():
     """So that a change there, which leaves faces.h5 as it is, trains nothing anew."""
-    code = "import sys, train_resnet18; sys.exit('fer.source' in sys.modules)"
+    code = "import sys, train_resnet18; sys.exit('fer.data.source' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT / "stages").returncode == 0
 
 

@@ -6,8 +6,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer.photos import LARGEST_PICTURE, SIZE, Box, crop_face, decode_photo, find_faces, frame_whole, open_detector
-from fer.stage import InputError
+from fer.core.stage import InputError
+from fer.inference.photos import (
+    LARGEST_PICTURE,
+    SIZE,
+    Box,
+    crop_face,
+    decode_photo,
+    find_faces,
+    frame_whole,
+    open_detector,
+)
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import pytest
 from conftest import ROOT, Clone
 from ruamel.yaml import YAML
 
-from fer.faces import CLASSES
-from fer.metrics import summarise
+from fer.data.fer2013 import CLASSES
+from fer.evidence.metrics import summarise
 
 NETWORKS = {"baseline": "Baseline", "vgg19": "VGG19", "resnet18": "ResNet18"}
 TEMPLATES = ROOT / ".dvc" / "plots"

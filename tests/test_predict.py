@@ -13,11 +13,11 @@ import pytest
 from conftest import ROOT, encode, write_network
 from PIL import Image
 
-from fer.faces import CLASSES
-from fer.onnx_model import load_model
-from fer.photos import Box, cv2
-from fer.recognition import Face
-from fer.stage import InputError
+from fer.core.stage import InputError
+from fer.data.fer2013 import CLASSES
+from fer.inference.onnx import load_model
+from fer.inference.photos import Box, cv2
+from fer.inference.recognition import Face
 from predict import Film, Tracker, share_area
 
 ALONE = """

@@ -14,8 +14,9 @@ from conftest import ROOT, Table, encode, write_folder, write_zip
 from PIL import Image
 
 import prepare
-from fer.faces import CLASSES, SPLITS, USAGES, Split, pack_faces, read_faces
-from fer.stage import InputError
+from fer.core.stage import InputError
+from fer.data.faces import Split, pack_faces, read_faces
+from fer.data.fer2013 import CLASSES, SPLITS, USAGES
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import pytest
 from conftest import ROOT, encode
 
 from fer import captions, paper
-from fer.faces import CLASSES
-from fer.stage import InputError
+from fer.core.stage import InputError
+from fer.data.fer2013 import CLASSES
 from report import NAMES, Evidence, list_facts, list_figures, make_page, read_evidence
 
 LABEL = "Ours: profile sample, split official, 70 test images (drawn faces). The paper: FER-2013."

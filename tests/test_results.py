@@ -7,7 +7,7 @@ import shutil
 import pytest
 from conftest import ROOT
 
-from fer.stage import InputError
+from fer.core.stage import InputError
 
 spec = importlib.util.spec_from_file_location("collect", ROOT / "results" / "collect.py")
 collect = importlib.util.module_from_spec(spec)

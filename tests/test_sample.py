@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 import sample
-from fer.faces import CLASSES, USAGES
-from fer.params import read_params
+from fer.core.params import read_params
+from fer.data.fer2013 import CLASSES, USAGES
 
 ROWS = {"Training": 70, "PublicTest": 14, "PrivateTest": 7}
 AT_REST = dict.fromkeys(sample.UNITS, 0.0)

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import pytest
 from conftest import ROOT, write_network
 
-from fer.faces import CLASSES
+from fer.data.fer2013 import CLASSES
 
 DRIVER_OPTIONS = {
     "goog:chromeOptions": {

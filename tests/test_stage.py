@@ -11,9 +11,9 @@ from datetime import datetime
 import pytest
 from conftest import ROOT
 
-from fer.stage import InputError, replacing, to_json, try_place, write_files
+from fer.core.stage import InputError, replacing, to_json, try_place, write_files
 
-PRELUDE = f"import sys; sys.path.insert(0, {str(ROOT / 'stages')!r}); from fer.stage import *; import time\n"
+PRELUDE = f"import sys; sys.path.insert(0, {str(ROOT / 'stages')!r}); from fer.core.stage import *; import time\n"
 
 
 def start(code):
@@ -43,13 +43,13 @@ def test_each_run_is_logged(tmp_path):
     log = tmp_path / "logs" / "stages.csv"
     bodies = {"pass": "0", "raise InputError('x')": "1", "sys.exit(143)": "143", "raise KeyboardInterrupt": "130"}
     for body in bodies:
-        start(f"import fer.stage; fer.stage.LOG = Path({str(log)!r})\nrun(lambda: exec({body!r}))").wait(60)
+        start(f"import fer.core.stage; fer.core.stage.LOG = Path({str(log)!r})\nrun(lambda: exec({body!r}))").wait(60)
     rows = list(csv.reader(log.read_text().splitlines()))
     assert [code for _, _, code, _ in rows] == list(bodies.values())
     for began, seconds, _, command in rows:
         assert abs(datetime.fromisoformat(began).timestamp() - time.time()) < 120
         assert 0 <= float(seconds) < 60 and command.startswith("python -c")
-    assert start("import fer.stage; fer.stage.LOG = Path('/dev/null/x')\nrun(lambda: None)").wait(60) == 0
+    assert start("import fer.core.stage; fer.core.stage.LOG = Path('/dev/null/x')\nrun(lambda: None)").wait(60) == 0
 
 
 def test_our_own_defects_keep_their_traceback():

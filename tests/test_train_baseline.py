@@ -15,14 +15,14 @@ from types import SimpleNamespace
 import h5py
 import numpy as np
 import pytest
+import train_baseline
 from ruamel.yaml import YAML
+from train_baseline import keras, layers, tf
 
 import fer.training
-import train_baseline
-from fer.faces import Split, pack_faces, read_faces
-from fer.params import Baseline, Compute
-from fer.stage import InputError, run
-from train_baseline import keras, layers, tf
+from fer.core.params import Baseline, Compute
+from fer.core.stage import InputError, run
+from fer.data.faces import Split, pack_faces, read_faces
 
 ROOT = Path(__file__).parents[1]
 PAPER = Baseline(

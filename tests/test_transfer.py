@@ -17,11 +17,12 @@ from conftest import ROOT
 from safetensors.torch import load_file, save_file
 
 from fer import training, transfer
-from fer.faces import SPLITS, Split, pack_faces, read_faces
-from fer.networks import ResNet18, load_network
-from fer.params import read_params
-from fer.stage import InputError
-from fer.transfer import Batches, decay, train
+from fer.core.params import read_params
+from fer.core.stage import InputError
+from fer.data.faces import Split, pack_faces, read_faces
+from fer.data.fer2013 import SPLITS
+from fer.training.pytorch.files import ResNet18, load_network
+from fer.training.pytorch.train import Batches, decay, train
 
 PROFILES, COMPUTE = read_params("profiles", "compute")
 SMALL = PROFILES.sample.resnet18.model_copy(

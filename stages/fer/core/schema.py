@@ -1,0 +1,158 @@
+"""What params.yaml may hold: each section with its keys, types and ranges.
+
+A schema refuses values and changes none, so nothing that is made from them depends on this file: no stage has it among
+its deps, and a change here trains no network anew.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+
+Count = Annotated[int, Field(ge=1)]
+Index = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Part = Annotated[float, Field(ge=0, lt=1)]
+"""A share that is not all."""
+Text = Annotated[str, Field(min_length=1)]
+Width = Annotated[float, Field(gt=0, le=1)]
+
+
+class Section(BaseModel):
+    """A block of params.yaml: no unknown keys, and no conversion ('5' is not taken for 5, nor yes for 1)."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Sample(Section):
+    """What `stages/sample.py` draws."""
+
+    train_rows: Annotated[int, Field(ge=70)]
+    val_rows: Annotated[int, Field(ge=7)]
+    test_rows: Annotated[int, Field(ge=7)]
+    weak_share: Share
+
+
+class Prepare(Section):
+    """How `stages/prepare.py` divides and cleans the rows."""
+
+    split: Literal["official", "paper"]
+    drop_blank: bool
+    drop_leaks: bool
+
+
+class Compute(Section):
+    """On what the networks are trained."""
+
+    precision: Literal["auto", "float32", "bfloat16"]
+    deterministic: bool
+    compile: bool
+    devices: Count | Literal["auto"]
+    num_nodes: Count
+    strategy: Text
+
+
+class Evaluate(Section):
+    """How `stages/evaluate.py` judges a network."""
+
+    threshold: Share
+    confident: Share
+    bins: Count
+    bootstrap: Annotated[int, Field(ge=100)]
+
+
+class KerasTraining(Section):
+    """A network in Keras (Table 2) and its training (Table 3)."""
+
+    width: Width
+    padding: Literal["same", "valid"]
+    dropout: Part
+    dropout_dense: Part
+    norm_momentum: Part
+    shift: Part
+    learning_rate: Annotated[float, Field(gt=0, le=1)]
+    schedule: Literal["constant", "one_cycle"]
+    batch_size: Count
+    epochs: Count
+
+
+class PyTorchTraining(Section):
+    """A network in PyTorch (sections 3.2 and 3.3) and its training (Table 3)."""
+
+    width: Width
+    dropout: Part
+    weights: Text
+    freeze_epochs: Index
+    optimizer: Literal["sgd", "adamw"]
+    learning_rate: Annotated[float, Field(gt=0, le=10)]
+    momentum: Part
+    weight_decay: Share
+    clip: Annotated[float, Field(gt=0)]
+    schedule: Literal["step", "one_cycle"]
+    decay_start: Index
+    decay_every: Count
+    decay_rate: Annotated[float, Field(gt=0, le=1)]
+    label_smoothing: Part
+    class_weights: Literal["none", "balanced"]
+    batch_size: Count
+    epochs: Count
+    small_epochs: Index
+    patience: Count
+    min_delta: Share
+    val_crops: Literal[1, 10]
+
+    @model_validator(mode="after")
+    def check_epochs(self) -> "PyTorchTraining":
+        if max(self.freeze_epochs, self.small_epochs) >= self.epochs:
+            raise ValueError(
+                f"have freeze_epochs ({self.freeze_epochs}) and small_epochs ({self.small_epochs}) below epochs "
+                f"({self.epochs})"
+            )
+        return self
+
+
+TRAININGS = {".keras": KerasTraining, ".safetensors": PyTorchTraining}
+"""The section of a network, by the ending of its model's file."""
+
+NetworkName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")]
+ModelFile = Annotated[str, Field(pattern=r"^models/[^/]+\.(keras|safetensors)$")]
+
+
+class Params(Section):
+    """The whole of params.yaml; each key is explained there."""
+
+    profile: str
+    dataset: Text
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    networks: Annotated[dict[NetworkName, ModelFile], Field(min_length=2)]
+    sample: Sample
+    prepare: Prepare
+    compute: Compute
+    evaluate: Evaluate
+    profiles: Any
+
+
+def make_schema(content: Any) -> type[Params]:
+    """`Params` with the profiles and networks that `content`, params.yaml as read, names.
+
+    The active profile has a block for each network, another one may lack some.
+    """
+    content = content if isinstance(content, dict) else {}
+    profiles, networks = (
+        {str(key): value for key, value in found.items()} if isinstance(found := content.get(key), dict) else {}
+        for key in ("profiles", "networks")
+    )
+    sections = {
+        name: section
+        for name, file in networks.items()
+        for ending, section in TRAININGS.items()
+        if str(file).endswith(ending)
+    }
+    active = content.get("profile")
+
+    def make_profile(name: str) -> type[Section]:
+        default = ... if name == active else None
+        return create_model("Profile", __base__=Section, **{key: (kind, default) for key, kind in sections.items()})  # type: ignore[call-overload, no-any-return]
+
+    known = create_model("Profiles", __base__=Section, **{name: (make_profile(name), ...) for name in profiles})  # type: ignore[call-overload]
+    names = Literal[tuple(profiles)] if profiles else str  # type: ignore[valid-type]
+    return create_model("Params", __base__=Params, profile=(names, ...), profiles=(known, ...))  # type: ignore[call-overload, no-any-return]

@@ -1,0 +1,34 @@
+"""metrics/timing.json: how long things took on this machine, by stage.
+
+It stands apart from all other metrics, outside git and DVC: times differ from machine to machine and from day to day,
+and what git tracks shall change only where the arithmetic does.
+"""
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from fer.core.stage import to_json, write_files
+
+
+def read_times(path: str | Path) -> dict[str, dict[str, Any]]:
+    """{stage: {key: value}} of metrics/timing.json; empty where it is missing or damaged."""
+    try:
+        content = json.loads(Path(path).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def record_times(path: str | Path, stage: str, times: dict[str, Any]) -> None:
+    """Set what `stage` took, `times`, into metrics/timing.json, beside what other stages wrote there."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        write_files({path: to_json(dict(sorted((read_times(path) | {stage: times}).items())))})
+    finally:
+        os.close(folder)

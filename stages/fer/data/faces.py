@@ -1,0 +1,119 @@
+"""faces.h5, the prepared data set: its layout, writing and reading it."""
+
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+
+from fer.core.stage import InputError
+from fer.data.fer2013 import CLASSES, SIZE, SPLITS
+
+CHUNK_ROWS = 128
+"""Rows per HDF5 chunk: 288 KiB, few enough to fetch a row quickly, enough to compress well."""
+
+
+class Split(NamedTuple):
+    """The rows of one split."""
+
+    images: np.ndarray
+    """uint8 (N, 48, 48), 0..255."""
+    labels: np.ndarray
+    """uint8 (N,), 0..6, positions in `CLASSES`."""
+    duplicate_of_train: np.ndarray | None
+    """bool (N,): the very image stands in train as well; None for train itself."""
+
+
+def pack_faces(splits, split, source_md5):
+    """The bytes of faces.h5 for `splits` ({'train', 'val', 'test': Split}); the same content gives the same bytes.
+
+    `split` is the name of the division ('official' or 'paper'), `source_md5` the hex digest of the raw data.
+    """
+    content = BytesIO()
+    with h5py.File(content, "w") as file:
+        file.attrs["classes"] = CLASSES
+        file.attrs["split"] = split
+        file.attrs["source_md5"] = source_md5
+        for name, rows in splits.items():
+            group = file.create_group(name)
+            write_chunks(group, "images", rows.images)
+            group["labels"] = rows.labels
+            if rows.duplicate_of_train is not None:
+                group["duplicate_of_train"] = rows.duplicate_of_train
+    return content.getbuffer()
+
+
+def write_chunks(group, name, rows):
+    """Write `rows` chunked and gzipped, compressing on all cores (HDF5's own filter uses one)."""
+    chunk_shape = (CHUNK_ROWS, *rows.shape[1:])
+    dataset = group.create_dataset(
+        name,
+        rows.shape,
+        rows.dtype,
+        maxshape=(None, *rows.shape[1:]),  # h5py wants it where a chunk holds more than there is
+        chunks=chunk_shape,
+        compression="gzip",
+        compression_opts=1,
+    )
+
+    def compress(start):
+        chunk = np.zeros(chunk_shape, rows.dtype)
+        part = rows[start : start + CHUNK_ROWS]
+        chunk[: len(part)] = part
+        packer = zlib.compressobj(level=1, strategy=zlib.Z_RLE)  # on photographs: twice as fast, 4 % larger
+        return packer.compress(chunk.tobytes()) + packer.flush()
+
+    starts = range(0, len(rows), CHUNK_ROWS)
+    with ThreadPoolExecutor() as pool:
+        for start, compressed in zip(starts, pool.map(compress, starts), strict=True):
+            dataset.id.write_direct_chunk((start, 0, 0), compressed)
+
+
+def read_faces(path):
+    """Read faces.h5 whole, and check it.
+
+    Returns:
+        {'train', 'val', 'test': Split}, and the file's attributes `split` and `source_md5` as a dict.
+
+    Raises:
+        InputError: no such file, no HDF5, another layout, other classes, a label out of range, or an empty split.
+    """
+    remedy = "run `dvc repro prepare`"
+    if not Path(path).is_file():
+        raise InputError(f"{path}: not found; {remedy}")
+    try:
+        with h5py.File(path, "r") as file:
+            classes = [str(name) for name in np.atleast_1d(file.attrs.get("classes", []))]
+            splits = {name: read_split(file, name) for name in SPLITS} if classes == [*CLASSES] else {}
+            attributes = {key: str(file.attrs[key]) for key in ("split", "source_md5")}
+    except InputError as error:
+        raise InputError(f"{path}: {error}; {remedy}") from None
+    except Exception as error:  # h5py raises nearly everything on a damaged file
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: no HDF5 file, of another layout, or damaged ({reason}); {remedy}") from None
+    if not splits:
+        raise InputError(
+            f"{path}: classes are {', '.join(classes) or 'missing'}, expected {', '.join(CLASSES)}; {remedy}"
+        )
+    return splits, attributes
+
+
+def read_split(file, name):
+    """One group of faces.h5 as a `Split`; an `InputError` says what is wrong, but neither file nor remedy."""
+    count = file[f"{name}/labels"].shape[0]
+    if count == 0:
+        raise InputError(f"{name} is empty")
+    layout = {"images": ("uint8", (count, SIZE, SIZE)), "labels": ("uint8", (count,))}
+    if name != "train":
+        layout["duplicate_of_train"] = ("bool", (count,))
+    for key, (kind, shape) in layout.items():
+        found = file[f"{name}/{key}"]
+        if (found.dtype, found.shape) != (np.dtype(kind), shape):
+            raise InputError(f"{name}/{key} holds {found.dtype} {found.shape}, expected {kind} {shape}")
+    rows = Split(**{"duplicate_of_train": None} | {key: file[f"{name}/{key}"][()] for key in layout})
+    if rows.labels.max() >= len(CLASSES):
+        raise InputError(f"{name} has label {rows.labels.max()}, expected 0..6")
+    return rows

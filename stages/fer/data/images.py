@@ -1,0 +1,168 @@
+"""The image-folder release of FER-2013: train/<class>/*.jpg and test/<class>/*.jpg (or png), 48x48."""
+
+import hashlib
+import io
+import warnings
+from collections import Counter
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from fer.core.stage import InputError
+from fer.data.fer2013 import CLASSES, SIZE, USAGES
+from fer.data.table import list_problems
+
+NAMES_OF_CLASS = {
+    "angry": ("angry", "anger"),
+    "disgust": ("disgust", "disgusted"),
+    "fear": ("fear", "fearful", "afraid"),
+    "happy": ("happy", "happiness", "joy"),
+    "sad": ("sad", "sadness"),
+    "surprise": ("surprise", "surprised"),
+    "neutral": ("neutral", "neutrality"),
+}
+LABELS = {name: CLASSES.index(label) for label, names in NAMES_OF_CLASS.items() for name in names}
+SUFFIXES = (".jpg", ".jpeg", ".png")
+LITTER = ("Thumbs.db", "desktop.ini")
+USAGE_CODES = {usage.lower(): code for code, usage in enumerate(USAGES)}
+LARGEST_FILE = 1 << 20
+"""Bytes; a 48x48 picture has a few thousand."""
+CONVERTIBLE = ("RGB", "RGBA", "P", "PA", "LA", "1", "CMYK", "YCbCr")
+"""Pillow's 8-bit modes that convert to grey without a choice of scale (16-bit and float modes do not)."""
+
+warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+
+
+def is_litter(name):
+    """Whether a member's name is hidden, or what an operating system leaves behind."""
+    parts = name.split("/")
+    return any(part.startswith(".") for part in parts) or parts[0] == "__MACOSX" or parts[-1] in LITTER
+
+
+def read_images(members, source, seed):
+    """Read the pictures among `members` ({name with slashes: `fer.data.source.Member`}): whatever is in a class folder.
+
+    Rows come by class in the challenge's order, and within a class by sorted path, as Keras sorts them. The prefix
+    of a file name (Training_, PublicTest_, PrivateTest_) gives the Usage; without it, train is Training and the
+    files of each test class are dealt to PublicTest and PrivateTest by halves, shuffled with `seed`.
+
+    Returns:
+        images uint8 (N, 48, 48), labels uint8 (N,), usages uint8 (N,), the number of pictures converted to grey
+        by Pillow's mode, and the md5 over names and bytes in order.
+
+    Raises:
+        InputError: a folder that is no class, or bad pictures: the first ten are listed, with the total.
+    """
+    places = find_places(members, source)
+    images = np.empty((len(places), SIZE, SIZE), np.uint8)
+    conversions, problems, digest = Counter(), [], hashlib.md5(usedforsecurity=False)
+    for image, (_, _, name) in zip(images, tqdm(places, desc="images", unit=" images", disable=None), strict=True):
+        try:
+            payload = read_payload(members[name])
+            digest.update(name.encode("utf-8", "surrogateescape") + b"\0" + payload)
+            image[:], mode = decode_image(payload)
+        except ValueError as error:
+            problems.append(f"{name}: {error}")
+            continue
+        if mode != "L":
+            conversions[mode] += 1
+    if problems:
+        raise InputError(list_problems(source, "picture", problems))
+    labels = np.array([label for label, _, _ in places], np.uint8)
+    usages = find_usages(places, source, seed)
+    return images, labels, usages, dict(sorted(conversions.items())), digest.hexdigest()
+
+
+def read_payload(member):
+    """The bytes of a member; ValueError for an empty or a huge one, before it is unpacked."""
+    if not 0 < member.size <= LARGEST_FILE:
+        raise ValueError(f"{member.size:,} bytes, expected a picture of {SIZE}x{SIZE} pixels")
+    with member.open() as file:
+        return file.read()
+
+
+def find_places(names, source):
+    """A sorted list of (label 0..6, folder 'train' or 'test', name) for pictures in <folder>/<class>/.
+
+    Raises:
+        InputError: none at all, a picture elsewhere, a folder that is no class, or two releases in one source.
+    """
+    places, roots, problems = [], set(), []
+    for name in names:
+        *root, folder, label, _ = ("", "", *name.split("/"))
+        if folder.lower() in ("train", "test") and label.lower() in LABELS:
+            roots.add("/".join(filter(None, root)))
+            places.append((LABELS[label.lower()], folder.lower(), name))
+        elif folder.lower() in ("train", "test"):
+            problems.append(f"{name}: folder {label!r} is no class; expected {', '.join(CLASSES)}")
+        elif name.lower().endswith(SUFFIXES):
+            problems.append(f"{name}: expected train/<class>/ or test/<class>/ above it")
+    if problems:
+        raise InputError(list_problems(source, "picture", sorted(problems)))
+    if len(roots) > 1:
+        listed = ", ".join(sorted(root or "its top" for root in roots))
+        raise InputError(f"{source}: holds several train and test folders, in {listed}; give one of them alone")
+    if not places:
+        raise InputError(
+            f"{source}: no table with the columns emotion, pixels and Usage, and no pictures in train/<class>/ and "
+            "test/<class>/; give FER-2013 as it was downloaded"
+        )
+    return sorted(places)
+
+
+def find_usages(places, source, seed):
+    """The Usage of each place as uint8 (N,), positions in `USAGES`.
+
+    Raises:
+        InputError: a prefix that contradicts the folder, or a test folder in which only some names have one.
+    """
+    usages = np.zeros(len(places), np.uint8)
+    unnamed, problems = {}, []
+    for i, (label, folder, name) in enumerate(places):
+        usage = USAGE_CODES.get(name.rpartition("/")[2].split("_")[0].lower())
+        if usage is not None and (usage == 0) != (folder == "train"):
+            problems.append(f"{name}: {USAGES[usage]} by its name, {folder} by its folder; expected both to agree")
+        elif usage is not None:
+            usages[i] = usage
+        elif folder == "test":
+            unnamed.setdefault(label, []).append(i)
+    if problems:
+        raise InputError(list_problems(source, "picture", problems))
+    if unnamed and usages.any():
+        example = places[next(iter(unnamed.values()))[0]][2]
+        raise InputError(f"{source}: {example} has no prefix PublicTest_ or PrivateTest_, and others in test have one")
+    generator = np.random.default_rng(seed)
+    for positions in unnamed.values():
+        shuffled = generator.permutation(positions)
+        usages[shuffled] = USAGES.index("PrivateTest")
+        usages[shuffled[: len(shuffled) // 2]] = USAGES.index("PublicTest")
+    return usages
+
+
+def decode_image(payload):
+    """Decode a picture's bytes to grey.
+
+    Returns:
+        uint8 (48, 48), and Pillow's mode of the file ('L' is grey).
+
+    Raises:
+        ValueError: no JPEG or PNG, damaged, another size, or a mode with no plain conversion.
+    """
+    try:
+        with Image.open(io.BytesIO(payload), formats=("JPEG", "PNG")) as image:
+            mode = image.mode
+            if image.size != (SIZE, SIZE):
+                raise ValueError(f"{image.width}x{image.height} pixels, expected {SIZE}x{SIZE}")
+            if mode != "L" and mode not in CONVERTIBLE:
+                raise ValueError(f"pixels of mode {mode}, expected 8-bit grey or colour")
+            if image.format == "JPEG" and not payload.endswith(b"\xff\xd9"):
+                raise ValueError("a JPEG without its end, expected a whole one")  # Pillow would fill it up with grey
+            grey = image if mode == "L" else image.convert("L")
+            return np.frombuffer(grey.tobytes(), np.uint8).reshape(SIZE, SIZE), mode
+    except Image.UnidentifiedImageError:
+        raise ValueError("no JPEG or PNG") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ValueError(f"many millions of pixels, expected {SIZE}x{SIZE}") from None
+    except (OSError, SyntaxError, EOFError, IndexError, TypeError, OverflowError) as error:
+        raise ValueError(f"damaged picture ({error})") from None  # Pillow's many ways to say so

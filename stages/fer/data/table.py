@@ -1,0 +1,253 @@
+"""The challenge's CSV: `emotion,pixels,Usage`, in any column order, checked row by row.
+
+`parse_row` says what a valid row is. Blocks of rows go through NumPy on all cores; a block in which anything is
+unusual goes through `parse_row`, so that both ways agree and every complaint is exact.
+"""
+
+import csv
+import io
+import os
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from fer.core.stage import InputError
+from fer.data.fer2013 import CLASSES, SIZE, USAGES
+
+PIXELS = SIZE * SIZE
+BLOCK_BYTES = 1 << 22
+"""What one thread is given at a time: about 500 rows."""
+ROWS_AT_ONCE = 64
+"""What NumPy is given at a time: its temporary arrays stay small enough to be reused instead of allocated anew."""
+LONGEST_ROW = 1 << 20
+"""Bytes; a row of FER-2013 has about 8,400. Beyond this the file is no table of faces."""
+LABELS = {str(label).encode(): label for label in range(len(CLASSES))}
+USAGE_CODES = {usage.encode(): code for code, usage in enumerate(USAGES)}
+
+csv.field_size_limit(LONGEST_ROW)
+
+
+class Columns(NamedTuple):
+    """Where the three columns stand, and how many there are in all."""
+
+    emotion: int
+    pixels: int
+    usage: int
+    count: int
+
+
+class BadRow(ValueError):
+    """One row that is not as the challenge defines it; the message says what was found and expected."""
+
+
+def find_columns(header):
+    """The `Columns` of a header line (bytes), or None where it does not name all three exactly once."""
+    text = header.removeprefix(b"\xef\xbb\xbf").decode("latin-1").rstrip("\r\n")
+    try:
+        names = [name.strip().lower() for name in next(csv.reader([text]), [])]
+    except csv.Error:
+        return None
+    wanted = ("emotion", "pixels", "usage")
+    if any(names.count(name) != 1 for name in wanted):
+        return None
+    return Columns(*(names.index(name) for name in wanted), count=len(names))
+
+
+def read_header(file):
+    """The first line of a binary file, at most `LONGEST_ROW` bytes."""
+    return file.readline(LONGEST_ROW)
+
+
+def read_table(file, name, size=None):
+    """Read the challenge's CSV from a binary file object that stands at its start.
+
+    Args:
+        name: for messages.
+        size: bytes in all, for the progress bar.
+
+    Returns:
+        images uint8 (N, 48, 48), labels uint8 (N,), usages uint8 (N,), positions in `USAGES`.
+
+    Raises:
+        InputError: a column is missing, or rows are bad: the first ten are listed, with the total.
+    """
+    header = read_header(file)
+    columns = find_columns(header)
+    if columns is None:
+        raise InputError(f"{name}: the first line is {excerpt(header)}, expected the columns emotion, pixels and Usage")
+    parts, problems, pending = [], [], deque()
+
+    def collect():
+        part, bad = pending.popleft().result()
+        parts.append(part)
+        problems.extend(bad)
+
+    with (
+        tqdm(total=size, desc="rows", unit="B", unit_scale=True, disable=None) as progress,
+        ThreadPoolExecutor() as pool,
+    ):
+        line, block = 2, b"\n"
+        for line, block in split_blocks(file, name):
+            pending.append(pool.submit(parse_block, block, line, columns))
+            if len(pending) > 2 * (os.cpu_count() or 1):
+                collect()
+            progress.update(len(block))
+        while pending:
+            collect()
+    if columns.pixels == columns.count - 1 and not block.endswith((b"\n", b'"')) and not problems:
+        last = line + block.count(b"\n")
+        problems.append(f"line {last}: no line end, so its last pixel may be cut; if it is whole, add a line end")
+    if problems:
+        raise InputError(list_problems(name, "row", problems))
+    if not sum(len(labels) for _, labels, _ in parts):
+        raise InputError(f"{name}: a header and no rows; expected one row per face")
+    return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+
+
+def list_problems(name, what, problems):
+    """One message for all `problems` (strings) of the file `name`: the first ten and the total."""
+    plural = "" if len(problems) == 1 else "s"
+    more = [f"... and {len(problems) - 10:,} more"] if len(problems) > 10 else []
+    return f"{name}: {len(problems):,} bad {what}{plural}; mend or remove:\n  " + "\n  ".join(problems[:10] + more)
+
+
+def split_blocks(file, name):
+    """Yield (number of its first line, bytes) for blocks of whole rows; line ends inside quotes split no row."""
+    line, rest = 2, b""
+    while chunk := file.read(BLOCK_BYTES):
+        chunk = rest + chunk
+        cut = chunk.rfind(b"\n") + 1
+        while chunk.count(b'"', 0, cut) % 2:
+            cut = chunk.rfind(b"\n", 0, chunk.rfind(b'"', 0, cut)) + 1
+        block, rest = chunk[:cut], chunk[cut:]
+        if block:
+            yield line, block
+            line += block.count(b"\n")
+        if len(rest) > LONGEST_ROW:
+            raise InputError(
+                f"{name}: line {line}: a row of over 1 MiB, or a quote that is never closed; expected one row per face"
+            )
+    if rest:
+        yield line, rest
+
+
+def parse_block(block, line, columns):
+    """Parse whole rows (bytes) of which the first stands in `line`.
+
+    Returns:
+        (images, labels, usages) as `read_table`, and a list of problems, one string per bad row.
+    """
+    numbers, labels, usages, texts, problems = [], [], [], [], []
+    for number, fields in split_fields(block, line):
+        try:
+            label, usage, text = parse_fields(fields, columns)
+        except BadRow as error:
+            problems.append((number, error))
+            continue
+        numbers.append(number)
+        labels.append(label)
+        usages.append(usage)
+        texts.append(text)
+    pixels = np.zeros((len(texts), PIXELS), np.uint8)
+    for start in range(0, len(texts), ROWS_AT_ONCE):
+        part = texts[start : start + ROWS_AT_ONCE]
+        fast = parse_pixels_fast(part)
+        if fast is not None:
+            pixels[start : start + len(part)] = fast
+            continue
+        for i, text in enumerate(part, start):
+            try:
+                pixels[i] = parse_pixels(text)
+            except BadRow as error:
+                problems.append((numbers[i], error))
+    images = pixels.reshape(-1, SIZE, SIZE)
+    rows = (images, np.array(labels, np.uint8), np.array(usages, np.uint8))
+    return rows, [f"line {number}: {error}" for number, error in sorted(problems, key=lambda problem: problem[0])]
+
+
+def split_fields(block, line):
+    """Yield (line number, fields as bytes) per row of a block; blank lines are passed over.
+
+    None stands for the fields of a row whose quotes do not close.
+    """
+    if b'"' not in block:
+        for number, row in enumerate(block.split(b"\n"), line):
+            if row.strip():
+                yield number, row.rstrip(b"\r").split(b",")
+        return
+    reader = csv.reader(io.StringIO(block.decode("latin-1"), newline=""), strict=True)
+    while True:
+        number = line + reader.line_num
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error:
+            fields = None
+        if fields is None or any(field.strip() for field in fields):
+            yield number, fields and [field.encode("latin-1") for field in fields]
+
+
+def parse_fields(fields, columns):
+    """Label 0..6, usage 0..2 and the text of the pixels of one row (a list of bytes).
+
+    Raises:
+        BadRow: a quote that does not close, another number of fields, a label outside 0..6, an unknown Usage.
+    """
+    if fields is None:
+        raise BadRow("a quote that is never closed, or stands inside a field")
+    if len(fields) != columns.count:
+        raise BadRow(f"{len(fields)} fields, expected {columns.count}")
+    label = LABELS.get(fields[columns.emotion].strip())
+    if label is None:
+        raise BadRow(f"emotion is {excerpt(fields[columns.emotion])}, expected 0..6")
+    usage = USAGE_CODES.get(fields[columns.usage].strip())
+    if usage is None:
+        raise BadRow(f"Usage is {excerpt(fields[columns.usage])}, expected {', '.join(USAGES)}")
+    return label, usage, fields[columns.pixels]
+
+
+def parse_pixels(text):
+    """The 2,304 pixels in `text` (bytes, whole numbers 0..255 between blanks) as a list of int.
+
+    Raises:
+        BadRow: another count, or a pixel that is no number or outside 0..255.
+    """
+    tokens = text.split()
+    if len(tokens) != PIXELS:
+        raise BadRow(f"{len(tokens):,} pixels, expected {PIXELS:,}")
+    for i, token in enumerate(tokens):
+        if not token.isdigit() or len(token) > 9 or int(token) > 255:
+            raise BadRow(f"pixel {i} is {excerpt(token)}, expected 0..255")
+    return [int(token) for token in tokens]
+
+
+def parse_pixels_fast(texts):
+    """`parse_pixels` for several rows at once: uint8 (len(texts), 2304), or None where it must look closer."""
+    text = np.frombuffer(b"   " + b" ".join(texts) + b" ", np.uint8)
+    digits = text - np.uint8(ord("0"))  # wraps around: everything that is no digit is now above 9
+    is_digit = digits < 10
+    if not (is_digit | (text == ord(" "))).all():
+        return None
+    last = np.flatnonzero(is_digit[:-1] > is_digit[1:])  # of each number, the position of its last digit
+    row_ends = np.cumsum([len(row) + 1 for row in texts]) + 3
+    if (np.diff(np.searchsorted(last, row_ends), prepend=0) != PIXELS).any():
+        return None
+    tens, hundreds = digits[last - 1], digits[last - 2]
+    has_tens = tens < 10
+    has_hundreds = has_tens & (hundreds < 10)
+    if (has_hundreds & (digits[last - 3] < 10)).any():
+        return None
+    values = digits[last] + tens * has_tens * np.uint16(10) + hundreds * has_hundreds * np.uint16(100)
+    if values.max() > 255:
+        return None
+    return values.astype(np.uint8).reshape(len(texts), PIXELS)
+
+
+def excerpt(found):
+    """`found` (bytes) for a message: quoted, unprintable bytes escaped, at most 40 characters."""
+    text = found.strip(b"\r\n").decode("ascii", "backslashreplace")
+    return repr(text if len(text) <= 40 else text[:40] + "...").replace("\\\\x", "\\x")

@@ -1,0 +1,1 @@
+"""What the predictions tell: metrics, comparisons, pictures and the report."""

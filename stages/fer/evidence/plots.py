@@ -1,0 +1,88 @@
+"""How every picture of the project looks, and the pictures of the data."""
+
+from io import BytesIO
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from PIL import Image, ImageChops
+
+from fer.data.fer2013 import CLASSES
+
+FACES_PER_CLASS = 10
+
+
+def set_style():
+    """Seaborn's colour-blind palette, white ground, type that stays readable in a column of a paper."""
+    sns.set_theme(context="paper", style="whitegrid", palette="colorblind", font_scale=1.15)
+    plt.rcParams |= {"savefig.dpi": 150, "figure.constrained_layout.use": True, "svg.hashsalt": "fer"}
+
+
+def to_png(figure):
+    """A figure as PNG (bytes), without a trace of time or version, in 256 greys or colours; closes it."""
+    drawn, content = BytesIO(), BytesIO()
+    figure.savefig(drawn)
+    plt.close(figure)
+    picture = Image.open(drawn).convert("RGB")
+    grey = picture.convert("L")
+    if ImageChops.difference(picture, grey.convert("RGB")).getbbox():  # half the bytes of true colour
+        picture.quantize(256).save(content, "PNG", optimize=True)
+    else:
+        grey.save(content, "PNG", optimize=True)
+    return content.getvalue()
+
+
+def plot_data(splits):
+    """{file name: bytes} of classes.csv, classes.png (shares per split) and faces.png (faces per class of train).
+
+    `splits` is {'train', 'val', 'test': `fer.data.faces.Split`}.
+    """
+    set_style()
+    shares = tabulate_classes(splits)
+    return {
+        "classes.csv": shares.to_csv(index=False, float_format="%.6f", lineterminator="\n").encode(),
+        "classes.png": to_png(draw_classes(shares)),
+        "faces.png": to_png(draw_faces(splits["train"])),
+    }
+
+
+def tabulate_classes(splits):
+    """One row per split and class: split, emotion, images, share (of the split, in [0, 1])."""
+    return pd.DataFrame(
+        {"split": name, "emotion": emotion, "images": count, "share": count / len(rows.labels)}
+        for name, rows in splits.items()
+        for emotion, count in zip(CLASSES, np.bincount(rows.labels, minlength=len(CLASSES)), strict=True)
+    )
+
+
+def draw_classes(shares):
+    """Bars of the class shares, one colour per split; the number of train images stands under each class."""
+    figure, axes = plt.subplots(figsize=(7, 3.2))
+    sns.barplot(shares, x="emotion", y="share", hue="split", ax=axes)
+    axes.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=0))
+    train = shares[shares["split"] == "train"]
+    axes.set_xticks(range(len(train)), [f"{row.emotion}\n{row.images:,}" for row in train.itertuples()])
+    axes.set(xlabel="emotion, and its images in train", ylabel="share of the split")
+    totals = shares.groupby("split", sort=False)["images"].sum()
+    names = [f"{name} ({total:,} images)" for name, total in totals.items()]
+    axes.legend(axes.containers, names, framealpha=1, edgecolor="none")
+    sns.despine(figure)
+    return figure
+
+
+def draw_faces(rows):
+    """The first ten faces of each class that has any: one row per class, its name at the left."""
+    figure, grid = plt.subplots(len(CLASSES), FACES_PER_CLASS, figsize=(7, 5.1), squeeze=False)
+    for label, (emotion, cells) in enumerate(zip(CLASSES, grid, strict=True)):
+        faces = rows.images[rows.labels == label][:FACES_PER_CLASS]
+        for i, cell in enumerate(cells):
+            cell.axis("off")
+            if i < len(faces):
+                cell.imshow(faces[i], cmap="gray", vmin=0, vmax=255)
+        cells[0].text(-0.15, 0.5, emotion, transform=cells[0].transAxes, ha="right", va="center")
+    return figure

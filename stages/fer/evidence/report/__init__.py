@@ -1,0 +1,1 @@
+"""The page of all evidence: read, tables, captions, template."""

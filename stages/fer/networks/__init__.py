@@ -1,0 +1,1 @@
+"""One file per network, with all that is particular to it."""

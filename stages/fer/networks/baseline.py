@@ -1,0 +1,64 @@
+"""The baseline CNN of Table 2, in Keras."""
+
+from fer.data.fer2013 import CLASSES, SIZE
+from fer.networks.network import Configuration, Curve, Paper, Result
+
+TITLE = "Baseline CNN"
+FRAMEWORK = "keras"
+INPUT_SIZE = SIZE
+TEST_CROPS = 1
+
+BLOCKS = ((32, 64), (128, 128), (256, 256))
+"""Filters of the convolutions before each max pooling (Table 2)."""
+DENSE_UNITS = 256
+FEWEST = 4
+"""Filters or units that a narrow layer keeps at least."""
+
+PAPER = Paper(
+    training=Configuration("Adam", 0.0001, "categorical cross-entropy", 64, 50, None, "best val accuracy"),
+    result=Result(0.7375, 0.6725, 0.065, "Lightweight, fast convergence", "Limited capacity, weak on subtle classes"),
+    curves="Figures 3 and 4",
+    curve=Curve(0.2352, 0.2800, 0.57, (0.64, 0.66), 0.7375, 0.6725, 0.7114, 0.85),
+)
+"""Tables 3 and 7. The accuracy is called validation accuracy in the text."""
+
+
+def build(settings, normalization=None, augmentation=()):
+    """The network of Table 2: pixels 0..255 (N, 48, 48, 1) to probabilities float32 (N, 7).
+
+    "Batch normalization throughout" is read as after every ReLU, "dropout (ranging from 0.3 to 0.5)" as 0.3 after
+    each pooling and 0.5 after the dense layer. The paper does not name the padding: `same` keeps 48, 24, 12 and
+    6 pixels, as its 2x2 poolings suggest; `valid` is there to try.
+
+    Args:
+        settings: `fer.core.schema.KerasTraining`.
+        normalization: class of the layers after each ReLU, by default Keras' own.
+        augmentation: layers that precede the network.
+    """
+    import keras
+    from keras import layers
+
+    normalization = normalization or layers.BatchNormalization
+    network = [layers.Input((SIZE, SIZE, 1), name="pixels"), *augmentation, layers.Rescaling(1 / 255, name="rescale")]
+    for block, widths in enumerate(BLOCKS, 1):
+        for position, filters in enumerate(widths, 1):
+            name = f"conv{block}_{position}"
+            filters = scale_units(filters, settings.width)
+            network += [
+                layers.Conv2D(filters, 3, padding=settings.padding, activation="relu", name=name),
+                normalization(momentum=settings.norm_momentum, name=f"{name}_norm"),
+            ]
+        network += [layers.MaxPooling2D(2, name=f"pool{block}"), layers.Dropout(settings.dropout, name=f"drop{block}")]
+    network += [
+        layers.Flatten(name="flatten"),
+        layers.Dense(scale_units(DENSE_UNITS, settings.width), activation="relu", name="dense"),
+        normalization(momentum=settings.norm_momentum, name="dense_norm"),
+        layers.Dropout(settings.dropout_dense, name="dense_drop"),
+        layers.Dense(len(CLASSES), activation="softmax", dtype="float32", name="classes"),
+    ]
+    return keras.Sequential(network, name="baseline")
+
+
+def scale_units(count, width):
+    """`count` filters or units at `width`."""
+    return max(FEWEST, round(count * width))

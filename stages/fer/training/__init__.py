@@ -1,0 +1,1 @@
+"""How networks are trained: what both frameworks share, and a folder for each of the two."""

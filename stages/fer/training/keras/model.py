@@ -1,0 +1,69 @@
+"""A trained Keras network as the evaluation uses it: probabilities and cost."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fer.core.hardware import name_cpu
+from fer.data.fer2013 import SIZE
+from fer.training.keras.files import load_network
+from fer.training.keras.framework import keras, tf
+
+BATCH = 256
+
+
+class KerasModel(NamedTuple):
+    """A trained network, and its forward pass as one graph; it has no Grad-CAM."""
+
+    network: keras.Model
+    forward: tf.types.experimental.GenericFunction
+    precision: str
+    device: str
+    """'cpu' or 'cuda'."""
+    hardware: str
+    """Its name."""
+
+    def predict(self, images, crops=1):
+        """Class probabilities float64 (N, 7) of images uint8 (N, 48, 48). The network sees them whole: no crops."""
+        starts = range(0, len(images), BATCH)
+        parts = [self.forward(images[start : start + BATCH, :, :, np.newaxis]).numpy() for start in starts]
+        return np.concatenate(parts).astype(np.float64)
+
+    def count_parameters(self):
+        """The number of trainable weights."""
+        return sum(int(np.prod(weights.shape)) for weights in self.network.trainable_weights)
+
+    def count_macs(self):
+        """Multiply-accumulates of convolutions and dense layers for one image."""
+        macs = 0
+        for layer in self.network.layers:
+            if isinstance(layer, keras.layers.Conv2D):
+                macs += int(np.prod(layer.output.shape[1:3]) * np.prod(layer.kernel.shape))
+            elif isinstance(layer, keras.layers.Dense):
+                macs += int(np.prod(layer.kernel.shape))
+        return macs
+
+
+def load_model(path, name, precision):
+    """The trained network `name` in a .keras file; it computes in the precision that it was trained in.
+
+    Raises:
+        InputError: as `fer.training.keras.files.load_network`.
+    """
+    tf.config.experimental.enable_op_determinism()
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    network = load_network(path, name)
+    types = {layer.compute_dtype for layer in network.layers}
+    forward = tf.function(
+        lambda images: network(images, training=False),
+        input_signature=[tf.TensorSpec((None, SIZE, SIZE, 1), tf.uint8)],
+    )
+    return KerasModel(
+        network,
+        forward,
+        precision="bfloat16" if "bfloat16" in types else "float32",
+        device="cuda" if gpus else "cpu",
+        hardware=tf.config.experimental.get_device_details(gpus[0])["device_name"] if gpus else name_cpu(),
+    )

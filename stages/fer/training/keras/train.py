@@ -1,0 +1,224 @@
+"""How a Keras network is trained (Table 3).
+
+Train loss and accuracy are Keras' running values: over the augmented batches of the epoch, with dropout, while the
+weights move. Val values are of the finished epoch on plain images, the learning rate is that of its last step.
+A stopped training goes on from its last finished epoch and, on a CPU, ends with the very bytes of one that was never
+stopped.
+"""
+
+import math
+import shutil
+import sys
+
+import numpy as np
+
+from fer.core.hardware import has_fast_bf16, name_cpu
+from fer.core.stage import InputError
+from fer.data.faces import read_faces
+from fer.networks.network import find_network
+from fer.training.checkpoints import find_checkpoints
+from fer.training.keras.checkpoints import Snapshots, save_weights
+from fer.training.keras.data import build_augmentation, make_datasets
+from fer.training.keras.files import pack_network
+from fer.training.keras.framework import keras, tf
+from fer.training.run import Run, save_training
+
+WARM_UP = 0.3
+"""Share of all steps in which one_cycle climbs, from 1/25 of its peak."""
+
+
+class FusedBatchNormalization(keras.layers.BatchNormalization):
+    """Keras' batch normalisation, trained by TensorFlow's fused operation: the same numbers, up to rounding.
+
+    Keras' own spells it out in float32, also under bfloat16; after convolutions that took a third of each step on
+    a CPU. Only the training uses this class, the exported network has Keras' own.
+    """
+
+    def call(self, inputs, training=None, mask=None):
+        if not training or len(inputs.shape) != 4:
+            return super().call(inputs, training=training, mask=mask)
+        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+            inputs, tf.cast(self.gamma, "float32"), tf.cast(self.beta, "float32"), epsilon=self.epsilon
+        )
+        count = tf.cast(tf.size(inputs) // inputs.shape[-1], "float32")
+        variance *= (count - 1) / count  # the fused operation reports the unbiased variance, Keras averages the plain
+        for moving, current in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moving.assign(moving * self.momentum + current * (1 - self.momentum))
+        return outputs
+
+
+def make_learning_rate(settings, steps):
+    """What Adam takes as learning rate over `steps` steps: a number, or for one_cycle a schedule.
+
+    one_cycle climbs in a line from 1/25 to the full rate over the first 30 % of the steps, then falls to zero along
+    a cosine. Being a function of the optimizer's step count, it goes on where a restored optimizer stands.
+    """
+    if settings.schedule == "constant":
+        return settings.learning_rate
+    warm_up = max(1, round(WARM_UP * steps))
+    return keras.optimizers.schedules.CosineDecay(
+        settings.learning_rate / 25,
+        decay_steps=max(1, steps - warm_up),
+        warmup_target=settings.learning_rate,
+        warmup_steps=warm_up,
+    )
+
+
+class Reseed(keras.callbacks.Callback):
+    """Starts the random streams of dropout and augmentation anew from (`seed`, epoch) at the start of each epoch.
+
+    Keras' saved weights leave them out, so a resumed training would repeat those of the first epoch.
+    """
+
+    def __init__(self, seed):
+        super().__init__()
+        self.seed = seed
+
+    def on_epoch_begin(self, epoch, logs=None):
+        generator = np.random.default_rng([self.seed, epoch, 1])  # 1: not the stream that orders the rows
+        for variable in self.model.variables:
+            if variable.name == "seed_generator_state":
+                variable.assign(generator.integers(2**31, size=2))
+
+
+class Guard(keras.callbacks.Callback):
+    """Stops a training whose loss is no longer finite, before anything of that epoch is kept."""
+
+    def __init__(self, name):
+        super().__init__()
+        self.name = name
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch, self.step = epoch + 1, 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step = batch + 1
+        self.check(logs["loss"])
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.check(logs["val_loss"])
+
+    def check(self, loss):
+        if not math.isfinite(loss):
+            raise InputError(
+                f"the loss became {loss} in epoch {self.epoch}, step {self.step}, at learning rate "
+                f"{float(self.model.optimizer.learning_rate):.3g}; lower learning_rate of profiles.<profile>.{self.name}"
+            )
+
+
+def choose_gpus(devices):
+    """The GPUs to train on (TensorFlow's, maybe none), at most `devices` ('auto': all); the others are hidden."""
+    gpus = tf.config.list_physical_devices("GPU")[: None if devices == "auto" else devices]
+    tf.config.set_visible_devices(gpus, "GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    return gpus
+
+
+def choose_precision(wanted, gpus):
+    """'float32' or 'bfloat16': `wanted`, where 'auto' is bfloat16 on hardware that multiplies it."""
+    if wanted != "auto":
+        return wanted
+    capabilities = [tf.config.experimental.get_device_details(gpu)["compute_capability"] for gpu in gpus]
+    fast = min(capabilities) >= (8, 0) if gpus else has_fast_bf16()
+    return "bfloat16" if fast else "float32"
+
+
+def name_hardware(gpus):
+    """The hardware's name, as '2 x NVIDIA H100' or the CPU's."""
+    if not gpus:
+        return name_cpu()
+    name = tf.config.experimental.get_device_details(gpus[0])["device_name"]
+    return name if len(gpus) == 1 else f"{len(gpus)} x {name}"
+
+
+def train(name, settings, compute, seed, args):
+    """Train one network from the start or from where an earlier run was stopped, and write what it leaves.
+
+    Args:
+        name: of a network in Keras.
+        settings: its section of params.yaml, a `fer.core.schema.KerasTraining`.
+        compute: a `fer.core.schema.Compute`; Keras follows precision, deterministic and devices.
+        args: the paths, from `fer.training.run.parse_arguments`.
+
+    Raises:
+        InputError: data that do not fit, a loss that is not finite, or too little memory.
+    """
+    splits, _ = read_faces(args.data)
+    folder = find_checkpoints(name, [seed, compute, settings], args.data, ["keras", "tensorflow"])
+    network, epochs, run = fit(name, splits, settings, compute, seed, folder)
+    save_training(args, pack_network(network), epochs, run)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def fit(name, splits, settings, compute, seed, folder):
+    """Train with what `folder` holds of an earlier attempt, and keep the weights of the best val accuracy.
+
+    Args:
+        splits: {'train', 'val': `fer.data.faces.Split`}.
+        settings, compute, seed: as for `train`.
+
+    Returns:
+        The network to export (keras.Sequential), its history (dicts as for `to_history`) and a `Run`.
+
+    Raises:
+        InputError: the loss is not finite, or memory ran out.
+    """
+    build = find_network(name).build
+    gpus = choose_gpus(compute.devices)
+    precision = choose_precision(compute.precision, gpus)
+    strategy = tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
+    if compute.deterministic or not gpus:
+        tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(seed)
+    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
+
+    snapshots = Snapshots(folder)
+    best = folder / "work" / "best.weights.h5"
+    best_accuracy = max((epoch["val_accuracy"] for epoch in snapshots.epochs), default=None)
+    callbacks = [
+        Reseed(seed),
+        Guard(name),
+        keras.callbacks.ModelCheckpoint(
+            best, "val_accuracy", mode="max", save_best_only=True, save_weights_only=True,
+            initial_value_threshold=best_accuracy,
+        ),
+        keras.callbacks.BackupAndRestore(folder / "work" / "backup", delete_checkpoint=False),
+        snapshots,
+    ]  # fmt: skip
+    train_rows = len(splits["train"].labels)
+    steps = math.ceil(train_rows / settings.batch_size)
+    epochs = range(len(snapshots.epochs), settings.epochs)
+    train_set, val_set = make_datasets(splits, settings.batch_size, seed, epochs)
+    with strategy.scope():
+        trained = build(settings, FusedBatchNormalization, build_augmentation(settings.shift))
+        trained.compile(
+            keras.optimizers.Adam(make_learning_rate(settings, steps * settings.epochs)),
+            loss="categorical_crossentropy",
+            metrics=["accuracy"],
+            jit_compile=False,  # on a CPU, XLA's convolutions take three times as long as oneDNN's
+        )
+    trained.save_weights = lambda filepath, overwrite: save_weights(trained, filepath)  # called by Keras' callbacks
+    try:
+        trained.fit(
+            train_set, validation_data=val_set, steps_per_epoch=steps, epochs=settings.epochs,
+            shuffle=False, callbacks=callbacks, verbose=1 if sys.stdout.isatty() else 2,
+        )  # fmt: skip
+    except tf.errors.ResourceExhaustedError:
+        raise InputError(
+            f"out of memory with batches of {settings.batch_size} images; set batch_size of "
+            f"profiles.<profile>.{name} to {max(1, settings.batch_size // 2)}"
+        ) from None
+    trained.load_weights(best)
+    network = build(settings)
+    network.set_weights(trained.get_weights())
+    summary = Run(
+        stopped=f"after all {settings.epochs} epochs",
+        parameters=sum(math.prod(weights.shape) for weights in network.trainable_weights),
+        seconds=snapshots.seconds,
+        images=train_rows * settings.epochs,
+        device="cuda" if gpus else "cpu",
+        hardware=name_hardware(gpus),
+        precision=precision,
+    )
+    return network, snapshots.epochs, summary

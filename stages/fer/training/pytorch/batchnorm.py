@@ -1,0 +1,37 @@
+"""BatchNorm over several processes."""
+
+import torch
+from lightning.pytorch.plugins import TorchSyncBatchNorm
+from torch import nn
+from torch.distributed.nn.functional import all_reduce
+
+
+class GlobalBatchNorm(TorchSyncBatchNorm):
+    """BatchNorm over the batch of all processes: torch's own on GPUs; on CPUs, where torch has none, a plain one."""
+
+    def apply(self, model):
+        if torch.cuda.is_available():
+            return super().apply(model)
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.__class__ = GlobalBatchNorm2d
+        return model
+
+
+class GlobalBatchNorm2d(nn.BatchNorm2d):
+    """`nn.BatchNorm2d` whose statistics in training are those of all processes' images; all hold as many."""
+
+    def forward(self, images):
+        if not self.training:
+            return super().forward(images)
+        world = torch.distributed.get_world_size()
+        mean = all_reduce(images.float().mean((0, 2, 3))) / world
+        variance = all_reduce((images - mean[:, None, None]).float().square().mean((0, 2, 3))) / world
+        with torch.no_grad():
+            count = world * images.numel() / images.shape[1]
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+        scale = self.weight * (variance + self.eps).rsqrt()
+        shift = self.bias - mean * scale
+        return images * scale[:, None, None] + shift[:, None, None]

@@ -1,0 +1,49 @@
+"""The state of a PyTorch training: written whole, and found again after a stop."""
+
+import sys
+from io import BytesIO
+
+import torch
+from lightning.pytorch.plugins import TorchCheckpointIO
+
+from fer.core.stage import replacing, write_files
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and renames it.
+
+    Lightning goes by way of the system's temporary folder: where that is another disk, kill -9 can leave half a copy,
+    and a full disk is reported under a wrong name.
+    """
+
+    def save_checkpoint(self, checkpoint, path, storage_options=None):
+        content = BytesIO()
+        torch.save(checkpoint, content)
+        write_files({path: content.getbuffer()})
+
+
+def find_last(checkpoints):
+    """The checkpoint to resume from, or None; one that cannot be read is said so and ignored."""
+    path = checkpoints / "last.ckpt"
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        torch.load(checkpoints / "best.ckpt", map_location="cpu", weights_only=True)
+        (folder,) = {callback["dirpath"] for callback in state["callbacks"].values() if "dirpath" in callback}
+    except Exception as error:  # torch.load raises nearly everything on a damaged file
+        print(f"{path}: damaged ({str(error).splitlines()[0][:100]}); training starts anew", file=sys.stderr)
+        return None
+    if folder != str(checkpoints):  # the checkout was moved, and Lightning notes whole paths
+        state["callbacks"] = replace_text(state["callbacks"], folder, str(checkpoints))
+        with replacing(path) as unfinished:
+            torch.save(state, unfinished)
+    print(f"resuming after epoch {state['epoch'] + 1}", file=sys.stderr)
+    return path
+
+
+def replace_text(content, old, new):
+    """`content` with `old` replaced in every string of it, below nested dicts too, as key or value."""
+    if isinstance(content, dict):
+        return {replace_text(key, old, new): replace_text(value, old, new) for key, value in content.items()}
+    return content.replace(old, new) if isinstance(content, str) else content

@@ -1,0 +1,81 @@
+"""models/<name>.safetensors: tensors and plain metadata, no pickled code."""
+
+import json
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from fer.core.stage import InputError
+from fer.data.fer2013 import CLASSES
+from fer.networks.network import find_network
+
+
+def pack_network(name, width, state):
+    """A state dict as the bytes of a safetensors file, with what it takes to use it as metadata; the same each time."""
+    metadata = {
+        "architecture": name,
+        "classes": json.dumps(CLASSES),
+        "crop": str(find_network(name).INPUT_SIZE),
+        "normalisation": "grey repeated to three channels, pixels / 255",
+        "width": str(width),
+    }
+    content = save({key: tensor.cpu().contiguous() for key, tensor in state.items()}, metadata)
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = metadata  # safetensors puts it down in a random order
+    header = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
+    return content[:8] + header + content[8 + length :]
+
+
+class Shape(NamedTuple):
+    """Of a network's section of params.yaml, what a trained network needs to be built; dropout is off in evaluation."""
+
+    width: float
+    dropout: float = 0.0
+
+
+def load_network(path, expected=None):
+    """The trained network in a file of `pack_network`'s bytes, in evaluation mode, and its name.
+
+    Args:
+        expected: the name of the network that it has to be; None takes any.
+
+    Raises:
+        InputError: the file is missing, damaged, of another architecture or has other classes.
+    """
+    remedy = "train it anew with `dvc repro -f train_<network>`"
+    if not Path(path).is_file():
+        raise InputError(f"{path}: not found; run `dvc repro`")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: damaged, or no safetensors file ({error}); {remedy}") from None
+    name = metadata.get("architecture")
+    if expected not in (None, name):
+        raise InputError(f"{path}: architecture is {name}, expected {expected}; give the model of train_{expected}")
+    try:
+        architecture = find_network(str(name))
+    except InputError as error:
+        raise InputError(f"{path}: {error}; {remedy}") from None
+    for key, known in (("classes", json.dumps(CLASSES)), ("crop", str(architecture.INPUT_SIZE))):
+        if metadata.get(key) != known:
+            raise InputError(f"{path}: {key} is {metadata.get(key, 'missing'):.100}, expected {known}; {remedy}")
+    try:
+        width = float(metadata["width"])
+    except (KeyError, ValueError):
+        width = math.nan
+    if not 0 < width <= 1:
+        raise InputError(f"{path}: width is {metadata.get('width')}, expected a number above 0, up to 1; {remedy}")
+    if not all(tensor.isfinite().all() for tensor in state.values()):
+        raise InputError(f"{path}: holds values that are not finite; {remedy}")
+    network = architecture.build(Shape(width))
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError(f"{path}: {' '.join(str(error).split())[:200]}; {remedy}") from None
+    return network.eval(), name

@@ -1,0 +1,88 @@
+"""A trained PyTorch network as the evaluation uses it: probabilities, cost and Grad-CAM."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from captum.attr import LayerGradCam
+from torch.utils.flop_counter import FlopCounterMode
+
+from fer.core.hardware import name_cpu
+from fer.networks.network import Network, find_network
+from fer.training.pytorch.data import EVALUATION_CROPS, as_input, choose_precision, crop_for_evaluation, score
+from fer.training.pytorch.files import load_network
+
+
+class TorchModel(NamedTuple):
+    """A trained network on the device that runs it."""
+
+    network: torch.nn.Module
+    architecture: Network
+    precision: str
+    device: str
+    """'cpu' or 'cuda'."""
+    hardware: str
+    """Its name."""
+
+    def predict(self, images, crops):
+        """Class probabilities float64 (N, 7) of images uint8 (N, 48, 48), averaged over 10 crops or of 1."""
+        kind = self.network.head.weight.device.type
+        parts = []
+        with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            for batch in torch.from_numpy(images).unsqueeze(1).split(EVALUATION_CROPS[kind] // crops):
+                parts.append(
+                    score(self.network, batch.to(kind), self.architecture.INPUT_SIZE, crops).double().exp().cpu()
+                )
+        return torch.cat(parts).numpy()
+
+    def count_parameters(self):
+        """The number of trainable weights."""
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
+    def count_macs(self):
+        """Multiply-accumulates of convolutions and linear layers for one crop."""
+        size = self.architecture.INPUT_SIZE
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+            self.network(torch.zeros(1, 3, size, size, device=self.network.head.weight.device))
+        return counter.get_total_flops() // 2
+
+    def explain(self, images, labels):
+        """Grad-CAM: where the evidence for a class lies.
+
+        Args:
+            images: uint8 (N, 48, 48).
+            labels: int (N,), 0..6, the class in question of each.
+
+        Returns:
+            The centre crops, uint8 (N, size, size), and heat float32 (N, size, size) in [0, 1], the highest of each image
+            being 1, or all 0 where nothing speaks for the class.
+        """
+        device, size = self.network.head.weight.device, self.architecture.INPUT_SIZE
+        crops = crop_for_evaluation(torch.from_numpy(images).unsqueeze(1), size, crops=1)
+        layer = self.architecture.find_explained_layer(self.network)
+        targets = torch.as_tensor(labels, device=device).long()
+        maps = LayerGradCam(self.network, layer).attribute(as_input(crops.to(device)), targets, relu_attributions=True)
+        heat = F.interpolate(maps.detach(), size=(size, size), mode="bilinear")[:, 0]
+        highest = heat.amax((1, 2), keepdim=True)
+        heat = torch.where(highest > 0, heat / highest, 0)
+        return crops[:, 0].numpy(), heat.float().cpu().numpy()
+
+
+def load_model(path, name, precision):
+    """The trained network `name` in a file of `fer.training.pytorch.files.pack_network`'s bytes.
+
+    Args:
+        precision: of params.yaml: 'auto', 'float32' or 'bfloat16'.
+
+    Raises:
+        InputError: the file is missing, damaged, or of another network or other classes.
+    """
+    network, _ = load_network(path, name)
+    gpu = torch.cuda.is_available()
+    return TorchModel(
+        network.to("cuda" if gpu else "cpu", memory_format=torch.channels_last),
+        find_network(name),
+        precision=choose_precision(precision),
+        device="cuda" if gpu else "cpu",
+        hardware=torch.cuda.get_device_name() if gpu else name_cpu(),
+    )

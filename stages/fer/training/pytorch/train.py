@@ -1,0 +1,286 @@
+"""How a PyTorch network is trained (section 4, Table 3): Lightning's Trainer around it, and what it leaves."""
+
+import hashlib
+import logging
+import os
+import shutil
+import sys
+import time
+import warnings
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from dvclive.lightning import DVCLiveLogger
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch import nn
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
+
+from fer.core.hardware import name_cpu
+from fer.core.stage import InputError
+from fer.data.fer2013 import CLASSES
+from fer.networks.network import find_network
+from fer.training.checkpoints import find_checkpoints
+from fer.training.pytorch.batchnorm import GlobalBatchNorm
+from fer.training.pytorch.checkpoints import WholeCheckpoints, find_last
+from fer.training.pytorch.data import EVALUATION_CROPS, FER2013, Batches, as_input, choose_precision, derive_seed, score
+from fer.training.pytorch.files import pack_network
+from fer.training.pytorch.weights import load_start
+from fer.training.run import Run, save_training
+
+LAUNCHED = {"TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "MASTER_ADDR"}
+"""Environment variables of which torchrun, SLURM or a cluster sets one."""
+
+SMALL = 32
+"""Height and width that crops are scaled down to in the first `small_epochs`, in pixels: half of 44x44's area."""
+
+
+class Transfer(L.LightningModule):
+    """A network in training: loss, optimizer, schedule, frozen epochs, and the history that checkpoints carry."""
+
+    def __init__(self, network, size, settings, seed, train, val):
+        """`size` is that of the crops that `network` sees, in pixels; `train` and `val` are `FER2013`."""
+        super().__init__()
+        self.network, self.size, self.settings, self.seed = network, size, settings, seed
+        self.train_rows, self.val_rows = train, val
+        counts = torch.bincount(train.labels, minlength=len(CLASSES))
+        balanced = (counts > 0) * len(train) / ((counts > 0).sum() * counts.clamp_min(1))
+        weights = balanced if settings.class_weights == "balanced" else None
+        self.register_buffer("class_weights", weights, persistent=False)
+        self.metrics = nn.ModuleDict(
+            {
+                f"{split}_{metric}": MeanMetric()
+                if metric == "loss"
+                else MulticlassAccuracy(len(CLASSES), average="micro")
+                for split in ("training", "validation")
+                for metric in ("loss", "accuracy")
+            }
+        )
+        self.history = []
+        self.seconds = 0.0
+
+    def train_dataloader(self):
+        batch_size = self.settings.batch_size
+        return self.make_batches(self.train_rows, batch_size, training=lambda: (self.seed, self.current_epoch))
+
+    def val_dataloader(self):
+        images = EVALUATION_CROPS[self.device.type] // self.settings.val_crops
+        return self.make_batches(self.val_rows, images * self.trainer.world_size)
+
+    def make_batches(self, data, batch_size, training=None):
+        return Batches(data.to(self.device), self.size, batch_size, self.global_rank, self.trainer.world_size, training)
+
+    def configure_optimizers(self):
+        settings = self.settings
+        kind, options = {
+            "sgd": (torch.optim.SGD, {"momentum": settings.momentum}),
+            "adamw": (torch.optim.AdamW, {"betas": (settings.momentum, 0.999)}),
+        }[settings.optimizer]
+        optimizer = kind(
+            self.network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, **options
+        )
+        if settings.schedule == "one_cycle":
+            steps = self.trainer.estimated_stepping_batches
+            schedule = torch.optim.lr_scheduler.OneCycleLR(
+                optimizer, settings.learning_rate, total_steps=steps, cycle_momentum=False
+            )
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: decay(epoch, settings))
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def on_train_epoch_start(self):
+        self.started = time.perf_counter()
+        torch.manual_seed(
+            derive_seed(self.seed, self.current_epoch, self.global_rank)
+        )  # dropout follows from the epoch
+        self.frozen = self.current_epoch < self.settings.freeze_epochs
+        if self.frozen:  # BatchNorm included: the body stays in evaluation mode
+            self.network.eval()
+            self.network.dropout.train()
+
+    def training_step(self, batch):
+        crops, labels = batch
+        images = as_input(crops)
+        if self.current_epoch < self.settings.small_epochs:
+            images = F.interpolate(images, size=SMALL, mode="bilinear", antialias=True)
+        logits = self.network(images).float()
+        loss = F.cross_entropy(logits, labels, self.class_weights, label_smoothing=self.settings.label_smoothing)
+        self.learning_rate = self.optimizers().param_groups[0]["lr"]
+        if not loss.isfinite():
+            raise InputError(
+                f"the loss is {loss.item()} in epoch {self.current_epoch + 1}, step {self.global_step + 1}, at "
+                f"learning rate {self.learning_rate:.3g}; lower `learning_rate` (every finished epoch is kept)"
+            )
+        self.metrics["training_loss"].update(loss.detach(), len(labels))
+        self.metrics["training_accuracy"].update(logits.detach(), labels)
+        return loss
+
+    def on_before_optimizer_step(self, optimizer):
+        if self.frozen:
+            for name, parameter in self.network.named_parameters():
+                if not name.startswith("head."):
+                    parameter.grad = None
+
+    def validation_step(self, batch):
+        images, labels = batch
+        if not len(labels):  # of a last batch with fewer rows than processes
+            return
+        scores = score(self.network, images, self.size, self.settings.val_crops)
+        self.metrics["validation_loss"].update(F.nll_loss(scores, labels), len(labels))
+        self.metrics["validation_accuracy"].update(scores, labels)
+
+    def on_validation_epoch_end(self):
+        loss = self.metrics["validation_loss"].compute()
+        if not loss.isfinite():
+            raise InputError(
+                f"the val loss is {loss.item()} after epoch {self.current_epoch + 1}, at learning rate "
+                f"{self.learning_rate:.3g}; lower `learning_rate` (every epoch before is kept)"
+            )
+        self.log("val_loss", loss)
+        self.log("val_accuracy", self.metrics["validation_accuracy"].compute(), prog_bar=True)
+
+    def on_train_epoch_end(self):
+        epoch = {"epoch": self.current_epoch + 1, "learning_rate": self.learning_rate}
+        for split, name in (("training", "train"), ("validation", "val")):
+            for metric in ("loss", "accuracy"):
+                epoch[f"{name}_{metric}"] = self.metrics[f"{split}_{metric}"].compute().item()
+        for metric in self.metrics.values():
+            metric.reset()
+        self.log("train_loss", epoch["train_loss"])
+        self.log("train_accuracy", epoch["train_accuracy"])
+        self.seconds += time.perf_counter() - self.started
+        self.history.append(epoch)
+        if not sys.stderr.isatty() and self.trainer.is_global_zero:
+            print(" | ".join(f"{key} {value:.4g}" for key, value in epoch.items()), flush=True)
+
+    def on_save_checkpoint(self, checkpoint):
+        checkpoint["history"], checkpoint["seconds"] = self.history, self.seconds
+
+    def on_load_checkpoint(self, checkpoint):
+        self.history, self.seconds = checkpoint["history"], checkpoint["seconds"]
+
+
+def decay(epoch, settings):
+    """The factor on the learning rate in `epoch` (from 0): 1 to `decay_start`, then less every `decay_every` epochs."""
+    return settings.decay_rate ** max(0, (epoch - settings.decay_start) // settings.decay_every)
+
+
+class Patience(EarlyStopping):
+    """Early stopping that also ends a resumed run, where the run before it had already decided to stop."""
+
+    def on_train_start(self, trainer, module):
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
+
+
+def train(name, settings, compute, seed, args):
+    """Train one network from the start or from where an earlier run was stopped, and write what it leaves.
+
+    Args:
+        name: of a network in PyTorch.
+        settings: its section of params.yaml, a `fer.core.schema.PyTorchTraining`.
+        compute: a `fer.core.schema.Compute`.
+        args: the paths, from `fer.training.run.parse_arguments`.
+
+    Raises:
+        InputError: data or starting weights that do not fit, a loss that is not finite, too little GPU memory.
+    """
+    quieten()
+    train_rows, val_rows = (FER2013(args.data, split) for split in ("train", "val"))
+    precision = choose_precision(compute.precision)
+    torch.manual_seed(seed)
+    architecture = find_network(name)
+    network = architecture.build(settings)
+    load_start(network, name, settings.weights)
+    start = hashlib.sha256(pack_network(name, settings.width, network.state_dict())).hexdigest()
+    checkpoints = find_checkpoints(name, [settings, compute, seed, start], args.data, ["torch", "lightning"])
+    network = network.to(memory_format=torch.channels_last)
+    if compute.compile:
+        if not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
+            raise InputError("compute.compile: no C++ compiler found; install g++, or set it to false in params.yaml")
+        network.compile()
+    module = Transfer(network, architecture.INPUT_SIZE, settings, seed, train_rows, val_rows)
+    keeper = ModelCheckpoint(
+        checkpoints, "best", monitor="val_accuracy", mode="max", save_last=True, save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )  # fmt: skip
+    # It shows the run under way, from where it was resumed on: its own files would not survive a kill at any moment.
+    logger = DVCLiveLogger(dir=str(checkpoints / "live"), dvcyaml=False, save_dvc_exp=False)
+    trainer = make_trainer(settings, compute, precision, callbacks=[keeper], logger=logger)
+    try:
+        trainer.fit(module, ckpt_path=find_last(checkpoints), weights_only=True)
+    except SystemExit:  # Lightning's way to end on Ctrl-C
+        raise KeyboardInterrupt from None
+    except torch.cuda.OutOfMemoryError:
+        half = max(1, settings.batch_size // 2)
+        raise InputError(f"{name}: the GPU's memory is too small; try batch_size {half} in params.yaml") from None
+    if not trainer.is_global_zero:
+        return
+    best = torch.load(checkpoints / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"]
+    state = {key.removeprefix("network."): tensor for key, tensor in best.items() if key.startswith("network.")}
+    early = len(module.history) < settings.epochs
+    run = Run(
+        stopped=f"val accuracy rose by less than {settings.min_delta:g} in {settings.patience} epochs"
+        if early
+        else f"after all {settings.epochs} epochs",
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        seconds=module.seconds,
+        images=len(module.history) * len(module.train_dataloader()) * min(settings.batch_size, len(module.train_rows)),
+        device="cuda" if torch.cuda.is_available() else "cpu",
+        hardware=torch.cuda.get_device_name() if torch.cuda.is_available() else name_cpu(),
+        precision=precision,
+    )
+    save_training(args, pack_network(name, settings.width, state), module.history, run)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def make_trainer(settings, compute, precision, callbacks, logger):
+    """Lightning's Trainer as Table 3 and params.yaml have it; `precision` is 'float32' or 'bfloat16'.
+
+    Without a logger (False) it keeps no checkpoints either, and writes nothing at all.
+    """
+    patience = Patience(
+        "val_accuracy", mode="max", patience=settings.patience, min_delta=settings.min_delta,
+        check_on_train_epoch_end=True,
+    )  # fmt: skip
+    if compute.num_nodes > 1 and not LAUNCHED & os.environ.keys():
+        raise InputError(
+            f"compute.num_nodes is {compute.num_nodes}; start this command on each machine under torchrun (README.md)"
+        )
+    several = compute.num_nodes > 1 or compute.devices not in ("auto", 1) or torch.cuda.device_count() > 1
+    terminal = sys.stderr.isatty()
+    try:
+        trainer = L.Trainer(
+            devices=compute.devices,
+            num_nodes=compute.num_nodes,
+            strategy=compute.strategy,
+            precision={"float32": "32-true", "bfloat16": "bf16-mixed"}[precision],
+            deterministic=compute.deterministic and torch.cuda.is_available(),  # the CPU repeats itself as it is
+            max_epochs=settings.epochs,
+            gradient_clip_val=settings.clip,
+            gradient_clip_algorithm="value",
+            callbacks=[patience, *callbacks, *([TQDMProgressBar()] if terminal else [])],
+            enable_progress_bar=terminal,
+            enable_checkpointing=bool(logger),
+            enable_model_summary=False,
+            logger=logger,
+            plugins=[WholeCheckpoints(), *([GlobalBatchNorm()] if several else [])],
+            use_distributed_sampler=False,  # `Batches` shares out the rows
+            num_sanity_val_steps=0,
+        )
+    except (ValueError, MisconfigurationException) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"params.yaml: compute: Lightning refuses it ({reason}); try strategy auto") from None
+    if settings.batch_size % trainer.world_size:
+        raise InputError(
+            f"batch_size {settings.batch_size} cannot be shared alike by {trainer.world_size} processes; set a multiple"
+        )
+    return trainer
+
+
+def quieten():
+    """Keep Lightning's advertisements and advice on workers (there are none) from the terminal."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")

@@ -1,0 +1,104 @@
+"""What every training is given and what it reports, whatever its framework."""
+
+import argparse
+from typing import Literal, NamedTuple
+
+from fer.core.record import Count, Record, Share
+from fer.core.stage import check_writable, write_files
+from fer.core.timing import record_times
+
+HISTORY = ("epoch", "learning_rate", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
+"""Columns of history.csv: epoch counts from 1, accuracies are in [0, 1]."""
+
+
+def parse_arguments(description):
+    """The `name` of the network, and the paths `data`, `model`, `report`, `history` and `timing`."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--name", required=True, help="the network, a file of stages/fer/networks/")
+    parser.add_argument("--data", required=True, help="faces.h5, from stages/prepare.py")
+    parser.add_argument("--model", required=True, help="the trained network to write")
+    parser.add_argument("--report", required=True, help="JSON to write: best epoch, accuracy, loss, why it stopped")
+    parser.add_argument("--history", required=True, help="CSV to write: one row per epoch")
+    parser.add_argument("--timing", required=True, help="JSON to add to: how long it took")
+    args = parser.parse_args()
+    for path in (args.model, args.report, args.history, args.timing):
+        check_writable(path)
+    return args
+
+
+def to_history(epochs):
+    """history.csv (bytes) of `epochs`, dicts with the keys `HISTORY`; six decimals."""
+    lines = [",".join(HISTORY)]
+    for row in epochs:
+        decimals = [f"{row[column]:.6f}" for column in HISTORY[2:]]
+        lines.append(",".join([str(row["epoch"]), f"{row['learning_rate']:.6g}", *decimals]))
+    return ("\n".join(lines) + "\n").encode()
+
+
+class Run(NamedTuple):
+    """What a finished training tells about itself, beside its history."""
+
+    stopped: str
+    """Why it ended, in words."""
+    parameters: int
+    """Trainable parameters of the network."""
+    seconds: float
+    """Wall time of all epochs, validation included, over all resumed parts."""
+    images: int
+    """Training images that went through the network in that time."""
+    device: str
+    """'cpu' or 'cuda'."""
+    hardware: str
+    """Its name."""
+    precision: str
+    """'float32' or 'bfloat16'."""
+
+
+class Training(Record):
+    """metrics/train/<name>.json: the epoch that was kept, and how the training went."""
+
+    best_epoch: Count
+    """From 1; the first of those with the highest val accuracy."""
+    train_loss: float
+    """Of that epoch, as the next three."""
+    train_accuracy: Share
+    """Over its batches, with augmentation and dropout."""
+    val_loss: float
+    val_accuracy: Share
+    epochs_run: Count
+    stopped: str
+    parameters: Count
+    """Trainable ones."""
+    device: Literal["cpu", "cuda"]
+    precision: Literal["float32", "bfloat16"]
+
+
+def summarise(epochs, run):
+    """The `Training` of a history (as `to_history`) and a `Run`."""
+    best = max(epochs, key=lambda epoch: epoch["val_accuracy"])  # the first of equals, as checkpoints keep it
+    return Training(
+        best_epoch=best["epoch"],
+        **{key: round(best[key], 6) for key in HISTORY[2:]},
+        epochs_run=len(epochs),
+        stopped=run.stopped,
+        parameters=run.parameters,
+        device=run.device,
+        precision=run.precision,
+    )
+
+
+def save_training(args, model, epochs, run):
+    """Write what a finished training leaves: its model (bytes), history and report, and the time it took.
+
+    Args:
+        args: from `parse_arguments`.
+        epochs: as for `to_history`.
+        run: a `Run`.
+    """
+    write_files({args.model: model, args.report: summarise(epochs, run).to_bytes(), args.history: to_history(epochs)})
+    times = {
+        "seconds": round(run.seconds, 1),
+        "images_per_second": round(run.images / run.seconds, 1),
+        "hardware": run.hardware,
+    }
+    record_times(args.timing, f"train_{args.name}", times)

@@ -1,0 +1,31 @@
+"""Train one network on train, and keep the epoch with the best val accuracy (Table 3).
+
+Reads   data/prepared/faces.h5 (its train and val rows).
+Writes  models/<name>.keras or .safetensors, metrics/train/<name>.json, plots/<name>/history.csv (a row per epoch), and
+        how long it took, into metrics/timing.json.
+Alone   python stages/train.py --name vgg19 --data data/prepared/faces.h5 --model models/vgg19.safetensors
+            --report metrics/train/vgg19.json --history plots/vgg19/history.csv --timing metrics/timing.json
+
+The network is in fer/networks/<name>.py, its training in fer/training/<framework>/train.py. Several machines: see
+docs/training.md.
+"""
+
+from importlib import import_module
+
+from fer.core.params import read_params
+from fer.core.stage import run
+from fer.networks.network import find_network
+from fer.training.checkpoints import lock_training
+from fer.training.run import parse_arguments
+
+
+def main():
+    args = parse_arguments(__doc__)
+    framework = find_network(args.name).FRAMEWORK
+    seed, compute, settings = read_params("seed", "compute", f"profiles.${{profile}}.{args.name}")
+    with lock_training(args.name):
+        import_module(f"fer.training.{framework}.train").train(args.name, settings, compute, seed, args)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,155 @@
+"""Keep a finished run: copy its figures to results/<name>/, and set its table into README.md.
+
+    make results NAME=fer2013-cpu
+
+results/<name>/ then has metrics/ (JSON), plots/ (PNG), report.html, dvc.lock, and run.json: profile, data, split, seed,
+versions, hardware, and the wall time of each stage. The table in README.md stands between two comments that name the
+run; it is made of results/<name>/ alone.
+"""
+
+import argparse
+import csv
+import json
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "stages"))
+
+from fer.core.params import read_params  # noqa: E402
+from fer.core.stage import LOG, InputError, run, to_json  # noqa: E402
+from fer.evidence.paper import NAMES, RESULTS  # noqa: E402
+from fer.training.run import name_cpu  # noqa: E402
+
+LIBRARIES = ("tensorflow", "keras", "torch", "torchvision", "lightning", "scikit-learn", "numpy", "dvc")
+
+
+def read_seconds(log, commands):
+    """How long each stage took when it last succeeded: {stage: seconds after its imports, None where unknown}.
+
+    Args:
+        log: lines of logs/stages.csv.
+        commands: {stage: its command, as in dvc.lock}.
+    """
+    last = {tuple(shlex.split(line[3])): float(line[1]) for line in csv.reader(log) if line[2] == "0"}
+    return {stage: last.get(tuple(shlex.split(command))) for stage, command in commands.items()}
+
+
+def describe_run(lock, trainings):
+    """run.json as a dict.
+
+    Args:
+        lock: dvc.lock, as read.
+        trainings: {stage: seconds of all its epochs}, which is more than its log says where it was stopped and resumed.
+    """
+    profile, dataset, split, seed = read_params("profile", "dataset", "prepare.split", "seed")
+    log = LOG.read_text(encoding="utf-8").splitlines() if LOG.exists() else []
+    seconds = read_seconds(log, {stage: entry["cmd"] for stage, entry in lock["stages"].items()})
+    seconds |= {stage: max(trainings[stage], seconds[stage] or 0) for stage in trainings}
+    return {
+        "profile": profile,
+        "dataset": Path(dataset).name,
+        "split": split,
+        "seed": seed,
+        "hardware": {"cpu": name_cpu(), "cores": os.cpu_count(), "system": platform.platform(terse=True)},
+        "versions": {"python": platform.python_version(), **{library: version(library) for library in LIBRARIES}},
+        "minutes": round(sum(filter(None, seconds.values())) / 60, 1),
+        "stages_seconds": seconds,
+    }
+
+
+def read_json(path):
+    """The content of a JSON file."""
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def make_table(folder):
+    """The README's lines (two tables) about the run in `folder` (results/<name>)."""
+    facts, compare = read_json(folder / "run.json"), read_json(folder / "metrics/compare.json")
+    lines = [
+        "| network | test | 95 % interval | val | the paper | minutes of training |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, title in NAMES.items():
+        scores, training = read_json(folder / f"metrics/{name}.json"), read_json(folder / f"metrics/train/{name}.json")
+        low, high = scores["accuracy_ci95"]
+        lines.append(
+            f"| {title} | {scores['accuracy']:.2%} | {low:.2%} to {high:.2%} | {scores['val_accuracy']:.2%} "
+            f"| {RESULTS[name].accuracy:.2%} | {training['seconds'] / 60:.0f} |"
+        )
+    votes = {"Soft vote of the three": "ensemble", "Soft vote, weights by val loss": "weighted_ensemble"}
+    for title, key in votes.items():
+        vote = compare[key]
+        low, high = vote["accuracy_ci95"]
+        lines.append(f"| {title} | {vote['accuracy']:.2%} | {low:.2%} to {high:.2%} | {vote['val_accuracy']:.2%} | | |")
+    rows = read_json(folder / "metrics/data.json")["rows"]
+    lines += [
+        "",
+        f"Profile `{facts['profile']}`, split `{facts['split']}`, {rows['test']['total']:,} test images, seed "
+        f"{facts['seed']}, {facts['hardware']['cores']} cores of {facts['hardware']['cpu']}; the whole pipeline took "
+        f"{facts['minutes']:.0f} minutes. All of it: [{folder.name}](results/{folder.name}/).",
+        "",
+        "The same networks exported, one crop per face, two threads:",
+        "",
+        "| network | test, float32 | test, int8 | MB, float32 | MB, int8 | ms per face, float32 | ms per face, int8 |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, found in read_json(folder / "metrics/export.json")["networks"].items():
+        both = found["float32"], found["int8"]
+        cells = [f"{one['accuracy']:.2%}" for one in both] + [f"{one['bytes'] / 1e6:.1f}" for one in both]
+        cells += [f"{one['latency_ms']['threads_2']['median']:.1f}" for one in both]
+        lines.append(f"| {NAMES[name]} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def set_table(readme, name, table):
+    """README's text with `table` between the comments of the run `name`, each on a line of its own."""
+    opening, closing = f"<!-- results {name} -->", "<!-- end of results -->"
+    lines = readme.split("\n")
+    if opening not in lines or closing not in lines[lines.index(opening) :]:
+        raise InputError(f"README.md: no place for the run; add two lines there, {opening} and {closing}")
+    start = lines.index(opening) + 1
+    end = lines.index(closing, start)
+    if any(line.startswith("<!-- results ") for line in lines[start:end]):
+        raise InputError(f"README.md: no line {closing} before the next run; add one after {opening}")
+    return "\n".join([*lines[:start], table, *lines[end:]])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", help="of the run, as in results/<name>")
+    name = parser.parse_args().name
+    if not name.replace("-", "").replace("_", "").isalnum():
+        raise InputError(f"'{name}' is no name for a run; use letters, digits, - and _")
+    os.chdir(ROOT)
+    if subprocess.run(["dvc", "status", "--quiet"]).returncode:
+        raise InputError("the pipeline is not up to date; run `dvc repro` first (`dvc status` says what is missing)")
+    folder = Path("results") / name
+    readme = Path("README.md").read_text(encoding="utf-8")
+    set_table(readme, name, "")
+    unfinished = folder.with_name(f".{name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    for path in [*Path("metrics").rglob("*.json"), *Path("plots").rglob("*.png"), Path("dvc.lock")]:
+        if path.name != "sample.png":
+            (unfinished / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, unfinished / path)
+    shutil.copyfile("plots/report.html", unfinished / "report.html")
+    lock = YAML(typ="safe").load(Path("dvc.lock"))
+    trainings = {f"train_{network}": read_json(f"metrics/train/{network}.json")["seconds"] for network in NAMES}
+    (unfinished / "run.json").write_bytes(to_json(describe_run(lock, trainings)))
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished.rename(folder)
+    Path("README.md").write_text(set_table(readme, name, make_table(folder)), encoding="utf-8")
+    print(f"-> {folder}, README.md")
+
+
+if __name__ == "__main__":
+    run(main)

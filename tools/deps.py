@@ -1,0 +1,240 @@
+"""Write into dvc.yaml what follows from the code and from the list of networks in params.yaml.
+
+    make deps               # rewrites dvc.yaml; with --check only says whether it would change
+
+For each stage: the files of stages/fer that its script imports, directly and through each other, and those that it
+finds by a network's name. For the stages that read all networks: a line per network. And the sections `metrics`,
+`plots` and `artifacts`, in which DVC has no loop. All else in dvc.yaml is written by hand, and stays as it is.
+"""
+
+import argparse
+import ast
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from io import StringIO
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "stages"))
+
+from fer.core.stage import InputError, catch  # noqa: E402
+from fer.networks.network import Network, find_networks  # noqa: E402
+
+NOT_DEPS = {
+    "stages/fer/core/schema.py",  # refuses values of params.yaml and changes none
+}
+NOT_FOR_STAGES = {
+    ("stages/fer/training/pytorch/data.py", "stages/fer/data/source.py"),  # FER2013 of raw data: stages read faces.h5
+}
+"""An importer and a file that it imports for others than stages."""
+TEMPLATES = {"stages/report.py": "stages/fer/evidence/report/page.html.j2"}
+"""What a script reads beside its data and code."""
+READ_OF_EACH = {
+    "compare": ("data/predictions/{name}.csv", "metrics/{name}.json"),
+    "measure": ("models/export/{name}.onnx", "models/export/{name}.int8.onnx"),
+    "report": ("metrics/train/{name}.json", "metrics/{name}.json", "plots/{name}/test"),
+}
+"""What a stage reads of each network."""
+READ_BESIDE = {
+    "compare": ["data/prepared/faces.h5"],
+    "measure": ["data/prepared/faces.h5"],
+    "report": ["metrics/data.json", "metrics/compare.json", "metrics/export.json", "plots/data", "plots/compare"],
+}
+"""What these stages read besides."""
+CURVES = {
+    "Accuracy while training": ("epoch", "epoch", "{name}/history.csv", ["train_accuracy", "val_accuracy"], "accuracy"),
+    "Loss while training": ("epoch", "epoch", "{name}/history.csv", ["train_loss", "val_loss"], "loss"),
+    "Test accuracy when the least confident images are left out": (
+        "coverage",
+        "share of the test images kept",
+        "{name}/test/risk_coverage.csv",
+        "accuracy",
+        "accuracy of what is kept",
+    ),
+}
+"""Plots with a line per network: title, then x, its label, file, y and its label."""
+PICTURES = ("curves", "confusion", "classes", "confidence", "risk_coverage", "mistakes", "gradcam")
+"""PNGs of a network in plots/<name>/test/."""
+COMPARED = ("literature", "class_f1", "ensembles", "agreement", "all_wrong")
+"""PNGs in plots/compare/."""
+
+
+def list_imports(path: str, names: Iterable[str], frameworks: Iterable[str]) -> Iterator[str]:
+    """The files of stages/fer that the file `path` imports, at any depth of its code.
+
+    A call `import_module(f"fer.networks.{...}")` stands for the files of the networks `names`, and one in whose name
+    FRAMEWORK stands for those of their `frameworks`.
+    """
+    for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+        modules: list[str] = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            modules = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.JoinedStr):
+            pattern = ast.unparse(node)[2:-1]
+            choices = frameworks if "framework" in pattern.lower() else names
+            modules = [re.sub(r"\{[^}]*\}", choice, pattern) for choice in choices]
+        for module in modules:
+            file = f"stages/{module.replace('.', '/')}.py"
+            if module.startswith("fer.") and (ROOT / file).is_file():
+                yield file
+
+
+def list_code(script: str, names: Iterable[str], networks: dict[str, Network]) -> list[str]:
+    """The files of stages/fer on which a run of `script` for the networks `names` depends, sorted."""
+    names = list(names)
+    frameworks = {networks[name].FRAMEWORK for name in names}
+    found: set[str] = set()
+    waiting = [script]
+    while waiting:
+        path = waiting.pop()
+        for file in list_imports(path, names, frameworks):
+            if file not in found | NOT_DEPS and (path, file) not in NOT_FOR_STAGES:
+                found.add(file)
+                waiting.append(file)
+    return sorted(found)
+
+
+def list_deps(stage: str, body: dict[str, Any], networks: dict[str, Network], looped: bool) -> list[str]:
+    """All deps of a stage: data first, then its script, what that imports, and templates."""
+    found = re.search(r"python (stages/\w+\.py)(?: --name (\S+))?", body["cmd"])
+    if not found:
+        raise InputError(f"dvc.yaml: {stage}: cmd names no script of stages/; begin it with `python stages/...`")
+    script, name = found.groups()
+    data = READ_BESIDE.get(stage) or [dep for dep in body.get("deps", []) if not dep.startswith("stages/")]
+    data = data + [pattern.format(name=name) for pattern in READ_OF_EACH.get(stage, ()) for name in networks]
+    code = list_code(script, [name] if name and not looped else networks, networks)
+    if looped:  # one list for all: of the networks' files its own, of what these import everything
+        own = {f"stages/fer/networks/{name}.py" for name in networks}
+        code = ["stages/fer/networks/${key}.py", *(file for file in code if file not in own)]
+    return [*data, script, *sorted(code), *([TEMPLATES[script]] if script in TEMPLATES else [])]
+
+
+def list_plots(networks: dict[str, Network]) -> list[Any]:
+    """The section `plots`: confusion matrices, curves, and then the PNGs, as DVC sorts its page."""
+    plots: list[Any] = []
+    for name, network in networks.items():
+        plots.append(
+            {
+                f"Confusion matrix of {network.TITLE}": {
+                    "template": "confusion_matrix",
+                    "title": quote(f"{network.TITLE}: test images by actual and predicted class"),
+                    "x": "predicted",
+                    "x_label": "predicted class",
+                    "y": {f"plots/{name}/test/confusion.csv": "actual"},
+                    "y_label": "actual class",
+                }
+            }
+        )
+    for title, (x, x_label, file, y, y_label) in CURVES.items():
+        files = {f"plots/{file.format(name=name)}": flow(y) if isinstance(y, list) else y for name in networks}
+        plots.append(
+            {
+                title: {
+                    "template": "curves",
+                    "x": x,
+                    "x_label": x_label,
+                    "y": files,
+                    "y_label": y_label,
+                }
+            }
+        )
+    plots.append(
+        {
+            "Test accuracy against confidence": {
+                "template": "reliability",
+                "x": "confidence",
+                "x_label": "mean confidence of the bin",
+                "y": {f"plots/{name}/test/calibration.csv": "accuracy" for name in networks},
+                "y_label": "accuracy of the bin",
+            }
+        }
+    )
+    plots += ["plots/sample.png", "plots/data/classes.png", "plots/data/faces.png"]
+    for name, network in networks.items():
+        explained = hasattr(network, "find_explained_layer")
+        plots += [f"plots/{name}/test/{file}.png" for file in PICTURES if explained or file != "gradcam"]
+    return plots + [f"plots/compare/{file}.png" for file in COMPARED]
+
+
+def list_artifacts(networks: dict[str, Network], models: dict[str, str]) -> dict[str, Any]:
+    """The section `artifacts`: each model and its exports, by names that `dvc artifacts get` takes."""
+    artifacts = {}
+    for name, network in networks.items():
+        framework = {"keras": "Keras", "pytorch": "PyTorch"}[network.FRAMEWORK]
+        for key, path, desc, label in (
+            (name, models[name], f"{network.TITLE}, trained ({framework})", network.FRAMEWORK),
+            (f"{name}-onnx", f"models/export/{name}.onnx", f"{network.TITLE} as ONNX, float32", "onnx"),
+            (f"{name}-onnx-int8", f"models/export/{name}.int8.onnx", f"{network.TITLE} as ONNX, int8", "onnx"),
+        ):
+            artifacts[key.replace("_", "-")] = {
+                "path": path,
+                "type": "model",
+                "desc": desc,
+                "labels": flow(["facial-expression-recognition", label]),
+            }
+    return artifacts
+
+
+def quote(text: str) -> str:
+    """A string that holds a colon, as YAML wants it."""
+    return DoubleQuotedScalarString(text)
+
+
+def flow(values: list[str]) -> CommentedSeq:
+    """A list on one line."""
+    sequence = CommentedSeq(values)
+    sequence.fa.set_flow_style()
+    return sequence
+
+
+def write_pipeline(text: str, params: dict[str, Any]) -> str:
+    """dvc.yaml's text with all that follows from the code and from `params` (params.yaml) set anew."""
+    models = dict(params["networks"])
+    networks = find_networks(models)
+    text, _, _ = text.partition("\n# From here on")
+    yaml = YAML()
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.width = 120
+    pipeline = yaml.load(text)
+    for stage, entry in pipeline["stages"].items():
+        body = entry.get("do", entry)
+        body["deps"] = list_deps(stage, body, networks, "do" in entry)
+    written = StringIO()
+    yaml.dump(CommentedMap({"stages": pipeline["stages"]}), written)
+    head = text[: text.index("stages:\n")]
+    rest = {
+        "metrics": [f"metrics/summary/{name}.json" for name in chain(networks, ["ensemble"])],
+        "plots": list_plots(networks),
+        "artifacts": list_artifacts(networks, models),
+    }
+    tail = StringIO()
+    yaml.dump(rest, tail)
+    body = re.sub(r"\n\n+(?=\S)", "\n\n", written.getvalue().rstrip())
+    listed = re.sub(r"\n(?=(plots|artifacts):)", "\n\n", tail.getvalue())
+    return f"{head}{body}\n\n# From here on, and all deps above: written by `make deps`.\n{listed}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 where dvc.yaml would change")
+    args = parser.parse_args()
+    path = ROOT / "dvc.yaml"
+    text = path.read_text(encoding="utf-8")
+    written = write_pipeline(text, YAML(typ="safe").load(ROOT / "params.yaml"))
+    if args.check and written != text:
+        raise InputError("dvc.yaml: not what the code and params.yaml say; run `make deps`")
+    if not args.check:
+        path.write_text(written, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    catch(main)
