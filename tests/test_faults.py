@@ -5,7 +5,6 @@ Faults come at a moment that is known and not by luck: a stage under test starts
 """
 
 import copy
-import csv
 import json
 import os
 import re
@@ -18,11 +17,9 @@ import pytest
 from conftest import ENVIRONMENT, Clone, Project, Table, make_narrow
 from ruamel.yaml import YAML
 
-from fer import training
 from fer.core.stage import InputError, replacing
-
-MEASURED = ("seconds", "images_per_second", "latency_ms_batch1", "latency_ms", "faces_per_second")
-"""Keys of metrics that are another number each time."""
+from fer.training import checkpoints
+from fer.training.checkpoints import lock_training
 
 HOOK = """
 import os
@@ -110,24 +107,13 @@ class Faulty(Project):
         return {name: (self.path / name).read_bytes() for name in names}
 
     def read_results(self):
-        """All numbers in metrics/ and plots/, less what is measured anew each time."""
-        results = {}
-        for path in sorted(self.path.glob("metrics/**/*.json")):
-            results[str(path.relative_to(self.path))] = leave_out(json.loads(path.read_text()))
-        for path in sorted(self.path.glob("plots/**/*.csv")):
-            with open(path, newline="") as file:
-                results[str(path.relative_to(self.path))] = [leave_out(row) for row in csv.DictReader(file)]
-        return results
+        """All files of metrics/ and plots/, but the one of times and the page of them."""
+        files = [path for kind in ("metrics", "plots") for path in self.path.glob(f"{kind}/**/*.*") if path.is_file()]
+        names = sorted(str(path.relative_to(self.path)) for path in files if path.stem != "timing")
+        return self.read(*names)
 
     def find_unfinished(self):
         return list(self.path.rglob(".*.unfinished*"))
-
-
-def leave_out(content):
-    """`content` of a JSON file without `MEASURED`."""
-    if isinstance(content, dict):
-        return {key: leave_out(value) for key, value in content.items() if key not in MEASURED}
-    return [leave_out(value) for value in content] if isinstance(content, list) else content
 
 
 def only_error(printed):
@@ -283,19 +269,19 @@ def test_two_at_once(clone):
     assert "Running stage" not in clone.run("dvc", "repro")
 
 
-def test_a_training_is_alone(monkeypatch, tmp_path):
+def test_a_training_runs_once_at_a_time(monkeypatch, tmp_path):
     """As when one is started by hand, or under torchrun, beside `dvc repro`."""
-    monkeypatch.setattr(training, "CHECKPOINTS", tmp_path / "checkpoints")
-    with training.alone("vgg19"):
-        with pytest.raises(InputError, match="vgg19: another process trains it"), training.alone("vgg19"):
+    monkeypatch.setattr(checkpoints, "CHECKPOINTS", tmp_path / "checkpoints")
+    with lock_training("vgg19"):
+        with pytest.raises(InputError, match="vgg19: another process trains it"), lock_training("vgg19"):
             pass
-        with training.alone("resnet18"):
+        with lock_training("resnet18"):
             pass
         monkeypatch.setenv("RANK", "1")
-        with training.alone("vgg19"):
+        with lock_training("vgg19"):
             pass
         monkeypatch.delenv("RANK")
-    with training.alone("vgg19"):
+    with lock_training("vgg19"):
         pass
 
 

@@ -10,9 +10,24 @@ import torch
 import torchvision
 from safetensors.torch import load_file, save_file
 
-from fer import networks
 from fer.core.stage import InputError
-from fer.training.pytorch.files import VGG19, ResNet18, load_network, load_start, pack_network, resample
+from fer.networks import resnet18, vgg19
+from fer.networks.network import find_network
+from fer.networks.resnet18 import resample
+from fer.training.pytorch import weights
+from fer.training.pytorch.files import Shape, load_network, pack_network
+from fer.training.pytorch.weights import load_start
+
+
+def build_vgg19(width=1.0):
+    return vgg19.build(Shape(width, 0.5))
+
+
+def build_resnet18(width=1.0):
+    return resnet18.build(Shape(width, 0.5))
+
+
+BUILDERS = {"vgg19": build_vgg19, "resnet18": build_resnet18}
 
 
 @pytest.fixture(scope="module", params=["vgg19", "resnet18"])
@@ -38,7 +53,7 @@ def body(state):
 
 def test_layers_are_torchvisions(name, reference):
     """Name by name and shape by shape; only ResNet18's stem is smaller."""
-    ours = {key: tuple(tensor.shape) for key, tensor in body(networks.NETWORKS[name]().state_dict()).items()}
+    ours = {key: tuple(tensor.shape) for key, tensor in body(BUILDERS[name]().state_dict()).items()}
     theirs = {key: tuple(tensor.shape) for key, tensor in body(reference.state_dict()).items()}
     if name == "resnet18":
         assert theirs.pop("conv1.weight") == (64, 3, 7, 7)
@@ -53,12 +68,12 @@ def test_parameter_counts_by_hand():
     resnet18 = 9 * 3 * 64 + 2 * 64 + 512 * 7 + 7
     for i, o in ((64, 64), (64, 128), (128, 256), (256, 512)):
         resnet18 += 9 * i * o + 3 * 9 * o * o + 4 * 2 * o + (i * o + 2 * o if i != o else 0)
-    counts = [sum(p.numel() for p in network().parameters()) for network in (VGG19, ResNet18)]
+    counts = [sum(p.numel() for p in network().parameters()) for network in (build_vgg19, build_resnet18)]
     assert counts == [vgg19, resnet18] == [20_038_983, 11_172_423]
 
 
 def test_kinds_of_layers():
-    vgg19, resnet18 = VGG19(), ResNet18()
+    vgg19, resnet18 = build_vgg19(), build_resnet18()
     kinds = [type(layer).__name__ for layer in vgg19.features]
     assert [kinds.count(kind) for kind in ("Conv2d", "BatchNorm2d", "ReLU", "MaxPool2d")] == [16, 16, 16, 5]
     assert (vgg19.dropout.p, vgg19.head.in_features, vgg19.head.out_features) == (0.5, 512, 7)
@@ -71,14 +86,14 @@ def test_kinds_of_layers():
 
 @pytest.mark.parametrize("width", [0.25, 1.0])
 def test_logits(name, width):
-    network = networks.NETWORKS[name](width).eval()
+    network = BUILDERS[name](width).eval()
     assert network(torch.rand(2, 3, 44, 44)).shape == (2, 7)
 
 
 def test_every_tensor_of_the_body_is_taken_over(name, reference, tmp_path):
     """20 convolutions and 20 BatchNorms of ResNet18, 16 and 16 of VGG19, counted by kind."""
     torch.save(reference.state_dict(), tmp_path / "start.pth")
-    network = networks.NETWORKS[name]()
+    network = BUILDERS[name]()
     head = network.head.weight.clone()
     taken = load_start(network, name, str(tmp_path / "start.pth"))
     state, theirs = body(network.state_dict()), body(reference.state_dict())
@@ -100,9 +115,9 @@ def test_the_stem_keeps_its_response():
 
 
 def test_safetensors_are_taken_as_well(tmp_path):
-    trained = ResNet18(0.25)
+    trained = build_resnet18(0.25)
     save_file(trained.state_dict(), tmp_path / "start.safetensors")
-    network = ResNet18(0.25)
+    network = build_resnet18(0.25)
     load_start(network, "resnet18", str(tmp_path / "start.safetensors"))
     assert torch.equal(network.conv1.weight, trained.conv1.weight)
     assert not torch.equal(network.head.weight, trained.head.weight)
@@ -115,7 +130,7 @@ def imagenet(monkeypatch, tmp_path):
     torch.save(torchvision.models.resnet18(weights=None).state_dict(), tmp_path / "x.pth")
     content = (tmp_path / "x.pth").read_bytes()
     file = f"resnet18-{hashlib.sha256(content).hexdigest()[:8]}.pth"
-    monkeypatch.setitem(networks.IMAGENET, "resnet18", SimpleNamespace(url=f"https://example.org/models/{file}"))
+    monkeypatch.setattr(weights, "get_weight", lambda name: SimpleNamespace(url=f"https://example.org/models/{file}"))
     return tmp_path / "torch" / "hub" / "checkpoints", content, file
 
 
@@ -123,7 +138,7 @@ def test_imagenet_weights_come_from_the_cache(imagenet):
     cache, content, file = imagenet
     cache.mkdir(parents=True)
     (cache / file).write_bytes(content)
-    assert load_start(ResNet18(), "resnet18", "imagenet") == len(body(ResNet18().state_dict()))
+    assert load_start(build_resnet18(), "resnet18", "imagenet") == len(body(build_resnet18().state_dict()))
 
 
 def test_imagenet_weights_are_downloaded_once(imagenet, monkeypatch):
@@ -136,7 +151,7 @@ def test_imagenet_weights_are_downloaded_once(imagenet, monkeypatch):
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", download)
     for _ in range(2):
-        load_start(ResNet18(), "resnet18", "imagenet")
+        load_start(build_resnet18(), "resnet18", "imagenet")
     assert calls == [(f"https://example.org/models/{file}", file[9:17])]
 
 
@@ -148,7 +163,7 @@ def test_without_a_network_the_file_to_fetch_is_named(imagenet, monkeypatch):
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
     with pytest.raises(InputError) as error:
-        load_start(ResNet18(), "resnet18", "imagenet")
+        load_start(build_resnet18(), "resnet18", "imagenet")
     message = str(error.value)
     assert f"fetch https://example.org/models/{file} and put it at {cache / file}" in message
     assert len(message.splitlines()) == 1
@@ -159,12 +174,13 @@ def test_a_damaged_cache_is_refused(imagenet):
     cache.mkdir(parents=True)
     (cache / file).write_bytes(content[:-1])
     with pytest.raises(InputError, match="damaged .*; delete it and run again"):
-        load_start(ResNet18(), "resnet18", "imagenet")
+        load_start(build_resnet18(), "resnet18", "imagenet")
 
 
 def test_the_real_addresses_carry_a_hash():
-    for weights in networks.IMAGENET.values():
-        assert weights.url.rsplit("-", 1)[1].removesuffix(".pth").isalnum()
+    for name in BUILDERS:
+        url = torchvision.models.get_weight(find_network(name).PRETRAINED).url
+        assert url.rsplit("-", 1)[1].removesuffix(".pth").isalnum()
 
 
 @pytest.mark.parametrize(
@@ -174,14 +190,14 @@ def test_the_real_addresses_carry_a_hash():
         (lambda path: path.write_bytes(b"garbage"), "no state dict of plain tensors"),
         (lambda path: torch.save({"model": {"conv1.weight": torch.zeros(1)}}, path), "no state dict of plain tensors"),
         (lambda path: torch.save([1, 2], path), "no state dict of plain tensors"),
-        (lambda path: torch.save(VGG19(0.1).state_dict(), path), "has no conv1.weight"),
-        (lambda path: torch.save(ResNet18(0.5).state_dict(), path), "conv1.weight has shape .*set `width` to 1"),
+        (lambda path: torch.save(build_vgg19(0.1).state_dict(), path), "has no conv1.weight"),
+        (lambda path: torch.save(build_resnet18(0.5).state_dict(), path), "conv1.weight has shape .*set `width` to 1"),
     ],
 )
 def test_weights_that_do_not_fit(write, expected, tmp_path):
     write(tmp_path / "start.pth")
     with pytest.raises(InputError, match=expected):
-        load_start(ResNet18(), "resnet18", str(tmp_path / "start.pth"))
+        load_start(build_resnet18(), "resnet18", str(tmp_path / "start.pth"))
 
 
 def test_a_pickled_program_is_not_run(tmp_path):
@@ -191,12 +207,12 @@ def test_a_pickled_program_is_not_run(tmp_path):
 
     torch.save({"conv1.weight": Trap()}, tmp_path / "start.pth")
     with pytest.raises(InputError, match="no state dict of plain tensors"):
-        load_start(ResNet18(), "resnet18", str(tmp_path / "start.pth"))
+        load_start(build_resnet18(), "resnet18", str(tmp_path / "start.pth"))
     assert not (tmp_path / "sprung").exists()
 
 
 def test_a_saved_network_scores_the_same(name, tmp_path):
-    network = networks.NETWORKS[name](0.25).eval().to(memory_format=torch.channels_last)
+    network = BUILDERS[name](0.25).eval().to(memory_format=torch.channels_last)
     (tmp_path / "x.safetensors").write_bytes(pack_network(name, 0.25, network.state_dict()))
     images = torch.rand(2, 3, 44, 44)
     loaded, found = load_network(tmp_path / "x.safetensors")
@@ -216,7 +232,7 @@ METADATA = {
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"architecture": "alexnet"}, "architecture is alexnet, expected vgg19 or resnet18"),
+        ({"architecture": "alexnet"}, "no network named .alexnet."),
         ({"architecture": "vgg19"}, "Error.s. in loading state_dict"),
         ({"width": "0.5"}, "Error.s. in loading state_dict"),
         ({"width": "wide"}, "width is wide, expected"),
@@ -226,7 +242,7 @@ METADATA = {
     ],
 )
 def test_a_foreign_model_file_is_refused(change, expected, tmp_path):
-    save_file(ResNet18(0.25).state_dict(), tmp_path / "x.safetensors", {**METADATA, **change})
+    save_file(build_resnet18(0.25).state_dict(), tmp_path / "x.safetensors", {**METADATA, **change})
     with pytest.raises(InputError, match=expected):
         load_network(tmp_path / "x.safetensors")
 
@@ -235,7 +251,7 @@ def test_a_damaged_model_file_is_refused(tmp_path):
     path = tmp_path / "x.safetensors"
     with pytest.raises(InputError, match="not found"):
         load_network(path)
-    path.write_bytes(pack_network("resnet18", 0.25, ResNet18(0.25).state_dict()))
+    path.write_bytes(pack_network("resnet18", 0.25, build_resnet18(0.25).state_dict()))
     assert "conv1.weight" in load_file(path)
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(InputError, match="damaged"):

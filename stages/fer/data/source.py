@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fer import table
+from fer.data import table
 from fer.core.stage import InputError
 from fer.data.images import LARGEST_FILE, is_litter, read_images
 

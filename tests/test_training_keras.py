@@ -15,17 +15,24 @@ from types import SimpleNamespace
 import h5py
 import numpy as np
 import pytest
-import train_baseline
 from ruamel.yaml import YAML
-from train_baseline import keras, layers, tf
 
-import fer.training
-from fer.core.params import Baseline, Compute
+import train as stage
+from fer.core.hardware import has_fast_bf16, name_cpu
+from fer.core.schema import Compute, KerasTraining
 from fer.core.stage import InputError, run
 from fer.data.faces import Split, pack_faces, read_faces
+from fer.networks import baseline
+from fer.training import checkpoints
+from fer.training.keras import data as keras_data
+from fer.training.keras import train as training
+from fer.training.keras.framework import keras, tf
+from fer.training.run import HISTORY
+
+layers = keras.layers
 
 ROOT = Path(__file__).parents[1]
-PAPER = Baseline(
+PAPER = KerasTraining(
     width=1.0, padding="same", dropout=0.3, dropout_dense=0.5, norm_momentum=0.99, shift=0.1, learning_rate=1e-4,
     schedule="constant", batch_size=64, epochs=50,
 )  # fmt: skip
@@ -61,19 +68,19 @@ class Place:
     def __init__(self, folder, data):
         self.data, self.checkpoints = data, folder / ".checkpoints"
         self.model, self.report, self.history = (folder / name for name in ("m.keras", "r.json", "h.csv"))
+        self.timing = folder / "timing.json"
 
-    def train(self, baseline=TINY, compute=COMPUTE, **patches):
+    def train(self, settings=TINY, compute=COMPUTE, **patches):
         """Run `main()`, with parts of the stage replaced; returns the bytes of model and history."""
-        arguments = {"--data": self.data, "--model": self.model, "--report": self.report, "--history": self.history}
+        arguments = {"--name": "baseline", "--data": self.data, "--model": self.model, "--report": self.report}
+        arguments |= {"--history": self.history, "--timing": self.timing}
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(fer.training, "CHECKPOINTS", self.checkpoints)
-            patch.setattr(
-                sys, "argv", ["train_baseline.py", *(str(part) for pair in arguments.items() for part in pair)]
-            )
-            patch.setattr(train_baseline, "read_params", lambda *_: [SEED, compute, baseline])
+            patch.setattr(checkpoints, "CHECKPOINTS", self.checkpoints)
+            patch.setattr(sys, "argv", ["train.py", *(str(part) for pair in arguments.items() for part in pair)])
+            patch.setattr(stage, "read_params", lambda *_: [SEED, compute, settings])
             for name, replacement in patches.items():
-                patch.setattr(train_baseline, name, replacement)
-            train_baseline.main()
+                patch.setattr(training if hasattr(training, name) else keras_data, name, replacement)
+            stage.main()
         return self.model.read_bytes(), self.history.read_bytes()
 
     def snapshot(self):
@@ -95,7 +102,7 @@ def stopped(tmp_path_factory, data):
     """Where one training was stopped in its last epoch; its best is the one before, with all of val right."""
     place = Place(tmp_path_factory.mktemp("stopped"), data)
 
-    class Stop(train_baseline.Guard):
+    class Stop(training.Guard):
         def on_train_batch_end(self, batch, logs=None):
             if self.epoch == 4 and batch == 1:
                 raise KeyboardInterrupt
@@ -130,7 +137,7 @@ def in_float32():
 
 @pytest.mark.usefixtures("in_float32")
 def test_network_is_that_of_table_2():
-    network = train_baseline.build_network(PAPER)
+    network = baseline.build(PAPER)
     names = [type(layer).__name__ for layer in network.layers]
     convolution = ["Conv2D", "BatchNormalization"]
     block = [*convolution, *convolution, "MaxPooling2D", "Dropout"]
@@ -160,7 +167,7 @@ def test_network_is_that_of_table_2():
 
 @pytest.mark.usefixtures("in_float32")
 def test_padding_valid_and_narrow_width():
-    network = train_baseline.build_network(PAPER.model_copy(update={"padding": "valid", "width": 0.1}))
+    network = baseline.build(PAPER.model_copy(update={"padding": "valid", "width": 0.1}))
     convolutions = [layer for layer in network.layers if isinstance(layer, layers.Conv2D)]
     assert [layer.output.shape[1] for layer in convolutions] == [46, 44, 20, 18, 7, 5]
     assert [layer.filters for layer in convolutions] == [4, 6, 13, 13, 26, 26]
@@ -172,7 +179,7 @@ def test_fused_normalization_is_keras_normalization():
     rng = np.random.default_rng(0)
     images, weight = rng.normal(3, 2, (5, 6, 6, 4)).astype("float32"), rng.normal(size=(5, 6, 6, 4)).astype("float32")
     results = []
-    for kind in (layers.BatchNormalization, train_baseline.FusedBatchNormalization):
+    for kind in (layers.BatchNormalization, training.FusedBatchNormalization):
         layer, inputs = kind(momentum=0.9), tf.constant(images)
         with tf.GradientTape() as tape:
             tape.watch(inputs)
@@ -185,7 +192,7 @@ def test_fused_normalization_is_keras_normalization():
 
 
 def test_shift_is_uniform_per_image_bilinear_and_repeats_the_border():
-    shift, _ = train_baseline.build_augmentation(0.1)
+    shift, _ = keras_data.build_augmentation(0.1)
     y, x = np.mgrid[:48, :48].astype("float32")
     images = np.stack([np.stack([y, x], axis=-1)] * 512)
     shifted = np.array(shift(images, training=True))
@@ -200,7 +207,7 @@ def test_shift_is_uniform_per_image_bilinear_and_repeats_the_border():
 
 
 def test_flip_is_horizontal_for_half_of_the_images():
-    _, flip = train_baseline.build_augmentation(0.1)
+    _, flip = keras_data.build_augmentation(0.1)
     image = np.random.default_rng(0).integers(0, 256, (48, 48, 1)).astype("float32")
     flipped = np.array(flip(np.stack([image] * 512), training=True))
     mirrored = (flipped == image[:, ::-1]).all(axis=(1, 2, 3))
@@ -211,8 +218,8 @@ def test_flip_is_horizontal_for_half_of_the_images():
 @pytest.mark.usefixtures("in_float32")
 def test_augmentation_changes_training_only():
     images = make_rows(14, 1).images[..., np.newaxis]
-    bare = train_baseline.build_network(TINY)
-    augmented = train_baseline.build_network(TINY, augmentation=train_baseline.build_augmentation(0.1))
+    bare = baseline.build(TINY)
+    augmented = baseline.build(TINY, augmentation=keras_data.build_augmentation(0.1))
     augmented.set_weights(bare.get_weights())
     np.testing.assert_array_equal(augmented(images, training=False), bare(images))
     np.testing.assert_array_equal(augmented.predict(images, verbose=0), bare.predict(images, verbose=0))
@@ -225,7 +232,7 @@ def test_batches_hold_each_row_once_in_an_order_of_the_epoch():
     images, labels = np.arange(70), np.arange(70) * 2
 
     def draw(batch_size=32, seed=1, epochs=range(2)):
-        return list(train_baseline.draw_batches(images, labels, batch_size, seed, epochs))
+        return list(keras_data.draw_batches(images, labels, batch_size, seed, epochs))
 
     batches = draw()
     assert [len(rows) for rows, _ in batches] == [32, 32, 6] * 2
@@ -240,7 +247,7 @@ def test_batches_hold_each_row_once_in_an_order_of_the_epoch():
 
 def test_datasets_leave_val_as_it_is():
     splits = {"train": make_rows(70, 1), "val": make_rows(35, 2)}
-    train_set, val_set = train_baseline.make_datasets(splits, 32, 1, range(2))
+    train_set, val_set = keras_data.make_datasets(splits, 32, 1, range(2))
     assert len(list(train_set)) == 6
     ((images, labels),) = val_set.as_numpy_iterator()
     np.testing.assert_array_equal(images[..., 0], splits["val"].images)
@@ -250,45 +257,48 @@ def test_datasets_leave_val_as_it_is():
 
 def test_one_cycle_climbs_then_falls_along_a_cosine():
     one_cycle = PAPER.model_copy(update={"schedule": "one_cycle", "learning_rate": 0.01})
-    rate = train_baseline.make_learning_rate(one_cycle, 100)
+    rate = training.make_learning_rate(one_cycle, 100)
     by_hand = {0: 0.0004, 15: (0.0004 + 0.01) / 2, 30: 0.01, 65: 0.005, 100: 0.0}
     by_hand[99] = 0.005 * (1 + math.cos(math.pi * 69 / 70))
     for step, expected in by_hand.items():
         assert float(rate(step)) == pytest.approx(expected, rel=1e-4, abs=1e-8)
-    assert train_baseline.make_learning_rate(PAPER, 100) == 1e-4
-    assert math.isfinite(float(train_baseline.make_learning_rate(one_cycle, 1)(0)))
+    assert training.make_learning_rate(PAPER, 100) == 1e-4
+    assert math.isfinite(float(training.make_learning_rate(one_cycle, 1)(0)))
 
 
 @pytest.mark.parametrize(("fast", "expected"), [(True, "bfloat16"), (False, "float32")])
 def test_auto_precision_goes_by_the_cpu(monkeypatch, fast, expected):
-    monkeypatch.setattr(train_baseline, "has_fast_bf16", lambda: fast)
-    assert train_baseline.choose_precision("auto", []) == expected
-    assert train_baseline.choose_precision("float32", []) == "float32"
-    assert train_baseline.choose_precision("bfloat16", []) == "bfloat16"
+    monkeypatch.setattr(training, "has_fast_bf16", lambda: fast)
+    assert training.choose_precision("auto", []) == expected
+    assert training.choose_precision("float32", []) == "float32"
+    assert training.choose_precision("bfloat16", []) == "bfloat16"
 
 
 def test_outputs_agree_with_each_other(place):
     with open(place.history, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     report = json.loads(place.report.read_text(encoding="utf-8"))
-    assert tuple(rows[0]) == fer.training.HISTORY
+    assert tuple(rows[0]) == HISTORY
     assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
-    rate = train_baseline.make_learning_rate(TINY, 20)
+    rate = training.make_learning_rate(TINY, 20)
     assert [float(row["learning_rate"]) for row in rows] == pytest.approx(
         [float(rate(step)) for step in (4, 9, 14, 19)], rel=1e-5
     )
     best = max(rows, key=lambda row: float(row["val_accuracy"]))
     assert report["best_epoch"] == int(best["epoch"])
     assert report["val_accuracy"] == float(best["val_accuracy"]) > 3 / 7
-    assert report["precision"] == ("bfloat16" if fer.training.has_fast_bf16() else "float32")
-    assert report["device"] == fer.training.name_cpu()
+    assert report["precision"] == ("bfloat16" if has_fast_bf16() else "float32")
+    assert report["device"] == ("cuda" if tf.config.list_physical_devices("GPU") else "cpu")
+    times = json.loads(place.timing.read_text(encoding="utf-8"))["train_baseline"]
+    assert report["device"] == "cuda" or times["hardware"] == name_cpu()
+    assert times["images_per_second"] == pytest.approx(4 * 70 / times["seconds"], rel=0.2)
     assert [path.name for path in place.checkpoints.iterdir()] == ["baseline.lock"]
 
     network = keras.models.load_model(place.model)
     assert not any(type(layer).__name__.startswith("Random") for layer in network.layers)
     assert report["parameters"] == sum(math.prod(weights.shape) for weights in network.trainable_weights)
     val = read_faces(place.data)[0]["val"]
-    probabilities = network.predict(val.images[..., np.newaxis], batch_size=train_baseline.VAL_BATCH, verbose=0)
+    probabilities = network.predict(val.images[..., np.newaxis], batch_size=keras_data.VAL_BATCH, verbose=0)
     assert probabilities.dtype == np.float32
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
     assert np.mean(probabilities.argmax(axis=1) == val.labels) == pytest.approx(report["val_accuracy"], abs=1e-6)
@@ -358,7 +368,7 @@ def test_a_loss_that_is_not_finite_stops_the_stage(stopped_again, monkeypatch):
     handler = signal.getsignal(signal.SIGTERM)
     for path in (stopped_again.model, stopped_again.report, stopped_again.history):
         path.write_text("of before", encoding="utf-8")
-    draw = train_baseline.draw_batches
+    draw = keras_data.draw_batches
 
     def overflow(*arguments):
         """Rows with labels so heavy that the loss overflows from the second batch on."""
@@ -376,7 +386,7 @@ def test_a_loss_that_is_not_finite_stops_the_stage(stopped_again, monkeypatch):
 
 
 def test_an_unusable_val_loss_is_not_kept():
-    guard = train_baseline.Guard()
+    guard = training.Guard("baseline")
     guard.set_model(SimpleNamespace(optimizer=SimpleNamespace(learning_rate=0.5)))
     guard.on_epoch_begin(4)
     guard.on_train_batch_end(8, {"loss": 1.0})
@@ -397,14 +407,20 @@ def test_kill_and_resume_gives_the_bytes_of_an_unbroken_run(place, tmp_path):
     """The script itself, in a copy of the project with its own checkpoints; killed wherever it stands in epoch 3."""
     shutil.copytree(ROOT / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
     params = YAML(typ="safe").load(ROOT / "params.yaml")
-    params |= {"profile": "sample", "seed": SEED, "compute": COMPUTE.model_dump()}
-    params["profiles"]["sample"]["baseline"] = TINY.model_dump()
+    params |= {"profile": "smoke", "seed": SEED, "compute": COMPUTE.model_dump()}
+    params["profiles"]["smoke"]["baseline"] = TINY.model_dump()
     (tmp_path / "params.yaml").write_text(json.dumps(params), encoding="utf-8")  # JSON is YAML
-    outputs = [tmp_path / "out" / name for name in ("m.keras", "h.csv", "r.json")]
+    outputs = [tmp_path / "out" / name for name in ("m.keras", "h.csv", "r.json", "t.json")]
 
     def start():
-        flags = zip(("--data", "--model", "--history", "--report"), (place.data, *outputs), strict=True)
-        command = [sys.executable, "stages/train_baseline.py", *(str(part) for pair in flags for part in pair)]
+        flags = zip(("--data", "--model", "--history", "--report", "--timing"), (place.data, *outputs), strict=True)
+        command = [
+            sys.executable,
+            "stages/train.py",
+            "--name",
+            "baseline",
+            *(str(part) for pair in flags for part in pair),
+        ]
         return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def find_epochs():

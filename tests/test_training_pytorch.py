@@ -1,4 +1,4 @@
-"""The training of VGG19 and ResNet18: Table 3's settings, repeatable, and hard to kill."""
+"""The training of PyTorch's networks: Table 3's settings, repeatable, and hard to kill."""
 
 import csv
 import json
@@ -16,18 +16,30 @@ import torch
 from conftest import ROOT
 from safetensors.torch import load_file, save_file
 
-from fer import training, transfer
 from fer.core.params import read_params
 from fer.core.stage import InputError
 from fer.data.faces import Split, pack_faces, read_faces
 from fer.data.fer2013 import SPLITS
-from fer.training.pytorch.files import ResNet18, load_network
-from fer.training.pytorch.train import Batches, decay, train
+from fer.networks import resnet18
+from fer.training import checkpoints
+from fer.training.pytorch import train as training
+from fer.training.pytorch.data import FER2013, Batches
+from fer.training.pytorch.files import Shape, load_network
+from fer.training.pytorch.train import Transfer, decay, train
 
 PROFILES, COMPUTE = read_params("profiles", "compute")
-SMALL = PROFILES.sample.resnet18.model_copy(
+SMALL = PROFILES.smoke.resnet18.model_copy(
     update={"width": 0.1, "batch_size": 16, "epochs": 3, "schedule": "one_cycle", "learning_rate": 0.05, "dropout": 0.2}
 )
+
+
+def build_resnet18(width=0.1):
+    return resnet18.build(Shape(width))
+
+
+def start_training(rows, **changes):
+    """A narrow ResNet18 in training on the rows of a `FER2013`, with changed settings."""
+    return Transfer(build_resnet18(), 44, SMALL.model_copy(update=changes), 1, rows, rows)
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +64,13 @@ def faces(tmp_path_factory):
 @pytest.fixture
 def fit(faces, tmp_path, monkeypatch):
     """Train in this process with changed settings; returns the folder with model, report and history."""
-    monkeypatch.setattr(training, "CHECKPOINTS", tmp_path / "checkpoints")
+    monkeypatch.setattr(checkpoints, "CHECKPOINTS", tmp_path / "checkpoints")
 
     def fit(folder="run", name="resnet18", data=faces, seed=1, compute=COMPUTE, **changes):
         out = tmp_path / folder
-        args = SimpleNamespace(data=data, model=out / "x.safetensors", report=out / "x.json", history=out / "x.csv")
+        paths = {key: out / f"x.{ending}" for key, ending in (("report", "json"), ("history", "csv"))}
+        paths |= {"model": out / "x.safetensors", "timing": out / "timing.json"}
+        args = SimpleNamespace(name=name, data=data, **paths)
         train(name, SMALL.model_copy(update=changes), compute, seed, args)
         return out
 
@@ -85,16 +99,18 @@ def test_what_a_training_writes(name, fit):
     network, found = load_network(out / "x.safetensors")
     assert found == name
     assert report["parameters"] == sum(parameter.numel() for parameter in network.parameters())
-    assert report["images_per_second"] == pytest.approx(3 * 64 / report["seconds"], rel=0.2)
-    assert report["device"] and report["precision"] in ("float32", "bfloat16")
-    assert not list(training.CHECKPOINTS.glob("*"))
+    assert report["device"] in ("cpu", "cuda") and report["precision"] in ("float32", "bfloat16")
+    times = json.loads((out / "timing.json").read_text())[f"train_{name}"]
+    assert times["images_per_second"] == pytest.approx(3 * 64 / times["seconds"], rel=0.2)
+    assert times["hardware"] and not {"seconds", "images_per_second"} & report.keys()
+    assert not list(checkpoints.CHECKPOINTS.glob("*"))
 
 
 def test_the_saved_network_is_the_best_epochs(fit, faces):
     """Its val accuracy, measured anew by hand, is the report's."""
     out = fit(epochs=6, compute=COMPUTE.model_copy(update={"precision": "float32"}))
     network, _ = load_network(out / "x.safetensors")
-    val = transfer.FER2013(faces, "val")
+    val = FER2013(faces, "val")
     with torch.inference_mode():
         images = val.images[:, :, 2:46, 2:46].float().expand(-1, 3, -1, -1) / 255
         accuracy = (network(images).argmax(1) == val.labels).float().mean().item()
@@ -141,18 +157,17 @@ def test_one_cycle_rises_and_anneals(fit):
 
 def test_the_optimizer_is_the_one_named(faces):
     """AdamW's first step is the learning rate for every weight, whatever its gradient; SGD's is in proportion to it."""
-    rows = transfer.FER2013(faces, "train")
+    rows = FER2013(faces, "train")
     steps = {}
     for optimizer in ("sgd", "adamw"):
         torch.manual_seed(3)
-        settings = SMALL.model_copy(update={"optimizer": optimizer, "schedule": "step", "weight_decay": 0.0})
-        module = transfer.Transfer(ResNet18(0.1), settings, 1, rows, rows)
+        module = start_training(rows, optimizer=optimizer, schedule="step", weight_decay=0.0)
         weights = module.network.head.weight
         before = weights.detach().clone()
         weights.grad = torch.linspace(0.1, 1, weights.numel()).reshape(weights.shape)
         configured = module.configure_optimizers()
         configured["optimizer"].step()
-        steps[optimizer] = (before - weights.detach()).flatten() / settings.learning_rate
+        steps[optimizer] = (before - weights.detach()).flatten() / SMALL.learning_rate
     assert steps["adamw"].tolist() == pytest.approx([1] * len(steps["adamw"]), abs=1e-3)
     assert steps["sgd"].tolist() == pytest.approx(torch.linspace(0.1, 1, len(steps["sgd"])).tolist(), abs=1e-3)
 
@@ -160,7 +175,7 @@ def test_the_optimizer_is_the_one_named(faces):
 def test_frozen_epochs_train_the_head_alone(fit, tmp_path):
     """Not one number of the body moves, running means of BatchNorm included; then everything does."""
     torch.manual_seed(5)
-    start = ResNet18(0.1).state_dict()
+    start = build_resnet18().state_dict()
     save_file(start, tmp_path / "start.safetensors")
     options = {"weights": str(tmp_path / "start.safetensors"), "epochs": 1}
     frozen = load_file(fit("frozen", freeze_epochs=1, **options) / "x.safetensors")
@@ -173,29 +188,31 @@ def test_frozen_epochs_train_the_head_alone(fit, tmp_path):
 
 def test_balanced_weights_are_inverse_to_frequency(faces):
     train = SimpleNamespace(labels=torch.tensor([0] * 6 + [1] * 2 + [2, 3, 4, 5, 6]), __len__=None)
-    rows = transfer.FER2013(faces, "train")
+    rows = FER2013(faces, "train")
     rows.labels, rows.images = train.labels, rows.images[:13]
-    module = transfer.Transfer(ResNet18(0.1), SMALL.model_copy(update={"class_weights": "balanced"}), 1, rows, rows)
+    module = start_training(rows, class_weights="balanced")
     assert module.class_weights.tolist() == pytest.approx([13 / 42, 13 / 14, *[13 / 7] * 5])
 
 
 def test_a_class_without_train_rows_has_no_weight(faces):
-    rows = transfer.FER2013(faces, "train")
+    rows = FER2013(faces, "train")
     rows.labels = torch.tensor([0] * 6 + [2] * 3 + [4] * 3)
     rows.images = rows.images[:12]
-    module = transfer.Transfer(ResNet18(0.1), SMALL.model_copy(update={"class_weights": "balanced"}), 1, rows, rows)
+    module = start_training(rows, class_weights="balanced")
     assert module.class_weights.tolist() == pytest.approx([12 / 18, 0, 12 / 9, 0, 12 / 9, 0, 0])
 
 
 def test_a_val_loss_that_is_not_finite_stops(fit, monkeypatch):
-    monkeypatch.setattr(transfer, "score", lambda network, images, crops: torch.full((len(images), 7), float("-inf")))
+    monkeypatch.setattr(
+        training, "score", lambda network, images, size, crops: torch.full((len(images), 7), float("-inf"))
+    )
     with pytest.raises(InputError, match="the val loss is inf after epoch 1, at learning rate"):
         fit()
 
 
 def test_processes_share_batches_alike():
     with pytest.raises(InputError, match="batch_size 15 cannot be shared alike by 2 processes"):
-        transfer.make_trainer(
+        training.make_trainer(
             SMALL.model_copy(update={"batch_size": 15}), COMPUTE.model_copy(update={"devices": 2}), "float32", [], False
         )
 
@@ -233,10 +250,14 @@ def test_label_smoothing_and_class_weights_reach_the_loss(fit, faces, tmp_path):
 def test_small_epochs_come_first(fit, monkeypatch):
     """The network sees crops of 32 pixels in training, until `small_epochs` are over; val always has 44."""
     seen = []
-    forward = ResNet18.forward
-    monkeypatch.setattr(
-        ResNet18, "forward", lambda self, images: seen.append(images.shape[2:]) or forward(self, images)
-    )
+
+    def build(settings):
+        network = resnet18.build(settings)
+        network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[2:]))
+        return network
+
+    architecture = SimpleNamespace(build=build, INPUT_SIZE=44)
+    monkeypatch.setattr(training, "find_network", lambda name: architecture)
     fit(small_epochs=1, epochs=2)
     small, whole = torch.Size((32, 32)), torch.Size((44, 44))
     assert [size for i, size in enumerate(seen) if i == 0 or size != seen[i - 1]] == [small, whole]
@@ -244,14 +265,14 @@ def test_small_epochs_come_first(fit, monkeypatch):
 
 
 def test_a_loss_that_is_not_finite_stops(fit, monkeypatch, tmp_path):
-    monkeypatch.setattr(transfer, "as_input", lambda crops: torch.full((len(crops), 3, 44, 44), float("nan")))
+    monkeypatch.setattr(training, "as_input", lambda crops: torch.full((len(crops), 3, 44, 44), float("nan")))
     with pytest.raises(InputError, match=r"the loss is nan in epoch 1, step 1, at learning rate 0.002; lower"):
         fit()
     assert not (tmp_path / "run").exists()
 
 
 def test_weights_that_are_not_finite_are_refused(fit, tmp_path):
-    start = ResNet18(0.1).state_dict()
+    start = build_resnet18().state_dict()
     start["layer1.0.bn1.running_var"][:] = float("nan")
     save_file(start, tmp_path / "start.safetensors")
     with pytest.raises(InputError, match=r"start.safetensors: layer1.0.bn1.running_var holds values that are not"):
@@ -261,7 +282,7 @@ def test_weights_that_are_not_finite_are_refused(fit, tmp_path):
 def test_a_later_nan_keeps_the_last_good_epoch(fit, monkeypatch):
     """The second epoch breaks; a run without the fault resumes after the first, and ends as one never stopped."""
     whole = fit("whole")
-    step = transfer.Transfer.training_step
+    step = Transfer.training_step
 
     def break_down(module, batch):
         images, labels = batch
@@ -271,7 +292,7 @@ def test_a_later_nan_keeps_the_last_good_epoch(fit, monkeypatch):
         return loss
 
     with monkeypatch.context() as patch:
-        patch.setattr(transfer.Transfer, "training_step", break_down)
+        patch.setattr(Transfer, "training_step", break_down)
         with pytest.raises(InputError, match="on purpose"):
             fit("resumed")
     resumed = fit("resumed")
@@ -283,20 +304,20 @@ def test_too_little_gpu_memory_names_a_batch_size(fit, monkeypatch):
     def run_out(module, batch):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(transfer.Transfer, "training_step", run_out)
+    monkeypatch.setattr(Transfer, "training_step", run_out)
     with pytest.raises(InputError, match="try batch_size 8 in params.yaml"):
         fit()
 
 
 def test_batches_cover_the_rows_once():
     """Each epoch another order; the same for every process, which takes its share of each batch."""
-    rows = transfer.FER2013.__new__(transfer.FER2013)
+    rows = FER2013.__new__(FER2013)
     rows.labels = torch.arange(50)
     rows.images = torch.arange(50, dtype=torch.uint8).view(50, 1, 1, 1).expand(50, 1, 48, 48).contiguous()
     epochs = []
     for epoch in (0, 1):
-        whole = list(Batches(rows, 16, training=lambda epoch=epoch: (1, epoch)))
-        shares = [list(Batches(rows, 16, rank, 2, training=lambda epoch=epoch: (1, epoch))) for rank in (0, 1)]
+        whole = list(Batches(rows, 44, 16, training=lambda epoch=epoch: (1, epoch)))
+        shares = [list(Batches(rows, 44, 16, rank, 2, training=lambda epoch=epoch: (1, epoch))) for rank in (0, 1)]
         assert [len(labels) for _, labels in whole] == [16, 16, 16]
         for (images, labels), *parts in zip(whole, *shares, strict=True):
             assert (images[:, 0, 0, 0] == labels).all() and images.shape == (16, 1, 44, 44)
@@ -305,14 +326,14 @@ def test_batches_cover_the_rows_once():
         epochs.append(torch.cat([labels for _, labels in whole]))
     assert all(len(set(labels.tolist())) == 48 for labels in epochs)
     assert not torch.equal(*epochs)
-    plain = torch.cat([labels for _, labels in Batches(rows, 16)])
+    plain = torch.cat([labels for _, labels in Batches(rows, 44, 16)])
     assert torch.equal(plain, rows.labels)
 
 
 def test_a_small_data_set_is_one_batch():
-    rows = transfer.FER2013.__new__(transfer.FER2013)
+    rows = FER2013.__new__(FER2013)
     rows.labels, rows.images = torch.arange(5), torch.zeros(5, 1, 48, 48, dtype=torch.uint8)
-    assert [len(labels) for _, labels in Batches(rows, 64, training=lambda: (1, 0))] == [5]
+    assert [len(labels) for _, labels in Batches(rows, 44, 64, training=lambda: (1, 0))] == [5]
 
 
 class Copy:
@@ -330,7 +351,7 @@ class Copy:
         yaml = YAML()
         params = yaml.load(ROOT / "params.yaml")
         settings = {**SMALL.model_dump(), "epochs": 4, **changes}
-        params["profiles"]["sample"]["resnet18"] = settings
+        params["profiles"]["smoke"]["resnet18"] = settings
         params["compute"].update(compute)
         with open(self.folder / "params.yaml", "w") as file:
             yaml.dump(params, file)
@@ -346,9 +367,11 @@ class Copy:
             out / "x.json",
             "--history",
             out / "x.csv",
+            "--timing",
+            out / "timing.json",
         ]
         return subprocess.Popen(
-            [*launcher, "stages/train_resnet18.py", *map(str, paths)],
+            [*launcher, "stages/train.py", "--name", "resnet18", *map(str, paths)],
             cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
@@ -428,7 +451,7 @@ def test_other_params_start_anew_and_leave_the_old_state(copy, unbroken):
 
 def test_other_code_starts_anew(copy):
     copy.stop_in_epoch(3, signal.SIGKILL)
-    with open(copy.folder / "stages" / "fer" / "dataset.py", "a") as file:
+    with open(copy.folder / "stages/fer/training/pytorch/data.py", "a") as file:
         file.write("# changed\n")
     assert "resuming" not in copy.finish()
 
@@ -452,7 +475,7 @@ def test_two_processes_get_the_weights_of_one(copy, faces, tmp_path):
     alone.finish()
     both, one = (load_file(run.folder / "out" / "x.safetensors") for run in (copy, alone))
     torch.manual_seed(2013)
-    start = ResNet18(0.1).state_dict()
+    start = build_resnet18().state_dict()
     assert both.keys() == one.keys() == start.keys()
     for key, tensor in one.items():
         learnt = (tensor - start[key]).abs().max().item()

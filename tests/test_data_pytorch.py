@@ -47,7 +47,7 @@ def test_training_crops_are_windows_and_mirrored_windows(numbered):
             windows[window.flip(1).contiguous().numpy().tobytes()] = (top, left, True)
     assert len(windows) == 50
     generator = torch.Generator().manual_seed(1)
-    crops = torch.cat([crop_for_training(numbered, generator) for _ in range(10)])
+    crops = torch.cat([crop_for_training(numbered, 44, generator) for _ in range(10)])
     assert crops.shape == (1000, 1, 44, 44) and crops.dtype == torch.uint8
     kinds = [windows[crop.numpy().tobytes()] for crop in crops]
     assert set(kinds) == set(windows.values())
@@ -55,19 +55,19 @@ def test_training_crops_are_windows_and_mirrored_windows(numbered):
 
 
 def test_training_crops_follow_from_the_generator(numbered):
-    first, again, other = (crop_for_training(numbered, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    first, again, other = (crop_for_training(numbered, 44, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
 def test_ten_crops_are_torchvisions_on_pillow_images():
     images = torch.randint(0, 256, (3, 1, 48, 48), dtype=torch.uint8)
-    crops = crop_for_evaluation(images, 10)
+    crops = crop_for_evaluation(images, 44, 10)
     for i, image in enumerate(images):
         expected = transforms.TenCrop(44)(Image.fromarray(image[0].numpy()))
         for crop, picture in zip(crops[10 * i : 10 * i + 10], expected, strict=True):
             assert (crop[0].numpy() == np.asarray(picture)).all()
-    centre = crop_for_evaluation(images, 1)
+    centre = crop_for_evaluation(images, 44, 1)
     assert torch.equal(centre, crops[4::10])  # the fifth of ten is the centre
 
 
@@ -89,6 +89,6 @@ def test_scores_are_averaged_over_the_crops():
         crops = transforms.TenCrop(44)(Image.fromarray(image[0].numpy()))
         stack = torch.stack([transforms.ToTensor()(crop).expand(3, -1, -1) for crop in crops])
         expected.append(network(stack).softmax(1).mean(0))
-    assert torch.allclose(score(network, images, 10).exp(), torch.stack(expected), atol=1e-5)
-    assert torch.allclose(score(network, images, 10).exp().sum(1), torch.ones(4), atol=1e-5)
-    assert not torch.allclose(score(network, images, 1), score(network, images, 10), atol=1e-3)
+    assert torch.allclose(score(network, images, 44, 10).exp(), torch.stack(expected), atol=1e-5)
+    assert torch.allclose(score(network, images, 44, 10).exp().sum(1), torch.ones(4), atol=1e-5)
+    assert not torch.allclose(score(network, images, 44, 1), score(network, images, 44, 10), atol=1e-3)
