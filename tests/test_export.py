@@ -82,7 +82,7 @@ def test_what_was_measured(finished_pipeline):
 def narrow():
     """A narrow ResNet18 as ONNX (bytes) and its crop, and faces that it tells apart in some way."""
     torch.manual_seed(0)
-    network = NETWORKS["resnet18"](0.1)
+    network = find_network("resnet18").build(Shape(0.1))
     rng = np.random.default_rng(0)
     return network, rng.integers(0, 256, (40, 48, 48), np.uint8)
 
@@ -91,7 +91,7 @@ def narrow():
 def exported(narrow, tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "x.safetensors"
     path.write_bytes(pack_network("resnet18", 0.1, narrow[0].state_dict()))
-    return export.convert_torch("resnet18", path)
+    return (*export.convert_pytorch(path, "resnet18"), 44)
 
 
 def test_no_path_of_this_machine_is_in_the_file(exported):
@@ -158,8 +158,8 @@ def test_metrics_without_a_temperature(tmp_path, content):
 
 def test_another_networks_file(narrow, tmp_path):
     (tmp_path / "x.safetensors").write_bytes(pack_network("resnet18", 0.1, narrow[0].state_dict()))
-    with pytest.raises(InputError, match="holds resnet18, expected vgg19"):
-        export.convert_torch("vgg19", tmp_path / "x.safetensors")
+    with pytest.raises(InputError, match="architecture is resnet18, expected vgg19"):
+        export.convert_pytorch(tmp_path / "x.safetensors", "vgg19")
 
 
 def test_calls_are_timed_after_some_to_warm_up():
