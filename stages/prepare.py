@@ -4,7 +4,7 @@ Reads   SOURCE: the challenge's CSV (also in a .zip or .tar.gz), or the image fo
 Writes  data/prepared/faces.h5, metrics/data.json (counts, blanks, duplicates), plots/data/ (class shares, faces).
 Alone   python stages/prepare.py --source SOURCE --split official --out faces.h5 --report data.json
 
-The split `paper` is the study's own (section 1, Dataset); see README.md for why `official` is the default.
+The split `paper` is the study's own (section 1, Dataset); see docs/data.md for why `official` is the default.
 """
 
 import argparse

@@ -116,8 +116,8 @@ def keep_the_run(clone):
 
 
 def test_the_picture_of_the_pipeline_is_dvcs(clone):
-    """README shows what `dvc dag --mermaid` prints."""
-    assert clone.run("dvc", "dag", "--mermaid").strip() in (ROOT / "README.md").read_text()
+    """docs/pipeline.md shows what `dvc dag --mermaid` prints."""
+    assert clone.run("dvc", "dag", "--mermaid").strip() in (ROOT / "docs" / "pipeline.md").read_text()
 
 
 def test_make_sets_up_once(clone):

@@ -247,7 +247,8 @@ def make_trainer(settings, compute, precision, callbacks, logger):
     )  # fmt: skip
     if compute.num_nodes > 1 and not LAUNCHED & os.environ.keys():
         raise InputError(
-            f"compute.num_nodes is {compute.num_nodes}; start this command on each machine under torchrun (README.md)"
+            f"compute.num_nodes is {compute.num_nodes}; start this command on each machine under torchrun "
+            "(docs/training.md)"
         )
     several = compute.num_nodes > 1 or compute.devices not in ("auto", 1) or torch.cuda.device_count() > 1
     terminal = sys.stderr.isatty()
