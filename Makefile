@@ -37,7 +37,7 @@ serve: $(READY)      ## a page on this machine that says what the faces in a pho
 	@python stages/serve.py
 
 results: $(READY)    ## NAME=...: keep the finished run in results/NAME/, and its table in README.md
-	python results/collect.py $(NAME)
+	python tools/collect.py $(NAME)
 
 # The remote stands in .dvc/config, so that whoever clones can pull; names and keys go into .dvc/config.local, by
 # `dvc remote modify --local team ...`. The lock file has what ssh:// needs; s3:// is heavier and comes only when used.

@@ -61,6 +61,7 @@ def list_tables(timing: Timing, titles: dict[str, str]) -> list[Table]:
     evaluation: Columns = {"latency_ms_batch1": milliseconds, "images_per_second": thousands, "hardware": str}
     exported: Columns = {f"latency_ms.threads_{n}.{key}": milliseconds for n in (1, 2) for key in ("median", "p95")}
     exported |= {"faces_per_second": thousands}
+    speed = caption_speed(exports, titles) if exports else ""
     return [
         Table(
             "training",
@@ -81,7 +82,7 @@ def list_tables(timing: Timing, titles: dict[str, str]) -> list[Table]:
             "exported",
             "Speed of the ONNX files",
             "Run by onnxruntime on the CPU. With 1 and 2 threads: the median latency of one face, and the 95th "
-            f"percentile (p95). Faces per second are those of batches of 64 on all cores. {caption_speed(exports, titles) if exports else ''}",
+            f"percentile (p95). Faces per second are those of batches of 64 on all cores. {speed}",
             ["Network", "1 thread, ms", "p95, ms", "2 threads, ms", "p95, ms", "Faces/s", "Hardware"],
             [
                 [
