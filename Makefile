@@ -4,7 +4,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro test lint format plots report serve results remote url lock
+.PHONY: repro test lint format plots report times serve results remote url lock
 .DEFAULT_GOAL := repro
 
 repro: $(READY)      ## run the whole pipeline, or what is left of it
@@ -30,11 +30,14 @@ report: $(READY)     ## write plots/report.html after whatever it needs, and ope
 	@echo "file://$(CURDIR)/plots/report.html"
 	@python -m webbrowser "file://$(CURDIR)/plots/report.html" >/dev/null 2>&1 || true
 
+times: $(READY)      ## print how long things took on this machine, and write plots/timing.html
+	@python tools/times.py
+
 serve: $(READY)      ## a page on this machine that says what the faces in a photo show
 	@python stages/serve.py
 
 results: $(READY)    ## NAME=...: keep the finished run in results/NAME/, and its table in README.md
-	python results/collect.py $(NAME)
+	python tools/collect.py $(NAME)
 
 # The remote stands in .dvc/config, so that whoever clones can pull; names and keys go into .dvc/config.local, by
 # `dvc remote modify --local team ...`. The lock file has what ssh:// needs; s3:// is heavier and comes only when used.

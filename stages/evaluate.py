@@ -2,41 +2,48 @@
 
 Reads   a model, data/prepared/faces.h5, and the history of its training.
 Writes  data/predictions/<name>.csv and <name>_single_crop.csv, from which all metrics but train accuracy and cost are
-        computed; metrics/<name>.json, metrics/summary/<name>.json; plots/<name>/test/.
+        computed; metrics/<name>.json, metrics/summary/<name>.json; plots/<name>/test/; its speed, into
+        metrics/timing.json.
 Alone   python stages/evaluate.py --name vgg19 --model models/vgg19.safetensors --data data/prepared/faces.h5
             --history plots/vgg19/history.csv --predictions data/predictions --metrics metrics --plots plots/vgg19/test
+            --timing metrics/timing.json
 
-VGG19 and ResNet18 see TenCrop(44) of each val and test face (section 2), and the centre crop for the single-crop file;
-the baseline sees the whole face, so its two files are the same. Train accuracy is that of the finished network on plain
-training faces, on the centre crop alone: ten crops of 28,709 faces would take ten times as long. Nothing here is chosen
-on test.
+A network with ten test crops sees TenCrop of each val and test face (section 2), and the centre crop for the
+single-crop file; for one that sees the whole face both files are the same. Train accuracy is that of the finished
+network on plain training faces, on the centre crop alone: ten crops of 28,709 faces would take ten times as long.
+Nothing here is chosen on test.
 """
 
 import argparse
-import time
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix
 
 from fer.core.params import read_params
-from fer.core.stage import InputError, run, to_json, write_files
-from fer.data.faces import read_faces
+from fer.core.stage import InputError, run, write_files
+from fer.core.timing import record_times, time_calls
+from fer.data.faces import Split, read_faces
 from fer.data.fer2013 import CLASSES
 from fer.evidence import figures
 from fer.evidence.metrics import average, bin_confidence, cover, fit_temperature, measure, summarise
 from fer.evidence.plots import set_style, to_png
-from fer.evidence.predictions import SCORED, as_written, to_csv
-from fer.networks.network import find_network
+from fer.evidence.predictions import SCORED, Predictions, as_written, to_csv
+from fer.evidence.records import Cost, EvaluationTimes, Measured, Scores
+from fer.networks.network import Network, find_network
 from fer.training.run import HISTORY
 
 TOLERANCE = 0.01
 """Of the sum of an image's probabilities, which a softmax in bfloat16 may miss."""
+BATCH = 256
+"""Images at a time where their rate is measured."""
 
 
-def load_model(name, path, precision):
+def load_model(name: str, path: str | Path, precision: str) -> Any:
     """The trained network as `fer.training.keras.model` or `fer.training.pytorch.model` has it.
 
     Only the framework of that network is loaded: either takes seconds, and both in one process may crash.
@@ -45,7 +52,7 @@ def load_model(name, path, precision):
     return framework.load_model(path, name, precision)
 
 
-def predict(model, splits, crops, path):
+def predict(model: Any, splits: dict[str, Split], crops: int, path: str | Path) -> dict[str, Predictions]:
     """{split: `Predictions`} of val and test, as the CSV will hold them."""
     rows = {}
     for split in SCORED:
@@ -57,33 +64,28 @@ def predict(model, splits, crops, path):
     return rows
 
 
-def measure_cost(model, path, images):
-    """Size and speed: from uint8 faces in memory to probabilities in memory, one crop each, in the model's precision.
-
-    `macs` are multiply-accumulates for one image; the latency is the median of 30 calls with one image, the rate that
-    of the fastest of three batches of 256.
-    """
-    batch = np.resize(images, (256, *images.shape[1:]))
-    return {
-        "parameters": model.count_parameters(),
-        "macs": model.count_macs(),
-        "model_bytes": Path(path).stat().st_size,
-        "latency_ms_batch1": round(1000 * float(np.median(time_calls(model, batch[:1], 30))), 3),
-        "images_per_second": round(len(batch) / min(time_calls(model, batch, 3)), 1),
-    }
+def measure_cost(model: Any, path: str | Path) -> Cost:
+    """The size of a trained network and of its file `path`."""
+    return Cost(
+        parameters=model.count_parameters(),
+        macs=model.count_macs(),
+        model_bytes=Path(path).stat().st_size,
+    )
 
 
-def time_calls(model, images, count):
-    """The seconds of each of `count` predictions, after a tenth as many (at least one) to warm up."""
-    seconds = []
-    for _ in range(max(1, count // 10) + count):
-        began = time.perf_counter()
-        model.predict(images, crops=1)
-        seconds.append(time.perf_counter() - began)
-    return seconds[-count:]
+def measure_speed(model: Any, images: NDArray[np.uint8]) -> EvaluationTimes:
+    """Latency (the median of 30 calls) and rate (the fastest of three batches), in the model's precision."""
+    batch = np.resize(images, (BATCH, *images.shape[1:]))
+    one = time_calls(lambda: model.predict(batch[:1], crops=1), 30)
+    many = time_calls(lambda: model.predict(batch, crops=1), 3)
+    return EvaluationTimes(
+        latency_ms_batch1=round(1000 * float(np.median(one)), 3),
+        images_per_second=round(BATCH / min(many), 1),
+        hardware=model.hardware,
+    )
 
 
-def read_history(path):
+def read_history(path: str | Path) -> pd.DataFrame:
     """history.csv of a training as a data frame with the columns `HISTORY`.
 
     Raises:
@@ -100,12 +102,13 @@ def read_history(path):
     raise InputError(f"{path}: no history of a training (columns {', '.join(HISTORY)}); train anew with `dvc repro -f`")
 
 
-def tabulate(test, metrics, bins):
+def tabulate(test: Predictions, measured: Measured, bins: int) -> dict[str, bytes]:
     """{file name: bytes}: the tables behind the pictures, for `dvc plots`."""
     names = np.array(CLASSES)
     confusion = pd.DataFrame({"actual": names[test.actual], "predicted": names[test.predicted]})
     reliability = pd.DataFrame(bin_confidence(test, bins))
-    classes = pd.DataFrame(metrics["per_class"]).T.rename_axis("emotion").reset_index()
+    scores = {emotion: one.model_dump() for emotion, one in measured.per_class.items()}
+    classes = pd.DataFrame(scores).T.rename_axis("emotion").reset_index()
     classes["support"] = classes["support"].astype(int)
     tables = {
         "confusion.csv": confusion,
@@ -119,16 +122,25 @@ def tabulate(test, metrics, bins):
     }
 
 
-def draw(network, model, images, test, metrics, history, bins):
-    """{file name: bytes}: the pictures; `network` is a `fer.networks.network.Network`."""
+def draw(
+    network: Network,
+    model: Any,
+    images: NDArray[np.uint8],
+    test: Predictions,
+    measured: Measured,
+    history: pd.DataFrame,
+    bins: int,
+) -> dict[str, bytes]:
+    """{file name: bytes}: the pictures; `model` is the trained network and serves for Grad-CAM alone."""
     set_style()
     title = network.TITLE
     counts = confusion_matrix(test.actual, test.predicted, labels=range(len(CLASSES)))
+    scores = {emotion: one.model_dump() for emotion, one in measured.per_class.items()}
     pictures = {
         "curves.png": figures.draw_curves(history, title),
         "confusion.png": figures.draw_confusion(counts, title),
-        "confidence.png": figures.draw_confidence(test, bins, metrics["calibration"]["ece"], title),
-        "classes.png": figures.draw_classes(metrics["per_class"], title),
+        "confidence.png": figures.draw_confidence(test, bins, measured.calibration.ece, title),
+        "classes.png": figures.draw_classes(scores, title),
         "mistakes.png": figures.draw_mistakes(images, test, title),
         "risk_coverage.png": figures.draw_risk_coverage(cover(test), title),
     }
@@ -137,13 +149,13 @@ def draw(network, model, images, test, metrics, history, bins):
     return {file: to_png(figure) for file, figure in pictures.items()}
 
 
-def explain(model, images, test):
+def explain(model: Any, images: NDArray[np.uint8], test: Predictions) -> dict[str, list[Any]]:
     """What `fer.evidence.figures.draw_grad_cam` takes: of each class the first right face, and the surest wrong one.
 
     The heat is that of the predicted class.
     """
     correct = test.correct
-    columns = {"right": [], "wrong": []}
+    columns: dict[str, list[Any]] = {"right": [], "wrong": []}
     for label in range(len(CLASSES)):
         right = np.flatnonzero((test.actual == label) & correct)[:1]
         wrong = np.flatnonzero((test.actual == label) & ~correct)
@@ -157,7 +169,7 @@ def explain(model, images, test):
     return columns
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--name", required=True, help="the network")
     parser.add_argument("--model", required=True, help="its file, .keras or .safetensors")
@@ -166,6 +178,7 @@ def main():
     parser.add_argument("--predictions", required=True, help="folder for <name>.csv and <name>_single_crop.csv")
     parser.add_argument("--metrics", required=True, help="folder for <name>.json and summary/<name>.json")
     parser.add_argument("--plots", required=True, help="folder for the pictures and their tables")
+    parser.add_argument("--timing", required=True, help="JSON to add to: how fast it is")
     args = parser.parse_args()
     seed, precision, settings = read_params("seed", "compute.precision", "evaluate")
     name, network = args.name, find_network(args.name)
@@ -180,29 +193,28 @@ def main():
     images, test = splits["test"].images, rows["test"]
     measured = measure(rows["val"], test, splits["test"].duplicate_of_train, settings, seed)
     train_accuracy = average(train.correct)
-    notes = measured.pop("notes")
-    metrics = {
-        **measured,
-        "accuracy_single_crop": average(single["test"].predicted == test.actual),
-        "temperature_single_crop": round(fit_temperature(single["val"]), 6),
-        "train_accuracy": train_accuracy,
-        "overfitting_gap": round(train_accuracy - measured["accuracy"], 6),
-        "cost": measure_cost(model, args.model, images),
-        "device": model.device,
-        "precision": model.precision,
-        "notes": notes,
-    }
+    scores = Scores(
+        **dict(measured),
+        accuracy_single_crop=average(single["test"].correct),
+        temperature_single_crop=round(fit_temperature(single["val"]), 6),
+        train_accuracy=train_accuracy,
+        overfitting_gap=round(train_accuracy - measured.accuracy, 6),
+        cost=measure_cost(model, args.model),
+        device=model.device,
+        precision=model.precision,
+    )
     outputs = {
         f"{args.predictions}/{name}.csv": to_csv(rows),
         f"{args.predictions}/{name}_single_crop.csv": to_csv(single),
-        f"{args.metrics}/{name}.json": to_json(metrics),
-        f"{args.metrics}/summary/{name}.json": to_json(summarise(metrics)),
+        f"{args.metrics}/{name}.json": scores.to_bytes(),
+        f"{args.metrics}/summary/{name}.json": summarise(measured).to_bytes(),
     }
-    pictures = draw(network, model, images, test, metrics, history, settings.bins)
-    tables = tabulate(test, metrics, settings.bins)
+    pictures = draw(network, model, images, test, measured, history, settings.bins)
+    tables = tabulate(test, measured, settings.bins)
     write_files(outputs | {f"{args.plots}/{file}": content for file, content in (pictures | tables).items()})
-    low, high = metrics["accuracy_ci95"]
-    print(f"{name}: accuracy {metrics['accuracy']:.2%} on {len(images):,} test faces (95 %: {low:.2%} to {high:.2%})")
+    record_times(args.timing, f"evaluate@{name}", measure_speed(model, images))
+    low, high = measured.accuracy_ci95
+    print(f"{name}: accuracy {measured.accuracy:.2%} on {len(images):,} test faces (95 %: {low:.2%} to {high:.2%})")
 
 
 if __name__ == "__main__":

@@ -25,9 +25,10 @@ from scipy.special import softmax
 
 from fer.core.params import read_params
 from fer.core.quiet import quiet_stderr
-from fer.core.stage import InputError, run, write_files
+from fer.core.stage import run, write_files
 from fer.data.faces import read_faces
 from fer.data.fer2013 import CLASSES, DRAWN, is_sample
+from fer.evidence.records import Scores
 from fer.inference.onnx import INPUT, OUTPUT, OnnxModel, open_session, to_pixels
 from fer.networks.network import find_network
 
@@ -230,21 +231,13 @@ def run_onnx(content, crop, faces):
     return OnnxModel(open_session(content), "", CLASSES, crop, 1.0, {}).compute_logits(faces)
 
 
-def read_temperature(path):
+def read_temperature(path: str | Path) -> float:
     """The temperature for one crop, from the metrics of an evaluation.
 
     Raises:
-        InputError: the file is missing or holds none.
+        InputError: the file is missing, or not such metrics.
     """
-    try:
-        temperature = json.loads(Path(path).read_bytes())["temperature_single_crop"]
-        if 0 < temperature < 1e3:
-            return temperature
-    except FileNotFoundError:
-        raise InputError(f"{path}: not found; run `dvc repro evaluate`") from None
-    except (ValueError, KeyError, TypeError):
-        pass
-    raise InputError(f"{path}: holds no temperature_single_crop; run `dvc repro -f evaluate`")
+    return Scores.read(path, "-f evaluate").temperature_single_crop
 
 
 def finish(content, metadata):

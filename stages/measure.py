@@ -1,84 +1,109 @@
 """Measure the exported networks as they are used: by onnxruntime, on a CPU, one crop per face.
 
 Reads   models/export/<name>.onnx and <name>.int8.onnx of each network, data/prepared/faces.h5
-Writes  metrics/export.json
+Writes  metrics/export.json, and their speed, into metrics/timing.json
 Alone   python stages/measure.py --models models/export --data data/prepared/faces.h5 --report metrics/export.json
+            --timing metrics/timing.json
 
 Per network and precision: accuracy on test, the largest difference in a probability from the network in its framework
-(measured on test by the export), size, the milliseconds that one face takes with one thread and with two (median and
-95th percentile of 200 calls), and the faces per second in batches of 64 on all cores. For int8 also the accuracy that
-it lost and the layers kept in float32. Times are from grey faces in memory to probabilities, on this machine.
+(measured on test by the export), and size. For int8 also the accuracy that it lost and the layers kept in float32.
+Times are from grey faces in memory to probabilities: the milliseconds that one face takes with one thread and with two
+(median and 95th percentile of 200 calls), and the faces per second in batches of 64 on all cores.
 """
 
 import argparse
 import json
-import time
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fer.core.stage import run, to_json, write_files
-from fer.data.faces import read_faces
-from fer.evidence.paper import NAMES
+from fer.core.hardware import name_cpu
+from fer.core.params import read_params
+from fer.core.stage import run, write_files
+from fer.core.timing import record_times, time_calls
+from fer.data.faces import Split, read_faces
+from fer.evidence.records import (
+    Exported,
+    ExportedTimes,
+    Exports,
+    ExportTimes,
+    Latencies,
+    Latency,
+    Precisions,
+    PrecisionTimes,
+    Quantised,
+)
 from fer.inference.onnx import load_model
-from fer.training.run import name_cpu
 
 CALLS = 200
-THREADS = (1, 2)
 BATCH = 64
 BATCHES = 10
 
 
-def measure(path, rows):
-    """What is known of one exported network (see the module), on `rows` (`fer.data.faces.Split`)."""
+def measure(path: Path, rows: Split) -> Exported:
+    """What is known of one exported network, on `rows`."""
     model = load_model(path)
     predicted = model.predict(rows.images).argmax(axis=1)
-    batch = np.resize(rows.images, (BATCH, *rows.images.shape[1:]))
-    seconds = time_calls(model, batch, BATCHES)
-    return {
-        "accuracy": round(float((predicted == rows.labels).mean()), 6),
-        "largest_difference": float(model.metadata["largest_difference"]),
-        "bytes": path.stat().st_size,
-        "latency_ms": {f"threads_{threads}": measure_latency(path, rows.images[:1], threads) for threads in THREADS},
-        "faces_per_second": round(BATCH / float(np.median(seconds)), 1),
-    }
+    return Exported(
+        accuracy=round(float((predicted == rows.labels).mean()), 6),
+        largest_difference=float(model.metadata["largest_difference"]),
+        bytes=path.stat().st_size,
+    )
 
 
-def measure_latency(path, face, threads):
-    """{median, p95}: milliseconds for one face uint8 (1, 48, 48)."""
-    seconds = time_calls(load_model(path, threads), face, CALLS)
-    median, late = np.percentile(seconds, [50, 95])
-    return {"median": round(1000 * float(median), 3), "p95": round(1000 * float(late), 3)}
+def measure_quantised(path: Path, rows: Split, float32: Exported) -> Quantised:
+    """As `measure`, and beside the network in `float32`."""
+    int8 = measure(path, rows)
+    return Quantised(
+        **dict(int8),
+        lost=round(float32.accuracy - int8.accuracy, 6),
+        kept_in_float32=json.loads(load_model(path).metadata["kept_in_float32"]),
+    )
 
 
-def time_calls(model, faces, count):
-    """The seconds of each of `count` predictions, after a tenth as many to warm up."""
-    seconds = []
-    for _ in range(count // 10 + count):
-        began = time.perf_counter()
-        model.predict(faces)
-        seconds.append(time.perf_counter() - began)
-    return seconds[-count:]
+def measure_speed(path: Path, faces: NDArray[np.uint8]) -> ExportedTimes:
+    """How fast one exported network is, on `faces` uint8 (N, 48, 48)."""
+    model = load_model(path)
+    batch = np.resize(faces, (BATCH, *faces.shape[1:]))
+    seconds = time_calls(lambda: model.predict(batch), BATCHES)
+    return ExportedTimes(
+        latency_ms=Latencies(
+            threads_1=measure_latency(path, faces[:1], threads=1),
+            threads_2=measure_latency(path, faces[:1], threads=2),
+        ),
+        faces_per_second=round(BATCH / float(np.median(seconds)), 1),
+    )
 
 
-def main():
+def measure_latency(path: Path, face: NDArray[np.uint8], threads: int) -> Latency:
+    """The milliseconds for one face uint8 (1, 48, 48)."""
+    model = load_model(path, threads)
+    median, late = np.percentile(time_calls(lambda: model.predict(face), CALLS), [50, 95])
+    return Latency(median=round(1000 * float(median), 3), p95=round(1000 * float(late), 3))
+
+
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", required=True, type=Path, help="folder of the exported networks")
     parser.add_argument("--data", required=True, help="faces.h5, from stages/prepare.py")
     parser.add_argument("--report", required=True, help="JSON to write")
+    parser.add_argument("--timing", required=True, help="JSON to add to: how fast they are")
     args = parser.parse_args()
+    (names,) = read_params("networks")
     test = read_faces(args.data)[0]["test"]
-    networks = {}
-    for name in NAMES:
+    networks, times = {}, {}
+    for name in names:
         large, small = args.models / f"{name}.onnx", args.models / f"{name}.int8.onnx"
-        float32, int8 = measure(large, test), measure(small, test)
-        int8["lost"] = round(float32["accuracy"] - int8["accuracy"], 6)
-        int8["kept_in_float32"] = json.loads(load_model(small).metadata["kept_in_float32"])
-        networks[name] = {"float32": float32, "int8": int8}
-        for precision, found in networks[name].items():
-            face = found["latency_ms"]["threads_2"]["median"]
-            print(f"{name} {precision}: {found['accuracy']:.2%} on test, {face:.1f} ms a face with 2 threads")
-    write_files({args.report: to_json({"device": name_cpu(), "networks": networks})})
+        float32 = measure(large, test)
+        networks[name] = Precisions(float32=float32, int8=measure_quantised(small, test, float32))
+        times[name] = PrecisionTimes(float32=measure_speed(large, test.images), int8=measure_speed(small, test.images))
+        for precision in ("float32", "int8"):
+            accuracy = getattr(networks[name], precision).accuracy
+            face = getattr(times[name], precision).latency_ms.threads_2.median
+            print(f"{name} {precision}: {accuracy:.2%} on test, {face:.1f} ms a face with 2 threads")
+    write_files({args.report: Exports(networks=networks).to_bytes()})
+    record_times(args.timing, "measure", ExportTimes(networks=times, hardware=name_cpu()))
 
 
 if __name__ == "__main__":

@@ -15,10 +15,11 @@ import numpy as np
 from PIL import Image
 
 from fer.core.params import read_params
-from fer.core.stage import InputError, run, to_json, write_files
+from fer.core.stage import InputError, run, write_files
 from fer.data.faces import Split, pack_faces
 from fer.data.fer2013 import CLASSES, SPLITS
 from fer.data.source import read_source, refuse_change
+from fer.evidence.records import Across, Conflicts, Data, Dropped, Duplicates, Pixels, Source
 
 TRAINING = 0  # position in USAGES; PublicTest is 1, PrivateTest 2
 NOTES = {
@@ -100,14 +101,11 @@ def count_duplicates(places, identities, labels):
         f"{second}_rows_in_{first}": int(np.isin(identities[places[second]], identities[places[first]]).sum())
         for first, second in (("train", "val"), ("train", "test"), ("val", "test"))
     }
-    return {
-        "within": {name: len(rows) - len(np.unique(identities[rows])) for name, rows in places.items()},
-        "across": across,
-        "conflicting_labels": {
-            "images": len(conflicting),
-            "rows": int(np.isin(identities[rows], conflicting).sum()),
-        },
-    }
+    return Duplicates(
+        within={name: len(rows) - len(np.unique(identities[rows])) for name, rows in places.items()},
+        across=Across(**across),
+        conflicting_labels=Conflicts(images=len(conflicting), rows=int(np.isin(identities[rows], conflicting).sum())),
+    )
 
 
 def count_classes(labels):
@@ -122,7 +120,7 @@ def describe_pixels(images):
     values = np.arange(256)
     mean = (counts * values).sum() / counts.sum()
     variance = (counts * (values - mean) ** 2).sum() / counts.sum()
-    return {"train_mean": round(float(mean), 4), "train_std": round(float(variance**0.5), 4)}
+    return Pixels(train_mean=round(float(mean), 4), train_std=round(float(variance**0.5), 4))
 
 
 def make_outputs(args, seed, prepare):
@@ -141,18 +139,18 @@ def make_outputs(args, seed, prepare):
         name: Split(source.images[rows], source.labels[rows], in_train[rows] if name != "train" else None)
         for name, rows in places.items()
     }
-    report = {
-        "source": {"kind": source.kind, "md5": source.md5, "rows": len(source.labels)},
-        "split": args.split,
-        "note": NOTES[args.split],
-        "rows": {name: count_classes(rows.labels) for name, rows in splits.items()},
-        "pixels": describe_pixels(splits["train"].images),
-        "blank_images": {name: int(blank[rows].sum()) for name, rows in places.items()},
-        "duplicates": count_duplicates(places, identities, source.labels),
-        "dropped": dropped,
-        "conversions": source.conversions,
-    }
-    outputs = {args.out: pack_faces(splits, args.split, source.md5), args.report: to_json(report)}
+    report = Data(
+        source=Source(kind=source.kind, md5=source.md5, rows=len(source.labels)),
+        split=args.split,
+        note=NOTES[args.split],
+        rows={name: count_classes(rows.labels) for name, rows in splits.items()},
+        pixels=describe_pixels(splits["train"].images),
+        blank_images={name: int(blank[rows].sum()) for name, rows in places.items()},
+        duplicates=count_duplicates(places, identities, source.labels),
+        dropped=Dropped(**dropped),
+        conversions=source.conversions,
+    )
+    outputs = {args.out: pack_faces(splits, args.split, source.md5), args.report: report.to_bytes()}
     if args.plots:
         from fer.evidence.plots import plot_data  # matplotlib takes as long to load as 10,000 rows take to read
 

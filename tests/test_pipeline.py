@@ -99,7 +99,7 @@ def test_other_params_of_a_network_rerun_it_and_what_follows_it(finished_clone):
 
 def keep_the_run(clone):
     """What `make results` does with a finished run, and with one that is not."""
-    command = (sys.executable, "results/collect.py", "tiny")
+    command = (sys.executable, "tools/collect.py", "tiny")
     assert "README.md: no place for the run" in clone.run(*command, code=1)
     with open(clone.path / "README.md", "a") as readme:
         readme.write("<!-- results tiny -->\n\n<!-- end of results -->\n")

@@ -2,9 +2,9 @@
 
     make results NAME=fer2013-cpu
 
-results/<name>/ then has metrics/ (JSON), plots/ (PNG), report.html, dvc.lock, and run.json: profile, data, split, seed,
-versions, hardware, and the wall time of each stage. The table in README.md stands between two comments that name the
-run; it is made of results/<name>/ alone.
+results/<name>/ then has metrics/ (JSON, timing.json among them), plots/ (PNG), report.html, timing.html, dvc.lock, and
+run.json: profile, data, split, seed, versions, hardware, and the wall time of each stage. The table in README.md stands
+between two comments that name the run; it is made of results/<name>/ alone.
 """
 
 import argparse
@@ -16,23 +16,28 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "stages"))
 
+from fer.core.hardware import name_cpu  # noqa: E402
 from fer.core.params import read_params  # noqa: E402
-from fer.core.stage import LOG, InputError, run, to_json  # noqa: E402
-from fer.evidence.paper import NAMES, RESULTS  # noqa: E402
-from fer.training.run import name_cpu  # noqa: E402
+from fer.core.stage import LOG, InputError, catch, to_json  # noqa: E402
+from fer.evidence.records import Comparison, Data, Exports, Scores, read_timing  # noqa: E402
+from fer.evidence.report.captions import NONE  # noqa: E402
+from fer.networks.network import find_networks  # noqa: E402
+from times import write_times  # noqa: E402
 
 LIBRARIES = ("tensorflow", "keras", "torch", "torchvision", "lightning", "scikit-learn", "numpy", "dvc")
 
 
-def read_seconds(log, commands):
+def read_seconds(log: Iterable[str], commands: Mapping[str, str]) -> dict[str, float | None]:
     """How long each stage took when it last succeeded: {stage: seconds after its imports, None where unknown}.
 
     Args:
@@ -43,7 +48,7 @@ def read_seconds(log, commands):
     return {stage: last.get(tuple(shlex.split(command))) for stage, command in commands.items()}
 
 
-def describe_run(lock, trainings):
+def describe_run(lock: dict[str, Any], trainings: Mapping[str, float]) -> dict[str, Any]:
     """run.json as a dict.
 
     Args:
@@ -66,31 +71,31 @@ def describe_run(lock, trainings):
     }
 
 
-def read_json(path):
-    """The content of a JSON file."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))
-
-
-def make_table(folder):
+def make_table(folder: Path) -> str:
     """The README's lines (two tables) about the run in `folder` (results/<name>)."""
-    facts, compare = read_json(folder / "run.json"), read_json(folder / "metrics/compare.json")
+    facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    metrics = folder / "metrics"
+    compare = Comparison.read(metrics / "compare.json", "compare")
+    titles = {name: network.TITLE for name, network in find_networks(compare.table7).items()}
+    timing = read_timing(metrics / "timing.json", titles)
     lines = [
         "| network | test | 95 % interval | val | the paper | minutes of training |",
         "|---|---|---|---|---|---|",
     ]
-    for name, title in NAMES.items():
-        scores, training = read_json(folder / f"metrics/{name}.json"), read_json(folder / f"metrics/train/{name}.json")
-        low, high = scores["accuracy_ci95"]
+    for name, title in titles.items():
+        scores = Scores.read(metrics / f"{name}.json", "evaluate")
+        printed, training = compare.table7[name].paper, timing.training[name]
+        low, high = scores.accuracy_ci95
         lines.append(
-            f"| {title} | {scores['accuracy']:.2%} | {low:.2%} to {high:.2%} | {scores['val_accuracy']:.2%} "
-            f"| {RESULTS[name].accuracy:.2%} | {training['seconds'] / 60:.0f} |"
+            f"| {title} | {scores.accuracy:.2%} | {low:.2%} to {high:.2%} | {scores.val_accuracy:.2%} "
+            f"| {f'{printed.accuracy:.2%}' if printed else NONE} "
+            f"| {f'{training.seconds / 60:.0f}' if training else NONE} |"
         )
-    votes = {"Soft vote of the three": "ensemble", "Soft vote, weights by val loss": "weighted_ensemble"}
-    for title, key in votes.items():
-        vote = compare[key]
-        low, high = vote["accuracy_ci95"]
-        lines.append(f"| {title} | {vote['accuracy']:.2%} | {low:.2%} to {high:.2%} | {vote['val_accuracy']:.2%} | | |")
-    rows = read_json(folder / "metrics/data.json")["rows"]
+    votes = {"Soft vote of all": compare.ensemble, "Soft vote, weights by val loss": compare.weighted_ensemble}
+    for title, vote in votes.items():
+        low, high = vote.accuracy_ci95
+        lines.append(f"| {title} | {vote.accuracy:.2%} | {low:.2%} to {high:.2%} | {vote.val_accuracy:.2%} | | |")
+    rows = Data.read(metrics / "data.json", "prepare").rows
     lines += [
         "",
         f"Profile `{facts['profile']}`, split `{facts['split']}`, {rows['test']['total']:,} test images, seed "
@@ -102,15 +107,18 @@ def make_table(folder):
         "| network | test, float32 | test, int8 | MB, float32 | MB, int8 | ms per face, float32 | ms per face, int8 |",
         "|---|---|---|---|---|---|---|",
     ]
-    for name, found in read_json(folder / "metrics/export.json")["networks"].items():
-        both = found["float32"], found["int8"]
-        cells = [f"{one['accuracy']:.2%}" for one in both] + [f"{one['bytes'] / 1e6:.1f}" for one in both]
-        cells += [f"{one['latency_ms']['threads_2']['median']:.1f}" for one in both]
-        lines.append(f"| {NAMES[name]} | {' | '.join(cells)} |")
+    for name, found in Exports.read(metrics / "export.json", "measure").networks.items():
+        both, times = (found.float32, found.int8), timing.exports and timing.exports.networks.get(name)
+        cells = [f"{one.accuracy:.2%}" for one in both] + [f"{one.bytes / 1e6:.1f}" for one in both]
+        if times:
+            cells += [f"{one.latency_ms.threads_2.median:.1f}" for one in (times.float32, times.int8)]
+        else:
+            cells += [NONE, NONE]
+        lines.append(f"| {titles[name]} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def set_table(readme, name, table):
+def set_table(readme: str, name: str, table: str) -> str:
     """README's text with `table` between the comments of the run `name`, each on a line of its own."""
     opening, closing = f"<!-- results {name} -->", "<!-- end of results -->"
     lines = readme.split("\n")
@@ -123,7 +131,7 @@ def set_table(readme, name, table):
     return "\n".join([*lines[:start], table, *lines[end:]])
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", help="of the run, as in results/<name>")
     name = parser.parse_args().name
@@ -137,13 +145,17 @@ def main():
     set_table(readme, name, "")
     unfinished = folder.with_name(f".{name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
+    write_times()
     for path in [*Path("metrics").rglob("*.json"), *Path("plots").rglob("*.png"), Path("dvc.lock")]:
         if path.name != "sample.png":
             (unfinished / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, unfinished / path)
-    shutil.copyfile("plots/report.html", unfinished / "report.html")
+    for page in ("report.html", "timing.html"):
+        shutil.copyfile(Path("plots") / page, unfinished / page)
     lock = YAML(typ="safe").load(Path("dvc.lock"))
-    trainings = {f"train_{network}": read_json(f"metrics/train/{network}.json")["seconds"] for network in NAMES}
+    (networks,) = read_params("networks")
+    timing = read_timing("metrics/timing.json", networks)
+    trainings = {f"train_{network}": times.seconds for network, times in timing.training.items() if times}
     (unfinished / "run.json").write_bytes(to_json(describe_run(lock, trainings)))
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.rename(folder)
@@ -152,4 +164,4 @@ def main():
 
 
 if __name__ == "__main__":
-    run(main)
+    catch(main)

@@ -7,14 +7,17 @@ and what git tracks shall change only where the arithmetic does.
 import fcntl
 import json
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from fer.core.record import Record
 from fer.core.stage import to_json, write_files
 
 
-def read_times(path: str | Path) -> dict[str, dict[str, Any]]:
-    """{stage: {key: value}} of metrics/timing.json; empty where it is missing or damaged."""
+def read_times(path: str | Path) -> dict[str, Any]:
+    """{stage: its times} of metrics/timing.json; empty where it is missing or damaged."""
     try:
         content = json.loads(Path(path).read_bytes())
     except (FileNotFoundError, ValueError):
@@ -22,13 +25,23 @@ def read_times(path: str | Path) -> dict[str, dict[str, Any]]:
     return content if isinstance(content, dict) else {}
 
 
-def record_times(path: str | Path, stage: str, times: dict[str, Any]) -> None:
+def record_times(path: str | Path, stage: str, times: Record) -> None:
     """Set what `stage` took, `times`, into metrics/timing.json, beside what other stages wrote there."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
-        write_files({path: to_json(dict(sorted((read_times(path) | {stage: times}).items())))})
+        write_files({path: to_json(dict(sorted((read_times(path) | {stage: times.model_dump()}).items())))})
     finally:
         os.close(folder)
+
+
+def time_calls(call: Callable[[], object], count: int) -> list[float]:
+    """The seconds of each of `count` calls, after a tenth as many (at least one) to warm up."""
+    seconds = []
+    for _ in range(max(1, count // 10) + count):
+        began = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - began)
+    return seconds[-count:]

@@ -6,20 +6,23 @@
     metrics/summary/<name>.json     Summary         stages/evaluate.py, stages/compare.py: what `dvc metrics` shows
     metrics/compare.json            Comparison      stages/compare.py
     metrics/export.json             Exports         stages/measure.py
+    metrics/timing.json             Timing          an entry per stage; outside git and DVC: see `fer.core.timing`
 
 Accuracies, shares, probabilities and confidences are in [0, 1]; what is called points is a difference of two of them
-times 100. None (null) stands where there is nothing to compute a value from. Times are in metrics/timing.json: see
-`fer.core.timing`.
+times 100. None (null) stands where there is nothing to compute a value from. Times are in metrics/timing.json alone.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple, TypeVar
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from fer.core.record import Count, Record, Share
-from fer.training.run import Training
+from fer.core.timing import read_times
+from fer.training.run import Training, TrainingTimes
 
-__all__ = ["Comparison", "Data", "Exports", "Scores", "Summary", "Training"]
+__all__ = ["Comparison", "Data", "Exports", "Scores", "Summary", "Timing", "Training", "TrainingTimes"]
 
 Interval = Annotated[list[Share], Field(min_length=2, max_length=2)]
 """[low, high] of a 95 % interval."""
@@ -181,7 +184,8 @@ class Scores(Measured):
 
     accuracy_single_crop: Share
     """By the centre crop."""
-    temperature_single_crop: float
+    temperature_single_crop: Annotated[float, Field(gt=0, lt=1000)]
+    """As `calibration.temperature`, for the centre crop: what the exported network carries."""
     train_accuracy: Share
     """Of the finished network on plain training faces, by the centre crop."""
     overfitting_gap: Difference
@@ -332,3 +336,76 @@ class Exports(Record):
     """metrics/export.json."""
 
     networks: dict[str, Precisions]
+
+
+class EvaluationTimes(Record):
+    """metrics/timing.json: evaluate@<name>. From faces in memory to probabilities in memory, one crop each."""
+
+    latency_ms_batch1: float
+    """Of one image: the median call."""
+    images_per_second: float
+    """In batches of 256: the fastest."""
+    hardware: str
+
+
+class Latency(Record):
+    """Milliseconds for one face."""
+
+    median: float
+    p95: float
+    """95th percentile."""
+
+
+class Latencies(Record):
+    threads_1: Latency
+    threads_2: Latency
+
+
+class ExportedTimes(Record):
+    """One exported network, run by onnxruntime on the CPU."""
+
+    latency_ms: Latencies
+    faces_per_second: float
+    """In batches of 64, on all cores."""
+
+
+class PrecisionTimes(Record):
+    float32: ExportedTimes
+    int8: ExportedTimes
+
+
+class ExportTimes(Record):
+    """metrics/timing.json: measure."""
+
+    networks: dict[str, PrecisionTimes]
+    hardware: str
+
+
+class Timing(NamedTuple):
+    """metrics/timing.json; None for a stage that wrote nothing there, or nothing that fits."""
+
+    training: dict[str, TrainingTimes | None]
+    """By network, as the next."""
+    evaluation: dict[str, EvaluationTimes | None]
+    exports: ExportTimes | None
+
+
+Times = TypeVar("Times", bound=Record)
+
+
+def read_timing(path: str | Path, names: Iterable[str]) -> Timing:
+    """What metrics/timing.json holds of the networks `names`."""
+    found = read_times(path)
+
+    def read(stage: str, kind: type[Times]) -> Times | None:
+        try:
+            return kind.model_validate(found.get(stage))
+        except ValidationError:
+            return None
+
+    names = list(names)
+    return Timing(
+        {name: read(f"train_{name}", TrainingTimes) for name in names},
+        {name: read(f"evaluate@{name}", EvaluationTimes) for name in names},
+        read("measure", ExportTimes),
+    )

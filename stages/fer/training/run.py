@@ -73,6 +73,17 @@ class Training(Record):
     precision: Literal["float32", "bfloat16"]
 
 
+class TrainingTimes(Record):
+    """metrics/timing.json: train_<name>."""
+
+    seconds: float
+    """Of all epochs, validation included."""
+    images_per_second: float
+    """Training images."""
+    hardware: str
+    """Name of the processor or of the GPU."""
+
+
 def summarise(epochs, run):
     """The `Training` of a history (as `to_history`) and a `Run`."""
     best = max(epochs, key=lambda epoch: epoch["val_accuracy"])  # the first of equals, as checkpoints keep it
@@ -96,9 +107,9 @@ def save_training(args, model, epochs, run):
         run: a `Run`.
     """
     write_files({args.model: model, args.report: summarise(epochs, run).to_bytes(), args.history: to_history(epochs)})
-    times = {
-        "seconds": round(run.seconds, 1),
-        "images_per_second": round(run.images / run.seconds, 1),
-        "hardware": run.hardware,
-    }
+    times = TrainingTimes(
+        seconds=round(run.seconds, 1),
+        images_per_second=round(run.images / run.seconds, 1),
+        hardware=run.hardware,
+    )
     record_times(args.timing, f"train_{args.name}", times)
