@@ -14,9 +14,10 @@ repro: $(READY)      ## run the whole pipeline, or what is left of it
 test: $(READY)       ## run all tests
 	python -m pytest
 
-lint: $(READY)       ## check style and format
+lint: $(READY)       ## check style, format and types
 	ruff check
 	ruff format --check
+	mypy
 
 format: $(READY)     ## mend what lint can mend
 	ruff check --fix
