@@ -4,23 +4,27 @@ VENV := .venv
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro test lint format plots report times serve results remote url lock
+.PHONY: repro test lint format deps plots report times serve results remote url lock
 .DEFAULT_GOAL := repro
 
 repro: $(READY)      ## run the whole pipeline, or what is left of it
-	@PYTHONPATH=stages python -m fer.params
+	@PYTHONPATH=stages python -m fer.core.params
 	dvc repro
 
 test: $(READY)       ## run all tests
 	python -m pytest
 
-lint: $(READY)       ## check style and format
+lint: $(READY)       ## check style, format and types
 	ruff check
 	ruff format --check
+	mypy
 
 format: $(READY)     ## mend what lint can mend
 	ruff check --fix
 	ruff format
+
+deps: $(READY)       ## write into dvc.yaml what follows from the code and from the networks in params.yaml
+	python tools/deps.py
 
 plots: $(READY)      ## write dvc_plots/index.html, which opens without a network
 	dvc plots show
@@ -34,7 +38,7 @@ times: $(READY)      ## print how long things took on this machine, and write pl
 	@python tools/times.py
 
 serve: $(READY)      ## a page on this machine that says what the faces in a photo show
-	@python stages/serve.py
+	@python apps/serve.py
 
 results: $(READY)    ## NAME=...: keep the finished run in results/NAME/, and its table in README.md
 	python tools/collect.py $(NAME)

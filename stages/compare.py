@@ -27,7 +27,6 @@ from fer.evidence import paper
 from fer.evidence.comparison import TITLES, draw_comparison
 from fer.evidence.metrics import SMALLEST, bound_accuracy, measure, summarise
 from fer.evidence.predictions import read_predictions
-from fer.networks.network import find_networks
 
 WEIGHT_STEPS = 20
 """Weights are chosen in twentieths."""

@@ -1,6 +1,6 @@
 """Turn FER-2013, as people have it on disk, into one HDF5 file with the splits train, val and test.
 
-Reads   SOURCE: the challenge's CSV (also in a .zip or .tar.gz), or the image folders (also in a .zip).
+Reads   SOURCE: the challenge's CSV or the image folders, either also in a .zip or .tar.gz.
 Writes  data/prepared/faces.h5, metrics/data.json (counts, blanks, duplicates), plots/data/ (class shares, faces).
 Alone   python stages/prepare.py --source SOURCE --split official --out faces.h5 --report data.json
 
@@ -9,17 +9,23 @@ The split `paper` is the study's own (section 1, Dataset); see docs/data.md for 
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from fer.core.params import read_params
 from fer.core.stage import InputError, run, write_files
 from fer.data.faces import Split, pack_faces
 from fer.data.fer2013 import CLASSES, SPLITS
-from fer.data.source import read_source, refuse_change
+from fer.data.source import read_source, require_unchanged
 from fer.evidence.records import Across, Conflicts, Data, Dropped, Duplicates, Pixels, Source
+
+Positions = npt.NDArray[np.int64]
+"""int64 (n,): rows of the source."""
 
 TRAINING = 0  # position in USAGES; PublicTest is 1, PrivateTest 2
 NOTES = {
@@ -31,7 +37,7 @@ NOTES = {
 }
 
 
-def divide(labels, usages, split):
+def divide(labels: npt.NDArray[np.uint8], usages: npt.NDArray[np.uint8], split: str) -> dict[str, Positions]:
     """The positions of the rows of each split, in the order of the source.
 
     `official`: Training, PublicTest and PrivateTest. `paper`: train is Training less the first fifth of each class,
@@ -43,7 +49,7 @@ def divide(labels, usages, split):
         usages: uint8 (N,), 0..2.
 
     Returns:
-        {'train', 'val', 'test': int64 (n,)}.
+        {'train', 'val', 'test': positions}.
     """
     if split == "official":
         return {name: np.flatnonzero(usages == usage) for usage, name in enumerate(SPLITS)}
@@ -55,26 +61,41 @@ def divide(labels, usages, split):
     }
 
 
-def first_fifths(labels, positions):
+def first_fifths(labels: npt.NDArray[np.uint8], positions: Positions) -> Positions:
     """Of each class at `positions`, the first floor(20 %), in ascending order."""
     of_classes = [positions[labels[positions] == label] for label in range(len(CLASSES))]
     return np.sort(np.concatenate([rows[: len(rows) // 5] for rows in of_classes]))
 
 
-def identify(images):
-    """One number per distinct image: int64 (N,), the position of its first appearance."""
-    first = {}
+def identify(images: npt.NDArray[np.uint8]) -> Positions:
+    """int64 (N,): a number that equal images share, the position of the first of them."""
+    first: dict[bytes, int] = {}
     return np.array([first.setdefault(image.tobytes(), i) for i, image in enumerate(images)], np.int64)
 
 
-def find_blank(images):
-    """bool (N,): all pixels are equal."""
+def find_blank(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """bool (N,): whether all pixels of an image are equal."""
     pixels = images.reshape(len(images), -1)
     return (pixels == pixels[:, :1]).all(axis=1)
 
 
-def clean(places, identities, blank, drop_blank, drop_leaks):
-    """Drop what params.yaml asks for; returns the new places and the number of rows dropped, by reason and split."""
+def clean(
+    places: dict[str, Positions],
+    identities: Positions,
+    blank: npt.NDArray[np.bool_],
+    drop_blank: bool,
+    drop_leaks: bool,
+) -> tuple[dict[str, Positions], dict[str, dict[str, int]]]:
+    """Drop what params.yaml asks for.
+
+    Args:
+        places: {split: positions of its rows}, from `divide`.
+        identities: from `identify`.
+        blank: from `find_blank`.
+
+    Returns:
+        The positions that remain, and {'blank', 'leaks': {split: number of rows dropped}}.
+    """
     dropped = {"blank": dict.fromkeys(SPLITS, 0), "leaks": {"train": 0}}
     if drop_blank:
         dropped["blank"] = {name: int(blank[rows].sum()) for name, rows in places.items()}
@@ -87,11 +108,13 @@ def clean(places, identities, blank, drop_blank, drop_leaks):
     return places, dropped
 
 
-def count_duplicates(places, identities, labels):
-    """How many rows hold an image that stands elsewhere as well.
+def count_duplicates(
+    places: Mapping[str, Positions], identities: Positions, labels: npt.NDArray[np.uint8]
+) -> Duplicates:
+    """How many rows hold an image that occurs more than once.
 
-    `within`: rows that repeat an earlier row of their split. `across`: rows of the second split whose image stands
-    in the first. `conflicting_labels`: images (and the rows they take) that carry more than one label.
+    `within`: rows that repeat an earlier row of their split. `across`: rows of the second split whose image is also
+    in the first. `conflicting_labels`: images with more than one label, and the number of their rows.
     """
     rows = np.unique(np.concatenate(list(places.values())))
     pairs = np.unique(np.stack([identities[rows], labels[rows]], axis=1), axis=0)
@@ -108,14 +131,14 @@ def count_duplicates(places, identities, labels):
     )
 
 
-def count_classes(labels):
+def count_classes(labels: npt.NDArray[np.uint8]) -> dict[str, int]:
     """{'total': N, 'angry': n, ...} of labels uint8 (N,)."""
     counts = np.bincount(labels, minlength=len(CLASSES)).tolist()
     return {"total": len(labels), **dict(zip(CLASSES, counts, strict=True))}
 
 
-def describe_pixels(images):
-    """Mean and standard deviation of all pixels, in [0, 255], from Pillow's histogram: exact, and no copy."""
+def describe_pixels(images: npt.NDArray[np.uint8]) -> Pixels:
+    """Mean and standard deviation of all pixels, in [0, 255], from Pillow's histogram: exact, and without a copy."""
     counts = np.array(Image.fromarray(images.reshape(-1, images.shape[-1])).histogram())
     values = np.arange(256)
     mean = (counts * values).sum() / counts.sum()
@@ -123,7 +146,7 @@ def describe_pixels(images):
     return Pixels(train_mean=round(float(mean), 4), train_std=round(float(variance**0.5), 4))
 
 
-def make_outputs(args, seed, prepare):
+def make_outputs(args: argparse.Namespace, seed: int, prepare: Any) -> tuple[dict[str, Any], dict[str, Split]]:
     """Read the source; {path: bytes} of all outputs, and {'train', 'val', 'test': Split}."""
     source = read_source(args.source, seed)
     identities, blank = identify(source.images), find_blank(source.images)
@@ -158,7 +181,7 @@ def make_outputs(args, seed, prepare):
     return outputs, splits
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", required=True, help="CSV, archive or image folder")
     parser.add_argument("--split", required=True, help="official or paper")
@@ -173,7 +196,7 @@ def main():
     if len(set(paths)) < len(paths):
         raise InputError(f"--source, --out and --report name the same file twice ({paths[1]}); give each its own")
 
-    with refuse_change(Path(args.source)):  # DVC takes the hash of the source after this, for the lock
+    with require_unchanged(Path(args.source)):  # DVC hashes the source for the lock only afterwards
         outputs, splits = make_outputs(args, seed, prepare)
     write_files(outputs)
     print(" | ".join(f"{name} {len(rows.labels):,}" for name, rows in splits.items()) + f" -> {args.out}")

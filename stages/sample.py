@@ -13,14 +13,24 @@ float64 +, -, *, / and sqrt, which IEEE 754 rounds alike on every CPU: no exp, n
 
 import argparse
 import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from fer.core.params import read_params
 from fer.core.stage import replacing, run
 from fer.data.fer2013 import CLASSES, SIZE, USAGES
+
+Floats = npt.NDArray[np.float64]
+"""A float64 array: pixels (48, 48) of tones 0..1, coordinates (48, 48) in -1..1, or random numbers."""
+Head = SimpleNamespace
+"""Of one face: an attribute per key of `TRAITS` (float) and of `ODDS` (bool)."""
+Activations = Mapping[int, float]
+"""{action unit: activation} for all of `UNITS`; 0 is at rest."""
 
 PIXEL = 2 / SIZE  # the picture spans -1..1 both ways; x points right, y down
 
@@ -77,20 +87,20 @@ TRAITS = {
     "noise": (0.006, 0.030),  # standard deviation in white; a third of it in black
 }
 
-# Traits that a head has or lacks, with their odds.
+# Traits that a head has or lacks, with their probabilities.
 ODDS = {"long_hair": 0.35, "fringe": 0.25, "bald": 0.10, "glasses": 0.12, "beard": 0.10}
 
 
-def draw_head(rng):
-    """One random head: an attribute per key of `TRAITS` (float) and of `ODDS` (bool)."""
+def draw_head(rng: np.random.Generator) -> Head:
+    """One random head."""
     bounds = np.array(list(TRAITS.values()))
     values = bounds[:, 0] + (bounds[:, 1] - bounds[:, 0]) * rng.random(len(bounds))
     flags = rng.random(len(ODDS)) < np.array(list(ODDS.values()))
     return SimpleNamespace(**dict(zip([*TRAITS, *ODDS], [*values.tolist(), *flags.tolist()], strict=True)))
 
 
-def action_units(emotion, intensity, jitter=None):
-    """{unit: activation} for all of `UNITS`.
+def action_units(emotion: str, intensity: float, jitter: Floats | None = None) -> Activations:
+    """The action units that show an emotion.
 
     Args:
         emotion: one of `CLASSES`.
@@ -102,39 +112,39 @@ def action_units(emotion, intensity, jitter=None):
     return {unit: weights.get(unit, 0.0) * intensity * factor for unit, factor in zip(UNITS, jitter, strict=True)}
 
 
-def blob(u, v):
+def blob(u: Floats, v: Floats | float) -> Floats:
     """A soft spot of radius 1 around the origin: 1 in the middle, 0 outside."""
     return np.maximum(1 - u * u - v * v, 0) ** 2
 
 
-def below(y, curve):
+def below(y: Floats, curve: Floats | float) -> Floats:
     """Coverage (0..1) of the area below `curve`, its edge softened over one pixel."""
     return np.clip(0.5 + (y - curve) / PIXEL, 0, 1)
 
 
-def between(y, top, bottom):
+def between(y: Floats, top: Floats | float, bottom: Floats | float) -> Floats:
     """Coverage (0..1) of the area between two curves; fainter where it is thinner than a pixel."""
     edge = np.clip(np.minimum(y - top, bottom - y) / PIXEL + 0.5, 0, 1)
     return edge * np.clip((bottom - top) / PIXEL, 0, 1)
 
 
-def disc(u, v, radius):
+def disc(u: Floats, v: Floats, radius: float) -> Floats:
     """Coverage (0..1) of the unit disc, where one unit is about `radius` long in the picture."""
     return np.clip(0.5 + (1 - np.sqrt(u * u + v * v)) * radius / PIXEL, 0, 1)
 
 
-def paint(image, coverage, tone):
+def paint(image: Floats, coverage: Floats, tone: Floats | float) -> Floats:
     """`image` under a layer of grey `tone`."""
     return image + coverage * (tone - image)
 
 
-def shade(image, u, v, amount):
-    """`image` darkened by a soft spot, or lightened when `amount` is negative."""
+def shade(image: Floats, u: Floats, v: Floats | float, amount: float) -> Floats:
+    """`image` darkened by a soft spot, or lightened if `amount` is negative."""
     return image * (1 - amount * blob(u, v)) if amount else image  # most units are at rest
 
 
-def coordinates(head):
-    """Where each pixel lies on the upright, frontal face: x and y, (48, 48) float64."""
+def coordinates(head: Head) -> tuple[Floats, Floats]:
+    """The coordinates x and y of each pixel on the upright, frontal face: (48, 48) float64 each."""
     axis = (np.arange(SIZE) + 0.5) * PIXEL - 1
     right, down = (axis[None, :] - head.shift_x) / head.scale, (axis[:, None] - head.shift_y) / head.scale
     cosine = math.sqrt(1 - head.roll * head.roll)
@@ -142,7 +152,7 @@ def coordinates(head):
     return x - head.yaw * np.maximum(1 - x * x, 0), y
 
 
-def draw_background(head, clutter):
+def draw_background(head: Head, clutter: Sequence[Sequence[float]] | Floats) -> Floats:
     """An even wall with soft spots on it, (48, 48) float64; `clutter` as in `render_face`."""
     axis = (np.arange(SIZE) + 0.5) / SIZE
     image = np.full((SIZE, SIZE), head.background)
@@ -152,7 +162,7 @@ def draw_background(head, clutter):
     return image
 
 
-def draw_skull(image, x, y, head, au):
+def draw_skull(image: Floats, x: Floats, y: Floats, head: Head, au: Activations) -> Floats:
     """Hair, ears, neck and the shaded skin of the face; a dropping jaw (26) takes the chin along."""
     side = np.abs(x)
     hair = head.hair * (1 + 0.6 * blob((x + 0.5 * head.light_x) / 0.6, (y + 0.85) / 0.25))
@@ -183,7 +193,7 @@ def draw_skull(image, x, y, head, au):
     return image
 
 
-def draw_brows(image, x, y, head, au):
+def draw_brows(image: Floats, x: Floats, y: Floats, head: Head, au: Activations) -> Floats:
     """Tapered brows: 1 raises the inner end, 2 the outer one, 4 lowers both and draws them together."""
     side = np.abs(x)
     inner, outer = 0.13 - 0.05 * au[4], head.eye_distance + 0.22
@@ -197,7 +207,7 @@ def draw_brows(image, x, y, head, au):
     return paint(image, 0.9 * coverage, min(head.hair, 0.35 * head.skin))
 
 
-def draw_eyes(image, x, y, head, au):
+def draw_eyes(image: Floats, x: Floats, y: Floats, head: Head, au: Activations) -> Floats:
     """Eyes in their sockets: 5 raises the upper lid, 7 narrows both, 6 pushes the lower lid up."""
     side = np.abs(x)
     u = (side - head.eye_distance) / head.eye_width
@@ -218,7 +228,7 @@ def draw_eyes(image, x, y, head, au):
     return paint(image, 0.8 * between(v, upper - 0.03, upper + 0.005) * (np.abs(u) < 1.1), 0.25 * head.skin)
 
 
-def draw_nose(image, x, y, head, au):
+def draw_nose(image: Floats, x: Floats, y: Floats, head: Head, au: Activations) -> Floats:
     """Ridge, wings and nostrils; 9 pulls the wings up and out and wrinkles the bridge."""
     side = np.abs(x)
     tip, wing = head.nose_tip - 0.05 * au[9], head.nose_width * (1 + 0.25 * au[9])
@@ -232,7 +242,7 @@ def draw_nose(image, x, y, head, au):
     return image
 
 
-def draw_mouth(image, x, y, head, au):
+def draw_mouth(image: Floats, x: Floats, y: Floats, head: Head, au: Activations) -> Floats:
     """Lips, teeth and the dark between: corners go up (12), down (15) or apart (20); 26 and 16 open, 23 presses."""
     width = head.mouth_width + 0.13 * au[12] + 0.12 * au[20] - 0.07 * au[23] - 0.05 * au[26]
     u = np.clip(x / width, -1.2, 1.2)
@@ -261,7 +271,7 @@ def draw_mouth(image, x, y, head, au):
     return shade(image, (np.abs(u) - 1) / 0.14, (y - line) / 0.06, 0.30 + 0.35 * au[15] + 0.2 * au[12])
 
 
-def draw_creases(image, x, y, head, au):
+def draw_creases(image: Floats, x: Floats, y: Floats, head: Head, au: Activations) -> Floats:
     """Folds of the skin, a little of them with age, more of them where a unit bunches it."""
     side = np.abs(x)
     rest = 0.12 * head.age
@@ -280,7 +290,7 @@ def draw_creases(image, x, y, head, au):
     return shade(image, (side - 0.30) / 0.05, (y - 0.66) / 0.12, 0.30 * au[15])
 
 
-def draw_glasses(image, x, y, head):
+def draw_glasses(image: Floats, x: Floats, y: Floats, head: Head) -> Floats:
     """Dark round frames with a bridge."""
     side = np.abs(x)
     u, v = (side - head.eye_distance) / 0.24, (y + 0.13) / 0.19
@@ -289,12 +299,12 @@ def draw_glasses(image, x, y, head):
     return paint(image, np.maximum(rim, bridge), 0.1)
 
 
-def render_face(head, au, clutter=()):
+def render_face(head: Head, au: Activations, clutter: Sequence[Sequence[float]] | Floats = ()) -> Floats:
     """The face in front of the lens, before blur and noise.
 
     Args:
         head: from `draw_head`.
-        au: {unit: activation}, from `action_units`.
+        au: from `action_units`.
         clutter: rows of (x, y, radius, tone), each 0..1: soft spots on the background.
 
     Returns:
@@ -310,8 +320,8 @@ def render_face(head, au, clutter=()):
     return image * head.gain * (1 + head.light_x * x - head.light_y * y)
 
 
-def photograph(face, head, rng):
-    """What the camera keeps of `face`: blurred, noisy, (48, 48) uint8."""
+def photograph(face: Floats, head: Head, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """`face` as the camera records it: blurred and noisy, uint8 (48, 48)."""
     for _ in range(2):
         padded = np.pad(face, ((1, 1), (0, 0)), mode="edge")
         face = ((1 - 2 * head.blur) * face + head.blur * (padded[:-2] + padded[2:])).T
@@ -320,29 +330,29 @@ def photograph(face, head, rng):
     return np.floor(255 * np.clip(face, 0, 1) + 0.5).astype(np.uint8)
 
 
-def draw_face(emotion, intensity, rng):
-    """A new head with one emotion on it: (48, 48) uint8."""
+def draw_face(emotion: str, intensity: float, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """A new head that shows one emotion: uint8 (48, 48)."""
     head = draw_head(rng)
     au = action_units(emotion, intensity, 0.6 + 0.55 * rng.random(len(UNITS)))
     return photograph(render_face(head, au, clutter=rng.random((3, 4))), head, rng)
 
 
-def draw_intensity(weak_share, rng):
-    """Weak (0.1 to 0.4) with odds `weak_share`, clear (0.55 to 1) otherwise."""
+def draw_intensity(weak_share: float, rng: np.random.Generator) -> float:
+    """Weak (0.1 to 0.4) with probability `weak_share`, clear (0.55 to 1) otherwise."""
     low, high = (0.1, 0.4) if rng.random() < weak_share else (0.55, 1.0)
     return low + (high - low) * rng.random()
 
 
-def count_classes(rows):
-    """How many of `rows` each class gets: FER-2013's shares after Sainte-Lague, and at least one each."""
+def count_classes(rows: int) -> dict[str, int]:
+    """How many of `rows` each class gets: FER-2013's shares by the Sainte-Laguë method, at least one each."""
     counts = dict.fromkeys(CLASSES, 1)
     while sum(counts.values()) < rows:
         counts[max(CLASSES, key=lambda name: CLASS_SHARES[name] / (2 * counts[name] + 1))] += 1
     return counts
 
 
-def draw_split(usage, rows, seed, weak_share):
-    """Yield `rows` pairs of (label 0..6, (48, 48) uint8), the classes shuffled."""
+def draw_split(usage: str, rows: int, seed: int, weak_share: float) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
+    """Yield `rows` pairs of a label 0..6 and a face uint8 (48, 48), the classes shuffled."""
     split = USAGES.index(usage)
     labels = np.repeat(np.arange(len(CLASSES)), list(count_classes(rows).values()))
     np.random.default_rng([seed, split]).shuffle(labels)
@@ -351,7 +361,7 @@ def draw_split(usage, rows, seed, weak_share):
         yield label, draw_face(CLASSES[label], draw_intensity(weak_share, rng), rng)
 
 
-def write_csv(path, rows_per_usage, seed, weak_share):
+def write_csv(path: str | Path, rows_per_usage: Mapping[str, int], seed: int, weak_share: float) -> None:
     """Write the CSV; `rows_per_usage` is {Usage: count}, in the order of the file."""
     with open(path, "w", encoding="ascii", newline="\n") as file:
         file.write("emotion,pixels,Usage\n")
@@ -360,7 +370,7 @@ def write_csv(path, rows_per_usage, seed, weak_share):
                 file.write(f"{label},{' '.join(map(str, face.ravel().tolist()))},{usage}\n")
 
 
-def draw_sheet(seed, columns=10, zoom=2):
+def draw_sheet(seed: int, columns: int = 10, zoom: int = 2) -> Image.Image:
     """The contact sheet, a grey PIL image: one row per emotion, from full intensity on the left to a tenth of it."""
     cell, margin, heading = SIZE * zoom + 4, 92, 26
     sheet = Image.new("L", (margin + columns * cell, heading + len(CLASSES) * cell), 255)
@@ -378,7 +388,7 @@ def draw_sheet(seed, columns=10, zoom=2):
     return sheet
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", required=True, help="the CSV to write")
     parser.add_argument("--sheet", required=True, help="the contact sheet to write (PNG)")

@@ -194,8 +194,8 @@ def test_bad_input_leaves_earlier_output_alone(run_prepare, tmp_path, table):
 
 
 @pytest.mark.parametrize("broken", ["report", "plots"])
-def test_a_place_that_cannot_be_written_leaves_all_outputs_alone(broken, run_stage, tmp_path, table):
-    """The last output fails after the first ones are made."""
+def test_an_output_that_cannot_be_written_leaves_all_outputs_alone(broken, run_stage, tmp_path, table):
+    """The last output fails after the first ones are ready."""
     paths = {"out": tmp_path / "a.h5", "report": tmp_path / "a.json", "plots": tmp_path / "plots"}
     (tmp_path / "a.h5").write_bytes(b"old")
     (tmp_path / ("a.json" if broken == "report" else "plots")).mkdir() if broken == "report" else paths["plots"].touch()
@@ -220,7 +220,7 @@ def test_an_unknown_split_is_named(run_prepare, tmp_path, table):
     assert (process.returncode, process.stderr) == (1, "error: --split is 'offical', expected official or paper\n")
 
 
-def test_a_class_without_faces_is_said(run_prepare, tmp_path):
+def test_a_class_without_faces_gives_a_warning(run_prepare, tmp_path):
     table = Table(per_class=(5, 2, 2))
     lines = [line for line in table.lines() if not line.startswith("1,") or line.endswith("Training")]
     (tmp_path / "x.csv").write_text("\n".join(["emotion,pixels,Usage", *lines, ""]))
@@ -239,13 +239,13 @@ def test_an_empty_split_is_refused(per_class, empty, run_prepare, tmp_path):
 
 @pytest.fixture
 def mount(tmp_path):
-    """Mount a small disk on tmp_path/out, with root's rights; what a plain user cannot do is skipped."""
+    """Mount a small disk on tmp_path/out, which needs root; skip the test for other users."""
     (tmp_path / "out").mkdir()
 
     def mount(options):
         command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", tmp_path / "out"]
         if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
-            pytest.skip("mounting a disk needs root's rights")
+            pytest.skip("mounting a disk needs root")
 
     yield mount
     subprocess.run(["umount", tmp_path / "out"], capture_output=True)
@@ -267,11 +267,11 @@ def test_a_disk_that_is_read_only(run_prepare, mount, tmp_path, table):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_without_the_right_to_write(run_prepare, tmp_path, table):
+def test_a_folder_without_write_permission(run_prepare, tmp_path, table):
     (tmp_path / "out").mkdir(mode=0o500)
     process, out, _ = run_prepare(write_csv(tmp_path / "x.csv", table))
     assert process.returncode == 1
-    expected = f"error: {out}: permission denied; check the rights of the file and of its folder"
+    expected = f"error: {out}: permission denied; check the permissions of the file and of its folder"
     assert only_line(process.stderr) == expected
 
 
@@ -303,8 +303,8 @@ BAD_FACES = {
         "classes are a, b, expected angry, disgust",
     ),
     "no classes": (lambda f: f.attrs.__delitem__("classes"), "classes are missing"),
-    "no val": (lambda f: f.__delitem__("val"), "of another layout, or damaged"),
-    "no labels": (lambda f: f.__delitem__("val/labels"), "of another layout, or damaged"),
+    "no val": (lambda f: f.__delitem__("val"), "damaged, or of another layout"),
+    "no labels": (lambda f: f.__delitem__("val/labels"), "damaged, or of another layout"),
     "other size": (lambda f: replace(f, "val/images", np.zeros((3, 64, 64), np.uint8)), "val/images holds"),
     "other type": (lambda f: replace(f, "val/images", np.zeros((3, 48, 48))), "val/images holds"),
     "other count": (lambda f: replace(f, "val/labels", np.zeros(4, np.uint8)), "val/images holds"),
@@ -312,11 +312,11 @@ BAD_FACES = {
         lambda f: replace(f, "test/duplicate_of_train", np.zeros(2, bool)),
         "test/duplicate_of_train holds bool (2,), expected bool (3,)",
     ),
-    "labels scalar": (lambda f: replace(f, "val/labels", 3), "of another layout, or damaged"),
+    "labels scalar": (lambda f: replace(f, "val/labels", 3), "damaged, or of another layout"),
     "classes a number": (lambda f: f.attrs.__setitem__("classes", 7), "classes are 7, expected angry"),
     "a group for a dataset": (
         lambda f: (f.__delitem__("train/images"), f.create_group("train/images")),
-        "of another layout, or damaged",
+        "damaged, or of another layout",
     ),
     "label 7": (lambda f: replace(f, "val/labels", np.full(3, 7, np.uint8)), "val has label 7"),
     "empty": (
@@ -347,7 +347,7 @@ def test_a_foreign_prepared_file_is_refused(case, tmp_path):
 def test_no_prepared_file(content, tmp_path):
     if content is not None:
         (tmp_path / "faces.h5").write_bytes(content)
-    with pytest.raises(InputError, match="not found|no HDF5 file"):
+    with pytest.raises(InputError, match="not found|not HDF5"):
         read_faces(tmp_path / "faces.h5")
 
 

@@ -1,4 +1,4 @@
-"""SOURCE in every form that people have, and in every broken one: one clear message each."""
+"""FER-2013 in every form that it comes in, and every broken form: one clear message each."""
 
 import bz2
 import gzip
@@ -18,11 +18,11 @@ from PIL import Image
 
 from fer.core.stage import InputError
 from fer.data.fer2013 import CLASSES
-from fer.data.source import read_source, refuse_change
+from fer.data.source import read_source, require_unchanged
 
 
 def by_class(rows):
-    """{(usage, label): images in order}: what two forms of the same data must share."""
+    """{(usage, label): images in order}: what all forms of the same data have in common."""
     return {
         (usage, label): rows.images[(rows.usages == usage) & (rows.labels == label)]
         for usage in range(3)
@@ -203,13 +203,16 @@ BOMB = (
 )
 BAD_FILES = {
     "corrupt picture": ({"train/sad/Training_7.png": encode(FACE)[:60]}, "train/sad/Training_7.png: damaged picture"),
-    "no picture": ({"train/sad/Training_7.jpg": b"hello"}, "train/sad/Training_7.jpg: no JPEG or PNG"),
+    "no picture": ({"train/sad/Training_7.jpg": b"hello"}, "train/sad/Training_7.jpg: not a JPEG or PNG"),
     "empty picture": ({"train/sad/Training_7.png": b""}, "Training_7.png: 0 bytes"),
     "huge file": ({"train/sad/Training_7.png": b"\0" * (1 << 21)}, "Training_7.png: 2,097,152 bytes"),
     "not square": ({"train/sad/Training_7.png": encode(FACE[:40])}, "48x40 pixels, expected 48x48"),
     "wrong size": ({"train/sad/Training_7.png": encode(np.zeros((224, 224), np.uint8))}, "224x224 pixels"),
     "16-bit": ({"train/sad/Training_7.png": DEEP.getvalue()}, "pixels of mode I;16"),
-    "unknown class": ({"train/contempt/Training_7.png": encode(FACE)}, "folder 'contempt' is no class; expected angry"),
+    "unknown class": (
+        {"train/contempt/Training_7.png": encode(FACE)},
+        "folder 'contempt' is not a class; expected angry",
+    ),
     "unknown part": ({"validation/sad/7.png": encode(FACE)}, "validation/sad/7.png: expected train/<class>/"),
     "picture without class": ({"train/7.png": encode(FACE)}, "train/7.png: expected train/<class>/"),
     "two releases": (
@@ -218,10 +221,10 @@ BAD_FILES = {
     ),
     "two tables": ({"a.csv": Table().csv(), "b.csv": Table().csv()}, "more than one data set (a.csv, b.csv, test/"),
     "table and pictures": ({"fer2013.csv": Table().csv()}, "more than one data set (fer2013.csv, test/"),
-    "no picture by its name": ({"train/sad/notes.txt": b"hello"}, "train/sad/notes.txt: no JPEG or PNG"),
+    "no picture by its name": ({"train/sad/notes.txt": b"hello"}, "train/sad/notes.txt: not a JPEG or PNG"),
     "half a JPEG": (
         {"train/sad/Training_7.jpg": encode(Table().images[0], "jpg")[:-200] + bytes(200)},
-        "a JPEG without its end",
+        "a truncated JPEG, expected a complete one",
     ),
     "a bomb": ({"train/sad/Training_7.png": BOMB}, "Training_7.png: "),
     "a large bomb": ({"train/sad/Training_7.png": BOMB[:16] + b"\0\0\x75\x30" * 2 + BOMB[24:]}, "Training_7.png: "),
@@ -249,7 +252,7 @@ def test_ten_bad_pictures_are_listed_and_all_are_counted(tmp_path, table):
         read_source(write_folder(tmp_path / "x", files), seed=1)
     message = str(error.value)
     assert "30 bad pictures" in message and "... and 20 more" in message
-    assert message.count("no JPEG or PNG") == 10
+    assert message.count("not a JPEG or PNG") == 10
 
 
 @pytest.mark.parametrize("files", [{}, {"readme.txt": b"no faces here"}])
@@ -301,8 +304,8 @@ def test_a_truncated_archive_is_refused(kind, share, tmp_path, table):
 
 
 @pytest.mark.parametrize("kind", ["CSV in a zip", "CSV in a tar.gz", "image folders in a zip"])
-def test_flipped_bytes_in_an_archive_are_never_taken_over(kind, tmp_path, table):
-    """Checksums catch what the formats protect; whatever is read all the same must be the original."""
+def test_flipped_bytes_in_an_archive_are_never_accepted(kind, tmp_path, table):
+    """Checksums detect what the formats protect; whatever is still read must be the original."""
     path = tmp_path / "x"
     FORMS[kind](path, table)
     content = path.read_bytes()
@@ -315,17 +318,17 @@ def test_flipped_bytes_in_an_archive_are_never_taken_over(kind, tmp_path, table)
         assert_same_faces(rows, table)
 
 
-def test_a_member_that_stands_twice_is_refused(tmp_path, table):
+def test_a_member_that_appears_twice_is_refused(tmp_path, table):
     name, payload = next(iter(table.files().items()))
     with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(tmp_path / "x", "w") as archive:
         archive.writestr(name, payload)
         archive.writestr(name, payload)
-    with pytest.raises(InputError, match="stands in it twice"):
+    with pytest.raises(InputError, match="appears twice; pack the archive again"):
         read_source(tmp_path / "x", seed=1)
 
 
 def test_a_directory_that_lost_members_is_refused(tmp_path, table):
-    """Damage in a zip's central directory that Python's zipfile passes over in silence."""
+    """Damage in a zip's central directory that Python's zipfile ignores."""
     path = write_zip(tmp_path / "x", table.files())
     content = bytearray(path.read_bytes())
     second_last = content.rindex(b"PK\1\2", 0, content.rindex(b"PK\1\2"))
@@ -358,7 +361,7 @@ def test_links_in_a_folder_are_followed_and_loops_are_named(tmp_path, table):
     (folder / "train" / "happy").symlink_to(tmp_path / "elsewhere")
     assert_same_faces(read_source(folder, seed=1), table)
     (folder / "train" / "loop").symlink_to(folder)
-    with pytest.raises(InputError, match="loop: a link back to a folder"):
+    with pytest.raises(InputError, match="loop: a link to a folder that was read already"):
         read_source(folder, seed=1)
     (folder / "train" / "loop").unlink()
     (folder / "train" / "sad" / "Training_9.png").symlink_to(tmp_path / "nowhere")
@@ -413,9 +416,9 @@ def test_a_file_that_changes_while_it_is_read(tmp_path, table, monkeypatch):
 )
 def test_a_folder_that_changes_while_it_is_read(change, tmp_path, table):
     folder = write_folder(tmp_path / "x", table.files())
-    with refuse_change(folder):
+    with require_unchanged(folder):
         read_source(folder, seed=1)
-    with pytest.raises(InputError, match="x: changed while it was read"), refuse_change(folder):
+    with pytest.raises(InputError, match="x: changed while it was read"), require_unchanged(folder):
         change(folder, next(folder.rglob("*.png")))
 
 

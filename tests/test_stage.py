@@ -1,4 +1,4 @@
-"""What every stage does at its edges, tried on a stage of a few lines in a process of its own."""
+"""The frame of every stage, tried on stages of a few lines in processes of their own."""
 
 import csv
 import os
@@ -11,7 +11,7 @@ from datetime import datetime
 import pytest
 from conftest import ROOT
 
-from fer.core.stage import InputError, replacing, to_json, try_place, write_files
+from fer.core.stage import InputError, check_writable, replacing, to_json, write_files
 
 PRELUDE = f"import sys; sys.path.insert(0, {str(ROOT / 'stages')!r}); from fer.core.stage import *; import time\n"
 
@@ -39,7 +39,7 @@ def test_how_a_stage_ends(body, code, stderr):
 
 
 def test_each_run_is_logged(tmp_path):
-    """When, how long, how it ended, and the command; a log that cannot be written stops nothing."""
+    """Start, duration, exit code and command; a log that cannot be written stops nothing."""
     log = tmp_path / "logs" / "stages.csv"
     bodies = {"pass": "0", "raise InputError('x')": "1", "sys.exit(143)": "143", "raise KeyboardInterrupt": "130"}
     for body in bodies:
@@ -52,7 +52,7 @@ def test_each_run_is_logged(tmp_path):
     assert start("import fer.core.stage; fer.core.stage.LOG = Path('/dev/null/x')\nrun(lambda: None)").wait(60) == 0
 
 
-def test_our_own_defects_keep_their_traceback():
+def test_bugs_keep_their_traceback():
     process = start("def main():\n  1 / 0\nrun(main)")
     _, printed = process.communicate(timeout=60)
     assert process.returncode == 1
@@ -89,17 +89,17 @@ def test_replacing_makes_folders_and_keeps_the_suffix(tmp_path):
     assert (tmp_path / "a" / "b" / "x.png").read_text() == "new"
 
 
-def test_trying_a_place_changes_nothing_there(tmp_path):
+def test_checking_a_place_changes_nothing_there(tmp_path):
     target = tmp_path / "x.txt"
     target.write_text("old")
-    try_place(target)
-    try_place(tmp_path / "new" / "x.txt")
+    check_writable(target)
+    check_writable(tmp_path / "new" / "x.txt")
     assert target.read_text() == "old"
     assert sorted(tmp_path.rglob("*")) == [tmp_path / "new", target]
     with pytest.raises(OSError, match="x.txt"):
-        try_place(target / "below")
-    with pytest.raises(InputError, match="is no place for a file"):
-        try_place(tmp_path)
+        check_writable(target / "below")
+    with pytest.raises(InputError, match="is not a regular file"):
+        check_writable(tmp_path)
 
 
 def test_several_files_are_replaced_together_or_not_at_all(tmp_path):
@@ -117,7 +117,7 @@ def test_several_files_are_replaced_together_or_not_at_all(tmp_path):
 
 @pytest.mark.parametrize("path", ["", ".", "/", "/dev/null"])
 def test_what_is_no_file_is_never_replaced(path):
-    with pytest.raises(InputError, match="is no place for a file"), replacing(path):
+    with pytest.raises(InputError, match="is not a regular file"), replacing(path):
         pass
 
 

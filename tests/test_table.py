@@ -1,4 +1,4 @@
-"""The parser of the challenge's CSV: what is valid goes round, what is damaged is never taken for valid."""
+"""The parser of the challenge's CSV: valid tables round-trip, damaged ones are never accepted."""
 
 import csv
 import io

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def name_cpu() -> str:
-    """The CPU's name as the system tells it."""
+    """The CPU's name as the system reports it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
@@ -15,7 +15,7 @@ def name_cpu() -> str:
 
 
 def has_fast_bf16() -> bool:
-    """Whether this CPU multiplies bfloat16 in hardware (avx512_bf16 or amx_bf16, as Linux tells it)."""
+    """Whether this CPU multiplies bfloat16 in hardware (avx512_bf16 or amx_bf16, as Linux reports them)."""
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -24,5 +24,5 @@ def has_fast_bf16() -> bool:
 
 
 def count_cores() -> int:
-    """The cores that this process may use, or all where the system does not tell, as macOS."""
+    """How many cores this process may use, or all of them where the system does not tell, as on macOS."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""params.yaml, read in one place: validated as a whole, handed out by the keys that a stage declares."""
+"""Read params.yaml: the whole file is validated, and a stage gets the keys that it declares."""
 
 import re
 from operator import attrgetter
@@ -19,11 +19,11 @@ PATH = ROOT / "params.yaml"
 def read_params(*keys: str, path: str | Path = PATH) -> list[Any]:
     """The values of `keys`, in order; the whole file is validated first.
 
-    A key is written as in dvc.yaml: 'seed', 'prepare', 'profiles.${profile}.vgg19'. A block comes as an object with
-    one attribute per key. Only what is named here reaches a stage, and a stage names what dvc.yaml declares for it.
+    A key is written as in dvc.yaml: 'seed', 'prepare', 'profiles.${profile}.<network>'. A block is returned as an
+    object with one attribute per key. A stage reads exactly the keys that dvc.yaml declares for it.
 
     Raises:
-        InputError: the file is missing, is no YAML, or holds an unknown key, a wrong type or a value out of range.
+        InputError: the file is missing, is not YAML, or holds an unknown key, a wrong type or a value out of range.
     """
     try:
         content = YAML(typ="safe").load(Path(path))

@@ -1,16 +1,17 @@
-"""Silence for libraries that write to the terminal from native code."""
+"""Silence libraries that write to the terminal from native code."""
 
 import contextlib
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def quiet_stderr():
-    """Hold back what native code writes to stderr; it comes out only where the block fails.
+def quiet_stderr() -> Iterator[None]:
+    """Hold back what native code writes to stderr; print it only if the block fails.
 
-    TensorFlow greets with a dozen lines before any of its log settings take effect.
+    TensorFlow logs a dozen lines before any of its log settings take effect.
     """
     sys.stderr.flush()
     stderr = os.dup(2)

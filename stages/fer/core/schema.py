@@ -12,7 +12,7 @@ Count = Annotated[int, Field(ge=1)]
 Index = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Part = Annotated[float, Field(ge=0, lt=1)]
-"""A share that is not all."""
+"""A share below 1."""
 Text = Annotated[str, Field(min_length=1)]
 Width = Annotated[float, Field(gt=0, le=1)]
 
@@ -41,7 +41,7 @@ class Prepare(Section):
 
 
 class Compute(Section):
-    """On what the networks are trained."""
+    """The hardware that trains the networks, and how it computes."""
 
     precision: Literal["auto", "float32", "bfloat16"]
     deterministic: bool
@@ -151,8 +151,13 @@ def make_schema(content: Any) -> type[Params]:
 
     def make_profile(name: str) -> type[Section]:
         default = ... if name == active else None
-        return create_model("Profile", __base__=Section, **{key: (kind, default) for key, kind in sections.items()})  # type: ignore[call-overload, no-any-return]
+        blocks: dict[str, Any] = {key: (section, default) for key, section in sections.items()}
+        return create_model("Profile", __base__=Section, **blocks)
 
-    known = create_model("Profiles", __base__=Section, **{name: (make_profile(name), ...) for name in profiles})  # type: ignore[call-overload]
-    names = Literal[tuple(profiles)] if profiles else str  # type: ignore[valid-type]
-    return create_model("Params", __base__=Params, profile=(names, ...), profiles=(known, ...))  # type: ignore[call-overload, no-any-return]
+    known: dict[str, Any] = {name: (make_profile(name), ...) for name in profiles}
+    names: Any = Literal[tuple(profiles)] if profiles else str
+    fields: dict[str, Any] = {
+        "profile": (names, ...),
+        "profiles": (create_model("Profiles", __base__=Section, **known), ...),
+    }
+    return create_model("Params", __base__=Params, **fields)

@@ -1,4 +1,4 @@
-"""What every stage does at its edges: errors of one sentence, and outputs that are whole or absent."""
+"""The frame of every stage: errors of one sentence, and output files that are written whole or not at all."""
 
 import contextlib
 import csv
@@ -12,36 +12,43 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    import psutil
+
+AnyPath = TypeVar("AnyPath", bound=str | Path)
 
 ROOT = Path(__file__).parents[3]
 """The folder that holds params.yaml and dvc.yaml."""
 
 LOG = ROOT / "logs" / "stages.csv"
-"""How long each stage took, by run: see `logged`. Git-ignored."""
+"""How long each run of a stage took: see `log_run`. Git-ignored."""
 
 
 class InputError(Exception):
-    """Something that the user can mend. The message says what was found, where, and what to do."""
+    """An error that the user can fix. The message says what was found, where, and what to do."""
 
 
-def run(main):
+def run(main: Callable[[], Any]) -> None:
     """Run a stage's `main()` and end the process.
 
-    Exit code 0 on success, 1 with one sentence on stderr for whatever the user can mend, 130 after Ctrl-C.
-    A defect of our own keeps its traceback. SIGTERM is turned into an exception, so that unfinished outputs
-    are removed on the way out. A stage that DVC has started ends, in the same way, when DVC is gone.
+    The exit code is 0 on success, 1 with one sentence on stderr for an error that the user can fix, and 130 after
+    Ctrl-C. A bug keeps its traceback. SIGTERM becomes an exception, so that unfinished outputs are removed on the way
+    out. A stage that DVC has started gets a SIGTERM when DVC ends.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if "DVC_STAGE" in os.environ:
-        threading.Thread(target=end_with, args=[find_dvc], daemon=True).start()
-    with logged():
+        threading.Thread(target=terminate_after, args=[find_dvc], daemon=True).start()
+    with log_run():
         catch(main)
 
 
 @contextlib.contextmanager
-def logged():
-    """Add a line to logs/stages.csv: when this process began (UTC), the seconds it took, its exit code, its command."""
+def log_run() -> Iterator[None]:
+    """Append a line to logs/stages.csv: start of this process (UTC), seconds it took, exit code, command."""
     began, code = time.time(), 0
     try:
         yield
@@ -57,8 +64,8 @@ def logged():
                 csv.writer(file).writerow(row)
 
 
-def catch(main):
-    """Call `main()`; whatever the user can mend ends the process with one sentence."""
+def catch(main: Callable[[], Any]) -> None:
+    """Call `main()`; an error that the user can fix ends the process with one sentence on stderr."""
     try:
         main()
     except InputError as error:
@@ -72,21 +79,21 @@ def catch(main):
         sys.exit(f"error: {explain(error)}")
 
 
-def find_dvc():
-    """DVC's process, which runs this stage: the parent, or the one above it where a shell stands between them.
+def find_dvc() -> "psutil.Process | None":
+    """The DVC process that runs this stage: the parent, or the grandparent if the parent is a shell.
 
-    DVC starts every stage by `$SHELL -c`, or `/bin/sh -c`. bash makes way for the stage, others wait for its end.
+    DVC starts every stage by `$SHELL -c`, or `/bin/sh -c`. bash replaces itself with the stage, others wait for it.
     """
-    import psutil  # here, as stages/predict.py does without
+    import psutil  # here, as only stages under DVC need it
 
     parent = psutil.Process(os.getppid())
     return parent.parent() if "-c" in parent.cmdline() else parent
 
 
-def end_with(find_process):
-    """End this process once the one that `find_process()` gives is gone.
+def terminate_after(find_process: "Callable[[], psutil.Process | None]") -> None:
+    """Terminate this process once the one that `find_process()` returns has ended.
 
-    It is DVC, after a kill -9: when it is called anew, it would start the same stage beside this one.
+    That is DVC, after a kill -9: its next run would otherwise start the same stage beside this one.
     """
     import psutil
 
@@ -97,34 +104,34 @@ def end_with(find_process):
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def explain(error):
+def explain(error: OSError) -> str:
     """One sentence for an `OSError`: which file, what happened, and what to do where that is known."""
     advice = {
         errno.ENOSPC: "free some space and run again",
         errno.EDQUOT: "free some of your quota and run again",
-        errno.EACCES: "check the rights of the file and of its folder",
-        errno.EPERM: "check the rights of the file and of its folder",
+        errno.EACCES: "check the permissions of the file and of its folder",
+        errno.EPERM: "check the permissions of the file and of its folder",
         errno.EROFS: "choose a place that can be written to",
-    }.get(error.errno)
+    }.get(error.errno or 0)
     where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{error.strerror.lower()}" + (f"; {advice}" if advice else "")
+    return f"{where}{(error.strerror or str(error)).lower()}" + (f"; {advice}" if advice else "")
 
 
 @contextlib.contextmanager
-def replacing(path):
-    """Yield a path beside `path` to write to; on success it takes the place of `path` in one step.
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` to write to; on success it replaces `path` in one step.
 
-    On any exception the unfinished file is removed and `path` stays as it was. Missing parent folders are made.
-    Unfinished files of `path` that a process left behind when it was killed are removed as well.
+    On any exception the unfinished file is removed and `path` stays as it was. Missing parent folders are created.
+    Unfinished files of `path` that a killed process left behind are removed as well.
 
     Raises:
-        InputError: `path` names a folder, a device or nothing at all.
+        InputError: `path` is empty, or names a folder or a device.
     """
     path = Path(path)
     if not path.name or (path.exists() and not path.is_file()):
-        raise InputError(f"'{path}' is no place for a file; name a new or an existing file to write to")
+        raise InputError(f"'{path}' is not a regular file; name a new or an existing file to write to")
     path.parent.mkdir(parents=True, exist_ok=True)
-    remove_left_behind(path)
+    remove_stale(path)
     unfinished = path.with_name(f".{path.stem}.{os.getpid()}.unfinished{path.suffix}")
     try:
         yield unfinished
@@ -138,19 +145,19 @@ def replacing(path):
             unfinished.unlink(missing_ok=True)
 
 
-def check_writable(path):
-    """Raise now, and not after hours of work, what `replacing(path)` would raise; `path` stays as it is."""
+def check_writable(path: str | Path) -> None:
+    """Raise now, not after hours of work, what `replacing(path)` would raise; `path` itself stays as it is."""
 
     class Reverted(Exception):
-        """Leaves `replacing` without a new file in its place."""
+        """Makes `replacing` discard the new file."""
 
     with contextlib.suppress(Reverted), replacing(path) as unfinished:
         unfinished.touch()
         raise Reverted
 
 
-def remove_left_behind(path):
-    """Remove the unfinished files of `path` whose process, which they name, no longer runs."""
+def remove_stale(path: Path) -> None:
+    """Remove the unfinished files of `path` whose process (its number is in their names) no longer runs."""
     for left in path.parent.glob(f".{glob.escape(path.stem)}.*.unfinished{glob.escape(path.suffix)}"):
         process = left.name.removesuffix(f".unfinished{path.suffix}").rpartition(".")[2]
         if process.isdecimal() and not is_running(int(process)):
@@ -158,27 +165,27 @@ def remove_left_behind(path):
                 left.unlink(missing_ok=True)
 
 
-def is_running(process):
-    """Whether a process of this number runs on this machine."""
+def is_running(process: int) -> bool:
+    """Whether a process with this number runs on this machine."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # it is another user's
+    except OSError:  # it belongs to another user
         pass
     return True
 
 
-def write_files(contents):
-    """Write {path: bytes}: all of them beside their places first, then each into its place.
+def write_files(contents: Mapping[AnyPath, bytes | memoryview]) -> None:
+    """Write {path: bytes}: first all of them to temporary files, then each is renamed to its path.
 
-    So whatever goes wrong before the last file is complete leaves every one of them as it was.
+    Whatever goes wrong before the last file is complete leaves all of them as they were.
     """
     with contextlib.ExitStack() as stack:
         for path, content in contents.items():
             stack.enter_context(replacing(path)).write_bytes(content)
 
 
-def to_json(content):
-    """`content` as indented JSON with a closing newline (bytes); NaN and infinity are refused (ValueError)."""
+def to_json(content: Any) -> bytes:
+    """`content` as indented JSON with a final newline; NaN and infinity raise ValueError."""
     return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()

@@ -1,13 +1,15 @@
-"""faces.h5, the prepared data set: its layout, writing and reading it."""
+"""faces.h5, the prepared data set: its layout, writing it and reading it."""
 
 import zlib
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 from fer.core.stage import InputError
 from fer.data.fer2013 import CLASSES, SIZE, SPLITS
@@ -19,15 +21,15 @@ CHUNK_ROWS = 128
 class Split(NamedTuple):
     """The rows of one split."""
 
-    images: np.ndarray
+    images: npt.NDArray[np.uint8]
     """uint8 (N, 48, 48), 0..255."""
-    labels: np.ndarray
+    labels: npt.NDArray[np.uint8]
     """uint8 (N,), 0..6, positions in `CLASSES`."""
-    duplicate_of_train: np.ndarray | None
-    """bool (N,): the very image stands in train as well; None for train itself."""
+    duplicate_of_train: npt.NDArray[np.bool_] | None
+    """bool (N,): the same image is in train, too; None for train itself."""
 
 
-def pack_faces(splits, split, source_md5):
+def pack_faces(splits: Mapping[str, Split], split: str, source_md5: str) -> memoryview:
     """The bytes of faces.h5 for `splits` ({'train', 'val', 'test': Split}); the same content gives the same bytes.
 
     `split` is the name of the division ('official' or 'paper'), `source_md5` the hex digest of the raw data.
@@ -46,20 +48,20 @@ def pack_faces(splits, split, source_md5):
     return content.getbuffer()
 
 
-def write_chunks(group, name, rows):
+def write_chunks(group: h5py.Group, name: str, rows: npt.NDArray[np.uint8]) -> None:
     """Write `rows` chunked and gzipped, compressing on all cores (HDF5's own filter uses one)."""
     chunk_shape = (CHUNK_ROWS, *rows.shape[1:])
     dataset = group.create_dataset(
         name,
         rows.shape,
         rows.dtype,
-        maxshape=(None, *rows.shape[1:]),  # h5py wants it where a chunk holds more than there is
+        maxshape=(None, *rows.shape[1:]),  # h5py requires it where a chunk is larger than the data
         chunks=chunk_shape,
         compression="gzip",
         compression_opts=1,
     )
 
-    def compress(start):
+    def compress(start: int) -> bytes:
         chunk = np.zeros(chunk_shape, rows.dtype)
         part = rows[start : start + CHUNK_ROWS]
         chunk[: len(part)] = part
@@ -72,14 +74,15 @@ def write_chunks(group, name, rows):
             dataset.id.write_direct_chunk((start, 0, 0), compressed)
 
 
-def read_faces(path):
-    """Read faces.h5 whole, and check it.
+def read_faces(path: str | Path) -> tuple[dict[str, Split], dict[str, str]]:
+    """Read all of faces.h5, and check it.
 
     Returns:
         {'train', 'val', 'test': Split}, and the file's attributes `split` and `source_md5` as a dict.
 
     Raises:
-        InputError: no such file, no HDF5, another layout, other classes, a label out of range, or an empty split.
+        InputError: the file is missing or not HDF5, has another layout or other classes, a label out of range, or an
+            empty split.
     """
     remedy = "run `dvc repro prepare`"
     if not Path(path).is_file():
@@ -93,7 +96,7 @@ def read_faces(path):
         raise InputError(f"{path}: {error}; {remedy}") from None
     except Exception as error:  # h5py raises nearly everything on a damaged file
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: no HDF5 file, of another layout, or damaged ({reason}); {remedy}") from None
+        raise InputError(f"{path}: not HDF5, damaged, or of another layout ({reason}); {remedy}") from None
     if not splits:
         raise InputError(
             f"{path}: classes are {', '.join(classes) or 'missing'}, expected {', '.join(CLASSES)}; {remedy}"
@@ -101,8 +104,8 @@ def read_faces(path):
     return splits, attributes
 
 
-def read_split(file, name):
-    """One group of faces.h5 as a `Split`; an `InputError` says what is wrong, but neither file nor remedy."""
+def read_split(file: h5py.File, name: str) -> Split:
+    """One group of faces.h5 as a `Split`; the caller completes an `InputError` with the file and the remedy."""
     count = file[f"{name}/labels"].shape[0]
     if count == 0:
         raise InputError(f"{name} is empty")
@@ -113,7 +116,8 @@ def read_split(file, name):
         found = file[f"{name}/{key}"]
         if (found.dtype, found.shape) != (np.dtype(kind), shape):
             raise InputError(f"{name}/{key} holds {found.dtype} {found.shape}, expected {kind} {shape}")
-    rows = Split(**{"duplicate_of_train": None} | {key: file[f"{name}/{key}"][()] for key in layout})
+    arrays: dict[str, Any] = {key: file[f"{name}/{key}"][()] for key in layout}
+    rows = Split(**{"duplicate_of_train": None} | arrays)
     if rows.labels.max() >= len(CLASSES):
         raise InputError(f"{name} has label {rows.labels.max()}, expected 0..6")
     return rows

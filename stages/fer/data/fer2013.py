@@ -1,4 +1,4 @@
-"""FER-2013's own terms: classes, parts, splits and size; and the embedded sample that stands in for it."""
+"""The terms of FER-2013: classes, parts, splits and image size; and the embedded sample that replaces it."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ SIZE = 48
 """Height and width of a face, in pixels."""
 
 SAMPLE = "data/raw/sample.csv"
-"""The embedded data set of drawn faces, as `dataset` in params.yaml names it."""
+"""The embedded data set of drawn faces: its path, as `dataset` in params.yaml gives it."""
 
 DRAWN = "drawn faces"
 """What the networks of the embedded sample were trained on."""

@@ -4,8 +4,12 @@ import hashlib
 import io
 import warnings
 from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import IO, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 from tqdm import tqdm
 
@@ -27,37 +31,49 @@ SUFFIXES = (".jpg", ".jpeg", ".png")
 LITTER = ("Thumbs.db", "desktop.ini")
 USAGE_CODES = {usage.lower(): code for code, usage in enumerate(USAGES)}
 LARGEST_FILE = 1 << 20
-"""Bytes; a 48x48 picture has a few thousand."""
+"""Bytes; a 48x48 picture takes a few thousand."""
 CONVERTIBLE = ("RGB", "RGBA", "P", "PA", "LA", "1", "CMYK", "YCbCr")
 """Pillow's 8-bit modes that convert to grey without a choice of scale (16-bit and float modes do not)."""
 
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
 
-def is_litter(name):
-    """Whether a member's name is hidden, or what an operating system leaves behind."""
+class Member(NamedTuple):
+    """A file inside an archive or a folder."""
+
+    size: int
+    """Bytes, unpacked."""
+    open: Callable[[], IO[bytes]]
+
+
+def is_litter(name: str) -> bool:
+    """Whether a member's name is hidden, or one of the files that operating systems leave behind."""
     parts = name.split("/")
     return any(part.startswith(".") for part in parts) or parts[0] == "__MACOSX" or parts[-1] in LITTER
 
 
-def read_images(members, source, seed):
-    """Read the pictures among `members` ({name with slashes: `fer.data.source.Member`}): whatever is in a class folder.
+def read_images(
+    members: Mapping[str, Member], source: Path, seed: int
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint8], dict[str, int], str]:
+    """Read the pictures among `members` ({name with slashes: Member}): all files in a class folder.
 
-    Rows come by class in the challenge's order, and within a class by sorted path, as Keras sorts them. The prefix
-    of a file name (Training_, PublicTest_, PrivateTest_) gives the Usage; without it, train is Training and the
-    files of each test class are dealt to PublicTest and PrivateTest by halves, shuffled with `seed`.
+    Rows are sorted by class in the challenge's order, and within a class by path, as Keras sorts them. The prefix of
+    a file name (Training_, PublicTest_, PrivateTest_) gives the Usage; without it, train is Training, and the files of
+    each test class are split in half between PublicTest and PrivateTest, shuffled with `seed`.
 
     Returns:
         images uint8 (N, 48, 48), labels uint8 (N,), usages uint8 (N,), the number of pictures converted to grey
         by Pillow's mode, and the md5 over names and bytes in order.
 
     Raises:
-        InputError: a folder that is no class, or bad pictures: the first ten are listed, with the total.
+        InputError: a folder that is not a class, or bad pictures: the first ten are listed, with the total.
     """
-    places = find_places(members, source)
-    images = np.empty((len(places), SIZE, SIZE), np.uint8)
-    conversions, problems, digest = Counter(), [], hashlib.md5(usedforsecurity=False)
-    for image, (_, _, name) in zip(images, tqdm(places, desc="images", unit=" images", disable=None), strict=True):
+    pictures = find_pictures(members, source)
+    images = np.empty((len(pictures), SIZE, SIZE), np.uint8)
+    conversions: Counter[str] = Counter()
+    problems: list[str] = []
+    digest = hashlib.md5(usedforsecurity=False)
+    for image, (_, _, name) in zip(images, tqdm(pictures, desc="images", unit=" images", disable=None), strict=True):
         try:
             payload = read_payload(members[name])
             digest.update(name.encode("utf-8", "surrogateescape") + b"\0" + payload)
@@ -69,57 +85,60 @@ def read_images(members, source, seed):
             conversions[mode] += 1
     if problems:
         raise InputError(list_problems(source, "picture", problems))
-    labels = np.array([label for label, _, _ in places], np.uint8)
-    usages = find_usages(places, source, seed)
+    labels = np.array([label for label, _, _ in pictures], np.uint8)
+    usages = find_usages(pictures, source, seed)
     return images, labels, usages, dict(sorted(conversions.items())), digest.hexdigest()
 
 
-def read_payload(member):
-    """The bytes of a member; ValueError for an empty or a huge one, before it is unpacked."""
+def read_payload(member: Member) -> bytes:
+    """The bytes of a member; an empty or a huge one raises ValueError before it is unpacked."""
     if not 0 < member.size <= LARGEST_FILE:
         raise ValueError(f"{member.size:,} bytes, expected a picture of {SIZE}x{SIZE} pixels")
     with member.open() as file:
         return file.read()
 
 
-def find_places(names, source):
+def find_pictures(names: Iterable[str], source: Path) -> list[tuple[int, str, str]]:
     """A sorted list of (label 0..6, folder 'train' or 'test', name) for pictures in <folder>/<class>/.
 
     Raises:
-        InputError: none at all, a picture elsewhere, a folder that is no class, or two releases in one source.
+        InputError: no picture, one elsewhere, a folder that is not a class, or two releases in one source.
     """
-    places, roots, problems = [], set(), []
+    pictures: list[tuple[int, str, str]] = []
+    roots: set[str] = set()
+    problems: list[str] = []
     for name in names:
         *root, folder, label, _ = ("", "", *name.split("/"))
         if folder.lower() in ("train", "test") and label.lower() in LABELS:
             roots.add("/".join(filter(None, root)))
-            places.append((LABELS[label.lower()], folder.lower(), name))
+            pictures.append((LABELS[label.lower()], folder.lower(), name))
         elif folder.lower() in ("train", "test"):
-            problems.append(f"{name}: folder {label!r} is no class; expected {', '.join(CLASSES)}")
+            problems.append(f"{name}: folder {label!r} is not a class; expected {', '.join(CLASSES)}")
         elif name.lower().endswith(SUFFIXES):
             problems.append(f"{name}: expected train/<class>/ or test/<class>/ above it")
     if problems:
         raise InputError(list_problems(source, "picture", sorted(problems)))
     if len(roots) > 1:
         listed = ", ".join(sorted(root or "its top" for root in roots))
-        raise InputError(f"{source}: holds several train and test folders, in {listed}; give one of them alone")
-    if not places:
+        raise InputError(f"{source}: holds several train and test folders, in {listed}; give only one of them")
+    if not pictures:
         raise InputError(
             f"{source}: no table with the columns emotion, pixels and Usage, and no pictures in train/<class>/ and "
-            "test/<class>/; give FER-2013 as it was downloaded"
+            "test/<class>/; give FER-2013 as downloaded"
         )
-    return sorted(places)
+    return sorted(pictures)
 
 
-def find_usages(places, source, seed):
-    """The Usage of each place as uint8 (N,), positions in `USAGES`.
+def find_usages(pictures: list[tuple[int, str, str]], source: Path, seed: int) -> npt.NDArray[np.uint8]:
+    """The Usage of each of `pictures` (from `find_pictures`) as uint8 (N,), positions in `USAGES`.
 
     Raises:
         InputError: a prefix that contradicts the folder, or a test folder in which only some names have one.
     """
-    usages = np.zeros(len(places), np.uint8)
-    unnamed, problems = {}, []
-    for i, (label, folder, name) in enumerate(places):
+    usages = np.zeros(len(pictures), np.uint8)
+    unnamed: dict[int, list[int]] = {}
+    problems: list[str] = []
+    for i, (label, folder, name) in enumerate(pictures):
         usage = USAGE_CODES.get(name.rpartition("/")[2].split("_")[0].lower())
         if usage is not None and (usage == 0) != (folder == "train"):
             problems.append(f"{name}: {USAGES[usage]} by its name, {folder} by its folder; expected both to agree")
@@ -130,7 +149,7 @@ def find_usages(places, source, seed):
     if problems:
         raise InputError(list_problems(source, "picture", problems))
     if unnamed and usages.any():
-        example = places[next(iter(unnamed.values()))[0]][2]
+        example = pictures[next(iter(unnamed.values()))[0]][2]
         raise InputError(f"{source}: {example} has no prefix PublicTest_ or PrivateTest_, and others in test have one")
     generator = np.random.default_rng(seed)
     for positions in unnamed.values():
@@ -140,14 +159,14 @@ def find_usages(places, source, seed):
     return usages
 
 
-def decode_image(payload):
-    """Decode a picture's bytes to grey.
+def decode_image(payload: bytes) -> tuple[npt.NDArray[np.uint8], str]:
+    """Decode the bytes of a picture to grey.
 
     Returns:
         uint8 (48, 48), and Pillow's mode of the file ('L' is grey).
 
     Raises:
-        ValueError: no JPEG or PNG, damaged, another size, or a mode with no plain conversion.
+        ValueError: not a JPEG or PNG, damaged, another size, or a mode without a plain conversion to grey.
     """
     try:
         with Image.open(io.BytesIO(payload), formats=("JPEG", "PNG")) as image:
@@ -157,12 +176,12 @@ def decode_image(payload):
             if mode != "L" and mode not in CONVERTIBLE:
                 raise ValueError(f"pixels of mode {mode}, expected 8-bit grey or colour")
             if image.format == "JPEG" and not payload.endswith(b"\xff\xd9"):
-                raise ValueError("a JPEG without its end, expected a whole one")  # Pillow would fill it up with grey
+                raise ValueError("a truncated JPEG, expected a complete one")  # Pillow would pad it with grey
             grey = image if mode == "L" else image.convert("L")
             return np.frombuffer(grey.tobytes(), np.uint8).reshape(SIZE, SIZE), mode
     except Image.UnidentifiedImageError:
-        raise ValueError("no JPEG or PNG") from None
+        raise ValueError("not a JPEG or PNG") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ValueError(f"many millions of pixels, expected {SIZE}x{SIZE}") from None
     except (OSError, SyntaxError, EOFError, IndexError, TypeError, OverflowError) as error:
-        raise ValueError(f"damaged picture ({error})") from None  # Pillow's many ways to say so
+        raise ValueError(f"damaged picture ({error})") from None  # what Pillow raises for one

@@ -1,4 +1,4 @@
-"""SOURCE: FER-2013 as people have it on disk, told apart by content.
+"""Read FER-2013 in whatever form it is on disk; the form is recognised by content, not by name.
 
 The challenge's CSV, plain or compressed; the image folders; or either inside a .zip or .tar(.gz, .bz2, .xz).
 """
@@ -13,18 +13,25 @@ import posixpath
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 import numpy as np
+import numpy.typing as npt
 
-from fer.data import table
 from fer.core.stage import InputError
-from fer.data.images import LARGEST_FILE, is_litter, read_images
+from fer.data import table
+from fer.data.images import LARGEST_FILE, Member, is_litter, read_images
 
-COMPRESSIONS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+COMPRESSIONS: dict[bytes, Callable[[IO[bytes]], Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ": lzma.open,
+}
 DAMAGED = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -34,42 +41,33 @@ DAMAGED = (
     NotImplementedError,
     UnicodeDecodeError,
 )
-"""What the archive modules raise on a truncated, damaged or exotic file (gzip's BadGzipFile is an OSError)."""
+"""What the archive modules raise on a truncated, damaged or unsupported file (gzip's BadGzipFile is an OSError)."""
 
 
 class Rows(NamedTuple):
     """All rows of a source, in its order."""
 
-    images: np.ndarray
+    images: npt.NDArray[np.uint8]
     """uint8 (N, 48, 48), 0..255."""
-    labels: np.ndarray
+    labels: npt.NDArray[np.uint8]
     """uint8 (N,), 0..6, positions in `CLASSES`."""
-    usages: np.ndarray
+    usages: npt.NDArray[np.uint8]
     """uint8 (N,), 0..2, positions in `USAGES`."""
     kind: str
     """'table' or 'images'."""
-    conversions: dict
+    conversions: dict[str, int]
     """Pictures converted to grey, by Pillow's mode."""
     md5: str
     """Hex digest of the file; for a folder, of its names and bytes."""
 
 
-class Member(NamedTuple):
-    """A file inside an archive or a folder."""
+def read_source(source: str | Path, seed: int) -> Rows:
+    """Read all rows of `source`.
 
-    size: int
-    """Bytes, unpacked."""
-    open: object
-    """Function that returns a binary file object."""
-
-
-def read_source(source, seed):
-    """Read every row of `source` (a path).
-
-    `seed` (int) divides the test pictures of an image release whose file names do not tell the Usage.
+    `seed` splits the test pictures of an image release whose file names do not give the Usage.
 
     Raises:
-        InputError: for whatever is not as FER-2013 is published: what was found, where, and what was expected.
+        InputError: anything that differs from FER-2013 as published: what was found, where, and what was expected.
     """
     path = Path(source)
     if not str(source) or not path.exists():
@@ -77,47 +75,47 @@ def read_source(source, seed):
     if path.is_dir():
         return read_members(list_folder(path), path, seed)
     if not path.is_file():
-        raise InputError(f"{path}: neither a file nor a folder; give FER-2013 as it was downloaded")
+        raise InputError(f"{path}: neither a file nor a folder; give FER-2013 as downloaded")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty; download it again")
-    with refuse_change(path), ThreadPoolExecutor(1) as beside, open(path, "rb") as file:
-        md5 = beside.submit(hash_file, path)
-        with as_damage_report(path):
+    with require_unchanged(path), ThreadPoolExecutor(1) as pool, open(path, "rb") as file:
+        md5 = pool.submit(hash_file, path)
+        with report_damage(path):
             rows = read_file(file, path, seed)
         return rows._replace(md5=md5.result())
 
 
-def read_file(file, path, seed):
+def read_file(file: IO[bytes], path: Path, seed: int) -> Rows:
     """Read a binary file by its first bytes: a zip, a tar, or a table, the last two also compressed."""
     start = file.read(512)
     file.seek(0)
     if start.startswith(b"PK"):
         with zipfile.ZipFile(file) as archive:
-            refuse_lost_members(archive, file, path)
+            check_member_count(archive, file)
             return read_members(list_zip(archive, path), path, seed)
-    decompress = next((module for magic, module in COMPRESSIONS.items() if start.startswith(magic)), None)
+    decompress = next((opener for magic, opener in COMPRESSIONS.items() if start.startswith(magic)), None)
     content = decompress(file) if decompress else file
     start = content.read(512)
     content.seek(0)
     if start[257:262] == b"ustar":
         with tarfile.open(fileobj=content, mode="r:") as archive:
             members = list_tar(archive, path)
-            while content.read(1 << 20):  # to the very end, where gzip's checksum stands
+            while content.read(1 << 20):  # up to gzip's checksum at the very end
                 pass
             return read_members(members, path, seed)
     return as_table(table.read_table(content, str(path), None if decompress else path.stat().st_size))
 
 
 @contextmanager
-def refuse_change(path):
-    """Raise `InputError` where a file or folder changes meanwhile; that explains whatever else was wrong with it."""
+def require_unchanged(path: Path) -> Iterator[None]:
+    """Raise `InputError` if a file or folder changes inside the block, in place of any error that this has caused."""
 
-    def stamp():
+    def stamp() -> tuple[list[Path], list[tuple[int, int]]]:
         files = sorted(path / name for name in list_folder(path)) if path.is_dir() else [path]
         states = [file.stat() for file in files if file.exists()]
         return files, [(state.st_size, state.st_mtime_ns) for state in states]
 
-    def check():
+    def check() -> None:
         if stamp() != before:
             raise InputError(f"{path}: changed while it was read; wait until it is complete and run again") from None
 
@@ -131,8 +129,8 @@ def refuse_change(path):
 
 
 @contextmanager
-def as_damage_report(path):
-    """Turn what the archive modules raise into one sentence."""
+def report_damage(path: Path) -> Iterator[None]:
+    """Turn what the archive modules raise on a damaged file into an `InputError`."""
     try:
         yield
     except (*DAMAGED, OSError) as error:
@@ -142,68 +140,73 @@ def as_damage_report(path):
         raise InputError(f"{path}: truncated or damaged archive ({reason}); download it again") from None
 
 
-def hash_file(path):
-    """The md5 of a file as a hex digest."""
+def hash_file(path: Path) -> str:
+    """The md5 of a file, as a hex digest."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def list_folder(path):
-    """{name below `path`: Member} of a folder's files; links are followed, folders that cannot be read raise."""
+def list_folder(path: Path) -> dict[str, Member]:
+    """{name below `path`: Member} of a folder's files; links are followed, unreadable folders raise."""
 
-    def fail(error):
+    def fail(error: OSError) -> None:
         raise error
 
-    members, seen = {}, set()
+    members: dict[str, Member] = {}
+    seen: set[str] = set()
     for folder, subfolders, names in os.walk(path, onerror=fail, followlinks=True):
         if (real := os.path.realpath(folder)) in seen:
-            raise InputError(f"{folder}: a link back to a folder that was read already; remove it")
+            raise InputError(f"{folder}: a link to a folder that was read already; remove it")
         seen.add(real)
         subfolders.sort()
         for name in names:
             file = Path(folder, name)
             if not is_litter(name):
-                members[file.relative_to(path).as_posix()] = Member(
-                    file.stat().st_size, lambda file=file: file.open("rb")
-                )
+                inside = file.relative_to(path).as_posix()
+                members[inside] = Member(file.stat().st_size, partial(open_file, file))
     return members
 
 
-def list_zip(archive, path):
+def list_zip(archive: zipfile.ZipFile, path: Path) -> dict[str, Member]:
     """{name: Member} of a zip's files; encrypted ones, links and names that point outside are refused."""
-    members = {}
+    members: dict[str, Member] = {}
     for info in archive.infolist():
         if info.flag_bits & 1:
-            raise InputError(f"{path}: {info.filename} is encrypted; unpack it and give the file itself")
+            raise InputError(f"{path}: {info.filename} is encrypted; unpack it and give the unpacked file")
         if not info.is_dir():
             is_link = info.external_attr >> 28 == 0o12
-            add_member(
-                members, path, info.filename, is_link, Member(info.file_size, lambda info=info: archive.open(info))
-            )
+            add_member(members, path, info.filename, is_link, Member(info.file_size, partial(archive.open, info)))
     return members
 
 
-def list_tar(archive, path):
+def list_tar(archive: tarfile.TarFile, path: Path) -> dict[str, Member]:
     """{name: Member} of a tar's files; links and names that point outside are refused.
 
-    Small files, pictures for instance, are held in memory: a compressed tar cannot be read in any order but its own.
+    Small files, pictures for instance, are held in memory: a compressed tar can only be read in its own order.
     """
-    members = {}
+    members: dict[str, Member] = {}
     for info in archive:
         if info.isdir():
             continue
-        opener = None
+        extract: Callable[[], IO[bytes]] = partial(open_in_tar, archive, info)
         if info.isfile() and info.size <= LARGEST_FILE:
-            payload = archive.extractfile(info).read()
-            opener = lambda payload=payload: io.BytesIO(payload)  # noqa: E731 (it stands beside its twin)
-        elif info.isfile():
-            opener = lambda info=info: archive.extractfile(info)  # noqa: E731
-        add_member(members, path, info.name, opener is None, Member(info.size, opener))
+            extract = partial(io.BytesIO, extract().read())
+        add_member(members, path, info.name, not info.isfile(), Member(info.size, extract))
     return members
 
 
-def add_member(members, path, name, is_link, member):
-    """Put `member` into `members` under its plain name; raise `InputError` for one that no honest archive has."""
+def open_file(path: Path) -> IO[bytes]:
+    """A file on disk, to read its bytes."""
+    return path.open("rb")
+
+
+def open_in_tar(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+    """A regular file inside a tar, to read its bytes."""
+    return cast(IO[bytes], archive.extractfile(info))
+
+
+def add_member(members: dict[str, Member], path: Path, name: str, is_link: bool, member: Member) -> None:
+    """Put `member` into `members` under its normalised name; `InputError` for one that no sound archive has."""
     slashed = name.replace("\\", "/")
     parts = slashed.split("/")
     if parts[0] == "" or parts[0].endswith(":") or ".." in parts:
@@ -212,13 +215,13 @@ def add_member(members, path, name, is_link, member):
         raise InputError(f"{path}: member {name!r} is a link or a device; pack the file itself")
     plain = posixpath.normpath(slashed)
     if plain in members:
-        raise InputError(f"{path}: member {name!r} stands in it twice; pack it anew")
+        raise InputError(f"{path}: member {name!r} appears twice; pack the archive again")
     if not is_litter(plain):
         members[plain] = member
 
 
-def refuse_lost_members(archive, file, path):
-    """Raise `InputError` where a zip's directory lists fewer files than its last record counts: `zipfile` is silent."""
+def check_member_count(archive: zipfile.ZipFile, file: IO[bytes]) -> None:
+    """Raise `BadZipFile` where a zip's directory lists fewer files than its last record counts; `zipfile` does not."""
     file.seek(-22, io.SEEK_END)
     record = file.read(22)
     count = int.from_bytes(record[10:12], "little")
@@ -226,13 +229,13 @@ def refuse_lost_members(archive, file, path):
         raise zipfile.BadZipFile(f"{len(archive.infolist()):,} of {count:,} members are listed")
 
 
-def read_members(members, path, seed):
-    """Read the one table among `members` ({name: Member}), or else their pictures."""
+def read_members(members: Mapping[str, Member], path: Path, seed: int) -> Rows:
+    """Read the only table among `members`, or else their pictures."""
     tables = sorted(name for name, member in members.items() if holds_table(name, member))
     pictures = sorted(name for name in members if looks_like_face(name))
     if len(tables) > 1 or (tables and pictures):
         both = ", ".join(tables[:3] + pictures[:1])
-        raise InputError(f"{path}: holds more than one data set ({both}); give one of them alone")
+        raise InputError(f"{path}: holds more than one data set ({both}); give only one of them")
     if not tables:
         images, labels, usages, conversions, md5 = read_images(members, path, seed)
         return Rows(images, labels, usages, "images", conversions, md5)
@@ -243,19 +246,19 @@ def read_members(members, path, seed):
         return as_table(table.read_table(file, f"{path}: {tables[0]}", member.size))
 
 
-def looks_like_face(name):
-    """Whether a member lies in train/<class>/ or test/<class>/."""
+def looks_like_face(name: str) -> bool:
+    """Whether a member is in train/<class>/ or test/<class>/."""
     return name.lower().split("/")[-3:-2] in (["train"], ["test"])
 
 
-def holds_table(name, member):
-    """Whether a member begins with the challenge's header."""
+def holds_table(name: str, member: Member) -> bool:
+    """Whether a member starts with the challenge's header."""
     if looks_like_face(name):
         return False
     with member.open() as file:
         return table.find_columns(table.read_header(file)) is not None
 
 
-def as_table(arrays):
+def as_table(arrays: table.Arrays) -> Rows:
     """`Rows` of a table's images, labels and usages; the md5 is filled in by `read_source`."""
     return Rows(*arrays, kind="table", conversions={}, md5="")

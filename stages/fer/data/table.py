@@ -1,17 +1,20 @@
 """The challenge's CSV: `emotion,pixels,Usage`, in any column order, checked row by row.
 
-`parse_row` says what a valid row is. Blocks of rows go through NumPy on all cores; a block in which anything is
-unusual goes through `parse_row`, so that both ways agree and every complaint is exact.
+`parse_fields` and `parse_pixels` define a valid row. Pixels are parsed by NumPy on all cores, many rows at a time;
+rows with anything unusual go through `parse_pixels`, so that both ways agree and every message is exact.
 """
 
 import csv
 import io
 import os
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from tqdm import tqdm
 
 from fer.core.stage import InputError
@@ -19,57 +22,56 @@ from fer.data.fer2013 import CLASSES, SIZE, USAGES
 
 PIXELS = SIZE * SIZE
 BLOCK_BYTES = 1 << 22
-"""What one thread is given at a time: about 500 rows."""
+"""What one thread parses at a time: about 500 rows."""
 ROWS_AT_ONCE = 64
-"""What NumPy is given at a time: its temporary arrays stay small enough to be reused instead of allocated anew."""
+"""What NumPy parses at a time: its temporary arrays stay small enough to be reused instead of allocated again."""
 LONGEST_ROW = 1 << 20
-"""Bytes; a row of FER-2013 has about 8,400. Beyond this the file is no table of faces."""
+"""Bytes; a row of FER-2013 has about 8,400. Beyond this the file is not a table of faces."""
 LABELS = {str(label).encode(): label for label in range(len(CLASSES))}
 USAGE_CODES = {usage.encode(): code for code, usage in enumerate(USAGES)}
+
+Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
+"""Images uint8 (N, 48, 48), labels uint8 (N,), 0..6, and usages uint8 (N,), positions in `USAGES`."""
 
 csv.field_size_limit(LONGEST_ROW)
 
 
 class Columns(NamedTuple):
-    """Where the three columns stand, and how many there are in all."""
+    """The positions of the three columns, and the number of all columns."""
 
     emotion: int
     pixels: int
     usage: int
-    count: int
+    total: int
 
 
 class BadRow(ValueError):
-    """One row that is not as the challenge defines it; the message says what was found and expected."""
+    """A row that differs from the challenge's form; the message says what was found and expected."""
 
 
-def find_columns(header):
-    """The `Columns` of a header line (bytes), or None where it does not name all three exactly once."""
+def find_columns(header: bytes) -> Columns | None:
+    """The `Columns` of a header line, or None unless it names each of the three exactly once."""
     text = header.removeprefix(b"\xef\xbb\xbf").decode("latin-1").rstrip("\r\n")
     try:
         names = [name.strip().lower() for name in next(csv.reader([text]), [])]
     except csv.Error:
         return None
-    wanted = ("emotion", "pixels", "usage")
-    if any(names.count(name) != 1 for name in wanted):
+    if any(names.count(name) != 1 for name in ("emotion", "pixels", "usage")):
         return None
-    return Columns(*(names.index(name) for name in wanted), count=len(names))
+    return Columns(names.index("emotion"), names.index("pixels"), names.index("usage"), total=len(names))
 
 
-def read_header(file):
+def read_header(file: IO[bytes]) -> bytes:
     """The first line of a binary file, at most `LONGEST_ROW` bytes."""
     return file.readline(LONGEST_ROW)
 
 
-def read_table(file, name, size=None):
-    """Read the challenge's CSV from a binary file object that stands at its start.
+def read_table(file: IO[bytes], name: str, size: int | None = None) -> Arrays:
+    """Read the challenge's CSV from the start of a binary file.
 
     Args:
-        name: for messages.
-        size: bytes in all, for the progress bar.
-
-    Returns:
-        images uint8 (N, 48, 48), labels uint8 (N,), usages uint8 (N,), positions in `USAGES`.
+        name: of the file, for messages.
+        size: of the file in bytes, for the progress bar.
 
     Raises:
         InputError: a column is missing, or rows are bad: the first ten are listed, with the total.
@@ -78,9 +80,11 @@ def read_table(file, name, size=None):
     columns = find_columns(header)
     if columns is None:
         raise InputError(f"{name}: the first line is {excerpt(header)}, expected the columns emotion, pixels and Usage")
-    parts, problems, pending = [], [], deque()
+    parts: list[Arrays] = []
+    problems: list[str] = []
+    pending: deque[Future[tuple[Arrays, list[str]]]] = deque()
 
-    def collect():
+    def collect() -> None:
         part, bad = pending.popleft().result()
         parts.append(part)
         problems.extend(bad)
@@ -97,25 +101,28 @@ def read_table(file, name, size=None):
             progress.update(len(block))
         while pending:
             collect()
-    if columns.pixels == columns.count - 1 and not block.endswith((b"\n", b'"')) and not problems:
+    if columns.pixels == columns.total - 1 and not block.endswith((b"\n", b'"')) and not problems:
         last = line + block.count(b"\n")
-        problems.append(f"line {last}: no line end, so its last pixel may be cut; if it is whole, add a line end")
+        problems.append(
+            f"line {last}: no newline at its end, so the last pixel may be cut off; if it is complete, add one"
+        )
     if problems:
         raise InputError(list_problems(name, "row", problems))
     if not sum(len(labels) for _, labels, _ in parts):
         raise InputError(f"{name}: a header and no rows; expected one row per face")
-    return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+    images, labels, usages = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return images, labels, usages
 
 
-def list_problems(name, what, problems):
-    """One message for all `problems` (strings) of the file `name`: the first ten and the total."""
+def list_problems(name: str | Path, what: str, problems: list[str]) -> str:
+    """One message for all `problems` of the file `name`: the first ten and the total; `what` is one of its parts."""
     plural = "" if len(problems) == 1 else "s"
     more = [f"... and {len(problems) - 10:,} more"] if len(problems) > 10 else []
-    return f"{name}: {len(problems):,} bad {what}{plural}; mend or remove:\n  " + "\n  ".join(problems[:10] + more)
+    return f"{name}: {len(problems):,} bad {what}{plural}; correct or remove:\n  " + "\n  ".join(problems[:10] + more)
 
 
-def split_blocks(file, name):
-    """Yield (number of its first line, bytes) for blocks of whole rows; line ends inside quotes split no row."""
+def split_blocks(file: IO[bytes], name: str) -> Iterator[tuple[int, bytes]]:
+    """Yield (number of its first line, bytes) for blocks of whole rows; a newline inside quotes does not end a row."""
     line, rest = 2, b""
     while chunk := file.read(BLOCK_BYTES):
         chunk = rest + chunk
@@ -134,13 +141,13 @@ def split_blocks(file, name):
         yield line, rest
 
 
-def parse_block(block, line, columns):
-    """Parse whole rows (bytes) of which the first stands in `line`.
-
-    Returns:
-        (images, labels, usages) as `read_table`, and a list of problems, one string per bad row.
-    """
-    numbers, labels, usages, texts, problems = [], [], [], [], []
+def parse_block(block: bytes, line: int, columns: Columns) -> tuple[Arrays, list[str]]:
+    """Parse whole rows, the first of them in `line`; the second result is a list of problems, one per bad row."""
+    numbers: list[int] = []
+    labels: list[int] = []
+    usages: list[int] = []
+    texts: list[bytes] = []
+    problems: list[tuple[int, BadRow]] = []
     for number, fields in split_fields(block, line):
         try:
             label, usage, text = parse_fields(fields, columns)
@@ -168,10 +175,10 @@ def parse_block(block, line, columns):
     return rows, [f"line {number}: {error}" for number, error in sorted(problems, key=lambda problem: problem[0])]
 
 
-def split_fields(block, line):
-    """Yield (line number, fields as bytes) per row of a block; blank lines are passed over.
+def split_fields(block: bytes, line: int) -> Iterator[tuple[int, list[bytes] | None]]:
+    """Yield (line number, fields) per row of a block; blank lines are skipped.
 
-    None stands for the fields of a row whose quotes do not close.
+    The fields are None in a row with an unclosed quote.
     """
     if b'"' not in block:
         for number, row in enumerate(block.split(b"\n"), line):
@@ -186,21 +193,22 @@ def split_fields(block, line):
         except StopIteration:
             return
         except csv.Error:
-            fields = None
-        if fields is None or any(field.strip() for field in fields):
-            yield number, fields and [field.encode("latin-1") for field in fields]
+            yield number, None
+            continue
+        if any(field.strip() for field in fields):
+            yield number, [field.encode("latin-1") for field in fields]
 
 
-def parse_fields(fields, columns):
-    """Label 0..6, usage 0..2 and the text of the pixels of one row (a list of bytes).
+def parse_fields(fields: list[bytes] | None, columns: Columns) -> tuple[int, int, bytes]:
+    """Label 0..6, usage 0..2 and the text of the pixels of one row from `split_fields`.
 
     Raises:
-        BadRow: a quote that does not close, another number of fields, a label outside 0..6, an unknown Usage.
+        BadRow: an unclosed quote, another number of fields, a label outside 0..6, an unknown Usage.
     """
     if fields is None:
         raise BadRow("a quote that is never closed, or stands inside a field")
-    if len(fields) != columns.count:
-        raise BadRow(f"{len(fields)} fields, expected {columns.count}")
+    if len(fields) != columns.total:
+        raise BadRow(f"{len(fields)} fields, expected {columns.total}")
     label = LABELS.get(fields[columns.emotion].strip())
     if label is None:
         raise BadRow(f"emotion is {excerpt(fields[columns.emotion])}, expected 0..6")
@@ -210,11 +218,11 @@ def parse_fields(fields, columns):
     return label, usage, fields[columns.pixels]
 
 
-def parse_pixels(text):
-    """The 2,304 pixels in `text` (bytes, whole numbers 0..255 between blanks) as a list of int.
+def parse_pixels(text: bytes) -> list[int]:
+    """The 2,304 pixels in `text`, whole numbers 0..255 separated by blanks.
 
     Raises:
-        BadRow: another count, or a pixel that is no number or outside 0..255.
+        BadRow: another count, or a pixel that is not a number or outside 0..255.
     """
     tokens = text.split()
     if len(tokens) != PIXELS:
@@ -225,14 +233,14 @@ def parse_pixels(text):
     return [int(token) for token in tokens]
 
 
-def parse_pixels_fast(texts):
-    """`parse_pixels` for several rows at once: uint8 (len(texts), 2304), or None where it must look closer."""
+def parse_pixels_fast(texts: list[bytes]) -> npt.NDArray[np.uint8] | None:
+    """`parse_pixels` for several rows at once: uint8 (len(texts), 2304), or None where a row needs a closer look."""
     text = np.frombuffer(b"   " + b" ".join(texts) + b" ", np.uint8)
-    digits = text - np.uint8(ord("0"))  # wraps around: everything that is no digit is now above 9
+    digits = text - np.uint8(ord("0"))  # wraps around: whatever is not a digit is now above 9
     is_digit = digits < 10
     if not (is_digit | (text == ord(" "))).all():
         return None
-    last = np.flatnonzero(is_digit[:-1] > is_digit[1:])  # of each number, the position of its last digit
+    last = np.flatnonzero(is_digit[:-1] > is_digit[1:])  # the position of each number's last digit
     row_ends = np.cumsum([len(row) + 1 for row in texts]) + 3
     if (np.diff(np.searchsorted(last, row_ends), prepend=0) != PIXELS).any():
         return None
@@ -241,13 +249,15 @@ def parse_pixels_fast(texts):
     has_hundreds = has_tens & (hundreds < 10)
     if (has_hundreds & (digits[last - 3] < 10)).any():
         return None
-    values = digits[last] + tens * has_tens * np.uint16(10) + hundreds * has_hundreds * np.uint16(100)
+    values: npt.NDArray[np.uint16] = (
+        digits[last] + tens * has_tens * np.uint16(10) + hundreds * has_hundreds * np.uint16(100)
+    )
     if values.max() > 255:
         return None
     return values.astype(np.uint8).reshape(len(texts), PIXELS)
 
 
-def excerpt(found):
-    """`found` (bytes) for a message: quoted, unprintable bytes escaped, at most 40 characters."""
+def excerpt(found: bytes) -> str:
+    """`found` for a message: quoted, unprintable bytes escaped, at most 40 characters."""
     text = found.strip(b"\r\n").decode("ascii", "backslashreplace")
     return repr(text if len(text) <= 40 else text[:40] + "...").replace("\\\\x", "\\x")
