@@ -223,7 +223,7 @@ def make_narrow(clone):
     clone.edit("params.yaml", SMALL)
     yaml = YAML()
     params = yaml.load(clone.path / "params.yaml")
-    for network in params["profiles"]["sample"].values():
+    for network in params["profiles"]["smoke"].values():
         network |= {"width": 0.05, "epochs": 2}
     params["evaluate"]["bootstrap"] = 100
     yaml.dump(params, clone.path / "params.yaml")
