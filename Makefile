@@ -10,6 +10,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 repro: $(READY)      ## run the whole pipeline, or what is left of it
 	@PYTHONPATH=stages python -m fer.core.params
 	dvc repro
+	@python tools/changes.py
 
 test: $(READY)       ## run all tests
 	python -m pytest

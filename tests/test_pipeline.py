@@ -5,6 +5,7 @@ import os
 import re
 import sys
 
+import pytest
 from conftest import ROOT, Table
 from ruamel.yaml import YAML
 
@@ -90,11 +91,154 @@ def test_other_params_of_a_network_rerun_it_and_what_follows_it(finished_clone):
     assert finished_clone.run("git", "status", "--porcelain") == ""
     yaml = YAML()
     params = yaml.load(finished_clone.path / "params.yaml")
-    params["profiles"]["sample"]["vgg19"]["learning_rate"] = 0.01
+    params["profiles"]["smoke"]["vgg19"]["learning_rate"] = 0.01
     yaml.dump(params, finished_clone.path / "params.yaml")
-    again = set(re.findall(r"Running stage '(.+?)'", finished_clone.run("dvc", "repro")))
+    again = find_runs(finished_clone.run("dvc", "repro"))
     assert again == {"train_vgg19", "evaluate@vgg19", "export@vgg19", "measure", "compare", "report"}
     keep_the_run(finished_clone)
+
+
+SMALL_NETWORK = '''"""A small network of another input size, for a test."""
+
+from fer.data.fer2013 import CLASSES
+
+TITLE = "Small CNN"
+FRAMEWORK = "pytorch"
+INPUT_SIZE = 40
+TEST_CROPS = 10
+PAPER = None
+
+
+def build(settings):
+    from collections import OrderedDict
+
+    from torch import nn
+
+    from fer.networks.layers import GlobalAverage
+
+    features = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU())
+    head = nn.Linear(8, len(CLASSES))
+    return nn.Sequential(OrderedDict(features=features, pool=GlobalAverage(), dropout=nn.Dropout(0.1), head=head))
+'''
+SMALL_STAGE = """\
+  train_small:
+    desc: A small network
+    cmd: >-
+      python stages/train.py --name small --data data/prepared/faces.h5 --model ${networks.small}
+      --report metrics/train/small.json --history plots/small/history.csv --timing metrics/timing.json
+    deps:
+      - data/prepared/faces.h5
+    params:
+      - seed
+      - compute
+      - profiles.${profile}.small
+    outs:
+      - ${networks.small}
+      - metrics/train/small.json:
+          cache: false
+      - plots/small/history.csv:
+          cache: false
+
+"""
+
+
+def add_small_network(clone):
+    """One file, its line and its block in params.yaml, its training in dvc.yaml; the rest of dvc.yaml is written."""
+    (clone.path / "stages/fer/networks/small.py").write_text(SMALL_NETWORK)
+    yaml = YAML()
+    params = yaml.load(clone.path / "params.yaml")
+    params["networks"]["small"] = "models/small.safetensors"
+    params["profiles"]["smoke"]["small"] = {**params["profiles"]["smoke"]["resnet18"]}
+    yaml.dump(params, clone.path / "params.yaml")
+    clone.edit("dvc.yaml", {"  evaluate:\n": f"{SMALL_STAGE}  evaluate:\n"})
+    clone.run(sys.executable, "tools/deps.py")
+
+
+def find_runs(printed):
+    """The stages that `dvc repro` ran, or would."""
+    return set(re.findall(r"Running stage '(.+?)'", printed))
+
+
+def read_files(clone):
+    """{name: bytes} of all results but the times."""
+    files = [path for kind in ("metrics", "plots", "models", "data") for path in clone.path.glob(f"{kind}/**/*.*")]
+    return {
+        path.relative_to(clone.path): path.read_bytes() for path in files if path.is_file() and path.stem != "timing"
+    }
+
+
+def test_a_fourth_network_is_one_file(finished_clone, photo_file):
+    """No other training runs; everything that follows has four. Taken out again, all is as before, from the cache."""
+    before = read_files(finished_clone)
+    add_small_network(finished_clone)
+    ran = find_runs(finished_clone.run("dvc", "repro"))
+    assert ran == {"train_small", "evaluate@small", "export@small", "measure", "compare", "report"}
+    assert "Running stage" not in finished_clone.run("dvc", "repro")
+
+    def read(name):
+        return json.loads((finished_clone.path / "metrics" / name).read_text())
+
+    names = ["baseline", "vgg19", "resnet18", "small"]
+    compare = read("compare.json")
+    assert list(compare["table7"]) == list(read("export.json")["networks"]) == names
+    assert compare["table7"]["small"]["paper"] is None
+    assert len(compare["mcnemar"]) == 6 and len(compare["agreement"]["right_by"]) == 5
+    assert compare["weighted_ensemble"]["members"] == names and len(compare["weighted_ensemble"]["weights"]) == 4
+    agreement = (finished_clone.path / "plots/compare/agreement.csv").read_text()
+    assert "right_by_4,right_by_3,right_by_2,right_by_1,right_by_0" in agreement
+    report = (finished_clone.path / "plots/report.html").read_text()
+    assert report.count("Small CNN") > 20
+    assert not (finished_clone.path / "plots/small/test/gradcam.png").exists()
+    assert "models/small.safetensors" in finished_clone.run("dvc", "ls", ".", "-R", "--dvc-only")
+    line = finished_clone.run(sys.executable, "apps/predict.py", "--model", "small", photo_file)
+    assert "grace_hopper.jpg" in line and "%" in line
+
+    finished_clone.run("git", "checkout", "-q", ".")
+    (finished_clone.path / "stages/fer/networks/small.py").unlink()
+    assert "Running stage" not in finished_clone.run("dvc", "repro")
+    after = read_files(finished_clone)
+    assert {name: after[name] for name in before} == before
+    assert all("small" in str(name) for name in after.keys() - before.keys())
+
+
+@pytest.mark.parametrize(
+    ("file", "trained"),
+    [
+        ("stages/fer/networks/resnet18.py", {"train_resnet18"}),
+        ("stages/fer/networks/baseline.py", {"train_baseline"}),
+        ("stages/fer/training/pytorch/train.py", {"train_vgg19", "train_resnet18"}),
+        ("stages/fer/training/keras/train.py", {"train_baseline"}),
+        ("stages/fer/core/schema.py", set()),
+        ("stages/fer/evidence/metrics.py", set()),
+        ("stages/fer/inference/onnx.py", set()),
+    ],
+)
+def test_an_edit_trains_what_depends_on_it(file, trained, finished_pipeline):
+    """As docs/training.md names them. The clone is put back, for it is shared."""
+    path = finished_pipeline.path / file
+    before = path.read_bytes()
+    try:
+        path.write_bytes(before + b"# changed\n")
+        would_run = find_runs(finished_pipeline.run("dvc", "repro", "--dry"))
+    finally:
+        path.write_bytes(before)
+    assert {stage for stage in would_run if stage.startswith("train_")} == trained
+    assert would_run or file.endswith("schema.py")
+
+
+def test_other_results_than_those_in_git_are_said(finished_clone):
+    """At the end of `make repro`: not where nothing changed, nor where other results were asked for."""
+    command = (sys.executable, "tools/changes.py")
+    assert finished_clone.run(*command) == ""
+    for name in ("metrics/compare.json", "dvc.lock"):
+        (finished_clone.path / name).write_text("{}")
+    said = finished_clone.run(*command)
+    assert said.startswith("2 files of results differ from those in git")
+    finished_clone.run("sh", "-c", re.search("`(git checkout .+?)`", said).group(1))
+    assert finished_clone.run(*command) == ""
+    (finished_clone.path / "dvc.lock").write_text("{}")
+    finished_clone.edit("params.yaml", {"seed: 2013": "seed: 1"})
+    assert finished_clone.run(*command) == ""
 
 
 def keep_the_run(clone):
