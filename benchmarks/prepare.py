@@ -1,11 +1,11 @@
-"""How long stages/prepare.py takes beside the plain way, and how much memory.
+"""Time and peak memory of stages/prepare.py, compared with the plain way.
 
     python benchmarks/prepare.py fer2013.csv fer2013.zip
 
-Each source (the challenge's CSV, or a zip of the image folders) goes through both ways in turn, as processes of their
-own, start-up included, three times each; the fastest of each counts. The plain way is what most scripts do: the csv
-module and a list of ints per row, or zipfile and Pillow, then h5py with gzip; it checks nothing.
-Aims, on two cores with all 35,887 rows: CSV in at most 4 s, zip in at most 6 s, both within 1 GB.
+Each source (the challenge's CSV, or a zip of the image folders) is prepared both ways in turn, three times each, by
+processes of their own; start-up is included, and the fastest run of each counts. The plain way is what most scripts do:
+the csv module and a list of ints per row, or zipfile and Pillow, then h5py with gzip; it checks nothing.
+Targets, on two cores with all 35,887 rows: CSV in at most 4 s, zip in at most 6 s, both within 1 GB.
 """
 
 import argparse
@@ -17,14 +17,16 @@ import tempfile
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 ROUNDS = 3
 
 
-def read_plain_table(source):
-    """Lists of images and Usages, as the csv module gives them."""
-    images, usages = [], []
+def read_plain_table(source: str) -> tuple[list[Any], list[str]]:
+    """Lists of images (lists of int) and Usages, by the csv module."""
+    images: list[Any] = []
+    usages: list[str] = []
     with open(source, newline="") as file:
         for row in csv.DictReader(file):
             images.append([int(pixel) for pixel in row["pixels"].split()])
@@ -32,12 +34,13 @@ def read_plain_table(source):
     return images, usages
 
 
-def read_plain_zip(source):
-    """Lists of images and Usages, a picture at a time."""
+def read_plain_zip(source: str) -> tuple[list[Any], list[str]]:
+    """Lists of images (uint8 arrays) and Usages, by Pillow, one picture at a time."""
     import numpy as np
     from PIL import Image
 
-    images, usages = [], []
+    images: list[Any] = []
+    usages: list[str] = []
     with zipfile.ZipFile(source) as archive:
         for name in sorted(archive.namelist()):
             with archive.open(name) as file:
@@ -46,7 +49,7 @@ def read_plain_zip(source):
     return images, usages
 
 
-def prepare_plainly(source, out):
+def prepare_plainly(source: str, out: str) -> None:
     """The plain way, from source to HDF5."""
     import h5py
     import numpy as np
@@ -58,7 +61,7 @@ def prepare_plainly(source, out):
             file.create_dataset(f"{name}/images", data=np.array(rows, np.uint8).reshape(-1, 48, 48), compression="gzip")
 
 
-def time_process(command):
+def time_process(command: list[str]) -> tuple[float, float]:
     """Wall time in seconds and peak memory in MB of one process."""
     start = time.perf_counter()
     process = os.posix_spawn(
@@ -70,7 +73,7 @@ def time_process(command):
     return time.perf_counter() - start, usage.ru_maxrss / 1024
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sources", nargs="+")
     parser.add_argument("--plain", metavar="OUT", help="go the plain way once, without timing")

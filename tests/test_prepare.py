@@ -116,7 +116,7 @@ def test_the_same_input_gives_the_same_bytes(form, run_prepare, tmp_path, table)
 
 
 def test_report_counts_by_hand(run_prepare, tmp_path):
-    """One blank image, one image three times under two labels, one test row that stands in train."""
+    """One blank image, one image three times under two labels, one test row that is also in train."""
     table = Table(per_class=(5, 2, 2))
     of = {usage: np.flatnonzero(table.usages == i) for i, usage in enumerate(USAGES)}
     a, b, c, blank, leaked = of["Training"][:5]

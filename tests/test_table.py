@@ -106,7 +106,7 @@ tokens = st.one_of(
 @given(st.lists(st.lists(tokens, max_size=3), min_size=1, max_size=3), st.sampled_from([" ", "  ", "\t"]))
 @settings(max_examples=300, deadline=None)
 def test_the_fast_way_agrees_with_the_plain_way(heads, blank):
-    """Whatever stands at the start of a row, the fast way gives the plain way's pixels, or leaves it to that one."""
+    """Whatever a row starts with, the fast way gives the pixels of the plain way, or leaves the row to it."""
     texts = [blank.join([*head, *["17"] * (2304 - len(head))]).encode() for head in heads]
     fast = parse_pixels_fast(texts)
     if fast is not None:

@@ -1,7 +1,7 @@
 """What params.yaml may hold: each section with its keys, types and ranges.
 
 A schema refuses values and changes none, so nothing that is made from them depends on this file: no stage has it among
-its deps, and a change here trains no network anew.
+its deps, and a change here retrains no network.
 """
 
 from typing import Annotated, Any, Literal

@@ -206,7 +206,7 @@ def parse_fields(fields: list[bytes] | None, columns: Columns) -> tuple[int, int
         BadRow: an unclosed quote, another number of fields, a label outside 0..6, an unknown Usage.
     """
     if fields is None:
-        raise BadRow("a quote that is never closed, or stands inside a field")
+        raise BadRow("a quote that is never closed, or is inside a field")
     if len(fields) != columns.total:
         raise BadRow(f"{len(fields)} fields, expected {columns.total}")
     label = LABELS.get(fields[columns.emotion].strip())
