@@ -31,7 +31,7 @@ report: $(READY)     ## write plots/report.html after whatever it needs, and ope
 	@python -m webbrowser "file://$(CURDIR)/plots/report.html" >/dev/null 2>&1 || true
 
 serve: $(READY)      ## a page on this machine that says what the faces in a photo show
-	@python stages/serve.py
+	@python apps/serve.py
 
 results: $(READY)    ## NAME=...: keep the finished run in results/NAME/, and its table in README.md
 	python results/collect.py $(NAME)

@@ -20,7 +20,7 @@ import numpy as np
 from fer.core.stage import run, to_json, write_files
 from fer.data.faces import read_faces
 from fer.evidence.paper import NAMES
-from fer.inference.onnx import load_model
+from fer.inference.onnx import load_exported
 from fer.training.run import name_cpu
 
 CALLS = 200
@@ -31,7 +31,7 @@ BATCHES = 10
 
 def measure(path, rows):
     """What is known of one exported network (see the module), on `rows` (`fer.data.faces.Split`)."""
-    model = load_model(path)
+    model = load_exported(path)
     predicted = model.predict(rows.images).argmax(axis=1)
     batch = np.resize(rows.images, (BATCH, *rows.images.shape[1:]))
     seconds = time_calls(model, batch, BATCHES)
@@ -46,7 +46,7 @@ def measure(path, rows):
 
 def measure_latency(path, face, threads):
     """{median, p95}: milliseconds for one face uint8 (1, 48, 48)."""
-    seconds = time_calls(load_model(path, threads), face, CALLS)
+    seconds = time_calls(load_exported(path, threads), face, CALLS)
     median, late = np.percentile(seconds, [50, 95])
     return {"median": round(1000 * float(median), 3), "p95": round(1000 * float(late), 3)}
 
@@ -73,7 +73,7 @@ def main():
         large, small = args.models / f"{name}.onnx", args.models / f"{name}.int8.onnx"
         float32, int8 = measure(large, test), measure(small, test)
         int8["lost"] = round(float32["accuracy"] - int8["accuracy"], 6)
-        int8["kept_in_float32"] = json.loads(load_model(small).metadata["kept_in_float32"])
+        int8["kept_in_float32"] = json.loads(load_exported(small).metadata["kept_in_float32"])
         networks[name] = {"float32": float32, "int8": int8}
         for precision, found in networks[name].items():
             face = found["latency_ms"]["threads_2"]["median"]
