@@ -3,8 +3,8 @@
     python benchmarks/margin.py [data/prepared/faces.h5]
 
 `MARGIN` in stages/fer/inference/photos.py is measured here, on 1,000 train images, enlarged three times and padded on
-each side by a third, with their border repeated. Images with no box or with several are left out. In the drawn faces of
-the embedded sample the detector finds little.
+each side by a third, with their border repeated. Images with no box or with several are left out. The drawn faces of
+the embedded sample are cropped in their own way: the margin comes from FER-2013.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "stages"))
 
+from fer.core.stage import InputError, catch
 from fer.data.faces import read_faces
 from fer.data.fer2013 import SIZE
 from fer.inference.photos import cv2, open_detector
@@ -35,7 +36,7 @@ def main() -> None:
             left, top, width, height = (boxes[0] - [SIZE, SIZE, 0, 0]) / side
             found.append((width, left + width / 2, top + height / 2))
     if not found:
-        sys.exit("error: no face found in any image; give data/prepared/faces.h5 of FER-2013")
+        raise InputError("no face found in any image; give the faces.h5 of FER-2013")
     width, x, y = np.median(found, axis=0)
     print(
         f"one face in {len(found)} of {min(IMAGES, len(images))} images; the median box is {width:.3f} of the image "
@@ -44,4 +45,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    catch(main)

@@ -18,6 +18,7 @@ from matplotlib.cbook import get_sample_data
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "stages"))
 
+from fer.core.stage import catch
 from fer.data.fer2013 import SIZE
 from fer.inference.drawing import draw_faces
 from fer.inference.photos import FRAME_SIDE, crop_face, cv2, find_faces
@@ -78,4 +79,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    catch(main)
