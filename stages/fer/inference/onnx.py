@@ -29,7 +29,7 @@ class OnnxModel(NamedTuple):
     session: Any
     """`onnxruntime.InferenceSession`; onnxruntime has no type hints."""
     name: str
-    """The file's name without `.onnx`: 'vgg19.int8'."""
+    """The file's name without `.onnx`: '<network>.int8'."""
     classes: tuple[str, ...]
     crop: int
     temperature: float
