@@ -1,22 +1,25 @@
-"""Serve a page that says what the faces in a photo or before the camera show, to this machine alone.
+"""Serve a page that recognises the expressions of faces in photos or before the camera, to this machine alone.
 
     make serve                              http://127.0.0.1:8000, or --port
-    curl --data-binary @photo.jpg "http://127.0.0.1:8000/api/faces?model=resnet18.int8"
+    curl --data-binary @photo.jpg http://127.0.0.1:8000/api/faces
 
-`POST /api/faces` takes a picture's bytes and answers with JSON: model, warning (a sentence, where the network is of no
-use for photos, or null), width and height (pixels), milliseconds, and faces, each with box [left, top, width, height],
-emotion, confidence, uncertain and the seven probabilities. What is wrong with a request stands in `error`, one
-sentence, status 400, or 413 where the picture is too large, 408 where it does not arrive, 403 for pages of other
-sites. `GET /api/models` lists the networks. A picture is held in memory while it is looked at, and nowhere else.
+`POST /api/faces` takes the bytes of a picture, with `?model=NAME` for another network than the default, and answers
+with JSON: model, warning (a sentence if the network is of no use for photos, else null), width and height (pixels),
+milliseconds, and faces, each with box [left, top, width, height], emotion, confidence, uncertain and the seven
+probabilities. An error is one sentence in `error`, with status 400; 413 if the picture is too large, 408 if it does not
+arrive in time, 403 for pages of other sites. `GET /api/models` lists the networks. Pictures are kept in memory while
+they are judged, and nowhere else.
 """
 
 import argparse
 import asyncio
 import socket
+import sys
 import time
 import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import uvicorn
@@ -25,18 +28,20 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "stages"))
+
 from fer.core.stage import InputError, catch
 from fer.inference.photos import decode_photo
-from fer.inference.recognition import DEFAULT, Recogniser, check_name, find_model, list_models
+from fer.inference.recognition import Recogniser, check_name, choose_model, find_model, list_models, tell_models
 
 HOST = "127.0.0.1"
 PAGE = Path(__file__).with_suffix(".html")
 LARGEST_UPLOAD = 20_000_000
 """Bytes of a picture file; `fer.inference.photos.LARGEST_PICTURE` bounds its pixels."""
 DRAINED = 10 * LARGEST_UPLOAD
-"""Bytes of a larger one that are read and dropped: who still sends does not hear why it is refused."""
-PATIENCE, FAREWELL = 60, 5
-"""Seconds that an upload may take, and that requests under way have when the server is told to end."""
+"""Bytes of a larger upload that are read and discarded: a client reads no answer while it is still sending."""
+UPLOAD_TIMEOUT, SHUTDOWN_TIMEOUT = 60, 5
+"""Seconds for an upload to arrive, and for pending requests to be answered when the server is stopped."""
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'self' 'unsafe-inline'; img-src blob: data:; media-src blob:; frame-ancestors 'none'"
@@ -45,27 +50,28 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 
-app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)  # their pages load scripts from elsewhere
-app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])  # no other name may lead here
+app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)  # their pages load scripts from other sites
+app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])  # against DNS rebinding
 worker = ThreadPoolExecutor(max_workers=1)
-"""One picture at a time: it has all cores, and neither detector nor network is shared between threads."""
-recognisers = {}
+"""One picture at a time: each has all cores, and a `Recogniser` must not be shared between threads."""
+recognisers: dict[str, tuple[int, Recogniser]] = {}
+"""By name of the network: when its file was written (ns), and its recogniser."""
 
 
-class Refused(Exception):
-    """A request that is refused: the status and one sentence."""
+class RefusedRequest(Exception):
+    """A request that is refused: HTTP status and one sentence."""
 
 
-def open_recogniser(name):
-    """The `Recogniser` of a network, kept until its file is another."""
+def open_recogniser(name: str) -> Recogniser:
+    """The `Recogniser` of a network, kept until its file changes."""
     written = find_model(name).stat().st_mtime_ns
-    if recognisers.get(name, (None, None))[0] != written:
+    if name not in recognisers or recognisers[name][0] != written:
         recognisers[name] = written, Recogniser(name)
     return recognisers[name][1]
 
 
-def judge(content, name):
-    """What `POST /api/faces` answers, for a picture's bytes and the name of a network."""
+def judge(content: bytes, name: str) -> dict[str, Any]:
+    """The answer to `POST /api/faces` for the bytes of a picture and the name of a network."""
     recogniser, began = open_recogniser(name), time.perf_counter()
     photo = decode_photo(np.frombuffer(content, np.uint8), "the picture")
     (faces,) = recogniser.judge([recogniser.find(photo)])
@@ -79,15 +85,15 @@ def judge(content, name):
     }
 
 
-async def receive(request):
-    """The body of a request, bytes.
+async def receive(request: Request) -> bytes:
+    """The body of a request.
 
     Raises:
-        Refused: it is too large, or takes too long.
+        RefusedRequest: it is too large, or takes too long.
     """
     content, length = bytearray(), 0
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(UPLOAD_TIMEOUT):
             async for part in request.stream():
                 length += len(part)
                 if length <= LARGEST_UPLOAD:
@@ -95,64 +101,69 @@ async def receive(request):
                 elif length > DRAINED:
                     break
     except TimeoutError:
-        raise Refused(408, f"the picture did not arrive within {PATIENCE} s; send it again") from None
+        raise RefusedRequest(408, f"the picture did not arrive within {UPLOAD_TIMEOUT} s; send it again") from None
     if length > LARGEST_UPLOAD:
-        raise Refused(413, f"the picture has more than {LARGEST_UPLOAD // 1_000_000} MB; scale it down")
+        raise RefusedRequest(413, f"the picture has more than {LARGEST_UPLOAD // 1_000_000} MB; scale it down")
     return bytes(content)
 
 
-def check_origin(request):
-    """Refuse what a page of another site has the browser send."""
+def check_origin(request: Request) -> None:
+    """Refuse requests that a page of another site makes the browser send."""
     origin = request.headers.get("origin")
     if origin and urllib.parse.urlsplit(origin).netloc != request.headers.get("host"):
-        raise Refused(403, f"pages of {origin:.100} may not ask here; open http://{request.headers['host']}")
+        raise RefusedRequest(403, f"pages of {origin:.100} may not ask here; open http://{request.headers['host']}")
 
 
 @app.get("/")
-def show_page():
+def show_page() -> HTMLResponse:
     return HTMLResponse(PAGE.read_text(encoding="utf-8"), headers=HEADERS)
 
 
 @app.get("/api/models")
-def answer_models():
+def answer_models() -> JSONResponse:
     return JSONResponse({"models": list_models(), "default": app.state.model}, headers=HEADERS)
 
 
 @app.post("/api/faces")
-async def answer_faces(request: Request, model: str | None = None):
+async def answer_faces(request: Request, model: str | None = None) -> JSONResponse:
     try:
         check_origin(request)
         name = model or app.state.model
-        check_name(name)  # nothing from outside becomes a path
+        check_name(name)  # no path is made of what a request says
         content = await receive(request)
         answer = await asyncio.get_running_loop().run_in_executor(worker, judge, content, name)
         return JSONResponse(answer, headers=HEADERS)
-    except Refused as refusal:
+    except RefusedRequest as refusal:
         status, sentence = refusal.args
         return JSONResponse({"error": sentence}, status_code=status, headers=HEADERS | {"Connection": "close"})
     except InputError as error:
         return JSONResponse({"error": str(error)}, status_code=400, headers=HEADERS)
-    except (ClientDisconnect, asyncio.CancelledError):  # nobody listens any more
-        return JSONResponse({"error": "ended"}, status_code=503)
+    except (ClientDisconnect, asyncio.CancelledError):  # the client is gone, or the server stops
+        return JSONResponse({"error": "the request was cancelled"}, status_code=503)
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=8000, help="of 127.0.0.1 (%(default)s); 0 takes a free one")
-    parser.add_argument("--model", default=DEFAULT, metavar="NAME", help="of models/export (%(default)s)")
+    parser.add_argument(
+        "--model",
+        metavar="NAME",
+        help="the network of models/export that the page starts with; without it, the int8 network with the best "
+        f"accuracy on val; {tell_models()}".replace("%", "%%"),
+    )
     args = parser.parse_args()
-    check_name(args.model)
-    open_recogniser(args.model)
-    app.state.model = args.model
+    app.state.model = args.model or choose_model()
+    check_name(app.state.model)
+    open_recogniser(app.state.model)
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((HOST, args.port))
             listener.listen()
         except (OSError, OverflowError):
-            raise InputError(f"port {args.port} of {HOST} cannot be had; choose another by --port") from None
-        print(f"http://{HOST}:{listener.getsockname()[1]}  (Ctrl-C ends it)", flush=True)
-        uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=FAREWELL)).run(
+            raise InputError(f"port {args.port} of {HOST} is not available; choose another with --port") from None
+        print(f"http://{HOST}:{listener.getsockname()[1]}  (Ctrl-C stops it)", flush=True)
+        uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=SHUTDOWN_TIMEOUT)).run(
             sockets=[listener]
         )
 

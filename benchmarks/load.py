@@ -1,6 +1,6 @@
-"""How long requests to `stages/serve.py` take, one after the other and 50 at once.
+"""How long requests to `apps/serve.py` take, one after the other and 50 at once.
 
-    python benchmarks/load.py [NAME]                a network of models/export, by default the server's own
+    python benchmarks/load.py [NAME]                a network of models/export, by default the server's
 
 The photo is the one that comes with matplotlib: 512x600 pixels, one face. Each answer is checked.
 """
@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 from matplotlib.cbook import get_sample_data
 
-SERVER = Path(__file__).parents[1] / "stages" / "serve.py"
+SERVER = Path(__file__).parents[1] / "apps" / "serve.py"
 REQUESTS = 50
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", nargs="?", metavar="NAME")
     name = parser.parse_args().name
@@ -31,7 +31,7 @@ def main():
         try:
             address = server.stdout.readline().split()[0]
 
-            def ask(_):
+            def ask(_: int) -> tuple[str, int, float]:
                 began = time.perf_counter()
                 with urllib.request.urlopen(f"{address}/api/faces", photo) as response:
                     answer = json.load(response)

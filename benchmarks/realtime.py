@@ -1,9 +1,9 @@
-"""How many frames of 640x480 per second `stages/predict.py` judges, and where the time goes.
+"""How many frames of 640x480 per second `apps/predict.py` judges, and where the time goes.
 
     python benchmarks/realtime.py [NAME ...]        networks of models/export, by default all
 
-Each frame has one face, 170 pixels wide, that moves: the photo that comes with matplotlib. Per part the median
-milliseconds of 300 frames: reading (MPEG-4), finding, cropping, the network, smoothing, drawing.
+Each frame has one moving face, 170 pixels wide: the photo that comes with matplotlib. Printed are the median
+milliseconds of each part over 300 frames: reading (MPEG-4), finding, cropping, the network, smoothing, drawing.
 """
 
 import argparse
@@ -18,28 +18,31 @@ from matplotlib.cbook import get_sample_data
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "stages"))
 
-from fer.inference.photos import crop_face, cv2, find_faces
+from fer.core.stage import catch
+from fer.data.fer2013 import SIZE
+from fer.inference.drawing import draw_faces
+from fer.inference.photos import FRAME_SIDE, crop_face, cv2, find_faces
 from fer.inference.recognition import Face, Recogniser, list_models
-from predict import SEARCHED, Tracker, draw_faces
+from fer.inference.tracking import Tracker
 
-FRAMES, RATE, SIZE = 300, 30, (640, 480)
+FRAMES, RATE, WIDTH, HEIGHT = 300, 30, 640, 480
 
 
-def write_video(path):
-    """A clip of `FRAMES` frames: the photo on grey, going to and fro."""
+def write_video(path: Path) -> None:
+    """A clip of `FRAMES` frames: the photo on grey, moving to and fro."""
     photo = cv2.imread(str(get_sample_data("grace_hopper.jpg", asfileobj=False)))
     photo = cv2.resize(photo, (410, 480), interpolation=cv2.INTER_AREA)
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), RATE, SIZE)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), RATE, (WIDTH, HEIGHT))
     for frame in range(FRAMES):
         left = round(115 * (1 + np.sin(frame / 20)))
-        canvas = np.full((SIZE[1], SIZE[0], 3), 128, np.uint8)
+        canvas = np.full((HEIGHT, WIDTH, 3), 128, np.uint8)
         canvas[:, left : left + 410] = photo
         writer.write(canvas)
     writer.release()
 
 
-def time_parts(path, name):
-    """{part: median milliseconds of a frame} for the network `name`, and the frames in which a face was found."""
+def time_parts(path: Path, name: str) -> tuple[dict[str, float], int]:
+    """{part: median milliseconds per frame} for the network `name`, and the number of frames with a face."""
     recogniser, tracker = Recogniser(name), Tracker()
     seconds, found = defaultdict(list), 0
     video = cv2.VideoCapture(str(path))
@@ -51,9 +54,9 @@ def time_parts(path, name):
         return result
 
     while (photo := timed("reading", video.read)[1]) is not None:
-        boxes = timed("finding", find_faces, recogniser.detector, photo, SEARCHED)
+        boxes = timed("finding", find_faces, recogniser.detector, photo, FRAME_SIDE)
         crops = timed("cropping", lambda photo=photo, boxes=boxes: [crop_face(photo, box) for box in boxes])
-        probabilities = timed("network", recogniser.model.predict, np.reshape(crops, (-1, 48, 48)).astype(np.uint8))
+        probabilities = timed("network", recogniser.model.predict, np.reshape(crops, (-1, SIZE, SIZE)).astype(np.uint8))
         judged = [Face(*pair) for pair in zip(boxes, probabilities, strict=True)]
         faces = timed("smoothing", tracker.follow, judged, 1 / RATE)
         timed("drawing", draw_faces, photo, [recogniser.describe(face) for face in faces])
@@ -61,7 +64,7 @@ def time_parts(path, name):
     return {part: 1000 * float(np.median(times)) for part, times in seconds.items()}, found
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME")
     names = parser.parse_args().names or list_models()
@@ -76,4 +79,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    catch(main)

@@ -34,7 +34,7 @@ from fer.evidence.records import (
     PrecisionTimes,
     Quantised,
 )
-from fer.inference.onnx import load_model
+from fer.inference.onnx import load_exported
 
 CALLS = 200
 BATCH = 64
@@ -43,7 +43,7 @@ BATCHES = 10
 
 def measure(path: Path, rows: Split) -> Exported:
     """What is known of one exported network, on `rows`."""
-    model = load_model(path)
+    model = load_exported(path)
     predicted = model.predict(rows.images).argmax(axis=1)
     return Exported(
         accuracy=round(float((predicted == rows.labels).mean()), 6),
@@ -58,13 +58,13 @@ def measure_quantised(path: Path, rows: Split, float32: Exported) -> Quantised:
     return Quantised(
         **dict(int8),
         lost=round(float32.accuracy - int8.accuracy, 6),
-        kept_in_float32=json.loads(load_model(path).metadata["kept_in_float32"]),
+        kept_in_float32=json.loads(load_exported(path).metadata["kept_in_float32"]),
     )
 
 
 def measure_speed(path: Path, faces: NDArray[np.uint8]) -> ExportedTimes:
     """How fast one exported network is, on `faces` uint8 (N, 48, 48)."""
-    model = load_model(path)
+    model = load_exported(path)
     batch = np.resize(faces, (BATCH, *faces.shape[1:]))
     seconds = time_calls(lambda: model.predict(batch), BATCHES)
     return ExportedTimes(
@@ -78,7 +78,7 @@ def measure_speed(path: Path, faces: NDArray[np.uint8]) -> ExportedTimes:
 
 def measure_latency(path: Path, face: NDArray[np.uint8], threads: int) -> Latency:
     """The milliseconds for one face uint8 (1, 48, 48)."""
-    model = load_model(path, threads)
+    model = load_exported(path, threads)
     median, late = np.percentile(time_calls(lambda: model.predict(face), CALLS), [50, 95])
     return Latency(median=round(1000 * float(median), 3), p95=round(1000 * float(late), 3))
 

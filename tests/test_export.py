@@ -15,7 +15,7 @@ from fer.core.stage import InputError
 from fer.data.faces import read_faces
 from fer.data.fer2013 import CLASSES
 from fer.evidence.metrics import temper
-from fer.inference.onnx import load_model
+from fer.inference.onnx import load_exported
 from fer.networks.network import find_network
 from fer.training.pytorch.files import Shape, load_network, pack_network
 
@@ -27,7 +27,7 @@ def test_each_network_says_what_it_is(finished_pipeline, name):
     for file, precision in ((name, "float32"), (f"{name}.int8", "int8")):
         path = finished_pipeline.path / "models" / "export" / f"{file}.onnx"
         onnx.checker.check_model(onnx.load(path))
-        model = load_model(path)
+        model = load_exported(path)
         assert model.classes == CLASSES and model.crop == (48 if name == "baseline" else 44)
         metrics = json.loads((finished_pipeline.path / "metrics" / f"{name}.json").read_text())
         assert model.temperature == metrics["temperature_single_crop"]
@@ -42,7 +42,7 @@ def test_float32_answers_as_the_network_itself(finished_pipeline, name):
     faces = read_faces(finished_pipeline.path / "data/prepared/faces.h5")[0]["test"].images
     with torch.inference_mode():
         logits = network(torch.from_numpy(faces[:, None, 2:46, 2:46]).float().expand(-1, 3, -1, -1) / 255)
-    model = load_model(finished_pipeline.path / "models" / "export" / f"{name}.onnx")
+    model = load_exported(finished_pipeline.path / "models" / "export" / f"{name}.onnx")
     expected = (logits.double() / model.temperature).softmax(1).numpy()
     assert model.predict(faces) == pytest.approx(expected, abs=1e-4)
 
@@ -52,7 +52,7 @@ def test_the_baseline_answers_as_its_predictions(finished_pipeline):
     lines = (finished_pipeline.path / "data/predictions/baseline.csv").read_text().splitlines()
     said = np.array([line.split(",")[5:] for line in lines if line.startswith("test,")], float)
     faces = read_faces(finished_pipeline.path / "data/prepared/faces.h5")[0]["test"].images
-    model = load_model(finished_pipeline.path / "models/export/baseline.onnx")
+    model = load_exported(finished_pipeline.path / "models/export/baseline.onnx")
     assert model.predict(faces) == pytest.approx(temper(said, model.temperature), abs=0.05)
 
 
@@ -68,7 +68,7 @@ def test_what_was_measured(finished_pipeline):
                 / (f"{name}.onnx" if precision == "float32" else f"{name}.int8.onnx")
             )
             assert found["bytes"] == path.stat().st_size
-            right = load_model(path).predict(test.images).argmax(axis=1) == test.labels
+            right = load_exported(path).predict(test.images).argmax(axis=1) == test.labels
             assert found["accuracy"] == pytest.approx(right.mean(), abs=1e-6)
             for latency in found["latency_ms"].values():
                 assert 0 < latency["median"] <= latency["p95"]

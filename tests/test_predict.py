@@ -1,11 +1,16 @@
-"""`stages/predict.py` as a user calls it: photos, folders, videos, and everything that is none."""
+"""`apps/predict.py` as a user calls it: photos, folders, videos, and everything that is none."""
 
+import contextlib
 import csv
+import fcntl
 import json
 import os
 import pty
+import re
+import struct
 import subprocess
 import sys
+import termios
 
 import numpy as np
 import onnx
@@ -15,30 +20,45 @@ from PIL import Image
 
 from fer.core.stage import InputError
 from fer.data.fer2013 import CLASSES
-from fer.inference.onnx import load_model
-from fer.inference.photos import Box, cv2
+from fer.inference import recognition
+from fer.inference.onnx import load_exported, read_val_accuracy
+from fer.inference.photos import Box, compute_iou, cv2
 from fer.inference.recognition import Face
-from predict import Film, Tracker, share_area
+from fer.inference.tracking import Tracker
+from predict import Film
 
-ALONE = """
+SCRIPT = ROOT / "apps" / "predict.py"
+LOADED = """
 import runpy, sys
 sys.argv[0] = {script!r}
-sys.path.insert(0, {folder!r})
+{before}
 try:
     runpy.run_path({script!r}, run_name="__main__")
 finally:
     parts = {{module.partition(".")[0] for module in sys.modules}}
     files = {{part: getattr(sys.modules.get(part), "__file__", None) or "" for part in parts}}
-    print(*sorted(part for part, file in files.items() if "site-packages" in file), file=sys.stderr)
+    installed = [part for part, file in files.items() if "site-packages" in file]
+    print(*sorted(installed), *(module for module in sys.modules if module.startswith("fer.")), file=sys.stderr)
 """
+"""Runs a script and prints on stderr the installed packages and the modules of `fer` that it has loaded."""
+OURS = {
+    *("fer.core", "fer.core.hardware", "fer.core.quiet", "fer.core.stage", "fer.data", "fer.data.fer2013"),
+    *("fer.inference", *(f"fer.inference.{name}" for name in ("drawing", "onnx", "photos", "recognition", "tracking"))),
+}
+
+
+def run_script(*args, **options):
+    """Run it in a process of its own; returns what `subprocess.run` does."""
+    command = [sys.executable, SCRIPT, *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
 
 
 @pytest.fixture
-def predict(run_stage, network):
+def predict(network):
     """Run it with a small network; `code` is the exit code that it should have."""
 
     def run(*args, model=network, code=0):
-        process = run_stage("predict", *args, "--model", model)
+        process = run_script(*args, "--model", model)
         assert process.returncode == code, process.stderr
         assert "Traceback" not in process.stderr
         return process
@@ -83,27 +103,32 @@ def test_a_network_of_drawn_faces_says_so(predict, photo_file, network, tmp_path
     assert warned.stdout.endswith("%\n")
 
 
-def test_nothing_but_onnxruntime_opencv_and_numpy_is_loaded(photo_file, network):
-    code = ALONE.format(script=str(ROOT / "stages" / "predict.py"), folder=str(ROOT / "stages"))
+def list_loaded(photo_file, network, before=""):
+    """What a run of it has loaded: installed packages, and modules of `fer`."""
+    code = LOADED.format(script=str(SCRIPT), before=before)
     command = [sys.executable, "-c", code, photo_file, "--model", network]
     process = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert process.returncode == 0 and "photo" not in process.stderr, process.stderr
-    loaded = set(process.stderr.split())
+    assert process.returncode == 0 and "photo" not in process.stderr.replace("fer.inference.photos", ""), process.stderr
+    return set(process.stderr.split())
+
+
+def test_nothing_but_onnxruntime_opencv_and_numpy_is_loaded(photo_file, network):
+    loaded = list_loaded(photo_file, network)
     assert {"cv2", "numpy", "onnxruntime"} <= loaded
-    assert not loaded - {"cv2", "numpy", "onnxruntime", "flatbuffers", "_distutils_hack", "sitecustomize"}
+    assert not loaded - {"cv2", "numpy", "onnxruntime", "flatbuffers", "_distutils_hack", "sitecustomize"} - OURS
 
 
 def test_one_cropped_face_is_judged_as_the_data_sets_are(predict, network, tmp_path):
     face = np.random.default_rng(1).integers(0, 256, (48, 48), np.uint8)
     (tmp_path / "face.png").write_bytes(encode(face))
     answer = json.loads(predict(tmp_path / "face.png", "--face", "--json").stdout)
-    (expected,) = load_model(network).predict(face[np.newaxis])
+    (expected,) = load_exported(network).predict(face[np.newaxis])
     assert [*answer["faces"][0]["probabilities"].values()] == pytest.approx(expected, abs=1e-4)
 
 
 def test_the_temperature_of_the_file_is_applied(network):
     face = np.random.default_rng(1).integers(0, 256, (1, 48, 48), np.uint8)
-    model = load_model(network)
+    model = load_exported(network)
     powers = np.exp(model.compute_logits(face) / 1.5)
     assert model.predict(face) == pytest.approx(powers / powers.sum())
     assert model.predict(face[:0]).shape == (0, 7)
@@ -120,7 +145,7 @@ def test_a_folder_with_a_bad_file(predict, photo_file, tmp_path):
     Image.new("L", (400, 300), 128).save(folder / "d.png")
     process = predict(folder, "--csv", tmp_path / "faces.csv", code=1)
     assert process.stderr.splitlines()[0] == "error: 1 of 4 went wrong:"
-    assert f"{folder}/b.jpg: no picture that can be read" in process.stderr.splitlines()[1]
+    assert f"{folder}/b.jpg: not a readable picture" in process.stderr.splitlines()[1]
     with open(tmp_path / "faces.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["file"] for row in rows] == [f"{folder}/a.jpg", f"{folder}/d.png", f"{folder}/deep/c.JPG"]
@@ -138,17 +163,43 @@ def test_more_photos_than_a_batch(predict, tmp_path):
     assert len({answer["faces"][0]["confidence"] for answer in answers}) > 20
 
 
-def test_a_terminal_sees_how_far_it_is(network, tmp_path):
-    """On stderr, where the answers go into a file; nothing of it is left at the end."""
+def show_on_terminal(command, **environment):
+    """What a command shows on a terminal that is its stderr alone; it has to end with exit code 0."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    process = subprocess.Popen(command, stderr=theirs, stdout=subprocess.DEVNULL, env=os.environ | environment)
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # so Linux says that nobody writes any more
+        while part := os.read(ours, 4096):
+            shown += part
+    os.close(ours)
+    assert process.wait(timeout=60) == 0, shown
+    return shown.decode()
+
+
+@pytest.fixture
+def forty(tmp_path, network):
+    """The command that judges 40 cropped faces into a table."""
     for number in range(40):
         (tmp_path / f"{number:02}.png").write_bytes(encode(np.full((48, 48), number, np.uint8)))
-    ours, theirs = pty.openpty()
-    script = ROOT / "stages" / "predict.py"
-    command = [sys.executable, script, tmp_path, "--face", "--csv", tmp_path / "faces.csv", "--model", network]
-    assert subprocess.run(command, stderr=theirs).returncode == 0
-    shown = os.read(ours, 100_000).decode()
-    assert "[###############...............] 20 of 40 files, 0:0" in shown
-    assert shown.endswith("\r\033[K")
+    return [tmp_path, "--face", "--csv", tmp_path / "faces.csv", "--model", network]
+
+
+def test_a_terminal_sees_how_far_it_is(forty):
+    """On stderr, where the answers go into a file; nothing of it is left at the end."""
+    shown = show_on_terminal([sys.executable, SCRIPT, *forty], TQDM_MININTERVAL="0")
+    half = next(line for line in shown.split("\r") if "20/40" in line)
+    assert re.fullmatch(r" 50%\|█+▌? +\| 20/40 \[00:0\d<00:0\d, .*file/s\]", half)
+    *_, last, end = shown.split("\r")
+    assert last.strip() == "" and end == ""
+
+
+def test_without_tqdm_there_is_no_bar(forty):
+    block = 'sys.modules["tqdm"] = None'
+    code = LOADED.format(script=str(SCRIPT), before=block)
+    shown = show_on_terminal([sys.executable, "-c", code, *forty])
+    assert "cv2" in shown and "40" not in shown
 
 
 def test_drawings(predict, photo_file, tmp_path):
@@ -166,7 +217,7 @@ def test_drawings(predict, photo_file, tmp_path):
 def test_a_drawing_never_takes_the_place_of_its_picture(predict, photo_file, tmp_path):
     (tmp_path / "a.jpg").write_bytes(photo_file.read_bytes())
     process = predict(tmp_path, "--draw", tmp_path, code=1)
-    assert "pictures to be judged lie there" in process.stderr
+    assert "it holds pictures to judge" in process.stderr
     assert (tmp_path / "a.jpg").read_bytes() == photo_file.read_bytes()
     for _ in range(2):  # below, it is no part of what is judged
         assert len(predict(tmp_path, "--draw", tmp_path / "marked").stdout.splitlines()) == 1
@@ -179,7 +230,7 @@ def test_a_table_never_takes_the_place_of_what_is_read(predict, photo_file, netw
     link.symlink_to(photo)
     for table in (photo, model, link):
         assert "would overwrite what is to be read" in predict(photo, "--csv", table, model=model, code=1).stderr
-    assert "no place for a file" in predict(photo, "--csv", "/dev/stdout", code=1).stderr
+    assert "not a place for a file" in predict(photo, "--csv", "/dev/stdout", code=1).stderr
     assert photo.read_bytes() == photo_file.read_bytes() and model.read_bytes() == network.read_bytes()
 
 
@@ -238,7 +289,7 @@ def test_a_name_that_opencv_cannot_take(predict, photo_file, tmp_path):
     video = tmp_path / os.fsdecode(b"\xff.mp4")
     write_video(tmp_path / "clip.mp4", photo_file, frames=2).rename(video)
     process = predict(video, photo_file, code=1)
-    assert "the name is no UTF-8; rename it" in process.stderr and len(process.stdout.splitlines()) == 1
+    assert "the name is not UTF-8; rename it" in process.stderr and len(process.stdout.splitlines()) == 1
 
 
 @pytest.mark.parametrize("number", ["-1", "99999999999999999999"])
@@ -250,7 +301,7 @@ def test_a_film_keeps_time(tmp_path):
     """Three frames within a second, at 10 per second."""
     film = Film(tmp_path / "x.mp4", 10, (64, 48))
     for seconds in (0, 0.4, 1):
-        film.add(np.zeros((48, 64, 3), np.uint8), seconds)
+        film.write_frame(np.zeros((48, 64, 3), np.uint8), seconds)
     film.finish()
     assert film.frames == 11
     (tmp_path / "x.mp4").write_bytes(b"a disk that was full")
@@ -260,7 +311,7 @@ def test_a_film_keeps_time(tmp_path):
 
 def test_no_camera(predict):
     process = predict("--camera", 97, code=1)
-    assert process.stderr == "error: camera 97: no video that can be read; name another by --camera\n"
+    assert process.stderr == "error: camera 97: not a readable video; name another with --camera\n"
 
 
 def make_foreign(path):
@@ -282,7 +333,7 @@ def make_other_shape(path):
     "make, sentence",
     [
         (lambda path: path, "not found; run `dvc repro export`"),
-        (lambda path: path.write_text("no ONNX") and path, "no ONNX file, or damaged"),
+        (lambda path: path.write_text("no ONNX") and path, "not an ONNX file, or damaged"),
         (make_foreign, "not exported by this pipeline"),
         (make_other_shape, "not exported by this pipeline"),
     ],
@@ -299,14 +350,14 @@ def test_a_foreign_model_is_one_sentence(predict, photo_file, tmp_path, make, se
         (["nowhere.mp4"], "error: nowhere.mp4: not found"),
         (["."], "error: .: no pictures or videos in this folder"),
         (["empty.png"], "error: empty.png: empty, expected a picture"),
-        (["text.mp4"], "error: text.mp4: no video that can be read; give one of .avi"),
-        (["text.jpg"], "error: text.jpg: no picture that can be read"),
+        (["text.mp4"], "error: text.mp4: not a readable video; give one of .avi"),
+        (["text.jpg"], "error: text.jpg: not a readable picture"),
         (["large.png"], "error: large.png: more than 100,000,000 pixels; scale it down"),
-        (["short.png"], "error: short.png: no picture that can be read"),
-        (["short.tif"], "error: short.tif: no picture that can be read"),
+        (["short.png"], "error: short.png: not a readable picture"),
+        (["short.tif"], "error: short.tif: not a readable picture"),
     ],
 )
-def test_bad_input_is_one_sentence(run_stage, network, tmp_path, args, sentence):
+def test_bad_input_is_one_sentence(network, tmp_path, args, sentence):
     if args != ["."]:
         (tmp_path / "empty.png").touch()
         for name in ("text.mp4", "text.jpg"):
@@ -315,15 +366,49 @@ def test_bad_input_is_one_sentence(run_stage, network, tmp_path, args, sentence)
         for name in ("short.png", "short.tif"):
             Image.new("L", (99, 99)).save(tmp_path / name)
             (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-50])
-    process = run_stage("predict", *args, "--model", network, cwd=tmp_path)
+    process = run_script(*args, "--model", network, cwd=tmp_path)
     assert process.returncode == 1 and process.stderr.startswith(sentence), process.stderr
     assert len(process.stderr.splitlines()) == 1 and process.stdout == ""
 
 
-def test_an_unknown_network_is_named_with_those_there_are(run_stage, photo_file):
-    process = run_stage("predict", photo_file, "--model", "vgg99")
+def test_an_unknown_network_is_named_with_those_there_are(photo_file):
+    process = run_script(photo_file, "--model", "vgg99")
     assert process.returncode == 1 and process.stderr.startswith("error: no network named 'vgg99'; ")
     assert len(process.stderr.splitlines()) == 1
+
+
+@pytest.fixture
+def exported(tmp_path, monkeypatch):
+    """An empty folder in the place of models/export/."""
+    monkeypatch.setattr(recognition, "FOLDER", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "accuracies, chosen",
+    [
+        ({"a.int8": "0.6", "b.int8": "0.7", "c.int8": "0.65"}, "b.int8"),
+        ({"a.int8": "0.6", "b": "0.7"}, "a.int8"),  # int8 before float32
+        ({"a": "0.6", "b": "0.7"}, "b"),
+        ({"b.int8": "0.7", "a.int8": "0.7"}, "a.int8"),  # by name among equals
+        ({"a.int8": None, "b.int8": "0.1"}, "b.int8"),
+        ({"a.int8": None, "b.int8": None}, "a.int8"),
+        ({"a.int8": "0.1", "b.int8": "nan", "c.int8": "70", "d.int8": "best"}, "a.int8"),
+    ],
+)
+def test_without_a_name_it_is_the_best_int8_network_on_val(exported, accuracies, chosen):
+    for name, accuracy in accuracies.items():
+        write_network(exported / f"{name}.onnx", **({"val_accuracy": accuracy} if accuracy else {}))
+    (exported / "damaged.int8.onnx").write_bytes(b"damaged")
+    if not chosen.endswith(".int8"):
+        (exported / "damaged.int8.onnx").rename(exported / "damaged.onnx")
+    assert recognition.choose_model() == chosen
+    assert read_val_accuracy(exported / f"{chosen}.onnx") == float(accuracies[chosen] or 0)
+
+
+def test_without_networks_it_says_what_to_do(exported):
+    with pytest.raises(InputError, match=f"^no exported network; {exported} is empty: run `dvc repro`$"):
+        recognition.choose_model()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
@@ -374,10 +459,10 @@ def test_two_faces_never_share_one_past():
 
 
 def test_intersection_over_union():
-    assert share_area(Box(0, 0, 10, 10), Box(5, 0, 10, 10)) == pytest.approx(50 / 150)
-    assert share_area(Box(0, 0, 10, 10), Box(20, 20, 10, 10)) == 0
+    assert compute_iou(Box(0, 0, 10, 10), Box(5, 0, 10, 10)) == pytest.approx(50 / 150)
+    assert compute_iou(Box(0, 0, 10, 10), Box(20, 20, 10, 10)) == 0
 
 
 def test_a_missing_model_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match="not found"):
-        load_model(tmp_path / "x.onnx")
+        load_exported(tmp_path / "x.onnx")

@@ -50,9 +50,10 @@ def start(command, cwd):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The stages, and two small networks that differ."""
+    """The apps, what they import, and two small networks that differ."""
     path = tmp_path_factory.mktemp("served")
-    shutil.copytree(ROOT / "stages", path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+    for room in ("apps", "stages/fer/core", "stages/fer/data", "stages/fer/inference"):
+        shutil.copytree(ROOT / room, path / room, ignore=shutil.ignore_patterns("__pycache__"))
     write_network(path / "models" / "export" / "resnet18.int8.onnx", trained_on="fer2013.csv")
     write_network(path / "models" / "export" / "vgg19.onnx", seed=1, trained_on="drawn faces")
     return path
@@ -60,11 +61,11 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def port(folder):
-    process, port = start([sys.executable, "stages/serve.py", "--port", "0"], folder)
+    process, port = start([sys.executable, "apps/serve.py", "--port", "0"], folder)
     yield port
     process.terminate()
     process.communicate(timeout=20)
-    assert sorted(path.name for path in folder.iterdir()) == ["models", "stages"]  # no picture was kept
+    assert sorted(path.name for path in folder.iterdir()) == ["apps", "models", "stages"]  # no picture was kept
 
 
 class Browser:
@@ -133,7 +134,7 @@ def test_the_networks_by_http(port):
     "model, body, status, sentence",
     [
         ("", b"", 400, "the picture: empty, expected a picture"),
-        ("", b"a text", 400, "the picture: no picture that can be read, or damaged"),
+        ("", b"a text", 400, "the picture: not a readable picture, or damaged"),
         ("", bytes(20_000_001), 413, "the picture has more than 20 MB; scale it down"),
         ("", bytes(90_000_000), 413, "the picture has more than 20 MB; scale it down"),
         ("vgg99", b"x", 400, "no network named 'vgg99'; there are resnet18.int8, vgg19"),
@@ -147,9 +148,7 @@ def test_bad_requests_are_one_sentence(port, model, body, status, sentence):
     assert found == status and answer["error"].startswith(sentence) and "\n" not in answer["error"]
 
 
-@pytest.mark.parametrize(
-    "path", ["/stages/serve.py", "/../stages/serve.py", "/%2e%2e/serve.py", "/docs", "/openapi.json"]
-)
+@pytest.mark.parametrize("path", ["/apps/serve.py", "/../apps/serve.py", "/%2e%2e/serve.py", "/docs", "/openapi.json"])
 def test_nothing_else_is_served(port, path):
     assert call(port, "GET", path)[0] == 404
 
@@ -173,7 +172,7 @@ def test_a_network_that_is_replaced(folder, port, photo_file):
 
 
 def test_it_ends_while_an_upload_hangs(folder):
-    process, port = start([sys.executable, "stages/serve.py", "--port", "0"], folder)
+    process, port = start([sys.executable, "apps/serve.py", "--port", "0"], folder)
     with socket.create_connection(("127.0.0.1", port)) as connection:
         request = f"POST /api/faces HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 1000\r\n\r\nabc"
         connection.sendall(request.encode())
@@ -238,7 +237,7 @@ def test_the_page_says_what_is_wrong(browser, port, tmp_path):
     browser("POST", "url", url=f"http://127.0.0.1:{port}/")
     browser.wait("return document.querySelectorAll('#model option').length == 2")
     browser("POST", f"{browser.find('#file')}/value", text=str(tmp_path / "text.jpg"))
-    assert "no picture that can be read" in browser.wait("return document.querySelector('#status.error')?.innerText")
+    assert "not a readable picture" in browser.wait("return document.querySelector('#status.error')?.innerText")
 
 
 def test_the_page_looks_through_the_camera(browser, port):
@@ -254,15 +253,40 @@ def test_the_page_looks_through_the_camera(browser, port):
 
 
 def test_a_port_that_is_taken_is_one_sentence(folder, port):
-    command = [sys.executable, "stages/serve.py", "--port", str(port)]
+    command = [sys.executable, "apps/serve.py", "--port", str(port)]
     process = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
     assert process.returncode == 1
-    assert process.stderr == f"error: port {port} of 127.0.0.1 cannot be had; choose another by --port\n"
+    assert process.stderr == f"error: port {port} of 127.0.0.1 is not available; choose another with --port\n"
+
+
+def test_nothing_of_the_training_is_loaded(folder):
+    """Beside FastAPI and what that needs."""
+    code = "import runpy, sys; runpy.run_path('apps/serve.py'); print(*sys.modules)"
+    process = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=60)
+    loaded = set(process.stdout.split())
+    assert {"cv2", "fastapi", "numpy", "onnxruntime"} <= loaded, process.stderr
+    assert not loaded & {
+        "torch",
+        "tensorflow",
+        "keras",
+        "h5py",
+        "psutil",
+        "onnx",
+        "pandas",
+        "scipy",
+        "matplotlib",
+        "PIL",
+    }
+    assert not loaded & {"ruamel", "ruamel.yaml", "jinja2", "sklearn", "torchvision", "lightning", "dvc", "dvclive"}
+    rooms = ("fer.core.stage", "fer.core.quiet", "fer.core.hardware", "fer.data.fer2013", "fer.inference.")
+    ours = {module for module in loaded if module.startswith("fer.") and module.count(".") > 1}
+    assert ours and all(module.startswith(rooms) for module in ours)
 
 
 def test_without_networks_it_says_what_to_do(folder, tmp_path):
-    shutil.copytree(folder / "stages", tmp_path / "stages")
+    for room in ("apps", "stages"):
+        shutil.copytree(folder / room, tmp_path / room)
     process = subprocess.run(
-        [sys.executable, "stages/serve.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        [sys.executable, "apps/serve.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
     assert process.returncode == 1 and process.stderr.endswith("is empty: run `dvc repro`\n")
