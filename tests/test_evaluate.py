@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,14 +23,18 @@ from torchvision.transforms.functional import ten_crop
 import evaluate
 import fer.evidence.figures as figures
 import fer.training.pytorch.model as torch_model  # with torchvision before TensorFlow: the other way round, Triton crashes
-from fer.core.params import Evaluate, read_params
+from fer.core.params import read_params
+from fer.core.schema import Evaluate
 from fer.core.stage import InputError
+from fer.core.timing import time_calls
 from fer.data.faces import Split, pack_faces, read_faces
 from fer.data.fer2013 import CLASSES
 from fer.evidence.metrics import bin_confidence, cover, fit_temperature, measure, summarise, temper
 from fer.evidence.predictions import as_written, read_predictions, to_csv
+from fer.evidence.records import Measured, Scores, Summary, read_timing
+from fer.networks.network import find_network
 from fer.training.pytorch.data import as_input, crop_for_evaluation
-from fer.training.pytorch.files import NETWORKS, pack_network
+from fer.training.pytorch.files import Shape, pack_network
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}  # on a busy machine, threads wait for each other
 SETTINGS = Evaluate(threshold=0.6, confident=0.99, bins=15, bootstrap=2000)
@@ -76,24 +81,24 @@ def test_metrics_from_the_csv_by_another_route(tmp_path):
     right = [a == p for a, p in zip(actual, predicted, strict=True)]
 
     near = lambda value: pytest.approx(value, abs=1e-6)  # noqa: E731
-    assert found["accuracy"] == near(sklearn.metrics.accuracy_score(actual, predicted))
-    assert found["balanced_accuracy"] == near(sklearn.metrics.balanced_accuracy_score(actual, predicted))
-    assert found["macro_f1"] == near(sklearn.metrics.f1_score(actual, predicted, average="macro"))
+    assert found.accuracy == near(sklearn.metrics.accuracy_score(actual, predicted))
+    assert found.balanced_accuracy == near(sklearn.metrics.balanced_accuracy_score(actual, predicted))
+    assert found.macro_f1 == near(sklearn.metrics.f1_score(actual, predicted, average="macro"))
     unseen = [hit for hit, known in zip(right, seen, strict=True) if not known]
-    assert found["accuracy_unseen"] == near(sum(unseen) / len(unseen)) != found["accuracy"]
-    assert found["unseen_count"] == len(unseen) < 700
+    assert found.accuracy_unseen == near(sum(unseen) / len(unseen)) != found.accuracy
+    assert found.unseen_count == len(unseen) < 700
     report = sklearn.metrics.classification_report(actual, predicted, output_dict=True)
-    for emotion, scores in found["per_class"].items():
+    for emotion, scores in found.per_class.items():
         expected = report[emotion]
-        assert scores["precision"] == near(expected["precision"])
-        assert scores["recall"] == scores["accuracy"] == near(expected["recall"])
-        assert scores["f1"] == near(expected["f1-score"])
-        assert scores["support"] == actual.count(emotion)
+        assert scores.precision == near(expected["precision"])
+        assert scores.recall == scores.accuracy == near(expected["recall"])
+        assert scores.f1 == near(expected["f1-score"])
+        assert scores.support == actual.count(emotion)
 
     wrong = [c for c, hit in zip(confidence, right, strict=True) if not hit]
     low = [hit for c, hit in zip(confidence, right, strict=True) if c < 0.6]
     mean = sum(confidence) / 700
-    assert found["confidence"] == {
+    assert found.confidence.model_dump() == {
         "mean": near(mean),
         "mean_correct": near((sum(confidence) - sum(wrong)) / sum(right)),
         "mean_incorrect": near(sum(wrong) / len(wrong)),
@@ -104,32 +109,32 @@ def test_metrics_from_the_csv_by_another_route(tmp_path):
         "threshold": 0.6,
     }
 
-    calibration = found["calibration"]
+    calibration = found.calibration
     ece = multiclass_calibration_error(torch.from_numpy(shares), torch.tensor(labels), 7, n_bins=15)
-    assert calibration["ece"] == near(float(ece))
+    assert calibration.ece == near(float(ece))
     picked = shares[np.arange(700), labels]
-    assert calibration["nll"] == pytest.approx(-np.log(picked.clip(1e-6)).mean(), abs=1e-5)
+    assert calibration.nll == pytest.approx(-np.log(picked.clip(1e-6)).mean(), abs=1e-5)
     squares = sum(
         (share - (i == label)) ** 2 for row, label in zip(shares, labels, strict=True) for i, share in enumerate(row)
     )
-    assert calibration["brier"] == near(squares / 700)
-    scaled = torch.from_numpy(np.log(shares.clip(1e-6)) / calibration["temperature"]).softmax(1)
+    assert calibration.brier == near(squares / 700)
+    scaled = torch.from_numpy(np.log(shares.clip(1e-6)) / calibration.temperature).softmax(1)
     ece_scaled = multiclass_calibration_error(scaled, torch.tensor(labels), 7, n_bins=15)
-    assert calibration["ece_scaled"] == pytest.approx(float(ece_scaled), abs=1e-4)
+    assert calibration.ece_scaled == pytest.approx(float(ece_scaled), abs=1e-4)
     nll_scaled = torch.nn.functional.nll_loss(scaled.log(), torch.tensor(labels))
-    assert calibration["nll_scaled"] == pytest.approx(float(nll_scaled), abs=1e-4)
+    assert calibration.nll_scaled == pytest.approx(float(nll_scaled), abs=1e-4)
 
     pairs = Counter(pair for pair in zip(actual, predicted, strict=True) if pair[0] != pair[1])
     ordered = sorted(pairs, key=lambda pair: (-pairs[pair], CLASSES.index(pair[0]), CLASSES.index(pair[1])))[:10]
-    assert found["errors"] == {
+    assert found.errors.model_dump() == {
         "count": 700 - sum(right),
         "share": near(1 - sum(right) / 700),
         "confident_count": sum(c >= 0.99 for c in wrong),
         "top": [{"actual": a, "predicted": p, "count": pairs[a, p]} for a, p in ordered],
     }
-    assert found["errors"]["confident_count"] > 0 and len(found["errors"]["top"]) == 10
-    assert found["val_accuracy"] == near(np.mean(val.predicted == val.actual))
-    assert found["notes"] == []
+    assert found.errors.confident_count > 0 and len(found.errors.top) == 10
+    assert found.val_accuracy == near(np.mean(val.predicted == val.actual))
+    assert found.notes == []
 
 
 def test_table_6():
@@ -141,16 +146,16 @@ def test_table_6():
     wrong[[-501, -500, -1]] = True  # one at 0.99, two at 1
     actual = np.arange(7178) % 7
     found = measure_rows(one_hot_rows(actual, (actual + 3 * wrong) % 7, confidence))
-    assert (found["confidence"]["low_count"], found["confidence"]["low_share"]) == (
+    assert (found.confidence.low_count, found.confidence.low_share) == (
         735,
         pytest.approx(0.1024, abs=1e-4),
     )
-    assert round(100 * found["confidence"]["low_share"], 1) == 10.2
-    assert round(100 * found["confidence"]["low_accuracy"], 1) == 35.8
-    assert found["errors"]["count"] == 2131
-    assert round(100 * found["errors"]["share"], 1) == 29.7
-    assert round(100 * found["accuracy"], 1) == 70.3
-    assert found["errors"]["confident_count"] == 3
+    assert round(100 * found.confidence.low_share, 1) == 10.2
+    assert round(100 * found.confidence.low_accuracy, 1) == 35.8
+    assert found.errors.count == 2131
+    assert round(100 * found.errors.share, 1) == 29.7
+    assert round(100 * found.accuracy, 1) == 70.3
+    assert found.errors.confident_count == 3
 
 
 def test_a_tiny_table_by_hand():
@@ -158,34 +163,41 @@ def test_a_tiny_table_by_hand():
     found = measure_rows(rows, seen=np.array([True, False, False, False, False, True]))
     third = pytest.approx(1 / 3, abs=1e-6)
     two_thirds = pytest.approx(2 / 3, abs=1e-6)
-    assert (found["accuracy"], found["accuracy_unseen"], found["unseen_count"]) == (two_thirds, 0.5, 4)
-    assert found["per_class"]["angry"] == {"precision": two_thirds, "recall": two_thirds, "f1": two_thirds, "accuracy": two_thirds, "support": 3}  # fmt: skip
-    assert found["per_class"]["fear"]["precision"] == found["per_class"]["fear"]["recall"] == 0.5
-    assert found["balanced_accuracy"] == pytest.approx((2 / 3 + 1 / 2 + 1) / 3, abs=1e-6)
-    assert found["confidence"]["low_count"] == 1 and found["confidence"]["low_share"] == pytest.approx(1 / 6, abs=1e-6)
-    assert found["errors"]["share"] == third and found["errors"]["confident_count"] == 1
-    assert found["errors"]["top"] == [
+    assert (found.accuracy, found.accuracy_unseen, found.unseen_count) == (two_thirds, 0.5, 4)
+    assert found.per_class["angry"].model_dump() == {"precision": two_thirds, "recall": two_thirds, "f1": two_thirds, "accuracy": two_thirds, "support": 3}  # fmt: skip
+    assert found.per_class["fear"].precision == found.per_class["fear"].recall == 0.5
+    assert found.balanced_accuracy == pytest.approx((2 / 3 + 1 / 2 + 1) / 3, abs=1e-6)
+    assert found.confidence.low_count == 1 and found.confidence.low_share == pytest.approx(1 / 6, abs=1e-6)
+    assert found.errors.share == third and found.errors.confident_count == 1
+    assert [pair.model_dump() for pair in found.errors.top] == [
         {"actual": "angry", "predicted": "fear", "count": 1},
         {"actual": "fear", "predicted": "angry", "count": 1},
     ]
     # |right - confidence| of the six bins, each with one image
     gaps = [0.1, 0.2, 0.7, 0.4, 1.0, 0.45]
-    assert found["calibration"]["ece"] == pytest.approx(sum(gaps) / 6, abs=1e-6)
+    assert found.calibration.ece == pytest.approx(sum(gaps) / 6, abs=1e-6)
     squares = [2 * 0.01, 2 * 0.04, 1 + 0.49 + 0.09, 2 * 0.16, 2, 2 * 0.45**2]
-    assert found["calibration"]["brier"] == pytest.approx(sum(squares) / 6, abs=1e-6)
+    assert found.calibration.brier == pytest.approx(sum(squares) / 6, abs=1e-6)
 
 
 def test_a_class_without_a_test_row_and_one_never_predicted():
     rows = one_hot_rows([0, 0, 2, 3, 3], [0, 1, 0, 3, 3], [0.9] * 5)
     found = measure_rows(rows)
     none = dict.fromkeys(("precision", "recall", "f1", "accuracy"))
-    assert found["per_class"]["disgust"] == found["per_class"]["sad"] == {**none, "support": 0}
-    assert found["per_class"]["fear"] == {"precision": None, "recall": 0, "f1": 0, "accuracy": 0, "support": 1}
-    assert found["balanced_accuracy"] == 0.5  # of angry 0.5, fear 0, happy 1
-    assert found["macro_f1"] == 0.5
-    assert [note.split(":")[0] for note in found["notes"]] == ["disgust", "fear", "sad", "surprise", "neutral"]
-    assert "never predicted" in found["notes"][1] and "no such face" in found["notes"][0]
-    json.dumps(found, allow_nan=False)
+    assert found.per_class["disgust"] == found.per_class["sad"]
+    assert found.per_class["sad"].model_dump() == {**none, "support": 0}
+    assert found.per_class["fear"].model_dump() == {
+        "precision": None,
+        "recall": 0,
+        "f1": 0,
+        "accuracy": 0,
+        "support": 1,
+    }
+    assert found.balanced_accuracy == 0.5  # of angry 0.5, fear 0, happy 1
+    assert found.macro_f1 == 0.5
+    assert [note.split(":")[0] for note in found.notes] == ["disgust", "fear", "sad", "surprise", "neutral"]
+    assert "never predicted" in found.notes[1] and "no such face" in found.notes[0]
+    assert Measured.model_validate_json(found.to_bytes()) == found
 
 
 @pytest.mark.parametrize("right", [True, False])
@@ -194,24 +206,24 @@ def test_nothing_but_right_or_wrong(right):
     found = measure_rows(
         one_hot_rows(actual, actual if right else (actual + 2) % 7, [0.8] * 21), seen=np.ones(21, bool)
     )
-    assert found["accuracy"] == float(right) and found["accuracy_ci95"] == [float(right)] * 2
-    assert found["confidence"]["mean_incorrect" if right else "mean_correct"] is None
-    assert found["confidence"]["low_accuracy"] is None and found["confidence"]["low_share"] == 0
-    assert (found["accuracy_unseen"], found["unseen_count"]) == (None, 0)
-    assert len(found["errors"]["top"]) == (0 if right else 7)
-    assert any("temperature stands at the end" in note for note in found["notes"])
-    json.dumps(found, allow_nan=False)
+    assert found.accuracy == float(right) and found.accuracy_ci95 == [float(right)] * 2
+    assert getattr(found.confidence, "mean_incorrect" if right else "mean_correct") is None
+    assert found.confidence.low_accuracy is None and found.confidence.low_share == 0
+    assert (found.accuracy_unseen, found.unseen_count) == (None, 0)
+    assert len(found.errors.top) == (0 if right else 7)
+    assert any("temperature stands at the end" in note for note in found.notes)
+    assert Measured.model_validate_json(found.to_bytes()) == found
 
 
 def test_the_interval_is_that_of_resampled_rows():
     rows = draw_rows(400, 5)
-    low, high = measure_rows(rows)["accuracy_ci95"]
+    low, high = measure_rows(rows).accuracy_ci95
     right = rows.predicted == rows.actual
     rng = np.random.default_rng(9)
     means = [right[rng.integers(0, 400, 400)].mean() for _ in range(4000)]
     assert [low, high] == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=0.006)
     assert low < right.mean() < high
-    assert measure(rows, rows, ~right, SETTINGS, 2)["accuracy_ci95"] != [low, high]
+    assert measure(rows, rows, ~right, SETTINGS, 2).accuracy_ci95 != [low, high]
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
@@ -223,8 +235,8 @@ def test_the_temperature_is_found_and_comes_from_val(temperature):
     val = as_written(labels, shares**temperature / (shares**temperature).sum(axis=1, keepdims=True))
     assert fit_temperature(val) == pytest.approx(temperature, rel=0.05)
     np.testing.assert_allclose(temper(val.probabilities, temperature), shares, atol=2e-3)
-    one, other = (measure_rows(draw_rows(50, seed), val)["calibration"] for seed in (1, 2))
-    assert one["temperature"] == other["temperature"] and one["nll"] != other["nll"]
+    one, other = (measure_rows(draw_rows(50, seed), val).calibration for seed in (1, 2))
+    assert one.temperature == other.temperature and one.nll != other.nll
 
 
 def test_calibration_bins_and_coverage_by_hand():
@@ -243,8 +255,8 @@ def test_calibration_bins_and_coverage_by_hand():
 def test_the_summary_is_flat():
     found = measure_rows(draw_rows(100, 2))
     summary = summarise(found)
-    expected = {"accuracy": found["accuracy"], "macro_f1": found["macro_f1"], "ece": found["calibration"]["ece"]}
-    assert summary == expected
+    expected = {"accuracy": found.accuracy, "macro_f1": found.macro_f1, "ece": found.calibration.ece}
+    assert summary.model_dump() == expected
 
 
 HISTORY = pd.DataFrame([[1, 0.1, 1.9, 0.2, 1.8, 0.3]], columns=evaluate.HISTORY)
@@ -262,7 +274,7 @@ def test_pictures_of_odd_results(case):
     rows = ODD[case]
     faces = np.random.default_rng(0).integers(0, 256, (len(rows.actual), 48, 48), dtype=np.uint8)
     metrics = measure_rows(rows)
-    pictures = evaluate.draw("baseline", None, faces, rows, metrics, HISTORY, 15)
+    pictures = evaluate.draw(find_network("baseline"), None, faces, rows, metrics, HISTORY, 15)
     assert len(pictures) == 6 and all(content.startswith(b"\x89PNG") for content in pictures.values())
 
 
@@ -293,7 +305,11 @@ def test_a_history_that_is_none(content, tmp_path):
 def make_network(name, seed=0):
     torch.set_num_threads(1)  # as in ENVIRONMENT
     torch.manual_seed(seed)
-    return NETWORKS[name](width=0.07)
+    return find_network(name).build(Shape(0.07))
+
+
+def wrap_network(name, network):
+    return torch_model.TorchModel(network.eval(), find_network(name), "float32", "cpu", "")
 
 
 @pytest.fixture
@@ -305,7 +321,7 @@ def model_file(tmp_path):
 
 def test_models_that_do_not_fit(model_file, tmp_path):
     content = model_file.read_bytes()
-    with pytest.raises(InputError, match="holds vgg19, expected resnet18"):
+    with pytest.raises(InputError, match="architecture is vgg19, expected resnet18"):
         torch_model.load_model(model_file, "resnet18", "float32")
     with pytest.raises(InputError, match="not found"):
         torch_model.load_model(tmp_path / "none.safetensors", "vgg19", "float32")
@@ -332,7 +348,7 @@ def test_macs_of_the_papers_vgg19():
         else:
             by_hand += 9 * channels * layer * pixels**2
             channels = layer
-    model = torch_model.TorchModel(NETWORKS["vgg19"]().eval(), "vgg19", "float32", "")
+    model = wrap_network("vgg19", find_network("vgg19").build(Shape(1.0)))
     assert model.count_macs() == by_hand
     assert model.count_parameters() == pytest.approx(20.04e6, rel=0.001)
 
@@ -340,13 +356,13 @@ def test_macs_of_the_papers_vgg19():
 def test_grad_cam_by_hand():
     """ResNet18 ends in an average and a linear layer: the gradient is the head's weight over the number of pixels."""
     network = make_network("resnet18").eval()
-    model = torch_model.TorchModel(network, "resnet18", "float32", "")
+    model = wrap_network("resnet18", network)
     images = Table().images[:3]
     crops, heat = model.explain(images, [0, 3, 6])
     np.testing.assert_array_equal(crops, images[:, 2:46, 2:46])
     maps = []
     network.layer4.register_forward_hook(lambda _, __, output: maps.append(output.detach()))
-    network(as_input(crop_for_evaluation(torch.from_numpy(images).unsqueeze(1), 1)))
+    network(as_input(crop_for_evaluation(torch.from_numpy(images).unsqueeze(1), 44, 1)))
     weights = network.head.weight[[0, 3, 6], :, None, None].detach() / 36
     expected = (weights * maps[0]).sum(1, keepdim=True).relu()
     expected = torch.nn.functional.interpolate(expected, size=(44, 44), mode="bilinear")[:, 0]
@@ -358,7 +374,9 @@ def test_grad_cam_by_hand():
 @pytest.mark.parametrize(("name", "size"), [("vgg19", 5), ("resnet18", 6)])
 def test_grad_cam_reads_maps_of_some_size(name, size):
     network, shapes = make_network(name).eval(), []
-    torch_model.find_last_block(network, name).register_forward_hook(lambda _, __, output: shapes.append(output.shape))
+    find_network(name).find_explained_layer(network).register_forward_hook(
+        lambda _, __, output: shapes.append(output.shape)
+    )
     network(torch.zeros(1, 3, 44, 44))
     assert shapes[0][2:] == (size, size)
 
@@ -387,18 +405,18 @@ class Project:
     def run(self, name, model, out):
         """Run the stage; what `subprocess.run` returns."""
         flags = {"name": name, "model": model, "data": "faces.h5", "history": "history.csv", "predictions": f"{out}/p"}
-        flags |= {"metrics": f"{out}/m", "plots": f"{out}/plots"}
+        flags |= {"metrics": f"{out}/m", "plots": f"{out}/plots", "timing": f"{out}-timing.json"}
         command = [sys.executable, "stages/evaluate.py", *(f"--{key}={value}" for key, value in flags.items())]
         return subprocess.run(command, cwd=self.folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
 
     def read(self, out):
-        """{path: bytes} of all outputs, and the metrics apart."""
+        """{path: bytes} of all outputs but the metrics, and the metrics: `Scores`."""
         files = {
             str(path.relative_to(self.folder / out)): path for path in (self.folder / out).rglob("*") if path.is_file()
         }
         contents = {name: path.read_bytes() for name, path in files.items()}
         (metrics,) = [name for name in contents if name.startswith("m/") and "summary" not in name]
-        return contents, json.loads(contents.pop(metrics))
+        return contents, Scores.model_validate_json(contents.pop(metrics))
 
 
 @pytest.fixture(scope="module")
@@ -408,29 +426,26 @@ def project(tmp_path_factory):
 
 COMMON = {"curves.png", "confusion.png", "confusion.csv", "confidence.png", "calibration.csv", "classes.png"}
 COMMON |= {"classes.csv", "mistakes.png", "risk_coverage.png", "risk_coverage.csv"}
-KEYS = (
-    "accuracy accuracy_unseen unseen_count balanced_accuracy macro_f1 accuracy_ci95 accuracy_single_crop train_accuracy"
-)
-KEYS = {*KEYS.split(), *["overfitting_gap", "val_accuracy", "per_class", "confidence", "calibration", "errors", "cost"]}
 
 
-def check_outputs(contents, metrics, name, folder):
-    """What holds for every network: the files, the keys, and that one follows from the other."""
+def check_outputs(contents, metrics, name, folder, timing):
+    """What holds for every network: the files, and that one follows from the other."""
     assert {path.split("/")[-1] for path in contents if path.startswith("plots/")} - {"gradcam.png"} == COMMON
-    assert set(metrics) >= KEYS
-    assert json.loads(contents[f"m/summary/{name}.json"]) == summarise(metrics)
+    assert Summary.model_validate_json(contents[f"m/summary/{name}.json"]) == summarise(metrics)
     splits = read_faces(folder / "faces.h5")[0]
     rows = read_predictions(folder / "out" / "p" / f"{name}.csv", splits)
     (seed,) = read_params("seed")
     again = measure(rows["val"], rows["test"], splits["test"].duplicate_of_train, SETTINGS, seed)
-    assert again == {key: metrics[key] for key in again}
-    assert metrics["unseen_count"] == 20 and metrics["per_class"]["disgust"]["recall"] is None
-    assert metrics["overfitting_gap"] == pytest.approx(metrics["train_accuracy"] - metrics["accuracy"], abs=1e-6)
+    assert again.model_dump() == metrics.model_dump(include=set(Measured.model_fields))
+    assert metrics.unseen_count == 20 and metrics.per_class["disgust"].recall is None
+    assert metrics.overfitting_gap == pytest.approx(metrics.train_accuracy - metrics.accuracy, abs=1e-6)
     confusion = list(csv.DictReader(contents["plots/confusion.csv"].decode().splitlines()))
     assert [row["actual"] for row in confusion] == [CLASSES[label] for label in splits["test"].labels]
     assert [row["predicted"] for row in confusion] == [CLASSES[label] for label in rows["test"].predicted]
-    cost = metrics["cost"]
-    assert all(cost[key] > 0 for key in ("parameters", "macs", "model_bytes", "latency_ms_batch1", "images_per_second"))
+    assert min(metrics.cost.parameters, metrics.cost.macs, metrics.cost.model_bytes) > 0
+    times = read_timing(folder / timing, [name]).evaluation[name]
+    assert times.latency_ms_batch1 > 0 and times.images_per_second > 0 and times.hardware
+    assert not re.search(rb"latency|per_second|seconds|hardware", b"".join(contents.values()))
     return splits, rows
 
 
@@ -439,7 +454,7 @@ def test_the_stage_on_a_torch_network(project):
     assert (process.returncode, process.stderr) == (0, "")
     contents, metrics = project.read("out")
     assert "plots/gradcam.png" in contents
-    splits, rows = check_outputs(contents, metrics, "vgg19", project.folder)
+    splits, rows = check_outputs(contents, metrics, "vgg19", project.folder, "out-timing.json")
     network = make_network("vgg19").eval()
     with torch.no_grad():
         for crops, found in ((10, rows), (1, read_predictions(project.folder / "out/p/vgg19_single_crop.csv", splits))):
@@ -449,15 +464,13 @@ def test_the_stage_on_a_torch_network(project):
                     inputs = (ten if crops == 10 else ten[4:5]).expand(-1, 3, -1, -1) / 255
                     np.testing.assert_allclose(shares, network(inputs).softmax(1).mean(0), atol=1e-5)
     single = read_predictions(project.folder / "out/p/vgg19_single_crop.csv")["test"]
-    assert metrics["accuracy_single_crop"] == pytest.approx(np.mean(single.predicted == single.actual), abs=1e-6)
-    train = torch_model.TorchModel(network, "vgg19", "float32", "").predict(splits["train"].images, 1)
-    assert metrics["train_accuracy"] == pytest.approx(np.mean(train.argmax(1) == splits["train"].labels), abs=1e-6)
+    assert metrics.accuracy_single_crop == pytest.approx(np.mean(single.predicted == single.actual), abs=1e-6)
+    train = wrap_network("vgg19", network).predict(splits["train"].images, 1)
+    assert metrics.train_accuracy == pytest.approx(np.mean(train.argmax(1) == splits["train"].labels), abs=1e-6)
 
     assert project.run("vgg19", "vgg19.safetensors", "again").returncode == 0
     contents_again, metrics_again = project.read("again")
     assert contents_again == contents
-    for key in ("latency_ms_batch1", "images_per_second"):
-        metrics["cost"][key] = metrics_again["cost"][key]
     assert metrics_again == metrics
 
 
@@ -479,18 +492,18 @@ def test_the_stage_on_a_keras_network_and_on_files_that_are_none(project, tmp_pa
     contents, metrics = project.read("keras/out")
     (project.folder / "out").mkdir(exist_ok=True)
     shutil.copytree(project.folder / "keras/out/p", project.folder / "out/p", dirs_exist_ok=True)
-    splits, rows = check_outputs(contents, metrics, "baseline", project.folder)
+    splits, rows = check_outputs(contents, metrics, "baseline", project.folder, "keras/out-timing.json")
     for split in ("val", "test"):
         expected = network.predict(splits[split].images[..., np.newaxis], verbose=0)
         np.testing.assert_allclose(rows[split].probabilities, expected, atol=1e-5)
     train = network.predict(splits["train"].images[..., np.newaxis], verbose=0).argmax(1)
-    assert metrics["train_accuracy"] == pytest.approx(np.mean(train == splits["train"].labels), abs=1e-6)
-    assert metrics["accuracy_single_crop"] == metrics["accuracy"]
+    assert metrics.train_accuracy == pytest.approx(np.mean(train == splits["train"].labels), abs=1e-6)
+    assert metrics.accuracy_single_crop == metrics.accuracy
     assert contents["p/baseline_single_crop.csv"] == contents["p/baseline.csv"]
-    assert metrics["cost"]["parameters"] == (9 + 1) * 4 + (12 * 12 * 4 + 1) * 7
-    assert metrics["cost"]["macs"] == 12 * 12 * 9 * 4 + 12 * 12 * 4 * 7
+    assert metrics.cost.parameters == (9 + 1) * 4 + (12 * 12 * 4 + 1) * 7
+    assert metrics.cost.macs == 12 * 12 * 9 * 4 + 12 * 12 * 4 * 7
 
-    from fer import keras_model
+    import fer.training.keras.model as keras_model
 
     (project.folder / "torn.keras").write_bytes((project.folder / "baseline.keras").read_bytes()[:-500])
     (project.folder / "empty.keras").write_bytes(b"")
@@ -511,3 +524,10 @@ def test_the_stage_on_a_keras_network_and_on_files_that_are_none(project, tmp_pa
     assert process.returncode == 1
     assert process.stderr.startswith("error: torn.keras: damaged, or no Keras file") and process.stderr.count("\n") == 1
     assert not (project.folder / "bad").exists()
+
+
+def test_calls_are_timed_after_some_to_warm_up():
+    calls = []
+    seconds = time_calls(lambda: calls.append(1), 20)
+    assert len(seconds) == 20 and len(calls) == 22
+    assert len(time_calls(lambda: calls.append(1), 3)) == 3 and len(calls) == 26

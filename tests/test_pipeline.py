@@ -250,8 +250,9 @@ def keep_the_run(clone):
     clone.run(*command)
     kept = clone.path / "results" / "tiny"
     assert "[tiny](results/tiny/)" in (clone.path / "README.md").read_text()
-    for name in ("metrics/compare.json", "plots/vgg19/test/gradcam.png", "dvc.lock"):
+    for name in ("metrics/compare.json", "metrics/timing.json", "plots/vgg19/test/gradcam.png", "dvc.lock"):
         assert (kept / name).read_bytes() == (clone.path / name).read_bytes()
+    assert (kept / "timing.html").read_bytes() == (clone.path / "plots" / "timing.html").read_bytes()
     seconds = json.loads((kept / "run.json").read_text())["stages_seconds"]
     assert len(seconds) == 14 and None not in seconds.values()
     (clone.path / "metrics" / "compare.json").unlink()

@@ -1,17 +1,15 @@
 """The kept runs: README's tables say what results/ holds."""
 
-import importlib.util
 import json
 import shutil
 
 import pytest
 from conftest import ROOT
 
+import collect
+from fer.core.record import Record
 from fer.core.stage import InputError
-
-spec = importlib.util.spec_from_file_location("collect", ROOT / "results" / "collect.py")
-collect = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(collect)
+from fer.evidence.records import Comparison, Data, Exports, Scores, Summary, Training, read_timing
 
 KEPT = sorted(path.parent for path in (ROOT / "results").glob("*/run.json"))
 FACTS = {
@@ -26,11 +24,33 @@ def test_readme_says_what_the_run_gave(folder):
     assert collect.set_table(readme, folder.name, collect.make_table(folder)) == readme
 
 
+@pytest.mark.parametrize("folder", KEPT, ids=lambda folder: folder.name)
+def test_a_kept_run_is_made_of_records(folder):
+    """Also its times, which stand in metrics/timing.json alone."""
+    metrics = folder / "metrics"
+    names = Comparison.read(metrics / "compare.json", "compare").table7
+    kinds: dict[str, type[Record]] = {
+        "data": Data,
+        "compare": Comparison,
+        "export": Exports,
+        "summary/ensemble": Summary,
+    }
+    kinds |= {f"summary/{name}": Summary for name in names} | {f"train/{name}": Training for name in names}
+    kinds |= dict.fromkeys(names, Scores)
+    for file, kind in kinds.items():
+        record = kind.read(metrics / f"{file}.json", "")
+        assert json.loads(record.to_bytes()) == json.loads((metrics / f"{file}.json").read_bytes())
+    files = {str(path.relative_to(metrics).with_suffix("")) for path in metrics.rglob("*.json")}
+    assert files == {*kinds, "timing"}
+    timing = read_timing(metrics / "timing.json", names)
+    assert None not in [*timing.training.values(), *timing.evaluation.values(), timing.exports]
+
+
 @pytest.fixture
 def folder(tmp_path):
-    """A kept run of the sample's committed metrics."""
+    """A kept run of the kept metrics."""
     folder = tmp_path / "results" / "here"
-    shutil.copytree(ROOT / "metrics", folder / "metrics")
+    shutil.copytree(KEPT[0] / "metrics", folder / "metrics")
     (folder / "run.json").write_text(json.dumps(FACTS))
     return folder
 
@@ -44,14 +64,16 @@ def test_every_number_of_the_table_is_the_runs(folder):
         "metrics/vgg19.json": ({"accuracy": 0.1234}, "12.34%"),
         "metrics/baseline.json": ({"accuracy_ci95": [0.4321, 0.5]}, "43.21% to 50.00%"),
         "metrics/resnet18.json": ({"val_accuracy": 0.6543}, "65.43%"),
-        "metrics/train/resnet18.json": ({"seconds": 5520}, "| 92 |"),
         "run.json": ({"seed": 77}, "seed 77,"),
     }
     exports = json.loads((folder / "metrics/export.json").read_text())
     int8 = exports["networks"]["vgg19"]["int8"]
     int8 |= {"accuracy": 0.4567, "bytes": 98_760_000}
-    int8["latency_ms"]["threads_2"]["median"] = 76.54
     changes["metrics/export.json"] = exports, "| 98.8 |"
+    times = json.loads((folder / "metrics/timing.json").read_text())
+    times["train_resnet18"]["seconds"] = 5520.0
+    times["measure"]["networks"]["vgg19"]["int8"]["latency_ms"]["threads_2"]["median"] = 76.54
+    changes["metrics/timing.json"] = times, "| 92 |"
     for name, (change, shown) in changes.items():
         assert shown not in before
         path = folder / name
@@ -79,3 +101,24 @@ def test_seconds_are_those_of_the_last_success():
     ]
     commands = {"a": 'python stages/a.py --in "x y"', "b": "python stages/b.py"}
     assert collect.read_seconds(log, commands) == {"a": 7.5, "b": None}
+
+
+def test_a_run_without_times_has_dashes(folder):
+    (folder / "metrics/timing.json").unlink()
+    lines = collect.make_table(folder).split("\n")
+    assert lines[2].endswith("| – |") and lines[-1].endswith("| – | – |")
+
+
+def test_networks_are_those_of_the_run(folder):
+    """Whatever params.yaml lists today; the paper's figure is a dash for a network that it does not have."""
+    path = folder / "metrics/compare.json"
+    compare = json.loads(path.read_text())
+    del compare["table7"]["baseline"]
+    compare["table7"]["vgg19"] |= {"paper": None, "difference_points": None}
+    path.write_text(json.dumps(compare))
+    exports = json.loads((folder / "metrics/export.json").read_text())
+    del exports["networks"]["baseline"]
+    (folder / "metrics/export.json").write_text(json.dumps(exports))
+    table = collect.make_table(folder)
+    assert "Baseline" not in table
+    assert [line.split(" | ")[4] for line in table.split("\n")[2:4]] == ["–", "71.60%"]

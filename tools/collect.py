@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT / "stages"))
 from fer.core.hardware import name_cpu  # noqa: E402
 from fer.core.params import read_params  # noqa: E402
 from fer.core.stage import LOG, InputError, catch, to_json  # noqa: E402
-from fer.evidence.records import Comparison, Data, Exports, Scores, read_timing  # noqa: E402
+from fer.evidence.records import Comparison, Data, Ensemble, Exports, Measured, Scores, read_timing  # noqa: E402
 from fer.evidence.report.captions import NONE  # noqa: E402
 from fer.networks.network import find_networks  # noqa: E402
 from times import write_times  # noqa: E402
@@ -91,7 +91,10 @@ def make_table(folder: Path) -> str:
             f"| {f'{printed.accuracy:.2%}' if printed else NONE} "
             f"| {f'{training.seconds / 60:.0f}' if training else NONE} |"
         )
-    votes = {"Soft vote of all": compare.ensemble, "Soft vote, weights by val loss": compare.weighted_ensemble}
+    votes: dict[str, Measured | Ensemble] = {
+        "Soft vote of all": compare.ensemble,
+        "Soft vote, weights by val loss": compare.weighted_ensemble,
+    }
     for title, vote in votes.items():
         low, high = vote.accuracy_ci95
         lines.append(f"| {title} | {vote.accuracy:.2%} | {low:.2%} to {high:.2%} | {vote.val_accuracy:.2%} | | |")
