@@ -6,7 +6,9 @@ import json
 import shutil
 import subprocess
 import sys
+from itertools import combinations
 from math import comb, log
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -15,16 +17,34 @@ from conftest import ROOT
 from sklearn.metrics import accuracy_score, f1_score
 
 import compare
-from fer import paper
 from fer.core.params import read_params
 from fer.core.stage import InputError
 from fer.data.faces import Split, pack_faces
 from fer.data.fer2013 import CLASSES
-from fer.evidence.comparison import draw_all_wrong, draw_class_f1
+from fer.evidence import comparison
+from fer.evidence.comparison_figures import draw_agreement, draw_all_wrong, draw_class_f1, draw_comparison, name_errors
 from fer.evidence.predictions import Predictions, to_csv
+from fer.evidence.records import Comparison, Scores
+from fer.networks.network import find_networks
 
 NETWORKS = ("baseline", "vgg19", "resnet18")
-COST = {"parameters": 10, "macs": 20, "model_bytes": 40, "latency_ms_batch1": 1.5, "images_per_second": 900.0}
+UNUSED = {
+    "accuracy_unseen": None,
+    "unseen_count": 0,
+    "balanced_accuracy": 0.5,
+    "val_accuracy": 0.5,
+    "confidence": {"mean": 0.7, "mean_correct": None, "mean_incorrect": None, "std": 0.1, "low_count": 0, "low_share": 0.0, "low_accuracy": None, "threshold": 0.6},
+    "calibration": {"ece": 0.1, "nll": 0.5, "brier": 0.4, "temperature": 1.0, "ece_scaled": 0.1, "nll_scaled": 0.5},
+    "errors": {"count": 0, "share": 0.0, "confident_count": 0, "top": []},
+    "notes": [],
+    "accuracy_single_crop": 0.5,
+    "temperature_single_crop": 1.0,
+    "cost": {"parameters": 10, "macs": 20, "model_bytes": 40},
+    "device": "cpu",
+    "precision": "float32",
+}  # fmt: skip
+"""The rest of metrics/<network>.json, of which compare reads the cost alone."""
+TITLES = {name: network.TITLE for name, network in find_networks(NETWORKS).items()}
 
 
 def predict(actual, predicted, confidence=0.7):
@@ -78,9 +98,11 @@ class Inputs:
             "overfitting_gap": round(0.9 - accuracy, 6),
             "macro_f1": round(float(f1[present].mean()), 6),
             "per_class": {
-                emotion: {"f1": round(float(f1[i]), 6) if present[i] else None} for i, emotion in enumerate(CLASSES)
+                emotion: dict.fromkeys(("precision", "recall", "accuracy"))
+                | {"f1": round(float(f1[i]), 6) if present[i] else None, "support": int((actual == i).sum())}
+                for i, emotion in enumerate(CLASSES)
             },
-            "cost": COST,
+            **UNUSED,
         }
         (self.folder / f"{name}.json").write_text(json.dumps(metrics))
 
@@ -139,6 +161,7 @@ def finished(tmp_path_factory):
 def test_the_whole_by_another_route(finished):
     inputs, out = finished
     report = json.loads((out / "compare.json").read_text())
+    assert Comparison.read(out / "compare.json", "compare").model_dump(mode="json") == report
     read = {name: inputs.read(name) for name in NETWORKS}
     actual = read["baseline"][0]
     n = len(actual)
@@ -174,7 +197,14 @@ def test_the_whole_by_another_route(finished):
         return -sum(map(log, shares))
 
     grid = [(a / 20, b / 20, (20 - a - b) / 20) for a in range(21) for b in range(21 - a)]
-    assert report["weighted_ensemble"]["weights"] == pytest.approx(min(grid, key=loss))
+    weights = report["weighted_ensemble"]["weights"]
+    assert loss(weights) <= min(map(loss, grid)) + 1e-3
+    assert weights == pytest.approx(min(grid, key=loss), abs=0.05)
+    for step in (0.01, -0.01):
+        for first, second in ((0, 1), (0, 2), (1, 2)):
+            moved = [*weights]
+            moved[first], moved[second] = moved[first] + step, moved[second] - step
+            assert min(moved) < 0 or loss(moved) >= loss(weights)
 
     for pair in report["agreement"]["pairs"]:
         first, second = read[pair["first"]][1], read[pair["second"]][1]
@@ -197,8 +227,8 @@ def test_the_whole_by_another_route(finished):
 
     summary = json.loads((out / "summary" / "ensemble.json").read_text())
     assert list(summary) == ["accuracy", "macro_f1", "ece"]
-    three = next(one for one in report["ensembles"] if len(one["members"]) == 3)
-    assert summary["accuracy"] == three["accuracy"]
+    of_all = next(one for one in report["ensembles"] if len(one["members"]) == 3)
+    assert summary["accuracy"] == of_all["accuracy"]
 
     for name, row in report["table7"].items():
         metrics = json.loads((inputs.folder / f"{name}.json").read_text())
@@ -208,7 +238,7 @@ def test_the_whole_by_another_route(finished):
         assert row["difference_points"]["accuracy"] == pytest.approx(
             100 * (metrics["accuracy"] - row["paper"]["accuracy"]), abs=0.006
         )
-        assert (row["parameters"], row["model_bytes"], row["latency_ms_batch1"]) == (10, 40, 1.5)
+        assert (row["parameters"], row["model_bytes"]) == (10, 40)
     assert [row["paper"]["accuracy"] for row in report["table7"].values()] == [0.6725, 0.7031, 0.716]
 
     f1 = pd.read_csv(out / "plots" / "class_f1.csv", index_col="emotion")
@@ -222,7 +252,7 @@ def test_every_table_beside_the_paper_is_labelled(finished):
     _, out = finished
     report = json.loads((out / "compare.json").read_text())
     assert report["comparable"] is False
-    assert "profile sample, split official, 42 test images (drawn faces, not FER-2013)" in report["label"]
+    assert "profile smoke, split official, 42 test images (drawn faces, not FER-2013)" in report["label"]
     for name in ("table7", "literature"):
         table = pd.read_csv(out / "plots" / f"{name}.csv")
         assert set(table["label"]) == {report["label"]}
@@ -303,7 +333,7 @@ def test_a_class_without_test_images_is_left_out(tmp_path, run_here):
     assert "neutral" not in pd.read_csv(out / "plots" / "agreement.csv")["emotion"].tolist()
     report = json.loads((out / "compare.json").read_text())
     assert report["ensemble"]["per_class"]["neutral"]["f1"] is None
-    (axes,) = draw_class_f1(f1.reset_index()).axes
+    (axes,) = draw_class_f1(f1.reset_index(), TITLES).axes
     heights = [bar.get_height() for bars in axes.containers for bar in bars]
     assert len(heights) == 6 * 4
 
@@ -315,39 +345,54 @@ def test_the_split_paper_is_noted(tmp_path, run_here):
     assert any("val lies inside test" in note for note in report["notes"])
 
 
-def test_comparable_only_under_the_papers_profile_and_counts():
-    def describe(profile, dataset, counts, **vgg19):
-        splits = {
-            name: Split(None, np.zeros(n), None) for name, n in zip(("train", "val", "test"), counts, strict=True)
-        }
-        (settings,) = read_params(f"profiles.{profile}")
-        settings = settings.model_copy(update={"vgg19": settings.vgg19.model_copy(update=vgg19)})
-        return compare.describe_run(profile, settings, "paper", dataset, splits)["comparable"]
+COUNTS = (22_968, 1_432, 7_178)
+"""Of the paper's splits."""
 
-    counts = (22_968, 1_432, 7_178)
-    assert describe("paper", "data/raw/fer2013.csv", counts) is True
-    assert describe("cpu", "data/raw/fer2013.csv", counts) is False
-    assert describe("paper", "data/raw/fer2013.csv", (28_709, 3_589, 3_589)) is False
-    assert describe("paper", "./data/raw/sample.csv", counts) is False
-    assert describe("paper", "data/raw/fer2013.csv", counts, epochs=3) is False
-    assert describe("paper", "data/raw/fer2013.csv", counts, width=0.5) is False
+
+def describe(profile, dataset, counts, networks=NETWORKS, **vgg19):
+    """`describe_run` of a profile, VGG19's section changed by `vgg19`; networks of other names have no paper."""
+    splits = {name: Split(None, np.zeros(n), None) for name, n in zip(("train", "val", "test"), counts, strict=True)}
+    (settings,) = read_params(f"profiles.{profile}")
+    settings = settings.model_copy(update={"vgg19": settings.vgg19.model_copy(update=vgg19)})
+    known = find_networks(NETWORKS)
+    networks = {name: known.get(name, SimpleNamespace(PAPER=None)) for name in networks}
+    return comparison.describe_run(profile, settings, networks, "paper", dataset, splits)
+
+
+def test_comparable_only_under_the_papers_profile_and_counts():
+    assert describe("paper", "data/raw/fer2013.csv", COUNTS).comparable is True
+    assert describe("cpu", "data/raw/fer2013.csv", COUNTS).comparable is False
+    assert describe("paper", "data/raw/fer2013.csv", (28_709, 3_589, 3_589)).comparable is False
+    assert describe("paper", "./data/raw/sample.csv", COUNTS).comparable is False
+    assert describe("paper", "data/raw/fer2013.csv", COUNTS, epochs=3).comparable is False
+    assert describe("paper", "data/raw/fer2013.csv", COUNTS, width=0.5).comparable is False
+
+
+def test_networks_of_another_origin_do_not_make_a_run_comparable():
+    """Nor do they keep one from being so; and without any of the paper's there is nothing to compare."""
+    assert describe("paper", "fer2013.csv", COUNTS, ("own", "vgg19")).comparable is True
+    assert describe("paper", "fer2013.csv", COUNTS, ("own", "vgg19"), epochs=3).comparable is False
+    alone = describe("paper", "fer2013.csv", COUNTS, ("own", "other"))
+    assert alone.comparable is False
+    assert alone.label.endswith("The paper: FER-2013, its own split, 7,178 test images.")
+    assert describe("paper", "fer2013.csv", COUNTS, ("baseline", "own")).label.endswith("up to 50 epochs.")
 
 
 def test_mcnemar_by_hand():
     """9 to 2 of 11 discordant images: 2 (C(11,0) + C(11,1) + C(11,2)) / 2^11."""
     first = np.array([True] * 20 + [True] * 9 + [False] * 2 + [False] * 5)
     second = np.array([True] * 20 + [False] * 9 + [True] * 2 + [False] * 5)
-    found = compare.apply_mcnemar(first, second)
-    assert (found["first_only"], found["second_only"]) == (9, 2)
-    assert found["p_value"] == pytest.approx(2 * sum(comb(11, k) for k in range(3)) / 2**11, rel=1e-5)
-    assert compare.apply_mcnemar(first, first) == {"first_only": 0, "second_only": 0, "p_value": 1.0}
-    assert compare.apply_mcnemar(first, ~first & False)["p_value"] == pytest.approx(2 / 2**29, rel=1e-5)
+    found = comparison.apply_mcnemar(first, second)
+    assert (found.first_only, found.second_only) == (9, 2)
+    assert found.p_value == pytest.approx(2 * sum(comb(11, k) for k in range(3)) / 2**11, rel=1e-5)
+    assert comparison.apply_mcnemar(first, first) == (0, 0, 1.0)
+    assert comparison.apply_mcnemar(first, ~first & False).p_value == pytest.approx(2 / 2**29, rel=1e-5)
 
 
 def test_holm_by_hand():
-    assert compare.adjust_holm([0.02, 0.01, 0.9]) == [0.04, 0.03, 0.9]
-    assert compare.adjust_holm([0.02, 0.015, 0.03]) == [0.045, 0.045, 0.045]
-    assert compare.adjust_holm([0.7, 0.6, 0.5]) == [1.0, 1.0, 1.0]
+    assert comparison.adjust_holm([0.02, 0.01, 0.9]) == [0.04, 0.03, 0.9]
+    assert comparison.adjust_holm([0.02, 0.015, 0.03]) == [0.045, 0.045, 0.045]
+    assert comparison.adjust_holm([0.7, 0.6, 0.5]) == [1.0, 1.0, 1.0]
 
 
 def test_soft_vote_by_hand():
@@ -356,17 +401,54 @@ def test_soft_vote_by_hand():
     sad[0, [3, 4]] = 0.2, 0.8
     happy[0, [3, 4]] = 0.7, 0.3
     members = [Predictions(np.array([4], np.uint8), shares) for shares in (sad, happy, happy)]
-    assert compare.vote(members).predicted.tolist() == [3]
-    assert compare.vote(members).probabilities[0, 3:5] == pytest.approx([1.6 / 3, 1.4 / 3])
-    assert compare.vote(members, [0.8, 0.1, 0.1]).predicted.tolist() == [4]
+    assert comparison.vote(members).predicted.tolist() == [3]
+    assert comparison.vote(members).probabilities[0, 3:5] == pytest.approx([1.6 / 3, 1.4 / 3])
+    assert comparison.vote(members, [0.8, 0.1, 0.1]).predicted.tolist() == [4]
 
 
 def test_weights_are_those_of_the_least_loss_on_val():
-    """One network knows, two guess; and three that say the same share equally, as far as twentieths go."""
+    """One network knows, two guess; and three that say the same share equally, as far as thousandths go."""
     actual = [0, 1, 2, 3]
     good, bad = predict(actual, actual, 0.9), predict(actual, [1, 2, 3, 4], 0.9)
-    assert compare.choose_weights([bad, good, bad]) == [0, 1, 0]
-    assert sorted(compare.choose_weights([good] * 3)) == [0.3, 0.35, 0.35]
+    assert comparison.choose_weights([bad, good, bad]) == [0, 1, 0]
+    assert sorted(comparison.choose_weights([good] * 3)) == [0.333, 0.333, 0.334]
+
+
+def test_weights_of_two_networks_by_hand():
+    """The first knows six images of ten, the second the others: 0.4 for the true class, else 0.1.
+
+    With the weight w of the first, 6 ln(0.1 + 0.3 w) + 4 ln(0.4 - 0.3 w) is greatest at w = 2/3.
+    """
+    right = np.array([True] * 6 + [False] * 4)
+    actual = np.zeros(10, int)
+    first, second = (predict(actual, np.where(one, 0, 1), 0.4) for one in (right, ~right))
+    assert comparison.choose_weights([first, second]) == [0.667, 0.333]
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 6])
+def test_no_other_weights_have_less_loss(count):
+    """At the minimum of a mixture each member's mean of p / mixture is 1, or less where its weight is 0."""
+    rng = np.random.default_rng(count)
+    actual = rng.integers(0, 7, 400)
+    members = []
+    for _ in range(count):
+        logits = rng.normal(size=(400, 7))
+        logits[np.arange(400), actual] += rng.uniform(0, 2)
+        members.append(Predictions(actual.astype(np.uint8), np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)))
+    weights = comparison.choose_weights(members)
+    assert sum(weights) == pytest.approx(1, abs=1e-12) and min(weights) >= 0
+    assert [round(weight, 3) for weight in weights] == weights
+    of_truth = np.stack([rows.probabilities[np.arange(400), actual] for rows in members])
+    ratios = (of_truth / (weights @ of_truth)).mean(axis=1)
+    for weight, ratio in zip(weights, ratios, strict=True):
+        assert ratio == pytest.approx(1, abs=0.003) if weight else ratio < 1.003
+
+
+def test_weights_are_rounded_to_thousandths_that_add_up():
+    assert comparison.round_weights(np.array([1, 1, 1]) / 3) == [0.334, 0.333, 0.333]
+    assert comparison.round_weights(np.array([0.1234, 0.2346, 0.642])) == [0.123, 0.235, 0.642]
+    assert comparison.round_weights(np.array([-1e-17, 0.5 + 1e-16, 0.5])) == [0, 0.5, 0.5]
+    assert comparison.round_weights(np.array([0.0004, 0.0004, 0.9992])) == [0.001, 0, 0.999]
 
 
 def test_no_test_row_takes_part_in_the_choice(inputs, finished, run_here):
@@ -386,9 +468,9 @@ def test_no_test_row_takes_part_in_the_choice(inputs, finished, run_here):
 
 def test_agreement_of_constant_networks_has_no_kappa():
     rows = predict([0, 1, 1], [1, 1, 1])
-    found = compare.measure_agreement({"baseline": rows, "vgg19": rows, "resnet18": predict([0, 1, 1], [0, 1, 1])})
-    assert found["pairs"][0] == {"first": "baseline", "second": "vgg19", "share": 1.0, "kappa": None}
-    assert (found["all_share"], found["right_by"], found["any_right"]) == (0.666667, [0, 1, 0, 2], 1.0)
+    found = comparison.measure_agreement({"baseline": rows, "vgg19": rows, "resnet18": predict([0, 1, 1], [0, 1, 1])})
+    assert found.pairs[0].model_dump() == {"first": "baseline", "second": "vgg19", "share": 1.0, "kappa": None}
+    assert (found.all_share, found.right_by, found.any_right) == (0.666667, [0, 1, 0, 2], 1.0)
 
 
 def test_all_wrong_puts_unanimous_and_confident_images_first():
@@ -399,12 +481,12 @@ def test_all_wrong_puts_unanimous_and_confident_images_first():
         predict(actual, [1, 2, 3, 1], 0.7),
     ]
     shares[0].probabilities[2] = np.eye(7)[3]
-    table = compare.tabulate_all_wrong(dict(zip(NETWORKS, shares, strict=True)))
+    table = comparison.tabulate_all_wrong(dict(zip(NETWORKS, shares, strict=True)))
     assert table["index"].tolist() == [2, 1, 0]
     assert table["same"].tolist() == [True, True, False]
     assert table["confidence"].tolist() == pytest.approx([2.5 / 3, 0.8, 0.8])
     assert table.loc[2, ["actual", *NETWORKS]].tolist() == ["angry", "disgust", "fear", "disgust"]
-    assert compare.count_all_wrong(table, 4) == {
+    assert comparison.count_all_wrong(table, 4).model_dump() == {
         "count": 3,
         "share": 0.75,
         "same_count": 2,
@@ -415,38 +497,113 @@ def test_all_wrong_puts_unanimous_and_confident_images_first():
 
 def test_no_image_is_read_wrong_by_all():
     rows = predict([0, 1], [0, 1])
-    table = compare.tabulate_all_wrong(dict.fromkeys(NETWORKS, rows))
-    assert compare.count_all_wrong(table, 2) == {
+    table = comparison.tabulate_all_wrong(dict.fromkeys(NETWORKS, rows))
+    assert comparison.count_all_wrong(table, 2).model_dump() == {
         "count": 0,
         "share": 0.0,
         "same_count": 0,
         "same_share": None,
         "indices": [],
     }
-    figure = draw_all_wrong(table, np.zeros((2, 48, 48), np.uint8))
-    assert figure.get_suptitle() == "Every test image is read right by one network at least"
+    figure = draw_all_wrong(table, np.zeros((2, 48, 48), np.uint8), NETWORKS)
+    assert figure.get_suptitle() == "Every test image is classified correctly by at least one network"
     assert not any(axes.images for axes in figure.axes)
 
 
 def test_the_gallery_shows_the_faces_it_names():
     images = np.arange(4, dtype=np.uint8)[:, None, None] * np.ones((1, 48, 48), np.uint8)
-    table = compare.tabulate_all_wrong(dict.fromkeys(NETWORKS, predict([0, 6, 2, 3], [0, 5, 4, 3])))
-    shown = {axes.get_title(): axes.images[0].get_array() for axes in draw_all_wrong(table, images).axes if axes.images}
+    table = comparison.tabulate_all_wrong(dict.fromkeys(NETWORKS, predict([0, 6, 2, 3], [0, 5, 4, 3])))
+    shown = {
+        axes.get_title(): axes.images[0].get_array()
+        for axes in draw_all_wrong(table, images, NETWORKS).axes
+        if axes.images
+    }
     assert sorted(shown) == ["1: neutral\n→ surprise", "2: fear\n→ sad"]
     for title, face in shown.items():
         assert (face == int(title[0])).all()
 
 
+def make_scores(**changed):
+    """`Scores` of a network, some of them given."""
+    none = dict.fromkeys(("precision", "recall", "f1", "accuracy")) | {"support": 0}
+    figures = {
+        "accuracy": 0.7031,
+        "accuracy_ci95": [0.7, 0.71],
+        "train_accuracy": 0.9541,
+        "overfitting_gap": 0.251,
+        "macro_f1": 0.6,
+    }
+    return Scores(**{**UNUSED, **figures, "per_class": dict.fromkeys(CLASSES, none), **changed})
+
+
 def test_table7_sets_the_papers_rows_beside_ours():
-    ours = compare.Metrics(
-        accuracy=0.7031,
-        accuracy_ci95=(0.7, 0.71),
-        train_accuracy=0.9541,
-        overfitting_gap=0.251,
-        macro_f1=0.6,
-        per_class={},
-        cost=COST,
+    networks = find_networks(["vgg19"])
+    row = comparison.set_beside_paper({"vgg19": make_scores()}, networks)["vgg19"]
+    assert row.difference_points.model_dump() == {"train_accuracy": 2.0, "accuracy": 0.0, "overfitting_gap": 2.0}
+    assert row.paper.accuracy == networks["vgg19"].PAPER.result.accuracy
+
+
+def test_a_network_that_the_paper_has_not_stands_without_it():
+    networks = {"own": SimpleNamespace(TITLE="Own", PAPER=None), **find_networks(["vgg19"])}
+    titles = {name: network.TITLE for name, network in networks.items()}
+    origin = comparison.Origin(False, "label")
+    table7 = comparison.set_beside_paper(dict.fromkeys(networks, make_scores()), networks)
+    assert (table7["own"].paper, table7["own"].difference_points) == (None, None)
+    table = comparison.tabulate_table7(table7, origin).set_index("network")
+    assert np.isnan(table.loc["own", "paper_accuracy"]) and table.loc["vgg19", "paper_accuracy"] == 0.7031
+    assert list(table.columns[:3]) == ["train_accuracy", "paper_train_accuracy", "train_accuracy_difference_points"]
+    literature = comparison.tabulate_literature(table7, titles, 0.71, origin)
+    assert literature.loc[literature["source"] == "paper", "name"].tolist() == ["VGG19"]
+    assert literature.loc[literature["source"] == "ours", "name"].tolist() == ["Soft vote of all", "Own", "VGG19"]
+    del table7["vgg19"]
+    columns = comparison.tabulate_table7(table7, origin).columns
+    assert not [column for column in columns if "paper" in column or "difference" in column]
+
+
+@pytest.mark.parametrize("count", [2, 4, 6])
+def test_any_number_of_networks(count):
+    """Tables and pictures of networks that no file knows."""
+    rng = np.random.default_rng(count)
+    names = [f"network{k}" for k in range(count)]
+    networks = {name: SimpleNamespace(TITLE=name.title(), PAPER=None) for name in names}
+    titles = {name: network.TITLE for name, network in networks.items()}
+    actual = np.arange(70).astype(np.uint8) % 7
+    val, test = ({name: Predictions(actual, rng.dirichlet(np.ones(7) / 3, 70)) for name in names} for _ in range(2))
+    scores = {name: make_scores(accuracy=round(float(test[name].correct.mean()), 6)) for name in names}
+    ensembles, weighted = (
+        judge(val, test, 100, 1) for judge in (comparison.judge_ensembles, comparison.judge_weighted)
     )
-    row = compare.set_beside_paper({"vgg19": ours})["vgg19"]
-    assert row["difference_points"] == {"train_accuracy": 2.0, "accuracy": 0.0, "overfitting_gap": 2.0}
-    assert row["paper"]["accuracy"] == paper.RESULTS["vgg19"].accuracy
+    members = [tuple(one.members) for one in ensembles]
+    assert members == list(dict.fromkeys([*combinations(names, 2), tuple(names)]))
+    assert weighted.members == names and len(weighted.weights) == count
+
+    agreement = comparison.measure_agreement(test)
+    table = comparison.tabulate_agreement(test)
+    assert list(table.columns) == ["emotion", "images", *(f"right_by_{k}" for k in range(count, -1, -1))]
+    for k, images in enumerate(agreement.right_by):
+        assert (table[f"right_by_{k}"] * table["images"]).sum() == pytest.approx(images)
+    figure = draw_agreement(table)
+    widths = [sum(bar.get_width() for bar in bars) for bars in zip(*figure.axes[0].containers, strict=True)]
+    assert widths == pytest.approx([1] * 7)
+    (legend,) = figure.legends
+    between = [f"{k} of {count}" for k in range(count - 1, 0, -1)]
+    assert [text.get_text() for text in legend.get_texts()] == ["all", *between, "none"]
+
+    origin = comparison.Origin(False, "label")
+    table7 = comparison.set_beside_paper(scores, networks)
+    f1 = pd.DataFrame({"emotion": CLASSES, **{name: np.linspace(0, 1, 7) for name in [*names, "ensemble"]}})
+    tables = {
+        "literature": comparison.tabulate_literature(table7, titles, 0.5, origin),
+        "class_f1": f1,
+        "ensembles": comparison.tabulate_ensembles(scores, titles, ensembles, weighted),
+        "agreement": table,
+        "all_wrong": comparison.tabulate_all_wrong(test),
+    }
+    assert len(tables["ensembles"]) == count + len(ensembles) + 1
+    pictures = draw_comparison(tables, np.zeros((70, 48, 48), np.uint8), titles, "label")
+    assert set(pictures) == set(tables) and all(png.startswith(b"\x89PNG") for png in pictures.values())
+
+
+def test_different_errors_are_counted_above_a_face():
+    row = {"index": 5, "actual": "sad", "same": False, "a": "fear", "b": "angry", "c": "fear", "d": "fear"}
+    assert name_errors(row, ["a", "b", "c", "d"]) == "5: sad\n→ fear ×3, angry"

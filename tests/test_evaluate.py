@@ -286,7 +286,7 @@ def test_the_surest_mistakes_are_shown(monkeypatch):
     ((faces, captions, title),) = shown
     assert faces.tolist() == [2, 3]
     assert captions == ["fear →\ndisgust 0.90", "happy →\nsad 0.80"]
-    assert title == "VGG19: the 2 surest of 3 mistakes, actual → predicted"
+    assert title == "VGG19: the 2 most confident of 3 errors, actual → predicted"
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,13 @@
 
 import pytest
 
-from fer import paper
 from fer.core.params import read_params
 from fer.data.fer2013 import CLASSES
+from fer.evidence import paper
+from fer.networks.network import find_networks
+
+PRINTED = {name: network.PAPER for name, network in find_networks(["baseline", "vgg19", "resnet18"]).items()}
+VGG19 = PRINTED["vgg19"]
 
 TEST_IMAGES = dict(zip(CLASSES, (958, 111, 1024, 1774, 1247, 831, 1233), strict=True))
 """FER-2013's PublicTest and PrivateTest together."""
@@ -39,8 +43,8 @@ def test_table_1_is_the_papers():
 
 
 def test_table_5_follows_from_itself():
-    assert tuple(paper.VGG19_CLASSES) == CLASSES
-    for scores in paper.VGG19_CLASSES.values():
+    assert tuple(VGG19.classes) == CLASSES
+    for scores in VGG19.classes.values():
         harmonic = 2 * scores.precision * scores.recall / (scores.precision + scores.recall)
         assert scores.f1 == pytest.approx(harmonic, abs=1e-4)
         assert scores.accuracy == pytest.approx(scores.recall, abs=0.00051)
@@ -48,31 +52,31 @@ def test_table_5_follows_from_itself():
 
 def test_table_5_gives_the_accuracy_and_the_errors():
     assert sum(TEST_IMAGES.values()) == paper.TEST_IMAGES
-    right = sum(round(paper.VGG19_CLASSES[emotion].recall * count) for emotion, count in TEST_IMAGES.items())
-    assert paper.TEST_IMAGES - right == paper.VGG19_ERRORS
-    assert round(right / paper.TEST_IMAGES, 4) == paper.RESULTS["vgg19"].accuracy
-    assert round(paper.VGG19_ERRORS / paper.TEST_IMAGES, 3) == paper.VGG19_ERROR_SHARE
+    right = sum(round(VGG19.classes[emotion].recall * count) for emotion, count in TEST_IMAGES.items())
+    assert paper.TEST_IMAGES - right == VGG19.errors
+    assert round(right / paper.TEST_IMAGES, 4) == VGG19.result.accuracy
+    assert round(VGG19.errors / paper.TEST_IMAGES, 3) == VGG19.error_share
 
 
 def test_the_named_confusions_fit_into_table_5():
     """No more images are taken for sad than its precision leaves room for."""
-    sad = paper.VGG19_CLASSES["sad"]
+    sad = VGG19.classes["sad"]
     wrongly_sad = sad.recall * TEST_IMAGES["sad"] * (1 / sad.precision - 1)
-    assert {predicted for _, predicted in paper.VGG19_CONFUSIONS} == {"sad"}
-    assert sum(paper.VGG19_CONFUSIONS.values()) < wrongly_sad
-    for (actual, _), count in paper.VGG19_CONFUSIONS.items():
-        assert count < (1 - paper.VGG19_CLASSES[actual].recall) * TEST_IMAGES[actual]
+    assert {predicted for _, predicted in VGG19.confusions} == {"sad"}
+    assert sum(VGG19.confusions.values()) < wrongly_sad
+    for (actual, _), count in VGG19.confusions.items():
+        assert count < (1 - VGG19.classes[actual].recall) * TEST_IMAGES[actual]
 
 
 def test_table_6_arithmetic():
-    table, accuracy = paper.VGG19_CONFIDENCE, paper.RESULTS["vgg19"].accuracy
+    table, accuracy = VGG19.confidence, VGG19.result.accuracy
     assert round(table.low_count / paper.TEST_IMAGES, 3) == table.low_share == 0.102
     mean = accuracy * table.mean_correct + (1 - accuracy) * table.mean_incorrect
     assert mean == pytest.approx(table.mean, abs=1e-3)
 
 
 def test_table_7_gaps():
-    for result in paper.RESULTS.values():
+    for result in (printed.result for printed in PRINTED.values()):
         assert result.train_accuracy - result.accuracy == pytest.approx(result.overfitting_gap, abs=1e-9)
 
 
@@ -84,8 +88,8 @@ def test_the_counts_are_fifths_of_each_class():
 
 def test_the_profile_paper_is_table_3():
     (profile,) = read_params("profiles.paper")
-    for network, table in paper.TRAINING.items():
-        ours = getattr(profile, network)
+    for network, printed in PRINTED.items():
+        ours, table = getattr(profile, network), printed.training
         assert (ours.learning_rate, ours.batch_size, ours.epochs) == (
             table.learning_rate,
             table.batch_size,

@@ -1,6 +1,5 @@
 """What `dvc` shows, by the real `dvc` in a clone with two branches, and its page in headless Chromium."""
 
-import importlib.util
 import json
 import re
 from collections import Counter
@@ -11,12 +10,15 @@ import pytest
 from conftest import ROOT, Clone
 from ruamel.yaml import YAML
 
+import plots_page
+from fer.core.params import read_params
 from fer.data.fer2013 import CLASSES
-from fer.evidence.metrics import summarise
+from fer.evidence.plots import PALETTE
+from fer.evidence.records import Summary
+from fer.networks.network import find_networks
 
-NETWORKS = {"baseline": "Baseline", "vgg19": "VGG19", "resnet18": "ResNet18"}
+NETWORKS = {name: network.TITLE for name, network in find_networks(read_params("networks")[0]).items()}
 TEMPLATES = ROOT / ".dvc" / "plots"
-SUMMARY = summarise({"accuracy": 0, "macro_f1": 0, "calibration": {"ece": 0}})
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -28,13 +30,14 @@ def write_results(clone, seed):
         predicted = np.where(rng.random(90) < 0.7, actual, rng.integers(0, 7, 90))
         rows = [f"{CLASSES[a]},{CLASSES[p]}" for a, p in zip(actual, predicted, strict=True)]
         accuracy = float((actual == predicted).mean())
-        scores = dict.fromkeys(SUMMARY, 0.123456) | {"accuracy": round(accuracy, 6)}
+        scores = dict.fromkeys(Summary.model_fields, 0.123456) | {"accuracy": round(accuracy, 6)}
         points = [f"{x / 4},{accuracy},20" for x in range(1, 5)]
+        bins = [f"{x / 5},{x / 5 + 0.2},{10 * x},{x / 5 + 0.1},{accuracy}" for x in range(1, 5)]
         epochs = [f"{x},0.01,{2 / x},{1 - 0.8 / x},{2.1 / x},{accuracy}" for x in range(1, 5)]
         files = {
             f"plots/{name}/test/confusion.csv": ["actual,predicted", *rows],
             f"plots/{name}/test/risk_coverage.csv": ["coverage,accuracy,images", *points],
-            f"plots/{name}/test/calibration.csv": ["confidence,accuracy,images", *points],
+            f"plots/{name}/test/calibration.csv": ["low,high,images,confidence,accuracy", *bins],
             f"plots/{name}/history.csv": [
                 "epoch,learning_rate,train_loss,train_accuracy,val_loss,val_accuracy",
                 *epochs,
@@ -114,11 +117,8 @@ def read_axes(drawing):
 
 
 def test_the_page_is_what_its_script_makes():
-    spec = importlib.util.spec_from_file_location("page", TEMPLATES / "page.py")
-    page = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(page)
-    made = page.make_page()
-    assert (TEMPLATES / "page.html").read_bytes() == made.encode(), "run `python .dvc/plots/page.py`"
+    made = plots_page.make_page()
+    assert (TEMPLATES / "page.html").read_bytes() == made.encode(), "run `python tools/plots_page.py`"
     assert made.count("{plot_divs}") == made.count("{refresh_tag}") == 1
     assert made.count("</script>") == 1
     assert "{scripts}" not in made  # there DVC would put its CDN
@@ -130,13 +130,19 @@ def test_the_template_has_the_classes_of_the_challenge():
     assert lists == [CLASSES] * 3  # the cells without an image, and both axes
 
 
+@pytest.mark.parametrize("name", ["curves", "reliability"])
+def test_the_templates_have_the_colours_of_the_pictures(name):
+    (found,) = re.findall(r'"range": (\["#[^]]*\])', (TEMPLATES / f"{name}.json").read_text())
+    assert json.loads(found) == PALETTE
+
+
 def test_every_plot_is_drawn_from_what_a_stage_writes():
     """Each file named under `plots:` is, or lies in, an output of a stage."""
     pipeline = YAML(typ="safe").load(ROOT / "dvc.yaml")
     outs = set()
     for stage in pipeline["stages"].values():
         body = stage.get("do", stage)
-        for item in stage.get("foreach", [""]):
+        for item in NETWORKS if "foreach" in stage else [""]:
             paths = [out if isinstance(out, str) else next(iter(out)) for out in body["outs"]]
             outs |= {path.replace("${key}", item) for path in paths}
     for plot in pipeline["plots"]:
@@ -157,9 +163,19 @@ def test_show_draws_a_confusion_matrix_per_network(branches, browse):
         assert read_axes(drawing)[:2] == [list(CLASSES)] * 2
     for title in ("Accuracy while training", "Loss while training"):
         drawing = find_drawing(page.dom, title)
-        assert len([path for path in drawing.iter(f"{SVG}path") if "line mark" in str(path.attrib)]) == 6
+        assert len([path for path in drawing.iter(f"{SVG}path") if "line mark" in str(path.attrib)]) == 2 * len(
+            NETWORKS
+        )
         legend = [text for group in find_groups(drawing, "role-legend") for text in read_texts(group)]
         assert legend == [*NETWORKS, "network", "train", "val"]
+    drawing = find_drawing(page.dom, "Reliability diagram on test")
+    labels = [path.get("aria-label", "") for path in drawing.iter(f"{SVG}path")]
+    points = [dict(part.split(": ") for part in label.split("; ")) for label in labels if "images: " in label]
+    drawn = [(point["network"], point["images"]) for point in points]
+    assert sorted(drawn) == sorted((name, f"{count}") for name in NETWORKS for count in (10, 20, 30, 40))
+    assert len([path for path in drawing.iter(f"{SVG}path") if "line mark" in str(path.attrib)]) == len(NETWORKS) + 1
+    legend = [text for group in find_groups(drawing, "role-legend") for text in read_texts(group)]
+    assert [text for text in legend if text in NETWORKS] == [*NETWORKS]
     pictures = re.findall(r'<img src="([^"]+)"', page.dom.partition("</head>")[2])
     assert "plots_data_classes.png" in str(pictures)
     for picture in pictures:

@@ -51,12 +51,12 @@ READ_BESIDE = {
 CURVES = {
     "Accuracy while training": ("epoch", "epoch", "{name}/history.csv", ["train_accuracy", "val_accuracy"], "accuracy"),
     "Loss while training": ("epoch", "epoch", "{name}/history.csv", ["train_loss", "val_loss"], "loss"),
-    "Test accuracy when the least confident images are left out": (
+    "Accuracy by coverage on test": (
         "coverage",
-        "share of the test images kept",
+        "share of the test images kept, the most confident first",
         "{name}/test/risk_coverage.csv",
         "accuracy",
-        "accuracy of what is kept",
+        "accuracy on these",
     ),
 }
 """Plots with a line per network: title, then x, its label, file, y and its label."""
@@ -149,7 +149,7 @@ def list_plots(networks: dict[str, Network]) -> list[Any]:
         )
     plots.append(
         {
-            "Test accuracy against confidence": {
+            "Reliability diagram on test": {
                 "template": "reliability",
                 "x": "confidence",
                 "x_label": "mean confidence of the bin",

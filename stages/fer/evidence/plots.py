@@ -1,6 +1,8 @@
 """How every picture of the project looks, and the pictures of the data."""
 
+from collections.abc import Mapping
 from io import BytesIO
+from itertools import cycle, islice
 
 import matplotlib
 
@@ -10,21 +12,32 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 from PIL import Image, ImageChops
 
+from fer.data.faces import Split
 from fer.data.fer2013 import CLASSES
 
 FACES_PER_CLASS = 10
+PALETTE: list[str] = sns.color_palette("colorblind").as_hex()
+"""Ten colours that colour-blind readers tell apart; .dvc/plots/ has the same."""
+PERCENT = PercentFormatter(1, decimals=0)
 
 
-def set_style():
+def pick_colours(count: int) -> list[str]:
+    """The colours of `count` networks, in their order; from the eleventh on they come again."""
+    return list(islice(cycle(PALETTE), count))
+
+
+def set_style() -> None:
     """Seaborn's colour-blind palette, white ground, type that stays readable in a column of a paper."""
     sns.set_theme(context="paper", style="whitegrid", palette="colorblind", font_scale=1.15)
     plt.rcParams |= {"savefig.dpi": 150, "figure.constrained_layout.use": True, "svg.hashsalt": "fer"}
 
 
-def to_png(figure):
-    """A figure as PNG (bytes), without a trace of time or version, in 256 greys or colours; closes it."""
+def to_png(figure: Figure) -> bytes:
+    """A figure as PNG, without a trace of time or version, in 256 greys or colours; closes it."""
     drawn, content = BytesIO(), BytesIO()
     figure.savefig(drawn)
     plt.close(figure)
@@ -37,11 +50,8 @@ def to_png(figure):
     return content.getvalue()
 
 
-def plot_data(splits):
-    """{file name: bytes} of classes.csv, classes.png (shares per split) and faces.png (faces per class of train).
-
-    `splits` is {'train', 'val', 'test': `fer.data.faces.Split`}.
-    """
+def plot_data(splits: Mapping[str, Split]) -> dict[str, bytes]:
+    """{file name: content} of classes.csv, classes.png (shares per split) and faces.png (faces per class of train)."""
     set_style()
     shares = tabulate_classes(splits)
     return {
@@ -51,7 +61,7 @@ def plot_data(splits):
     }
 
 
-def tabulate_classes(splits):
+def tabulate_classes(splits: Mapping[str, Split]) -> pd.DataFrame:
     """One row per split and class: split, emotion, images, share (of the split, in [0, 1])."""
     return pd.DataFrame(
         {"split": name, "emotion": emotion, "images": count, "share": count / len(rows.labels)}
@@ -60,14 +70,14 @@ def tabulate_classes(splits):
     )
 
 
-def draw_classes(shares):
+def draw_classes(shares: pd.DataFrame) -> Figure:
     """Bars of the class shares, one colour per split; the number of train images stands under each class."""
     figure, axes = plt.subplots(figsize=(7, 3.2))
     sns.barplot(shares, x="emotion", y="share", hue="split", ax=axes)
-    axes.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=0))
+    axes.yaxis.set_major_formatter(PERCENT)
     train = shares[shares["split"] == "train"]
     axes.set_xticks(range(len(train)), [f"{row.emotion}\n{row.images:,}" for row in train.itertuples()])
-    axes.set(xlabel="emotion, and its images in train", ylabel="share of the split")
+    axes.set(xlabel="class, and its images in train", ylabel="share of the split")
     totals = shares.groupby("split", sort=False)["images"].sum()
     names = [f"{name} ({total:,} images)" for name, total in totals.items()]
     axes.legend(axes.containers, names, framealpha=1, edgecolor="none")
@@ -75,7 +85,7 @@ def draw_classes(shares):
     return figure
 
 
-def draw_faces(rows):
+def draw_faces(rows: Split) -> Figure:
     """The first ten faces of each class that has any: one row per class, its name at the left."""
     figure, grid = plt.subplots(len(CLASSES), FACES_PER_CLASS, figsize=(7, 5.1), squeeze=False)
     for label, (emotion, cells) in enumerate(zip(CLASSES, grid, strict=True)):

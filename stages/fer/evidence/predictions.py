@@ -6,12 +6,16 @@ first of equals, and `confidence` is that probability.
 """
 
 import csv
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from fer.core.stage import InputError
+from fer.data.faces import Split
 from fer.data.fer2013 import CLASSES
 
 SCORED = ("val", "test")
@@ -22,39 +26,46 @@ TOLERANCE = 1e-5
 """How far from 1 probabilities may add up: seven of them, rounded, miss it by 3.5e-6 at most."""
 REMEDY = "run `dvc repro evaluate`"
 
+Bools = npt.NDArray[np.bool_]
+Bytes = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
 
 class Predictions(NamedTuple):
     """What a network says of the N images of one split, in the order of faces.h5."""
 
-    actual: np.ndarray
+    actual: Bytes
     """uint8 (N,), 0..6: the labels of the data set."""
-    probabilities: np.ndarray
+    probabilities: Floats
     """float64 (N, 7), in [0, 1] with six decimals; each row adds up to 1 within 1e-5."""
 
     @property
-    def predicted(self):
+    def predicted(self) -> Ints:
         """int64 (N,), 0..6: the most probable class, the first of equals."""
-        return self.probabilities.argmax(axis=1)
+        best: Ints = self.probabilities.argmax(axis=1)
+        return best
 
     @property
-    def confidence(self):
+    def confidence(self) -> Floats:
         """float64 (N,): the probability of the predicted class."""
-        return self.probabilities.max(axis=1)
+        highest: Floats = self.probabilities.max(axis=1)
+        return highest
 
     @property
-    def correct(self):
+    def correct(self) -> Bools:
         """bool (N,): whether each image is predicted right."""
-        return self.predicted == self.actual
+        return np.equal(self.predicted, self.actual)
 
 
-def as_written(labels, probabilities):
+def as_written(labels: Bytes, probabilities: npt.ArrayLike) -> Predictions:
     """The `Predictions` that the CSV will hold: `probabilities` (N, 7) divided by their sum, and rounded."""
     exact = np.asarray(probabilities, np.float64)
     return Predictions(labels, (exact / exact.sum(axis=1, keepdims=True)).round(DECIMALS))
 
 
-def to_csv(splits):
-    """The CSV (bytes) of {'val': (labels, probabilities), 'test': …}; the same content gives the same bytes.
+def to_csv(splits: Mapping[str, tuple[Bytes, npt.ArrayLike]]) -> bytes:
+    """The CSV of {'val': (labels, probabilities), 'test': …}; the same content gives the same bytes.
 
     `labels` are uint8 (N,), 0..6; `probabilities` float (N, 7); see `as_written`.
     """
@@ -68,15 +79,14 @@ def to_csv(splits):
     return ("\n".join(lines) + "\n").encode()
 
 
-def read_predictions(path, faces=None):
+def read_predictions(path: str | Path, faces: Mapping[str, Split] | None = None) -> dict[str, Predictions]:
     """Read a CSV of `to_csv`, in whatever order its rows are, and check every row.
 
     Args:
-        faces: {'val', 'test': `fer.data.faces.Split`}; where given, the file has to hold exactly these images, with their
-            labels.
+        faces: {'val', 'test': rows}; where given, the file has to hold exactly these images, with their labels.
 
     Returns:
-        {'val', 'test': Predictions}, in the order of `index`.
+        {'val', 'test': predictions}, in the order of `index`.
 
     Raises:
         InputError: the file is missing or no such CSV; a row is missing, there twice or of another data set; a class is
@@ -93,7 +103,7 @@ def read_predictions(path, faces=None):
         raise InputError(f"{path}: {error}; {REMEDY}") from None
 
 
-def read_table(lines):
+def read_table(lines: Iterable[str]) -> pd.DataFrame:
     """The lines of the CSV as a data frame of text with the columns `COLUMNS`."""
     reader = csv.reader(lines)
     header = next(reader, [])
@@ -107,7 +117,7 @@ def read_table(lines):
     return pd.DataFrame(rows, columns=COLUMNS, dtype=str)
 
 
-def check(table, faces):
+def check(table: pd.DataFrame, faces: Mapping[str, Split] | None) -> dict[str, Predictions]:
     """As `read_predictions`, from a table of text; the errors name the line, but neither file nor remedy."""
     require(table, table["split"].isin(SCORED), lambda row: f"split is {row['split']!r:.40}, expected val or test")
     whole = table["index"].str.fullmatch("[0-9]{1,9}")
@@ -116,7 +126,7 @@ def check(table, faces):
         require(
             table,
             table[column].isin(CLASSES),
-            lambda row, column=column: (
+            lambda row, column=column: (  # type: ignore[misc]
                 f"unknown class {row[column]!r:.40} under {column}; expected {', '.join(CLASSES)}"
             ),
         )
@@ -140,25 +150,27 @@ def check(table, faces):
     )
     index = table["index"].astype(int).to_numpy()
     return {
-        split: select(split, rows, index, np.flatnonzero(table["split"] == split), faces and faces[split].labels)
+        split: select(
+            split, rows, index, np.flatnonzero(table["split"] == split), faces[split].labels if faces else None
+        )
         for split in SCORED
     }
 
 
-def require(table, holds, describe):
+def require(table: pd.DataFrame, holds: Any, describe: Callable[[Any], str]) -> None:
     """InputError about the first row of `table` for which `holds` (bool, N) is false: its line, and `describe(row)`."""
     broken = np.flatnonzero(~np.asarray(holds, bool))
     if len(broken):
         raise InputError(f"line {broken[0] + 2}: {describe(table.iloc[broken[0]])}")
 
 
-def to_numbers(columns):
+def to_numbers(columns: pd.DataFrame) -> Floats:
     """Columns of text as float64 (N, columns), each the number nearest to its six decimals; NaN where there is none."""
-    numbers = columns.apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
+    numbers: Floats = columns.apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
     return numbers.round(DECIMALS)  # pandas may miss the nearest number by a bit
 
 
-def select(split, rows, index, places, labels):
+def select(split: str, rows: Predictions, index: Ints, places: Ints, labels: Bytes | None) -> Predictions:
     """The `Predictions` at `places`, in the order of `index`, which has to count from 0; `labels` may be None."""
     if not len(places):
         raise InputError(f"there is no row of {split}")

@@ -94,6 +94,8 @@ class Paper(NamedTuple):
     overfits_after: int | None = None
     """Epoch (Comparison, Discussion)."""
     curve: Curve | None = None
+    note: str = ""
+    """A sentence where its own places disagree."""
 
 
 class Network(Protocol):

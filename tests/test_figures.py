@@ -1,0 +1,112 @@
+"""The pictures: what stands on what, which bins look certain, and whose colour is whose."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+
+from fer.data.fer2013 import CLASSES
+from fer.evidence import figures
+from fer.evidence.comparison_figures import draw_agreement, draw_class_f1, draw_ensembles
+from fer.evidence.metrics import bin_confidence
+from fer.evidence.plots import PALETTE, pick_colours, set_style, to_png
+from fer.evidence.predictions import Predictions
+
+
+def draw_rows(count, sharpness, seed=0):
+    """`Predictions` of `count` images: at a sharpness of 1.6 about two thirds are right, at 20 all."""
+    rng = np.random.default_rng(seed)
+    actual = rng.integers(0, 7, count)
+    logits = rng.normal(size=(count, 7))
+    logits[np.arange(count), actual] += sharpness
+    return Predictions(actual.astype(np.uint8), np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True))
+
+
+ROWS = {"usual": (3000, 1.6), "few": (40, 1.6), "all right": (50, 20), "one": (1, 1.6)}
+
+
+@pytest.mark.parametrize("case", ROWS)
+def test_nothing_lies_on_the_bars_of_confidence(case):
+    set_style()
+    figure = figures.draw_confidence(draw_rows(*ROWS[case]), 15, 0.0123, "VGG19")
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    for axes in figure.axes:
+        assert axes.get_legend() is None
+        assert not legend.get_window_extent().overlaps(axes.get_tightbbox())
+    assert figure.get_suptitle() == "VGG19: confidence on test, expected calibration error 0.012"
+    ticks = [text.get_window_extent() for text in figure.axes[1].get_xticklabels()]
+    assert not ticks[0].overlaps(ticks[1])
+    plt.close(figure)
+
+
+def test_bins_of_few_images_are_pale_and_show_their_count():
+    rows = draw_rows(300, 1.6)
+    table = pd.DataFrame(bin_confidence(rows, 15)).query("images > 0")
+    few = table["images"] < figures.FEW
+    assert few.any() and not few.all()
+    figure, axes = plt.subplots()
+    figures.draw_reliability(table, axes)
+    assert [text.get_text() for text in axes.texts] == [str(images) for images in table["images"][few]]
+    pale = [to_hex(bar.get_facecolor()) == to_hex(figures.pale()["facecolor"]) for bar in axes.patches]
+    assert pale == few.tolist()
+    assert [bar.get_height() for bar in axes.patches] == pytest.approx(table["accuracy"].tolist())
+    plt.close(figure)
+
+
+def test_networks_keep_their_colours_whatever_their_number():
+    assert len(set(PALETTE)) == 10
+    assert pick_colours(3) == PALETTE[:3] and pick_colours(12)[10:] == PALETTE[:2]
+    for count in (2, 5):
+        titles = {f"network{k}": f"Network {k}" for k in range(count)}
+        f1 = pd.DataFrame({"emotion": CLASSES, **{name: np.full(7, 0.5) for name in [*titles, "ensemble"]}})
+        figure = draw_class_f1(f1, titles)
+        (axes,) = figure.axes
+        colours = [to_hex(bars[0].get_facecolor()) for bars in axes.containers]
+        assert colours[:count] == PALETTE[:count] and colours[count] not in PALETTE
+        (legend,) = figure.legends
+        assert [text.get_text() for text in legend.get_texts()] == [*titles.values(), "Soft vote of all"]
+        plt.close(figure)
+
+
+@pytest.mark.parametrize("count", [2, 3, 6])
+def test_the_legend_of_agreement_fits_the_picture(count):
+    shares = {f"right_by_{k}": 1 / (count + 1) for k in range(count, -1, -1)}
+    set_style()
+    figure = draw_agreement(pd.DataFrame([{"emotion": emotion, "images": 1000, **shares} for emotion in CLASSES]))
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.x1
+    assert not box.overlaps(figure.axes[0].get_tightbbox())
+    plt.close(figure)
+
+
+def test_the_vote_of_all_is_called_so_and_the_weights_are_named():
+    common = {"ci95_low": 0.6, "ci95_high": 0.7, "accuracy": 0.65, "gain_points": 1.0}
+    table = pd.DataFrame(
+        [
+            {"name": "A+", "kind": "one network", "weights": "1.000", **common},
+            {"name": "B", "kind": "one network", "weights": "1.000", **common},
+            {"name": "C", "kind": "one network", "weights": "1.000", **common},
+            {"name": "A+ + B", "kind": "equal weights", "weights": "0.500 0.500", **common},
+            {"name": "A+ + B + C", "kind": "equal weights", "weights": "0.333 0.333 0.333", **common},
+            {"name": "A+ + B + C", "kind": "weights chosen on val", "weights": "0.100 0.200 0.700", **common},
+        ]
+    )
+    figure = draw_ensembles(table)
+    names = [text.get_text() for text in figure.axes[0].get_yticklabels()][::-1]
+    assert names == ["A+", "B", "C", "A+ + B", "All", "All, weighted"]
+    assert "Weights chosen on val: A+ 0.100, B 0.200, C 0.700." in figure.get_supxlabel().replace("\n", " ")
+    plt.close(figure)
+
+
+def test_grad_cam_names_what_is_predicted_instead():
+    crop, heat = np.zeros((44, 44), np.uint8), np.zeros((44, 44))
+    columns = {"correct": [(crop, heat, k) for k in range(7)], "incorrect": [None, *[(crop, heat, 0)] * 6]}
+    figure = figures.draw_grad_cam(columns, "VGG19")
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles[:7] == list(CLASSES)
+    assert titles[14:21] == ["angry", *(f"{emotion}\n→ angry" for emotion in CLASSES[1:])]
+    assert to_png(figure).startswith(b"\x89PNG")
