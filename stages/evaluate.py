@@ -135,12 +135,11 @@ def draw(
     set_style()
     title = network.TITLE
     counts = confusion_matrix(test.actual, test.predicted, labels=range(len(CLASSES)))
-    scores = {emotion: one.model_dump() for emotion, one in measured.per_class.items()}
     pictures = {
         "curves.png": figures.draw_curves(history, title),
         "confusion.png": figures.draw_confusion(counts, title),
         "confidence.png": figures.draw_confidence(test, bins, measured.calibration.ece, title),
-        "classes.png": figures.draw_classes(scores, title),
+        "classes.png": figures.draw_classes(measured.per_class, title),
         "mistakes.png": figures.draw_mistakes(images, test, title),
         "risk_coverage.png": figures.draw_risk_coverage(cover(test), title),
     }
@@ -150,17 +149,17 @@ def draw(
 
 
 def explain(model: Any, images: NDArray[np.uint8], test: Predictions) -> dict[str, list[Any]]:
-    """What `fer.evidence.figures.draw_grad_cam` takes: of each class the first right face, and the surest wrong one.
+    """For `fer.evidence.figures.draw_grad_cam`: of each class the first correct one and the most confident error.
 
     The heat is that of the predicted class.
     """
     correct = test.correct
-    columns: dict[str, list[Any]] = {"right": [], "wrong": []}
+    columns: dict[str, list[Any]] = {"correct": [], "incorrect": []}
     for label in range(len(CLASSES)):
         right = np.flatnonzero((test.actual == label) & correct)[:1]
         wrong = np.flatnonzero((test.actual == label) & ~correct)
         wrong = wrong[np.argsort(-test.confidence[wrong], kind="stable")][:1]
-        for kind, rows in (("right", right), ("wrong", wrong)):
+        for kind, rows in (("correct", right), ("incorrect", wrong)):
             if len(rows):
                 crops, heat = model.explain(images[rows], test.predicted[rows])
                 columns[kind].append((crops[0], heat[0], test.predicted[rows[0]]))
