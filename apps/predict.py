@@ -18,6 +18,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable
+from io import TextIOWrapper
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -182,7 +183,7 @@ class PhotoQueue:
             described = [self.recogniser.describe(face) for face in faces]
             self.output.write(Item(str(file), None, None, described))
             if photo is not None:
-                content = cv2.imencode(self.drawings[file].suffix, draw_photo(photo, described))[1]
+                content = cv2.imencode(self.drawings[file].suffix, draw_photo(photo, described))[1].tobytes()
                 try:
                     with replacing(self.drawings[file]) as unfinished:
                         unfinished.write_bytes(content)
@@ -323,7 +324,8 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     args = parse_arguments()
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it silently
-    sys.stdout.reconfigure(errors="backslashreplace")  # for file names that are not valid Unicode
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for file names that are not valid Unicode
     files, problems = list_files(args.paths, args.draw)
     count = len(files) + len(problems)
     drawings = name_drawings(files, args.draw) if args.draw else {}

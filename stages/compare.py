@@ -11,6 +11,8 @@ The networks are those of params.yaml, in its order: any number from 2 on. What 
 
 import argparse
 
+import pandas as pd
+
 from fer.core.params import read_params
 from fer.core.stage import InputError, run, write_files
 from fer.data.faces import read_faces
@@ -18,12 +20,12 @@ from fer.data.fer2013 import CLASSES
 from fer.evidence import comparison
 from fer.evidence.comparison_figures import draw_comparison
 from fer.evidence.metrics import measure, summarise
-from fer.evidence.predictions import read_predictions
+from fer.evidence.predictions import Predictions, read_predictions
 from fer.evidence.records import Comparison, Scores
 from fer.networks.network import find_networks
 
 
-def read_scores(path, test):
+def read_scores(path: str, test: Predictions) -> Scores:
     """metrics/<network>.json as `Scores`, held against the network's test predictions.
 
     Raises:
@@ -40,12 +42,12 @@ def read_scores(path, test):
     return scores
 
 
-def to_csv(table):
+def to_csv(table: pd.DataFrame) -> bytes:
     """A table as CSV (bytes), floats with six decimals."""
-    return table.to_csv(index=False, float_format="%.6f", lineterminator="\n").encode()
+    return str(table.to_csv(index=False, float_format="%.6f", lineterminator="\n")).encode()
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="faces.h5")
     parser.add_argument("--predictions", required=True, help="folder with a CSV per network")

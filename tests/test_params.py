@@ -43,6 +43,7 @@ BAD = {
     "a key twice": ("seed: 2013", "seed: 2013\nseed: 1", "line 7: not valid YAML (found duplicate key"),
     "a model of no framework": ("vgg19: models/vgg19.safetensors", "vgg19: models/vgg19.pth", "networks: found 'models/vgg19.pth'; it should match pattern"),
     "a network with a strange name": ("  vgg19: models/", "  VGG-19: models/", "networks: found 'VGG-19'; it should match pattern"),
+    "a network with the name of something else": ("  vgg19: models/", "  ensemble: models/", "params.yaml: networks: it should not be 'ensemble', which names something else"),
     "a network without a block": ("  baseline: models/", "  small: models/small.safetensors\n  baseline: models/", "profiles.smoke.small: missing; "),
     "a block without a network": ("  vgg19: models/vgg19.safetensors ", "  # ", "profiles.paper.vgg19: unknown key; allowed here: baseline, resnet18"),
     "one network": (TEXT[TEXT.index("  vgg19: models/") : TEXT.index("\nsample:")], "", "networks: found {'baseline': 'models/baseline.keras'}; it should have at least 2 items"),

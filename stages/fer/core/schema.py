@@ -6,7 +6,7 @@ its deps, and a change here retrains no network.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model, model_validator
 
 Count = Annotated[int, Field(ge=1)]
 Index = Annotated[int, Field(ge=0)]
@@ -113,7 +113,21 @@ class PyTorchTraining(Section):
 TRAININGS = {".keras": KerasTraining, ".safetensors": PyTorchTraining}
 """The section of a network, by the ending of its model's file."""
 
-NetworkName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")]
+RESERVED = {
+    *("actual", "confidence", "emotion", "index", "label", "same"),  # columns of plots/compare/*.csv
+    *("compare", "data", "ensemble", "export", "sample", "summary", "timing", "train"),  # files of metrics/ and plots/
+    *("layers", "network"),  # of stages/fer/networks/
+}
+"""Names that a network cannot have, as they name something beside it."""
+
+
+def refuse_reserved(name: str) -> str:
+    if name in RESERVED:
+        raise ValueError(f"not be {name!r}, which names something else")
+    return name
+
+
+NetworkName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$"), AfterValidator(refuse_reserved)]
 ModelFile = Annotated[str, Field(pattern=r"^models/[^/]+\.(keras|safetensors)$")]
 
 

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, Any, Literal, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -53,7 +53,7 @@ class Rows(NamedTuple):
     """uint8 (N,), 0..6, positions in `CLASSES`."""
     usages: npt.NDArray[np.uint8]
     """uint8 (N,), 0..2, positions in `USAGES`."""
-    kind: str
+    kind: Literal["table", "images"]
     """'table' or 'images'."""
     conversions: dict[str, int]
     """Pictures converted to grey, by Pillow's mode."""

@@ -23,21 +23,24 @@ SMALLEST = 1e-6
 TOP_ERRORS = 10
 
 
-def measure(val: Predictions, test: Predictions, seen: NDArray[np.bool_], settings: Evaluate, seed: int) -> Measured:
+def measure(
+    val: Predictions, test: Predictions, seen: NDArray[np.bool_] | None, settings: Evaluate, seed: int
+) -> Measured:
     """The metrics of one network, or of an ensemble, on test; val serves to fit the temperature, and for its accuracy.
 
     Args:
-        seen: bool (N,), test rows whose very image stands in train as well.
+        seen: bool (N,), test rows whose very image stands in train as well; None: not one.
         seed: of the bootstrap.
     """
     correct = test.correct
+    unseen = correct if seen is None else correct[~seen]
     classes = score_classes(test)
     present = [scores for scores in classes.values() if scores.support]
     calibration = calibrate(val, test, settings.bins)
     return Measured(
         accuracy=average(correct),
-        accuracy_unseen=average_if_any(correct[~seen]),
-        unseen_count=int((~seen).sum()),
+        accuracy_unseen=average_if_any(unseen),
+        unseen_count=len(unseen),
         balanced_accuracy=average([scores.recall for scores in present]),
         macro_f1=average([scores.f1 for scores in present]),
         accuracy_ci95=bound_accuracy(correct, settings.bootstrap, seed),

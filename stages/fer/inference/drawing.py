@@ -107,6 +107,6 @@ def draw_row(
     cv2.rectangle(photo, (left, top), (left + width, top + height - 1), background, cv2.FILLED)
     if share:
         cv2.rectangle(photo, (left, top), (left + round(share * width), top + height - 1), bar, cv2.FILLED)
-    baseline = left + height // 4, top + (height + above - below) // 2  # leaves room for descenders
-    cv2.putText(photo, text, baseline, cv2.FONT_HERSHEY_SIMPLEX, scale, WHITE, thickness, cv2.LINE_AA)
+    start = left + height // 4, top + (height + above - below) // 2  # leaves room for descenders
+    cv2.putText(photo, text, start, cv2.FONT_HERSHEY_SIMPLEX, scale, WHITE, thickness, cv2.LINE_AA)
     return Box(left, top, width, height)
