@@ -2,6 +2,7 @@
 
 import html
 import json
+import platform
 import re
 import shutil
 from functools import reduce
@@ -16,6 +17,7 @@ from conftest import ROOT, encode
 from ruamel.yaml import YAML
 
 import times
+from fer.core.hardware import name_cpu
 from fer.core.params import read_params
 from fer.core.stage import InputError
 from fer.core.timing import record_times
@@ -541,6 +543,13 @@ def test_one_page_without_scripts_and_without_addresses(content):
     assert len(ids) == len(set(ids))
     assert {source[1:] for source in sources if source.startswith("#")} <= set(ids)
     assert len(re.findall("<img ", page)) == len(make_evidence(content).pictures)
+
+
+def test_nothing_of_this_machine_is_on_the_page(content):
+    """So that the report is the same bytes wherever the arithmetic is: times are on a page of their own."""
+    page = html.unescape(render(content))
+    assert not re.search(r"\bms\b|Seconds|[Ll]atency|per second|/s\b|Hardware", page)
+    assert name_cpu() not in page and platform.python_version() not in page and "Python" not in page
 
 
 def test_what_comes_from_outside_is_text(content):
