@@ -71,8 +71,8 @@ def main() -> None:
     origin = comparison.describe_run(profile, training, networks, split, dataset, splits)
     ensembles = comparison.judge_ensembles(val, test, settings.bootstrap, seed)
     weighted = comparison.judge_weighted(val, test, settings.bootstrap, seed)
-    votes = [comparison.vote(list(members.values())) for members in (val, test)]
-    ensemble = measure(*votes, faces.duplicate_of_train, settings, seed)
+    val_vote, test_vote = (comparison.vote(list(members.values())) for members in (val, test))
+    ensemble = measure(val_vote, test_vote, faces.duplicate_of_train, settings, seed)
     table7 = comparison.set_beside_paper(scores, networks)
     all_wrong = comparison.tabulate_all_wrong(test)
     report = Comparison(
