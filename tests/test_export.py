@@ -16,8 +16,8 @@ from fer.data.faces import read_faces
 from fer.data.fer2013 import CLASSES
 from fer.evidence.metrics import temper
 from fer.inference.onnx import load_model
-from fer.networks.network import find_network
-from fer.training.pytorch.files import Shape, load_network, pack_network
+from fer.networks.network import Shape, find_network
+from fer.training.pytorch.files import load_network, pack_network
 
 NAMES = ("baseline", "vgg19", "resnet18")
 
