@@ -33,6 +33,9 @@ def test_each_network_says_what_it_is(finished_pipeline, name):
         assert model.temperature == metrics["temperature_single_crop"]
         assert (model.metadata["architecture"], model.metadata["precision"]) == (name, precision)
         assert model.metadata["trained_on"] == "drawn faces"
+        val = read_faces(finished_pipeline.path / "data/prepared/faces.h5")[0]["val"]
+        right = model.predict(val.images).argmax(axis=1) == val.labels
+        assert float(model.metadata["val_accuracy"]) == pytest.approx(right.mean(), abs=1e-6)
 
 
 @pytest.mark.parametrize("name", ["vgg19", "resnet18"])
