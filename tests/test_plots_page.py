@@ -118,7 +118,7 @@ def test_the_page_is_what_its_script_makes():
     page = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(page)
     made = page.make_page()
-    assert (TEMPLATES / "page.html").read_bytes() == made.encode(), "run `python .dvc/plots/page.py`"
+    assert (TEMPLATES / "page.html").read_bytes() == made.encode(), "run `python tools/plots_page.py`"
     assert made.count("{plot_divs}") == made.count("{refresh_tag}") == 1
     assert made.count("</script>") == 1
     assert "{scripts}" not in made  # there DVC would put its CDN

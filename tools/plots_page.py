@@ -1,13 +1,14 @@
-"""Write page.html, the page around `dvc plots`: with Vega's scripts in it, it opens without a network.
+"""Write .dvc/plots/page.html, the page around `dvc plots`: it holds Vega's scripts, so that it opens offline.
 
 DVC's own page loads them from a CDN. The file is in git, so that plain `dvc plots show` works in any clone; a test
-holds it to this script. After an upgrade of vl-convert: python .dvc/plots/page.py
+compares it with the output of this script. After an upgrade of vl-convert: python tools/plots_page.py
 """
 
 from pathlib import Path
 
 import vl_convert
 
+OUTPUT = Path(__file__).parents[1] / ".dvc" / "plots" / "page.html"
 VEGA_LITE = "5.21"  # the major version that DVC's templates are written for
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -32,11 +33,11 @@ img {max-width: min(94vw, 1100px)}
 """
 
 
-def make_page():
-    """The page (str), with `{plot_divs}` and `{refresh_tag}` left for DVC; without `{scripts}` DVC adds no CDN."""
+def make_page() -> str:
+    """The page, with `{plot_divs}` and `{refresh_tag}` left for DVC; without `{scripts}` DVC adds no CDN."""
     bundle = vl_convert.javascript_bundle(vl_version=VEGA_LITE)
     return PAGE.replace("<vega>", bundle.strip())
 
 
 if __name__ == "__main__":
-    Path(__file__).with_name("page.html").write_text(make_page(), encoding="utf-8", newline="\n")
+    OUTPUT.write_text(make_page(), encoding="utf-8", newline="\n")
