@@ -1,13 +1,13 @@
 """Export one trained network to ONNX, in float32 and quantised to int8, for use without its framework.
 
 Reads   a model, data/prepared/faces.h5, and the metrics of its evaluation (for the temperature).
-Writes  models/export/<name>.onnx and models/export/<name>.int8.onnx; what they carry as metadata: fer/inference/onnx.py.
+Writes  models/export/<name>.onnx and models/export/<name>.int8.onnx; fer/inference/onnx.py names their metadata.
 Alone   python stages/export.py --name vgg19 --model models/vgg19.safetensors --data data/prepared/faces.h5
             --metrics metrics/vgg19.json --out models/export
 
 Both files take grey faces, `pixels` float32 (N, crop, crop) in 0..255, and give `logits` float32 (N, 7). The float32
 file has to agree with the network itself, run in float32 by its framework. The int8 file is quantised statically:
-weights per channel, activations to the ranges that training faces give. Where it loses more than 0.5 points of val
+weights per channel, activations by their ranges on training faces. Where it loses more than 0.5 points of val
 accuracy, parts of the network stay in float32 until it does not, and the file says which.
 """
 
@@ -15,9 +15,11 @@ import argparse
 import json
 import re
 import tempfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -26,22 +28,27 @@ from scipy.special import softmax
 from fer.core.params import read_params
 from fer.core.quiet import quiet_stderr
 from fer.core.stage import run, write_files
-from fer.data.faces import read_faces
+from fer.data.faces import Split, read_faces
 from fer.data.fer2013 import CLASSES, DRAWN, is_sample
 from fer.evidence.records import Scores
 from fer.inference.onnx import INPUT, OUTPUT, OnnxModel, open_session, to_pixels
 from fer.networks.network import find_network
 
 AGREEMENT = 1e-4
-"""The largest difference in any probability, between the float32 file and the network in its framework."""
+"""The largest allowed difference in a probability between the float32 file and the network in its framework."""
 ALLOWED_LOSS = 0.005
 """Of val accuracy, by quantisation: 0.5 points."""
 CALIBRATION_FACES = 512
 BATCH = 64
 
+Images = npt.NDArray[np.uint8]
+"""Grey faces (N, 48, 48)."""
+ComputeLogits = Callable[[Images], npt.NDArray[np.float32]]
+"""Faces to the network's logits (N, 7)."""
 
-def convert_keras(path, name):
-    """A network in Keras as ONNX (bytes), and a function of faces uint8 (N, 48, 48) that gives its own logits (N, 7)."""
+
+def convert_keras(path: str | Path, name: str) -> tuple[bytes, ComputeLogits]:
+    """A trained Keras network as an ONNX model (bytes), and the network itself as a function."""
     from fer.training.keras.files import load_network
     from fer.training.keras.framework import keras, tf
 
@@ -61,19 +68,19 @@ def convert_keras(path, name):
     with tempfile.TemporaryDirectory() as folder, quiet_stderr():
         file = Path(folder) / f"{name}.onnx"
         whole.export(file, format="onnx", input_signature=signature, verbose=False)
-        content = number_anew(file.read_bytes())
+        content = renumber_names(file.read_bytes())
 
     forward = tf.function(whole, input_signature=signature)
 
-    def compute_logits(faces):
+    def compute_logits(faces: Images) -> npt.NDArray[np.float32]:
         parts = np.array_split(to_pixels(faces, size), max(1, len(faces) // BATCH))
         return np.concatenate([forward(part)[OUTPUT].numpy() for part in parts])
 
     return content, compute_logits
 
 
-def convert_pytorch(path, name):
-    """A PyTorch network as ONNX (bytes), and a function of faces uint8 (N, 48, 48) that gives its own logits (N, 7)."""
+def convert_pytorch(path: str | Path, name: str) -> tuple[bytes, ComputeLogits]:
+    """A trained PyTorch network as an ONNX model (bytes), and the network itself as a function."""
     import torch
 
     from fer.training.pytorch.files import load_network
@@ -82,11 +89,11 @@ def convert_pytorch(path, name):
     network, _ = load_network(path, name)
 
     class Whole(torch.nn.Module):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.network = network
 
-        def forward(self, pixels):
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
             return self.network((pixels / 255).unsqueeze(1).expand(-1, 3, -1, -1))
 
     whole = Whole().eval()
@@ -100,7 +107,7 @@ def convert_pytorch(path, name):
         content = strip_notes(file.read_bytes())
 
     @torch.inference_mode()
-    def compute_logits(faces):
+    def compute_logits(faces: Images) -> npt.NDArray[np.float32]:
         return torch.cat([whole(batch) for batch in torch.from_numpy(to_pixels(faces, size)).split(BATCH)]).numpy()
 
     return content, compute_logits
@@ -109,30 +116,31 @@ def convert_pytorch(path, name):
 CONVERTERS = {"keras": convert_keras, "pytorch": convert_pytorch}
 
 
-def number_anew(content):
-    """An ONNX model (bytes) with the names that tf2onnx makes up, another each time, numbered in order."""
-    model, names = onnx.load_from_string(content), {}
+def renumber_names(content: bytes) -> bytes:
+    """An ONNX model (bytes) whose generated names, which tf2onnx varies from run to run, are numbered in order."""
+    model = onnx.load_from_string(content)
     graph = model.graph
+    names: dict[str, str] = {}
 
-    def settle(name):
+    def rename(name: str) -> str:
         return names.setdefault(name, f"value_{len(names)}") if "__" in name else name
 
     for node in graph.node:
-        node.name = settle(node.name)
-        node.input[:], node.output[:] = map(settle, node.input), map(settle, node.output)
+        node.name = rename(node.name)
+        node.input[:], node.output[:] = map(rename, node.input), map(rename, node.output)
     uses = {name: place for place, name in enumerate(name for node in graph.node for name in node.input)}
     for weights in graph.initializer:
-        weights.name = settle(weights.name)
-    settled = sorted(graph.initializer, key=lambda weights: uses[weights.name])
+        weights.name = rename(weights.name)
+    ordered = sorted(graph.initializer, key=lambda weights: uses[weights.name])
     del graph.initializer[:], graph.value_info[:]
-    graph.initializer.extend(settled)
+    graph.initializer.extend(ordered)
     for value in (*graph.input, *graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "faces"
     return model.SerializeToString()
 
 
-def strip_notes(content):
-    """An ONNX model (bytes) without PyTorch's notes on where each node comes from, paths of this machine among them."""
+def strip_notes(content: bytes) -> bytes:
+    """An ONNX model (bytes) without PyTorch's notes on the origin of each node, which hold paths of this machine."""
     model = onnx.load_from_string(content)
     graph = model.graph
     for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
@@ -142,17 +150,17 @@ def strip_notes(content):
 
 
 class CalibrationFaces(CalibrationDataReader):
-    """Hands the quantiser training faces, in batches."""
+    """Feeds the quantiser with training faces, in batches."""
 
-    def __init__(self, faces, crop):
+    def __init__(self, faces: Images, crop: int) -> None:
         self.batches = iter(np.array_split(to_pixels(faces, crop), max(1, len(faces) // BATCH)))
 
-    def get_next(self):
+    def get_next(self) -> dict[str, npt.NDArray[np.float32]] | None:
         batch = next(self.batches, None)
         return None if batch is None else {INPUT: batch}
 
 
-def prepare(content):
+def prepare(content: bytes) -> bytes:
     """An ONNX model (bytes) ready to be quantised: shapes inferred, BatchNorm folded into convolutions."""
     with tempfile.TemporaryDirectory() as folder:
         plain, prepared = Path(folder) / "plain.onnx", Path(folder) / "prepared.onnx"
@@ -161,12 +169,12 @@ def prepare(content):
         return prepared.read_bytes()
 
 
-def list_parts(prepared):
-    """{name: nodes' names} of what may stay in float32 of a prepared model, in the order in which it is tried.
+def list_parts(prepared: bytes) -> dict[str, list[str]]:
+    """{part: names of its nodes} that may stay in float32 of a prepared model, in the order in which they are tried.
 
-    First the BatchNorms behind a ReLU, as no convolution takes them in: in int8 each rounds twice more, which cost the
-    baseline 0.8 points of val accuracy. Then one layer with weights after the other: the first, the last, the second,
-    the last but one, ...
+    First the BatchNorms after a ReLU, which cannot be folded into a convolution: in int8 each rounds twice more, at a
+    cost of 0.8 points of val accuracy in a network of Table 2. Then one layer with weights at a time: the first, the
+    last, the second, the last but one, ...
     """
     graph = onnx.load_from_string(prepared).graph
     constants = {weights.name for weights in graph.initializer}
@@ -180,11 +188,11 @@ def list_parts(prepared):
     return ({"batch normalisation": norms} if norms else {}) | dict(inwards)
 
 
-def quantise(prepared, faces, crop, kept):
-    """A prepared model (bytes) in int8: weights per channel, activations uint8, the nodes named in `kept` as they are.
+def quantise(prepared: bytes, faces: Images, crop: int, kept: Iterable[str]) -> bytes:
+    """A prepared model (bytes) in int8: weights per channel, activations uint8, the nodes named in `kept` in float32.
 
-    The range of an activation is the mean over batches of `faces` (uint8 (N, 48, 48)): with the widest, one odd face in
-    512 cost an earlier VGG19 2.7 points of val accuracy.
+    The range of an activation is a moving average over batches of `faces`: with the widest range, one odd face in 512
+    cost 2.7 points of val accuracy.
     """
     with tempfile.TemporaryDirectory() as folder:
         large, small = Path(folder) / "large.onnx", Path(folder) / "small.onnx"
@@ -197,17 +205,17 @@ def quantise(prepared, faces, crop, kept):
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=kept,
+            nodes_to_exclude=list(kept),
             extra_options={"CalibMovingAverage": True, "CalibMovingAverageConstant": 0.1},
         )
         return small.read_bytes()
 
 
-def quantise_well(content, faces, crop, val):
+def quantise_well(content: bytes, faces: Images, crop: int, val: Split) -> tuple[bytes, list[str]]:
     """The int8 model (bytes) of an ONNX model, and the names of the parts kept in float32.
 
-    Parts are kept in the order of `list_parts` until no more than `ALLOWED_LOSS` of the accuracy on `val`
-    (`fer.data.faces.Split`), or one face, is lost; if nothing helps, all of them.
+    Parts are kept in the order of `list_parts` until at most `ALLOWED_LOSS` of the accuracy on `val`, or one face, is
+    lost; if nothing helps, all of them.
     """
     wanted = score(content, crop, val) - max(ALLOWED_LOSS, 1 / len(val.labels)) - 1e-9
     prepared = prepare(content)
@@ -221,13 +229,13 @@ def quantise_well(content, faces, crop, val):
     return content, names
 
 
-def score(content, crop, rows):
-    """The accuracy of an ONNX model (bytes) on a `fer.data.faces.Split`."""
+def score(content: bytes, crop: int, rows: Split) -> float:
+    """The accuracy of an ONNX model (bytes) on `rows`, by the centre crop."""
     return float((run_onnx(content, crop, rows.images).argmax(axis=1) == rows.labels).mean())
 
 
-def run_onnx(content, crop, faces):
-    """The logits float64 (N, 7) that an ONNX model (bytes) gives for faces uint8 (N, 48, 48)."""
+def run_onnx(content: bytes, crop: int, faces: Images) -> npt.NDArray[np.float64]:
+    """The logits (N, 7) of an ONNX model (bytes) for faces."""
     return OnnxModel(open_session(content), "", CLASSES, crop, 1.0, {}).compute_logits(faces)
 
 
@@ -240,14 +248,14 @@ def read_temperature(path: str | Path) -> float:
     return Scores.read(path, "-f evaluate").temperature_single_crop
 
 
-def finish(content, metadata):
-    """An ONNX model (bytes) with {key: str} as its metadata; the same each time."""
+def finish(content: bytes, metadata: dict[str, str]) -> bytes:
+    """An ONNX model (bytes) with `metadata`; the same bytes each time."""
     model = onnx.load_from_string(content)
     onnx.helper.set_model_props(model, metadata)
     return model.SerializeToString(deterministic=True)
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--name", required=True, help="the network")
     parser.add_argument("--model", required=True, help="its file, .keras or .safetensors")
@@ -282,6 +290,7 @@ def main():
             "precision": precision,
             "kept_in_float32": json.dumps(kept if precision == "int8" else []),
             "largest_difference": f"{difference:.3g}",
+            "val_accuracy": str(round(score(exported, crop, splits["val"]), 6)),
         }
         outputs[f"{args.out}/{file}"] = finish(exported, metadata)
         print(f"{file}: {len(outputs[f'{args.out}/{file}']):,} bytes, probabilities differ by {difference:.2g} at most")

@@ -19,7 +19,7 @@ from fer.training.checkpoints import lock_training
 from fer.training.run import parse_arguments
 
 
-def main():
+def main() -> None:
     args = parse_arguments(__doc__)
     framework = find_network(args.name).FRAMEWORK
     seed, compute, settings = read_params("seed", "compute", f"profiles.${{profile}}.{args.name}")

@@ -16,8 +16,8 @@ from fer.data.fer2013 import CLASSES
 from fer.evidence.metrics import temper
 from fer.evidence.records import Exports, Scores, read_timing
 from fer.inference.onnx import load_exported
-from fer.networks.network import find_network
-from fer.training.pytorch.files import Shape, load_network, pack_network
+from fer.networks.network import Shape, find_network
+from fer.training.pytorch.files import load_network, pack_network
 
 NAMES = ("baseline", "vgg19", "resnet18")
 
@@ -33,6 +33,9 @@ def test_each_network_says_what_it_is(finished_pipeline, name):
         assert model.temperature == metrics.temperature_single_crop
         assert (model.metadata["architecture"], model.metadata["precision"]) == (name, precision)
         assert model.metadata["trained_on"] == "drawn faces"
+        val = read_faces(finished_pipeline.path / "data/prepared/faces.h5")[0]["val"]
+        right = model.predict(val.images).argmax(axis=1) == val.labels
+        assert float(model.metadata["val_accuracy"]) == pytest.approx(right.mean(), abs=1e-6)
 
 
 @pytest.mark.parametrize("name", ["vgg19", "resnet18"])

@@ -12,10 +12,10 @@ from safetensors.torch import load_file, save_file
 
 from fer.core.stage import InputError
 from fer.networks import resnet18, vgg19
-from fer.networks.network import find_network
+from fer.networks.network import Shape, find_network
 from fer.networks.resnet18 import resample
 from fer.training.pytorch import weights
-from fer.training.pytorch.files import Shape, load_network, pack_network
+from fer.training.pytorch.files import load_network, pack_network
 from fer.training.pytorch.weights import load_start
 
 

@@ -21,10 +21,11 @@ from fer.core.stage import InputError
 from fer.data.faces import Split, pack_faces, read_faces
 from fer.data.fer2013 import SPLITS
 from fer.networks import resnet18
+from fer.networks.network import Shape
 from fer.training import checkpoints
 from fer.training.pytorch import train as training
 from fer.training.pytorch.data import FER2013, Batches
-from fer.training.pytorch.files import Shape, load_network
+from fer.training.pytorch.files import load_network
 from fer.training.pytorch.train import Transfer, decay, train
 
 PROFILES, COMPUTE = read_params("profiles", "compute")

@@ -2,9 +2,9 @@
 
     make deps               # rewrites dvc.yaml; with --check only says whether it would change
 
-For each stage: the files of stages/fer that its script imports, directly and through each other, and those that it
-finds by a network's name. For the stages that read all networks: a line per network. And the sections `metrics`,
-`plots` and `artifacts`, in which DVC has no loop. All else in dvc.yaml is written by hand, and stays as it is.
+It lists for each stage the files of stages/fer that its script imports, directly, through each other or by the name of
+a network; for the stages that read all networks, the files of each; and the sections `metrics`, `plots` and
+`artifacts`, where DVC has no loop. All else in dvc.yaml is written by hand, and stays as it is.
 """
 
 import argparse
@@ -33,21 +33,21 @@ NOT_DEPS = {
 NOT_FOR_STAGES = {
     ("stages/fer/training/pytorch/data.py", "stages/fer/data/source.py"),  # FER2013 of raw data: stages read faces.h5
 }
-"""An importer and a file that it imports for others than stages."""
+"""An importer and a file that it imports, but not in a stage."""
 TEMPLATES = {"stages/report.py": "stages/fer/evidence/report/page.html.j2"}
-"""What a script reads beside its data and code."""
+"""Files that a script reads beside data and code."""
 READ_OF_EACH = {
     "compare": ("data/predictions/{name}.csv", "metrics/{name}.json"),
     "measure": ("models/export/{name}.onnx", "models/export/{name}.int8.onnx"),
     "report": ("metrics/train/{name}.json", "metrics/{name}.json", "plots/{name}/test"),
 }
-"""What a stage reads of each network."""
+"""Files that a stage reads of each network."""
 READ_BESIDE = {
     "compare": ["data/prepared/faces.h5"],
     "measure": ["data/prepared/faces.h5"],
     "report": ["metrics/data.json", "metrics/compare.json", "metrics/export.json", "plots/data", "plots/compare"],
 }
-"""What these stages read besides."""
+"""Other data that these stages read."""
 CURVES = {
     "Accuracy while training": ("epoch", "epoch", "{name}/history.csv", ["train_accuracy", "val_accuracy"], "accuracy"),
     "Loss while training": ("epoch", "epoch", "{name}/history.csv", ["train_loss", "val_loss"], "loss"),
@@ -59,7 +59,7 @@ CURVES = {
         "accuracy on these",
     ),
 }
-"""Plots with a line per network: title, then x, its label, file, y and its label."""
+"""Plots with a line per network: title, then x, its label, the file in plots/, y and its label."""
 PICTURES = ("curves", "confusion", "classes", "confidence", "risk_coverage", "mistakes", "gradcam")
 """PNGs of a network in plots/<name>/test/."""
 COMPARED = ("literature", "class_f1", "ensembles", "agreement", "all_wrong")
@@ -69,8 +69,8 @@ COMPARED = ("literature", "class_f1", "ensembles", "agreement", "all_wrong")
 def list_imports(path: str, names: Iterable[str], frameworks: Iterable[str]) -> Iterator[str]:
     """The files of stages/fer that the file `path` imports, at any depth of its code.
 
-    A call `import_module(f"fer.networks.{...}")` stands for the files of the networks `names`, and one in whose name
-    FRAMEWORK stands for those of their `frameworks`.
+    `import_module(f"fer.networks.{...}")` imports the files of the networks `names`; where the braces hold a word with
+    `framework`, as in `import_module(f"fer.training.{framework}.train")`, the files of their `frameworks`.
     """
     for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
         modules: list[str] = []
@@ -89,7 +89,7 @@ def list_imports(path: str, names: Iterable[str], frameworks: Iterable[str]) -> 
 
 
 def list_code(script: str, names: Iterable[str], networks: dict[str, Network]) -> list[str]:
-    """The files of stages/fer on which a run of `script` for the networks `names` depends, sorted."""
+    """The files of stages/fer that a run of `script` for the networks `names` depends on, sorted."""
     names = list(names)
     frameworks = {networks[name].FRAMEWORK for name in names}
     found: set[str] = set()
@@ -104,7 +104,7 @@ def list_code(script: str, names: Iterable[str], networks: dict[str, Network]) -
 
 
 def list_deps(stage: str, body: dict[str, Any], networks: dict[str, Network], looped: bool) -> list[str]:
-    """All deps of a stage: data first, then its script, what that imports, and templates."""
+    """All deps of a stage: data, then its script, the code that it imports, and templates."""
     found = re.search(r"python (stages/\w+\.py)(?: --name (\S+))?", body["cmd"])
     if not found:
         raise InputError(f"dvc.yaml: {stage}: cmd names no script of stages/; begin it with `python stages/...`")
@@ -112,7 +112,7 @@ def list_deps(stage: str, body: dict[str, Any], networks: dict[str, Network], lo
     data = READ_BESIDE.get(stage) or [dep for dep in body.get("deps", []) if not dep.startswith("stages/")]
     data = data + [pattern.format(name=name) for pattern in READ_OF_EACH.get(stage, ()) for name in networks]
     code = list_code(script, [name] if name and not looped else networks, networks)
-    if looped:  # one list for all: of the networks' files its own, of what these import everything
+    if looped:  # one list serves all networks: the file of one alone, but what any of them imports
         own = {f"stages/fer/networks/{name}.py" for name in networks}
         code = ["stages/fer/networks/${key}.py", *(file for file in code if file not in own)]
     return [*data, script, *sorted(code), *([TEMPLATES[script]] if script in TEMPLATES else [])]
@@ -185,7 +185,7 @@ def list_artifacts(networks: dict[str, Network], models: dict[str, str]) -> dict
 
 
 def quote(text: str) -> str:
-    """A string that holds a colon, as YAML wants it."""
+    """`text` in double quotes, which YAML requires where it holds a colon."""
     return DoubleQuotedScalarString(text)
 
 
@@ -197,7 +197,7 @@ def flow(values: list[str]) -> CommentedSeq:
 
 
 def write_pipeline(text: str, params: dict[str, Any]) -> str:
-    """dvc.yaml's text with all that follows from the code and from `params` (params.yaml) set anew."""
+    """The text of dvc.yaml with all that follows from the code and from `params` (params.yaml) brought up to date."""
     models = dict(params["networks"])
     networks = find_networks(models)
     text, _, _ = text.partition("\n# From here on")
@@ -225,13 +225,13 @@ def write_pipeline(text: str, params: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 where dvc.yaml would change")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if dvc.yaml would change")
     args = parser.parse_args()
     path = ROOT / "dvc.yaml"
     text = path.read_text(encoding="utf-8")
     written = write_pipeline(text, YAML(typ="safe").load(ROOT / "params.yaml"))
     if args.check and written != text:
-        raise InputError("dvc.yaml: not what the code and params.yaml say; run `make deps`")
+        raise InputError("dvc.yaml: out of date with the code or params.yaml; run `make deps`")
     if not args.check:
         path.write_text(written, encoding="utf-8")
 

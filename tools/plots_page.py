@@ -1,14 +1,14 @@
-"""Write .dvc/plots/page.html, the page around `dvc plots`: with Vega's scripts in it, it opens without a network.
+"""Write .dvc/plots/page.html, the page around `dvc plots`: it holds Vega's scripts, so that it opens offline.
 
 DVC's own page loads them from a CDN. The file is in git, so that plain `dvc plots show` works in any clone; a test
-holds it to this script. After an upgrade of vl-convert: python tools/plots_page.py
+compares it with the output of this script. After an upgrade of vl-convert: python tools/plots_page.py
 """
 
 from pathlib import Path
 
 import vl_convert
 
-PATH = Path(__file__).parents[1] / ".dvc" / "plots" / "page.html"
+OUTPUT = Path(__file__).parents[1] / ".dvc" / "plots" / "page.html"
 VEGA_LITE = "5.21"  # the major version that DVC's templates are written for
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -40,4 +40,4 @@ def make_page() -> str:
 
 
 if __name__ == "__main__":
-    PATH.write_text(make_page(), encoding="utf-8", newline="\n")
+    OUTPUT.write_text(make_page(), encoding="utf-8", newline="\n")

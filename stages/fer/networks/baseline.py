@@ -1,7 +1,15 @@
 """The baseline CNN of Table 2, in Keras."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from fer.data.fer2013 import CLASSES, SIZE
 from fer.networks.network import Configuration, Curve, Paper, Result
+
+if TYPE_CHECKING:
+    import keras
+
+    from fer.core.schema import KerasTraining
 
 TITLE = "Baseline CNN"
 FRAMEWORK = "keras"
@@ -12,7 +20,7 @@ BLOCKS = ((32, 64), (128, 128), (256, 256))
 """Filters of the convolutions before each max pooling (Table 2)."""
 DENSE_UNITS = 256
 FEWEST = 4
-"""Filters or units that a narrow layer keeps at least."""
+"""Filters or units of the narrowest layer."""
 
 PAPER = Paper(
     training=Configuration("Adam", 0.0001, "categorical cross-entropy", 64, 50, None, "best val accuracy"),
@@ -24,16 +32,19 @@ PAPER = Paper(
 """Tables 3 and 7."""
 
 
-def build(settings, normalization=None, augmentation=()):
+def build(
+    settings: "KerasTraining",
+    normalization: "type[keras.layers.Layer] | None" = None,
+    augmentation: "Sequence[keras.layers.Layer]" = (),
+) -> "keras.Sequential":
     """The network of Table 2: pixels 0..255 (N, 48, 48, 1) to probabilities float32 (N, 7).
 
     "Batch normalization throughout" is read as after every ReLU, "dropout (ranging from 0.3 to 0.5)" as 0.3 after
     each pooling and 0.5 after the dense layer. The paper does not name the padding: `same` keeps 48, 24, 12 and
-    6 pixels, as its 2x2 poolings suggest; `valid` is there to try.
+    6 pixels, as its 2x2 poolings suggest; `valid` can be tried as well.
 
     Args:
-        settings: `fer.core.schema.KerasTraining`.
-        normalization: class of the layers after each ReLU, by default Keras' own.
+        normalization: class of the layers after each ReLU, by default Keras' BatchNormalization.
         augmentation: layers that precede the network.
     """
     import keras
@@ -60,6 +71,6 @@ def build(settings, normalization=None, augmentation=()):
     return keras.Sequential(network, name="baseline")
 
 
-def scale_units(count, width):
-    """`count` filters or units at `width`."""
+def scale_units(count: int, width: float) -> int:
+    """`count` filters or units times `width`, at least `FEWEST`."""
     return max(FEWEST, round(count * width))

@@ -1,4 +1,4 @@
-"""What PyTorch's networks are made of, beside torchvision's own parts."""
+"""Parts of the PyTorch networks that torchvision does not have."""
 
 import torch
 from torch import nn
@@ -17,7 +17,7 @@ class GlobalAverage(nn.Module):
 
 
 def initialise(network: nn.Module) -> nn.Module:
-    """He's initialisation of the convolutions, as torchvision has it; returns the network."""
+    """Draw the weights of the convolutions anew by He's method, as torchvision does; returns the network."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -1,9 +1,10 @@
-"""What the file of a network says, and how it is found by the network's name.
+"""What a network's file holds, and how to find it by the network's name.
 
-`fer/networks/<name>.py` is the only place that knows the network <name>. It imports no framework until the network is
-built, so that whoever wants its title need not wait for TensorFlow or PyTorch.
+All that is particular to the network <name> is in `fer/networks/<name>.py`, and no other file names it. It imports no
+framework until the network is built, so that reading its title takes no time.
 """
 
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple, Protocol, cast
@@ -80,7 +81,7 @@ class Paper(NamedTuple):
     training: Configuration
     result: Result
     curves: str
-    """Which of its figures shows accuracy and loss by epoch."""
+    """The figures that show accuracy and loss by epoch."""
     classes: dict[str, ClassScores] | None = None
     """Table 5, in the challenge's order of classes; Figure 9 draws it."""
     confidence: Confidence | None = None
@@ -98,35 +99,44 @@ class Paper(NamedTuple):
     """A sentence where its own places disagree."""
 
 
+class Shape(NamedTuple):
+    """Of its section of params.yaml, what a PyTorch network is built from."""
+
+    width: float
+    """In (0, 1]; multiplies all channels."""
+    dropout: float = 0.0
+    """Of no effect in evaluation."""
+
+
 class Network(Protocol):
-    """What `fer/networks/<name>.py` holds. The last four are of PyTorch's networks, and optional."""
+    """What `fer/networks/<name>.py` holds; the last three are optional, and for PyTorch networks."""
 
     TITLE: str
-    """As tables, plots and the report name it."""
+    """Its name in tables, plots and the report."""
     FRAMEWORK: Literal["keras", "pytorch"]
     """The folder of `fer/training/` that trains and runs it."""
     INPUT_SIZE: int
-    """Height and width of what it sees of a face, in pixels."""
+    """Height and width of its input, in pixels."""
     TEST_CROPS: int
     """Crops of a face whose probabilities are averaged in evaluation: 10 (TenCrop) or 1 (the centre)."""
     PAPER: Paper | None
     """What the paper reports of it; None for a network of another origin."""
 
-    def build(self, settings: Any) -> Any:
-        """The untrained network; `settings` is its section of params.yaml.
+    build: Callable[..., Any]
+    """A function that makes the untrained network.
 
-        Keras: pixels float or uint8 (N, size, size, 1) in 0..255 to probabilities (N, 7). PyTorch: float (N, 3, size,
-        size) in [0, 1] to logits (N, 7), by a module whose parts `dropout` and `head` stand last.
-        """
-
+    Keras: from `fer.core.schema.KerasTraining` and, in training, a class of normalisation and layers of augmentation
+    (see `baseline.py`); pixels float or uint8 (N, size, size, 1) in 0..255 to probabilities (N, 7). PyTorch: from
+    `Shape`; float (N, 3, size, size) in [0, 1] to logits (N, 7), by a module that ends in `dropout` and `head`.
+    """
     PRETRAINED: str
-    """torchvision's name of the ImageNet weights that `weights: imagenet` takes over."""
+    """torchvision's name of the ImageNet weights that `weights: imagenet` loads."""
 
     def adapt_weights(self, state: dict[str, Any], body: dict[str, Any]) -> None:
         """Bring torchvision's weights `state` to the shapes of `body`, the network's own, in place."""
 
     def find_explained_layer(self, network: Any) -> Any:
-        """The layer after which Grad-CAM looks at the maps; without it there is no Grad-CAM."""
+        """The layer whose output Grad-CAM weighs; without this function there is no Grad-CAM."""
 
 
 def find_network(name: str) -> Network:
@@ -141,6 +151,6 @@ def find_network(name: str) -> Network:
     return cast(Network, import_module(module))
 
 
-def find_networks(names: Any) -> dict[str, Network]:
+def find_networks(names: Iterable[str]) -> dict[str, Network]:
     """{name: its file} of several networks, in their order; `names` is the section `networks` of params.yaml."""
     return {name: find_network(name) for name in names}

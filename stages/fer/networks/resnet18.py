@@ -1,7 +1,13 @@
-"""ResNet18 for faces (section 3.3): a 3x3 stem, BasicBlocks [2, 2, 2, 2], global average pool, dropout, linear layer."""
+"""ResNet18 for faces (section 3.3): 3x3 stem, BasicBlocks [2, 2, 2, 2], global average pool, dropout, linear layer."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fer.data.fer2013 import CLASSES
-from fer.networks.network import Configuration, Paper, Result
+from fer.networks.network import Configuration, Paper, Result, Shape
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 TITLE = "ResNet18"
 FRAMEWORK = "pytorch"
@@ -17,15 +23,15 @@ PAPER = Paper(
 """Tables 3 and 7."""
 
 
-def build(settings):
-    """float (N, 3, 44, 44) in [0, 1] to logits (N, 7); `settings.width` in (0, 1] multiplies all channels."""
+def build(shape: Shape) -> "nn.Module":
+    """float (N, 3, 44, 44) in [0, 1] to logits (N, 7)."""
     from collections import OrderedDict
 
     from torch import nn
 
     from fer.networks.layers import GlobalAverage, initialise, scale_channels
 
-    first, second, third, fourth = (scale_channels(channels, settings.width) for channels in (64, 128, 256, 512))
+    first, second, third, fourth = (scale_channels(channels, shape.width) for channels in (64, 128, 256, 512))
     return initialise(
         nn.Sequential(
             OrderedDict(
@@ -37,14 +43,14 @@ def build(settings):
                 layer3=make_stage(second, third, stride=2),
                 layer4=make_stage(third, fourth, stride=2),
                 pool=GlobalAverage(),
-                dropout=nn.Dropout(settings.dropout),
+                dropout=nn.Dropout(shape.dropout),
                 head=nn.Linear(fourth, len(CLASSES)),
             )
         )
     )
 
 
-def make_stage(channels_in, channels_out, stride):
+def make_stage(channels_in: int, channels_out: int, stride: int) -> "nn.Sequential":
     """Two of torchvision's BasicBlocks, the first with a 1x1 convolution on its shortcut where the shape changes."""
     from torch import nn
     from torchvision.models.resnet import BasicBlock
@@ -57,15 +63,15 @@ def make_stage(channels_in, channels_out, stride):
     return nn.Sequential(first, BasicBlock(channels_out, channels_out))
 
 
-def adapt_weights(state, body):
-    """Resample the stem, 7x7 on ImageNet, where images are 224 pixels wide, to 3x3."""
+def adapt_weights(state: "dict[str, Tensor]", body: "dict[str, Tensor]") -> None:
+    """Resample the stem to 3x3; on ImageNet, whose images are 224 pixels wide, it is 7x7."""
     stem = state.get("conv1.weight")
     if stem is not None and stem.dim() == 4 and min(stem.shape):
         state["conv1.weight"] = resample(stem.float(), body["conv1.weight"].shape[2:])
 
 
-def resample(kernels, size):
-    """Convolution kernels (out, in, h, w) at another size, answering an even patch as before."""
+def resample(kernels: "Tensor", size: Sequence[int]) -> "Tensor":
+    """Convolution kernels (out, in, h, w) at another `size`, with the same response to a uniform patch."""
     import torch.nn.functional as F
 
     if kernels.shape[2:] == size:
@@ -74,6 +80,6 @@ def resample(kernels, size):
     return area * F.interpolate(kernels, size=tuple(size), mode="bicubic", antialias=True, align_corners=False)
 
 
-def find_explained_layer(network):
+def find_explained_layer(network: "nn.Module") -> "nn.Module":
     """The last stage of blocks, with maps of 6x6 pixels."""
-    return network.layer4
+    return network.get_submodule("layer4")

@@ -1,7 +1,12 @@
 """VGG19 for faces (section 3.2): torchvision's convolutions, five max pools, dropout and one linear layer."""
 
+from typing import TYPE_CHECKING
+
 from fer.data.fer2013 import CLASSES
-from fer.networks.network import ClassScores, Confidence, Configuration, Paper, Result
+from fer.networks.network import ClassScores, Confidence, Configuration, Paper, Result, Shape
+
+if TYPE_CHECKING:
+    from torch import nn
 
 TITLE = "VGG19"
 FRAMEWORK = "pytorch"
@@ -9,10 +14,10 @@ INPUT_SIZE = 44
 TEST_CROPS = 10
 PRETRAINED = "VGG19_BN_Weights.IMAGENET1K_V1"
 
-CONFIGURATION = (64, 64, "M", 128, 128, "M", *[256] * 4, "M", *[512] * 4, "M", *[512] * 4, "M")
+CONFIGURATION: tuple[int | str, ...] = (64, 64, "M", 128, 128, "M", *[256] * 4, "M", *[512] * 4, "M", *[512] * 4, "M")
 """Channels of the 16 convolutions, each followed by BatchNorm and ReLU; M is a 2x2 max pool."""
 SMALLEST_MAP = 5
-"""Grad-CAM looks at the last block with maps of this width: the very last one has 2x2 pixels."""
+"""Grad-CAM takes the last block whose maps are at least this wide: those of the very last one are 2x2 pixels."""
 
 PAPER = Paper(
     training=Configuration("SGD (momentum 0.9)", 0.01, "cross-entropy", 64, 250, 15, "best val accuracy"),
@@ -39,8 +44,8 @@ PAPER = Paper(
 """Tables 3 and 5 to 7; Evaluation Metrics 2, with Figures 6 and 7."""
 
 
-def build(settings):
-    """float (N, 3, 44, 44) in [0, 1] to logits (N, 7); `settings.width` in (0, 1] multiplies all channels."""
+def build(shape: Shape) -> "nn.Module":
+    """float (N, 3, 44, 44) in [0, 1] to logits (N, 7)."""
     from collections import OrderedDict
 
     from torch import nn
@@ -48,23 +53,24 @@ def build(settings):
 
     from fer.networks.layers import initialise, scale_channels
 
-    channels = [layer if layer == "M" else scale_channels(layer, settings.width) for layer in CONFIGURATION]
+    channels = [layer if isinstance(layer, str) else scale_channels(layer, shape.width) for layer in CONFIGURATION]
     return initialise(
         nn.Sequential(
             OrderedDict(
                 features=make_layers(channels, batch_norm=True),
                 flatten=nn.Flatten(),
-                dropout=nn.Dropout(settings.dropout),
-                head=nn.Linear(scale_channels(512, settings.width), len(CLASSES)),
+                dropout=nn.Dropout(shape.dropout),
+                head=nn.Linear(scale_channels(512, shape.width), len(CLASSES)),
             )
         )
     )
 
 
-def find_explained_layer(network):
+def find_explained_layer(network: "nn.Module") -> "nn.Module":
     """The end of the last block of convolutions whose maps are at least 5 pixels wide."""
     from torch import nn
 
-    pools = [place for place, layer in enumerate(network.features) if isinstance(layer, nn.MaxPool2d)]
+    layers = list(network.get_submodule("features").children())
+    pools = [place for place, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
     wide = [pool for block, pool in enumerate(pools) if INPUT_SIZE // 2**block >= SMALLEST_MAP]
-    return network.features[wide[-1] - 1]
+    return layers[wide[-1] - 1]

@@ -1,7 +1,7 @@
-"""Where a training keeps its state, whatever its framework, and who may use it.
+"""Where a training of either framework keeps its state, and the lock on it.
 
-It lies in `.checkpoints/<name>-<hash>/`, outside DVC, which deletes the outputs of a stage before it runs. The hash
-covers params, data, code and library versions, so that a changed run never resumes an old one.
+The state is in `.checkpoints/<name>-<hash>/`, outside DVC, which deletes the outputs of a stage before it runs. The
+hash covers params, data, code and library versions, so that a changed run never resumes an old one.
 """
 
 import contextlib
@@ -10,27 +10,29 @@ import hashlib
 import json
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from fer.core.stage import ROOT, InputError
 
 STAGES = ROOT / "stages"
 CHECKPOINTS = ROOT / ".checkpoints"
 WITHOUT_EFFECT = STAGES / "fer" / "core" / "schema.py"
-"""It refuses values and changes none, so a training goes on after a change there."""
+"""It only refuses values, so a training may resume after a change there."""
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
 """Environment variables by which launchers number the processes of one training, from 0."""
 
 
 @contextlib.contextmanager
-def lock_training(name):
-    """Keep a second training of `name` out of this folder, where it would share and remove the state of the first.
+def lock_training(name: str) -> Iterator[None]:
+    """Keep a second training of `name` out of this checkout, where it would share and remove the state of the first.
 
-    Of several processes under torchrun or SLURM the first one does so for all.
+    Of several processes under torchrun or SLURM the first one holds the lock for all.
 
     Raises:
-        InputError: another process trains it now.
+        InputError: another process is training it.
     """
     if any(int(os.environ.get(rank, 0)) for rank in RANKS):
         yield
@@ -44,13 +46,13 @@ def lock_training(name):
         yield
 
 
-def find_checkpoints(name, params, data, libraries):
+def find_checkpoints(name: str, params: Sequence[Any], data: str | Path, libraries: Sequence[str]) -> Path:
     """The folder for the state of the training `name`, made where it is missing.
 
     Args:
-        params: a list of what the training was given (numbers, strings, sections of params.yaml).
+        params: numbers, strings and sections of params.yaml that decide the result.
         data: the prepared file; its bytes count, not its name.
-        libraries: names of installed packages whose version decides the result.
+        libraries: installed packages whose versions decide the result.
     """
     digest = hashlib.sha256()
     with open(data, "rb") as file:
@@ -64,8 +66,8 @@ def find_checkpoints(name, params, data, libraries):
     return folder
 
 
-def list_code():
-    """The files below stages/ that decide what this process computes, sorted: all it has loaded, but the schema."""
+def list_code() -> list[Path]:
+    """The files below stages/ that decide what this process computes, sorted: all loaded ones but the schema."""
     files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
     paths = {Path(file) for file in files if file and Path(file).is_relative_to(STAGES)}
     return sorted(paths - {WITHOUT_EFFECT})

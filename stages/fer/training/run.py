@@ -1,7 +1,8 @@
-"""What every training is given and what it reports, whatever its framework."""
+"""The arguments of every training, and what it reports, whatever its framework."""
 
 import argparse
-from typing import Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
 from fer.core.record import Count, Record, Share
 from fer.core.stage import check_writable, write_files
@@ -11,7 +12,7 @@ HISTORY = ("epoch", "learning_rate", "train_loss", "train_accuracy", "val_loss",
 """Columns of history.csv: epoch counts from 1, accuracies are in [0, 1]."""
 
 
-def parse_arguments(description):
+def parse_arguments(description: str | None) -> argparse.Namespace:
     """The `name` of the network, and the paths `data`, `model`, `report`, `history` and `timing`."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--name", required=True, help="the network, a file of stages/fer/networks/")
@@ -26,8 +27,8 @@ def parse_arguments(description):
     return args
 
 
-def to_history(epochs):
-    """history.csv (bytes) of `epochs`, dicts with the keys `HISTORY`; six decimals."""
+def to_history(epochs: Sequence[dict[str, Any]]) -> bytes:
+    """history.csv of `epochs`, dicts with the keys `HISTORY`; six decimals."""
     lines = [",".join(HISTORY)]
     for row in epochs:
         decimals = [f"{row[column]:.6f}" for column in HISTORY[2:]]
@@ -36,7 +37,7 @@ def to_history(epochs):
 
 
 class Run(NamedTuple):
-    """What a finished training tells about itself, beside its history."""
+    """A finished training, beside its history."""
 
     stopped: str
     """Why it ended, in words."""
@@ -46,12 +47,10 @@ class Run(NamedTuple):
     """Wall time of all epochs, validation included, over all resumed parts."""
     images: int
     """Training images that went through the network in that time."""
-    device: str
-    """'cpu' or 'cuda'."""
+    device: Literal["cpu", "cuda"]
     hardware: str
-    """Its name."""
-    precision: str
-    """'float32' or 'bfloat16'."""
+    """Name of the processor or of the GPU."""
+    precision: Literal["float32", "bfloat16"]
 
 
 class Training(Record):
@@ -84,9 +83,9 @@ class TrainingTimes(Record):
     """Name of the processor or of the GPU."""
 
 
-def summarise(epochs, run):
-    """The `Training` of a history (as `to_history`) and a `Run`."""
-    best = max(epochs, key=lambda epoch: epoch["val_accuracy"])  # the first of equals, as checkpoints keep it
+def summarise(epochs: Sequence[dict[str, Any]], run: Run) -> Training:
+    """The record of a training whose history is `epochs` (as for `to_history`)."""
+    best = max(epochs, key=lambda epoch: epoch["val_accuracy"])  # the first of equals, as the checkpoints keep
     return Training(
         best_epoch=best["epoch"],
         **{key: round(best[key], 6) for key in HISTORY[2:]},
@@ -98,13 +97,13 @@ def summarise(epochs, run):
     )
 
 
-def save_training(args, model, epochs, run):
-    """Write what a finished training leaves: its model (bytes), history and report, and the time it took.
+def save_training(args: argparse.Namespace, model: bytes, epochs: Sequence[dict[str, Any]], run: Run) -> None:
+    """Write the outputs of a finished training: model, history and report, and the time it took.
 
     Args:
         args: from `parse_arguments`.
+        model: the bytes of the model's file.
         epochs: as for `to_history`.
-        run: a `Run`.
     """
     write_files({args.model: model, args.report: summarise(epochs, run).to_bytes(), args.history: to_history(epochs)})
     times = TrainingTimes(

@@ -1,4 +1,4 @@
-"""The state of a Keras training: one whole per epoch, so that a kill at any moment leaves the last one."""
+"""The state of a Keras training: one snapshot per epoch, so that a kill at any moment leaves the last one whole."""
 
 import hashlib
 import json
@@ -6,32 +6,34 @@ import shutil
 import sys
 import time
 import zipfile
+from pathlib import Path
+from typing import Any
 
 from fer.core.stage import replacing
 from fer.training.keras.framework import keras
 
 
 class Snapshots(keras.callbacks.Callback):
-    """Keeps what the callbacks before it wrote to folder/work, the history and the time, as one whole per epoch.
+    """After each epoch, takes a snapshot of folder/work, where the callbacks before it write, of history and time.
 
     Keras' BackupAndRestore writes weights and epoch number to two files, ModelCheckpoint the best weights to a
-    third; a kill between them would leave a mixture. So after each epoch all of folder/work is copied and takes its
-    name, folder/epoch-<n>, in one step; older ones are removed after that.
+    third; a kill between them would leave a mixture. So after each epoch all of folder/work is copied, and the copy
+    renamed to folder/epoch-<n> in one step; older ones are removed after that.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: Path) -> None:
         super().__init__()
         self.folder = folder
         self.epochs, self.seconds = restore(folder)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.began = time.monotonic()
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
         if batch == self.params["steps"] - 1:
             self.learning_rate = float(self.model.optimizer.learning_rate)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         self.seconds += time.monotonic() - self.began
         self.epochs.append(
             {
@@ -53,24 +55,24 @@ class Snapshots(keras.callbacks.Callback):
             shutil.rmtree(snapshot)
 
 
-def find_snapshots(folder):
+def find_snapshots(folder: Path) -> list[Path]:
     """The whole snapshots in `folder`, oldest first."""
     return sorted(folder.glob("epoch-??????"))
 
 
-def list_files(folder):
-    """The relative paths of the files below `folder`, sorted, less state.json, which is ours."""
+def list_files(folder: Path) -> list[str]:
+    """The relative paths of the files below `folder`, sorted, without the snapshot's own state.json."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "state.json")
     return [str(path.relative_to(folder)) for path in paths]
 
 
-def hash_files(folder):
+def hash_files(folder: Path) -> dict[str, str]:
     """{relative path: sha256} of `list_files`."""
     return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in list_files(folder)}
 
 
-def copy_files(source, target):
-    """Make the folder `target` anew with `list_files(source)`; shutil.copytree's errors would not tell their reason."""
+def copy_files(source: Path, target: Path) -> None:
+    """Make the folder `target` anew with `list_files(source)`; shutil.copytree's errors would hide their reason."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
     for name in list_files(source):
@@ -78,10 +80,10 @@ def copy_files(source, target):
         shutil.copyfile(source / name, target / name)
 
 
-def save_weights(network, path):
-    """What `network.save_weights(path)` writes, by way of memory, where a .keras file takes its weights from as well.
+def save_weights(network: keras.Model, path: str | Path) -> None:
+    """Write what `network.save_weights(path)` does, by way of a .keras file, whose weights are made in memory.
 
-    On a full disk, HDF5 writing to a file ends in a list of errors in closing it, and in a crash of the process.
+    On a full disk, HDF5 writing to a file ends in a list of errors on closing it, and in a crash of the process.
     """
     with replacing(path) as unfinished:
         archive = unfinished.with_suffix(".keras")
@@ -91,12 +93,12 @@ def save_weights(network, path):
         archive.unlink()
 
 
-def restore(folder):
-    """Lay the latest snapshot out in folder/work, for Keras' callbacks to find there.
+def restore(folder: Path) -> tuple[list[dict[str, Any]], float]:
+    """Copy the latest snapshot to folder/work, where Keras' callbacks look for it.
 
     Returns:
         The history so far (dicts as for `to_history`) and the seconds it took; ([], 0.0) to start anew: without a
-        snapshot, or with one that is damaged, which is said on stderr.
+        snapshot, or with a damaged one, which is reported on stderr.
     """
     work = folder / "work"
     snapshots = find_snapshots(folder)

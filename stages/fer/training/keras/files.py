@@ -1,4 +1,4 @@
-"""models/<name>.keras: written so that the same weights give the same bytes, and read with its errors in words."""
+"""models/<name>.keras: written so that the same weights give the same bytes, and read with errors in plain words."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from fer.data.fer2013 import CLASSES, SIZE
 from fer.training.keras.framework import keras
 
 
-def pack_network(network):
+def pack_network(network: keras.Model) -> bytes:
     """The bytes of a .keras file; the same weights give the same bytes, which is what DVC compares."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.keras"
@@ -21,7 +21,7 @@ def pack_network(network):
         return normalize(path.read_bytes())
 
 
-def normalize(archive):
+def normalize(archive: bytes) -> bytes:
     """The bytes of a .keras file without what changes from run to run: times, and memory addresses as object ids.
 
     Times become 1980, the zip format's zero; ids are numbered in their order.
@@ -30,7 +30,7 @@ def normalize(archive):
         members = {name: file.read(name) for name in sorted(file.namelist())}
     metadata = json.loads(members["metadata.json"])
     members["metadata.json"] = json.dumps({**metadata, "date_saved": "1980-01-01@00:00:00"}).encode()
-    numbers = {}
+    numbers: dict[bytes, int] = {}
     members["config.json"] = re.sub(
         rb'(?<="shared_object_id": )\d+',
         lambda address: b"%d" % numbers.setdefault(address[0], len(numbers)),
@@ -43,12 +43,12 @@ def normalize(archive):
     return content.getvalue()
 
 
-def load_network(path, name):
+def load_network(path: str | Path, name: str) -> keras.Model:
     """The trained network `name` in a .keras file.
 
     Raises:
-        InputError: the file is missing, damaged, or takes or gives something else than pixels (N, 48, 48, 1) and seven
-            probabilities.
+        InputError: the file is missing, damaged, or of a network that does not take pixels (N, 48, 48, 1) or does not
+            give seven probabilities.
     """
     remedy = f"train it anew with `dvc repro -f train_{name}`"
     if not Path(path).is_file():

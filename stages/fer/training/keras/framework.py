@@ -1,4 +1,4 @@
-"""TensorFlow and Keras, loaded without their greetings."""
+"""TensorFlow and Keras, imported without their log messages."""
 
 import os
 

@@ -1,8 +1,10 @@
 """A trained Keras network as the evaluation uses it: probabilities and cost."""
 
-from typing import NamedTuple
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from fer.core.hardware import name_cpu
 from fer.data.fer2013 import SIZE
@@ -17,23 +19,22 @@ class KerasModel(NamedTuple):
 
     network: keras.Model
     forward: tf.types.experimental.GenericFunction
-    precision: str
-    device: str
-    """'cpu' or 'cuda'."""
+    precision: Literal["float32", "bfloat16"]
+    device: Literal["cpu", "cuda"]
     hardware: str
-    """Its name."""
+    """Name of the processor or of the GPU."""
 
-    def predict(self, images, crops=1):
-        """Class probabilities float64 (N, 7) of images uint8 (N, 48, 48). The network sees them whole: no crops."""
+    def predict(self, images: npt.NDArray[np.uint8], crops: int = 1) -> npt.NDArray[np.float64]:
+        """Class probabilities float64 (N, 7) of images uint8 (N, 48, 48); they are not cropped, whatever `crops` is."""
         starts = range(0, len(images), BATCH)
         parts = [self.forward(images[start : start + BATCH, :, :, np.newaxis]).numpy() for start in starts]
         return np.concatenate(parts).astype(np.float64)
 
-    def count_parameters(self):
+    def count_parameters(self) -> int:
         """The number of trainable weights."""
         return sum(int(np.prod(weights.shape)) for weights in self.network.trainable_weights)
 
-    def count_macs(self):
+    def count_macs(self) -> int:
         """Multiply-accumulates of convolutions and dense layers for one image."""
         macs = 0
         for layer in self.network.layers:
@@ -44,8 +45,8 @@ class KerasModel(NamedTuple):
         return macs
 
 
-def load_model(path, name, precision):
-    """The trained network `name` in a .keras file; it computes in the precision that it was trained in.
+def load_model(path: str | Path, name: str, precision: str) -> KerasModel:
+    """The trained network `name` in a .keras file; it computes in the precision of its training, not in `precision`.
 
     Raises:
         InputError: as `fer.training.keras.files.load_network`.

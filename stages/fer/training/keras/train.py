@@ -2,19 +2,24 @@
 
 Train loss and accuracy are Keras' running values: over the augmented batches of the epoch, with dropout, while the
 weights move. Val values are of the finished epoch on plain images, the learning rate is that of its last step.
-A stopped training goes on from its last finished epoch and, on a CPU, ends with the very bytes of one that was never
+A stopped training resumes after its last finished epoch and, on a CPU, ends with the same bytes as one that was never
 stopped.
 """
 
+import argparse
 import math
 import shutil
 import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
 from fer.core.hardware import has_fast_bf16, name_cpu
+from fer.core.schema import Compute, KerasTraining
 from fer.core.stage import InputError
-from fer.data.faces import read_faces
+from fer.data.faces import Split, read_faces
 from fer.networks.network import find_network
 from fer.training.checkpoints import find_checkpoints
 from fer.training.keras.checkpoints import Snapshots, save_weights
@@ -30,28 +35,28 @@ WARM_UP = 0.3
 class FusedBatchNormalization(keras.layers.BatchNormalization):
     """Keras' batch normalisation, trained by TensorFlow's fused operation: the same numbers, up to rounding.
 
-    Keras' own spells it out in float32, also under bfloat16; after convolutions that took a third of each step on
-    a CPU. Only the training uses this class, the exported network has Keras' own.
+    Keras' own is several operations in float32, also under bfloat16; after convolutions they took a third of each step
+    on a CPU. Only the training uses this class, the exported network has Keras' own.
     """
 
-    def call(self, inputs, training=None, mask=None):
+    def call(self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
         if not training or len(inputs.shape) != 4:
             return super().call(inputs, training=training, mask=mask)
         outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
             inputs, tf.cast(self.gamma, "float32"), tf.cast(self.beta, "float32"), epsilon=self.epsilon
         )
         count = tf.cast(tf.size(inputs) // inputs.shape[-1], "float32")
-        variance *= (count - 1) / count  # the fused operation reports the unbiased variance, Keras averages the plain
+        variance *= (count - 1) / count  # fused_batch_norm gives the unbiased variance, Keras averages the biased
         for moving, current in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(moving * self.momentum + current * (1 - self.momentum))
         return outputs
 
 
-def make_learning_rate(settings, steps):
-    """What Adam takes as learning rate over `steps` steps: a number, or for one_cycle a schedule.
+def make_learning_rate(settings: KerasTraining, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    """Adam's learning rate over `steps` steps: a number, or for one_cycle a schedule.
 
-    one_cycle climbs in a line from 1/25 to the full rate over the first 30 % of the steps, then falls to zero along
-    a cosine. Being a function of the optimizer's step count, it goes on where a restored optimizer stands.
+    one_cycle climbs linearly from 1/25 to the full rate over the first 30 % of the steps, then falls to zero along a
+    cosine. It is a function of the optimizer's step count, and so goes on where a restored optimizer stands.
     """
     if settings.schedule == "constant":
         return settings.learning_rate
@@ -65,16 +70,16 @@ def make_learning_rate(settings, steps):
 
 
 class Reseed(keras.callbacks.Callback):
-    """Starts the random streams of dropout and augmentation anew from (`seed`, epoch) at the start of each epoch.
+    """Seeds the random generators of dropout and augmentation with (`seed`, epoch) at the start of each epoch.
 
-    Keras' saved weights leave them out, so a resumed training would repeat those of the first epoch.
+    Keras' saved weights leave their states out, so a resumed training would repeat the numbers of the first epoch.
     """
 
-    def __init__(self, seed):
+    def __init__(self, seed: int) -> None:
         super().__init__()
         self.seed = seed
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         generator = np.random.default_rng([self.seed, epoch, 1])  # 1: not the stream that orders the rows
         for variable in self.model.variables:
             if variable.name == "seed_generator_state":
@@ -84,30 +89,31 @@ class Reseed(keras.callbacks.Callback):
 class Guard(keras.callbacks.Callback):
     """Stops a training whose loss is no longer finite, before anything of that epoch is kept."""
 
-    def __init__(self, name):
+    def __init__(self, name: str) -> None:
         super().__init__()
         self.name = name
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.epoch, self.step = epoch + 1, 0
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
         self.step = batch + 1
         self.check(logs["loss"])
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         self.check(logs["val_loss"])
 
-    def check(self, loss):
+    def check(self, loss: float) -> None:
         if not math.isfinite(loss):
+            learning_rate = float(self.model.optimizer.learning_rate)
             raise InputError(
                 f"the loss became {loss} in epoch {self.epoch}, step {self.step}, at learning rate "
-                f"{float(self.model.optimizer.learning_rate):.3g}; lower learning_rate of profiles.<profile>.{self.name}"
+                f"{learning_rate:.3g}; lower learning_rate of profiles.<profile>.{self.name}"
             )
 
 
-def choose_gpus(devices):
-    """The GPUs to train on (TensorFlow's, maybe none), at most `devices` ('auto': all); the others are hidden."""
+def choose_gpus(devices: int | Literal["auto"]) -> list[tf.config.PhysicalDevice]:
+    """The GPUs to train on, at most `devices` and maybe none; the others are hidden from TensorFlow."""
     gpus = tf.config.list_physical_devices("GPU")[: None if devices == "auto" else devices]
     tf.config.set_visible_devices(gpus, "GPU")
     for gpu in gpus:
@@ -115,8 +121,10 @@ def choose_gpus(devices):
     return gpus
 
 
-def choose_precision(wanted, gpus):
-    """'float32' or 'bfloat16': `wanted`, where 'auto' is bfloat16 on hardware that multiplies it."""
+def choose_precision(
+    wanted: Literal["auto", "float32", "bfloat16"], gpus: Sequence[tf.config.PhysicalDevice]
+) -> Literal["float32", "bfloat16"]:
+    """`wanted`, where auto is bfloat16 if the hardware multiplies it."""
     if wanted != "auto":
         return wanted
     capabilities = [tf.config.experimental.get_device_details(gpu)["compute_capability"] for gpu in gpus]
@@ -124,21 +132,21 @@ def choose_precision(wanted, gpus):
     return "bfloat16" if fast else "float32"
 
 
-def name_hardware(gpus):
-    """The hardware's name, as '2 x NVIDIA H100' or the CPU's."""
+def name_hardware(gpus: Sequence[tf.config.PhysicalDevice]) -> str:
+    """The name of the hardware, such as '2 x NVIDIA H100' or the CPU's."""
     if not gpus:
         return name_cpu()
     name = tf.config.experimental.get_device_details(gpus[0])["device_name"]
     return name if len(gpus) == 1 else f"{len(gpus)} x {name}"
 
 
-def train(name, settings, compute, seed, args):
-    """Train one network from the start or from where an earlier run was stopped, and write what it leaves.
+def train(name: str, settings: KerasTraining, compute: Compute, seed: int, args: argparse.Namespace) -> None:
+    """Train one network from the start or from where an earlier run was stopped, and write its outputs.
 
     Args:
         name: of a network in Keras.
-        settings: its section of params.yaml, a `fer.core.schema.KerasTraining`.
-        compute: a `fer.core.schema.Compute`; Keras follows precision, deterministic and devices.
+        settings: its section of params.yaml.
+        compute: precision, deterministic and devices have an effect here.
         args: the paths, from `fer.training.run.parse_arguments`.
 
     Raises:
@@ -151,15 +159,17 @@ def train(name, settings, compute, seed, args):
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def fit(name, splits, settings, compute, seed, folder):
-    """Train with what `folder` holds of an earlier attempt, and keep the weights of the best val accuracy.
+def fit(
+    name: str, splits: Mapping[str, Split], settings: KerasTraining, compute: Compute, seed: int, folder: Path
+) -> tuple[keras.Sequential, list[dict[str, Any]], Run]:
+    """Train from what `folder` holds of an earlier run, if anything, and keep the weights of the best val accuracy.
 
     Args:
-        splits: {'train', 'val': `fer.data.faces.Split`}.
+        splits: train and val.
         settings, compute, seed: as for `train`.
 
     Returns:
-        The network to export (keras.Sequential), its history (dicts as for `to_history`) and a `Run`.
+        The trained network, its history (dicts as for `to_history`) and a summary.
 
     Raises:
         InputError: the loss is not finite, or memory ran out.

@@ -9,7 +9,7 @@ from torch.distributed.nn.functional import all_reduce
 class GlobalBatchNorm(TorchSyncBatchNorm):
     """BatchNorm over the batch of all processes: torch's own on GPUs; on CPUs, where torch has none, a plain one."""
 
-    def apply(self, model):
+    def apply(self, model: nn.Module) -> nn.Module:
         if torch.cuda.is_available():
             return super().apply(model)
         for module in model.modules():
@@ -19,9 +19,14 @@ class GlobalBatchNorm(TorchSyncBatchNorm):
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):
-    """`nn.BatchNorm2d` whose statistics in training are those of all processes' images; all hold as many."""
+    """`nn.BatchNorm2d` whose statistics in training are of the images of all processes, which have equally many."""
 
-    def forward(self, images):
+    running_mean: torch.Tensor
+    running_var: torch.Tensor
+    num_batches_tracked: torch.Tensor
+    momentum: float
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         if not self.training:
             return super().forward(images)
         world = torch.distributed.get_world_size()

@@ -2,6 +2,8 @@
 
 import sys
 from io import BytesIO
+from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch.plugins import TorchCheckpointIO
@@ -10,20 +12,20 @@ from fer.core.stage import replacing, write_files
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and renames it.
+    """Writes a checkpoint to a temporary file beside its path and renames it.
 
-    Lightning goes by way of the system's temporary folder: where that is another disk, kill -9 can leave half a copy,
-    and a full disk is reported under a wrong name.
+    Lightning writes by way of the system's temporary folder: where that is on another disk, kill -9 can leave half a
+    copy, and a full disk is reported under a wrong name.
     """
 
-    def save_checkpoint(self, checkpoint, path, storage_options=None):
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         content = BytesIO()
         torch.save(checkpoint, content)
         write_files({path: content.getbuffer()})
 
 
-def find_last(checkpoints):
-    """The checkpoint to resume from, or None; one that cannot be read is said so and ignored."""
+def find_last(checkpoints: Path) -> Path | None:
+    """The checkpoint to resume from, or None; a damaged one is reported on stderr and ignored."""
     path = checkpoints / "last.ckpt"
     if not path.exists():
         return None
@@ -34,7 +36,7 @@ def find_last(checkpoints):
     except Exception as error:  # torch.load raises nearly everything on a damaged file
         print(f"{path}: damaged ({str(error).splitlines()[0][:100]}); training starts anew", file=sys.stderr)
         return None
-    if folder != str(checkpoints):  # the checkout was moved, and Lightning notes whole paths
+    if folder != str(checkpoints):  # the checkout was moved, and Lightning stores absolute paths
         state["callbacks"] = replace_text(state["callbacks"], folder, str(checkpoints))
         with replacing(path) as unfinished:
             torch.save(state, unfinished)
@@ -42,8 +44,8 @@ def find_last(checkpoints):
     return path
 
 
-def replace_text(content, old, new):
-    """`content` with `old` replaced in every string of it, below nested dicts too, as key or value."""
+def replace_text(content: Any, old: str, new: str) -> Any:
+    """`content` with `old` replaced in every string, also in nested dicts, keys and values."""
     if isinstance(content, dict):
         return {replace_text(key, old, new): replace_text(value, old, new) for key, value in content.items()}
     return content.replace(old, new) if isinstance(content, str) else content

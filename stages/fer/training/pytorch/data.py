@@ -1,7 +1,9 @@
 """FER-2013 for PyTorch: the data set, its batches, and the crops that networks see in training and in evaluation."""
 
 import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, Literal, Self
 
 import torch
 from torchvision.transforms.functional import center_crop, ten_crop
@@ -11,11 +13,11 @@ from fer.data.faces import read_faces
 from fer.data.fer2013 import SPLITS
 
 EVALUATION_CROPS = {"cpu": 60, "cuda": 6400}
-"""Crops that go through the network at a time in evaluation: on a CPU, larger batches leave its caches."""
+"""Crops in a batch in evaluation, by kind of device: on a CPU, larger batches do not fit its caches."""
 
 
 class FER2013(torch.utils.data.Dataset):
-    """One split of FER-2013, held whole as uint8: 83 MB for all of it, so it lives on the device that uses it.
+    """One split of FER-2013, all of it in memory as uint8 (83 MB for the three), on the device that uses it.
 
     Args:
         source: faces.h5, or FER-2013 in any form that `fer.data.source` reads (image folders, zip, CSV), which gets the
@@ -31,54 +33,60 @@ class FER2013(torch.utils.data.Dataset):
         InputError: as `read_faces` and `read_source`.
     """
 
-    def __init__(self, source, split, seed=0):
+    def __init__(self, source: str | Path, split: str, seed: int = 0) -> None:
         if Path(source).suffix == ".h5":
             rows = read_faces(source)[0][split]
             images, labels = rows.images, rows.labels
         else:
-            from fer.data.source import (
-                read_source,  # not loaded by the stages: they read faces.h5, and do not depend on it
-            )
+            from fer.data.source import read_source  # here, as stages read faces.h5 and do not depend on it
 
-            rows = read_source(source, seed)
-            mine = rows.usages == SPLITS.index(split)
-            images, labels = rows.images[mine], rows.labels[mine]
+            raw = read_source(source, seed)
+            chosen = raw.usages == SPLITS.index(split)
+            images, labels = raw.images[chosen], raw.labels[chosen]
         self.images = torch.from_numpy(images).unsqueeze(1)
         self.labels = torch.from_numpy(labels).long()
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """Image uint8 (1, 48, 48) and label; a slice or a tensor of indices gives a batch of them."""
         return self.images[index], self.labels[index]
 
-    def to(self, device):
+    def to(self, device: torch.device | str) -> Self:
         """Move all rows to a device; returns itself."""
         self.images, self.labels = self.images.to(device), self.labels.to(device)
         return self
 
 
 class Batches:
-    """One pass over the rows of a split in batches, this process's share of each.
+    """The rows of a split in batches, and of each the share of this process.
 
     Training batches are shuffled and cropped; both follow from seed and epoch alone, so that a resumed run and any
     number of processes see the same crops. Training rows beyond the last whole batch are left out of that epoch.
     """
 
-    def __init__(self, data, size, batch_size, rank=0, world=1, training=None):
+    def __init__(
+        self,
+        data: FER2013,
+        size: int,
+        batch_size: int,
+        rank: int = 0,
+        world: int = 1,
+        training: Callable[[], tuple[int, int]] | None = None,
+    ) -> None:
         """`size` is that of the training crops; `batch_size` that of all `world` processes together.
 
-        `training` is a function that gives (seed, epoch), or None where the rows serve for evaluation.
+        `training` is a function that gives (seed, epoch), or None for evaluation.
         """
         self.size = size
         self.data, self.rank, self.world, self.training = data, rank, world, training
         self.batch_size = min(batch_size, max(world, len(data) // world * world))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.data) // self.batch_size if self.training else math.ceil(len(self.data) / self.batch_size)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         count = len(self.data)
         order = torch.arange(count)
         if self.training:
@@ -89,16 +97,16 @@ class Batches:
             images, labels = self.data[rows]
             if self.training:
                 images = crop_for_training(images, self.size, generator)
-            mine = slice(self.rank, None, self.world)
-            yield images[mine], labels[mine]
+            share = slice(self.rank, None, self.world)
+            yield images[share], labels[share]
 
 
-def derive_seed(*numbers):
+def derive_seed(*numbers: int) -> int:
     """One seed from several numbers, the same in every process."""
-    return torch.tensor(hash(tuple(numbers))).abs().item()
+    return int(torch.tensor(hash(numbers)).abs())
 
 
-def crop_for_training(images, size, generator):
+def crop_for_training(images: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
     """RandomCrop(size), 44 in the paper, and horizontal flip, drawn per image.
 
     Args:
@@ -120,7 +128,7 @@ def crop_for_training(images, size, generator):
     return images[faces[:, None, None], 0, rows[:, :, None], columns[:, None, :]].unsqueeze(1)
 
 
-def crop_for_evaluation(images, size, crops):
+def crop_for_evaluation(images: torch.Tensor, size: int, crops: int) -> torch.Tensor:
     """TenCrop(size), 44 in the paper: corners and centre, each also flipped; or the centre alone.
 
     Args:
@@ -136,19 +144,19 @@ def crop_for_evaluation(images, size, crops):
     return torch.stack(ten_crop(images, size), dim=1).flatten(0, 1)
 
 
-def as_input(crops):
-    """uint8 (N, 1, H, W) as the networks take it: float32 (N, 3, H, W) in [0, 1], grey repeated, channels last."""
+def as_input(crops: torch.Tensor) -> torch.Tensor:
+    """uint8 (N, 1, H, W) as the networks take them: float32 (N, 3, H, W) in [0, 1], grey repeated, channels last."""
     return (crops / 255).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 
 
-def score(network, images, size, crops):
-    """Log-probabilities (N, 7) of uint8 (N, 1, 48, 48): softmax, averaged over the crops (section 2)."""
+def score(network: torch.nn.Module, images: torch.Tensor, size: int, crops: int) -> torch.Tensor:
+    """Log-probabilities (N, 7) of uint8 (N, 1, 48, 48), the probabilities averaged over the crops (section 2)."""
     logits = network(as_input(crop_for_evaluation(images, size, crops))).float()
     return logits.log_softmax(1).unflatten(0, (-1, crops)).logsumexp(1) - math.log(crops)
 
 
-def choose_precision(precision):
-    """'float32' or 'bfloat16' for params.yaml's `precision`: auto is bfloat16 where the hardware multiplies it."""
+def choose_precision(precision: Literal["auto", "float32", "bfloat16"]) -> Literal["float32", "bfloat16"]:
+    """`precision`, where auto is bfloat16 if the hardware multiplies it."""
     if precision != "auto":
         return precision
     fast = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else has_fast_bf16()

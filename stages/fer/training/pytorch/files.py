@@ -2,19 +2,20 @@
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from fer.core.stage import InputError
 from fer.data.fer2013 import CLASSES
-from fer.networks.network import find_network
+from fer.networks.network import Shape, find_network
 
 
-def pack_network(name, width, state):
-    """A state dict as the bytes of a safetensors file, with what it takes to use it as metadata; the same each time."""
+def pack_network(name: str, width: float, state: Mapping[str, torch.Tensor]) -> bytes:
+    """The bytes of a safetensors file of a state dict, with what its use requires as metadata; the same each time."""
     metadata = {
         "architecture": name,
         "classes": json.dumps(CLASSES),
@@ -25,19 +26,12 @@ def pack_network(name, width, state):
     content = save({key: tensor.cpu().contiguous() for key, tensor in state.items()}, metadata)
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])
-    header["__metadata__"] = metadata  # safetensors puts it down in a random order
-    header = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
-    return content[:8] + header + content[8 + length :]
+    header["__metadata__"] = metadata  # safetensors writes it in a random order
+    ordered = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
+    return content[:8] + ordered + content[8 + length :]
 
 
-class Shape(NamedTuple):
-    """Of a network's section of params.yaml, what a trained network needs to be built; dropout is off in evaluation."""
-
-    width: float
-    dropout: float = 0.0
-
-
-def load_network(path, expected=None):
+def load_network(path: str | Path, expected: str | None = None) -> tuple[torch.nn.Module, str]:
     """The trained network in a file of `pack_network`'s bytes, in evaluation mode, and its name.
 
     Args:
@@ -55,11 +49,11 @@ def load_network(path, expected=None):
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: damaged, or no safetensors file ({error}); {remedy}") from None
-    name = metadata.get("architecture")
+    name = str(metadata.get("architecture"))
     if expected not in (None, name):
         raise InputError(f"{path}: architecture is {name}, expected {expected}; give the model of train_{expected}")
     try:
-        architecture = find_network(str(name))
+        architecture = find_network(name)
     except InputError as error:
         raise InputError(f"{path}: {error}; {remedy}") from None
     for key, known in (("classes", json.dumps(CLASSES)), ("crop", str(architecture.INPUT_SIZE))):
@@ -73,7 +67,7 @@ def load_network(path, expected=None):
         raise InputError(f"{path}: width is {metadata.get('width')}, expected a number above 0, up to 1; {remedy}")
     if not all(tensor.isfinite().all() for tensor in state.values()):
         raise InputError(f"{path}: holds values that are not finite; {remedy}")
-    network = architecture.build(Shape(width))
+    network: torch.nn.Module = architecture.build(Shape(width))
     try:
         network.load_state_dict(state)
     except RuntimeError as error:

@@ -1,7 +1,10 @@
 """A trained PyTorch network as the evaluation uses it: probabilities, cost and Grad-CAM."""
 
-from typing import NamedTuple
+from pathlib import Path
+from typing import Literal, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from captum.attr import LayerGradCam
@@ -18,46 +21,45 @@ class TorchModel(NamedTuple):
 
     network: torch.nn.Module
     architecture: Network
-    precision: str
-    device: str
-    """'cpu' or 'cuda'."""
+    precision: Literal["float32", "bfloat16"]
+    device: Literal["cpu", "cuda"]
     hardware: str
-    """Its name."""
+    """Name of the processor or of the GPU."""
 
-    def predict(self, images, crops):
-        """Class probabilities float64 (N, 7) of images uint8 (N, 48, 48), averaged over 10 crops or of 1."""
-        kind = self.network.head.weight.device.type
+    def predict(self, images: npt.NDArray[np.uint8], crops: int) -> npt.NDArray[np.float64]:
+        """Class probabilities float64 (N, 7) of images uint8 (N, 48, 48), averaged over 10 crops or of the centre."""
+        device, size = self.device, self.architecture.INPUT_SIZE
         parts = []
-        with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            for batch in torch.from_numpy(images).unsqueeze(1).split(EVALUATION_CROPS[kind] // crops):
-                parts.append(
-                    score(self.network, batch.to(kind), self.architecture.INPUT_SIZE, crops).double().exp().cpu()
-                )
+        with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            for batch in torch.from_numpy(images).unsqueeze(1).split(EVALUATION_CROPS[device] // crops):
+                parts.append(score(self.network, batch.to(device), size, crops).double().exp().cpu())
         return torch.cat(parts).numpy()
 
-    def count_parameters(self):
+    def count_parameters(self) -> int:
         """The number of trainable weights."""
         return sum(parameter.numel() for parameter in self.network.parameters())
 
-    def count_macs(self):
+    def count_macs(self) -> int:
         """Multiply-accumulates of convolutions and linear layers for one crop."""
         size = self.architecture.INPUT_SIZE
         with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-            self.network(torch.zeros(1, 3, size, size, device=self.network.head.weight.device))
+            self.network(torch.zeros(1, 3, size, size, device=self.device))
         return counter.get_total_flops() // 2
 
-    def explain(self, images, labels):
-        """Grad-CAM: where the evidence for a class lies.
+    def explain(
+        self, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer]
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+        """Grad-CAM: the pixels that speak for a class.
 
         Args:
             images: uint8 (N, 48, 48).
-            labels: int (N,), 0..6, the class in question of each.
+            labels: int (N,), 0..6, the class in question for each image.
 
         Returns:
-            The centre crops, uint8 (N, size, size), and heat float32 (N, size, size) in [0, 1], the highest of each image
-            being 1, or all 0 where nothing speaks for the class.
+            The centre crops, uint8 (N, size, size), and heat maps, float32 (N, size, size) in [0, 1]: each has its
+            maximum at 1, or is all 0 where no pixel speaks for the class.
         """
-        device, size = self.network.head.weight.device, self.architecture.INPUT_SIZE
+        device, size = self.device, self.architecture.INPUT_SIZE
         crops = crop_for_evaluation(torch.from_numpy(images).unsqueeze(1), size, crops=1)
         layer = self.architecture.find_explained_layer(self.network)
         targets = torch.as_tensor(labels, device=device).long()
@@ -68,11 +70,8 @@ class TorchModel(NamedTuple):
         return crops[:, 0].numpy(), heat.float().cpu().numpy()
 
 
-def load_model(path, name, precision):
+def load_model(path: str | Path, name: str, precision: Literal["auto", "float32", "bfloat16"]) -> TorchModel:
     """The trained network `name` in a file of `fer.training.pytorch.files.pack_network`'s bytes.
-
-    Args:
-        precision: of params.yaml: 'auto', 'float32' or 'bfloat16'.
 
     Raises:
         InputError: the file is missing, damaged, or of another network or other classes.
@@ -80,7 +79,7 @@ def load_model(path, name, precision):
     network, _ = load_network(path, name)
     gpu = torch.cuda.is_available()
     return TorchModel(
-        network.to("cuda" if gpu else "cpu", memory_format=torch.channels_last),
+        network.to("cuda" if gpu else "cpu").to(memory_format=torch.channels_last),
         find_network(name),
         precision=choose_precision(precision),
         device="cuda" if gpu else "cpu",

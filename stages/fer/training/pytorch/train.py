@@ -1,5 +1,6 @@
-"""How a PyTorch network is trained (section 4, Table 3): Lightning's Trainer around it, and what it leaves."""
+"""How a PyTorch network is trained (section 4, Table 3), by Lightning."""
 
+import argparse
 import hashlib
 import logging
 import os
@@ -7,6 +8,8 @@ import shutil
 import sys
 import time
 import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import lightning as L
 import torch
@@ -19,9 +22,10 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from fer.core.hardware import name_cpu
+from fer.core.schema import Compute, PyTorchTraining
 from fer.core.stage import InputError
 from fer.data.fer2013 import CLASSES
-from fer.networks.network import find_network
+from fer.networks.network import Shape, find_network
 from fer.training.checkpoints import find_checkpoints
 from fer.training.pytorch.batchnorm import GlobalBatchNorm
 from fer.training.pytorch.checkpoints import WholeCheckpoints, find_last
@@ -31,17 +35,21 @@ from fer.training.pytorch.weights import load_start
 from fer.training.run import Run, save_training
 
 LAUNCHED = {"TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "MASTER_ADDR"}
-"""Environment variables of which torchrun, SLURM or a cluster sets one."""
+"""Environment variables of launchers: torchrun, SLURM or a cluster sets at least one."""
 
 SMALL = 32
-"""Height and width that crops are scaled down to in the first `small_epochs`, in pixels: half of 44x44's area."""
+"""Height and width of the scaled crops in the first `small_epochs`, in pixels: half the area of 44x44."""
 
 
 class Transfer(L.LightningModule):
     """A network in training: loss, optimizer, schedule, frozen epochs, and the history that checkpoints carry."""
 
-    def __init__(self, network, size, settings, seed, train, val):
-        """`size` is that of the crops that `network` sees, in pixels; `train` and `val` are `FER2013`."""
+    class_weights: torch.Tensor | None
+
+    def __init__(
+        self, network: nn.Module, size: int, settings: PyTorchTraining, seed: int, train: FER2013, val: FER2013
+    ) -> None:
+        """`size` is the height and width of the crops that `network` sees, in pixels."""
         super().__init__()
         self.network, self.size, self.settings, self.seed = network, size, settings, seed
         self.train_rows, self.val_rows = train, val
@@ -49,7 +57,7 @@ class Transfer(L.LightningModule):
         balanced = (counts > 0) * len(train) / ((counts > 0).sum() * counts.clamp_min(1))
         weights = balanced if settings.class_weights == "balanced" else None
         self.register_buffer("class_weights", weights, persistent=False)
-        self.metrics = nn.ModuleDict(
+        self.metrics: Any = nn.ModuleDict(
             {
                 f"{split}_{metric}": MeanMetric()
                 if metric == "loss"
@@ -58,56 +66,55 @@ class Transfer(L.LightningModule):
                 for metric in ("loss", "accuracy")
             }
         )
-        self.history = []
+        self.history: list[dict[str, Any]] = []
         self.seconds = 0.0
 
-    def train_dataloader(self):
+    def train_dataloader(self) -> Batches:
         batch_size = self.settings.batch_size
         return self.make_batches(self.train_rows, batch_size, training=lambda: (self.seed, self.current_epoch))
 
-    def val_dataloader(self):
+    def val_dataloader(self) -> Batches:
         images = EVALUATION_CROPS[self.device.type] // self.settings.val_crops
         return self.make_batches(self.val_rows, images * self.trainer.world_size)
 
-    def make_batches(self, data, batch_size, training=None):
+    def make_batches(
+        self, data: FER2013, batch_size: int, training: Callable[[], tuple[int, int]] | None = None
+    ) -> Batches:
         return Batches(data.to(self.device), self.size, batch_size, self.global_rank, self.trainer.world_size, training)
 
-    def configure_optimizers(self):
-        settings = self.settings
-        kind, options = {
-            "sgd": (torch.optim.SGD, {"momentum": settings.momentum}),
-            "adamw": (torch.optim.AdamW, {"betas": (settings.momentum, 0.999)}),
-        }[settings.optimizer]
-        optimizer = kind(
-            self.network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, **options
-        )
+    def configure_optimizers(self) -> Any:
+        settings, parameters = self.settings, self.network.parameters()
+        common: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+        optimizer: torch.optim.Optimizer
+        if settings.optimizer == "sgd":
+            optimizer = torch.optim.SGD(parameters, momentum=settings.momentum, **common)
+        else:
+            optimizer = torch.optim.AdamW(parameters, betas=(settings.momentum, 0.999), **common)
         if settings.schedule == "one_cycle":
-            steps = self.trainer.estimated_stepping_batches
-            schedule = torch.optim.lr_scheduler.OneCycleLR(
+            steps = int(self.trainer.estimated_stepping_batches)
+            one_cycle = torch.optim.lr_scheduler.OneCycleLR(
                 optimizer, settings.learning_rate, total_steps=steps, cycle_momentum=False
             )
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": one_cycle, "interval": "step"}}
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: decay(epoch, settings))
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
-    def on_train_epoch_start(self):
+    def on_train_epoch_start(self) -> None:
         self.started = time.perf_counter()
-        torch.manual_seed(
-            derive_seed(self.seed, self.current_epoch, self.global_rank)
-        )  # dropout follows from the epoch
+        torch.manual_seed(derive_seed(self.seed, self.current_epoch, self.global_rank))  # of dropout
         self.frozen = self.current_epoch < self.settings.freeze_epochs
         if self.frozen:  # BatchNorm included: the body stays in evaluation mode
             self.network.eval()
-            self.network.dropout.train()
+            self.network.get_submodule("dropout").train()
 
-    def training_step(self, batch):
+    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         crops, labels = batch
         images = as_input(crops)
         if self.current_epoch < self.settings.small_epochs:
             images = F.interpolate(images, size=SMALL, mode="bilinear", antialias=True)
         logits = self.network(images).float()
         loss = F.cross_entropy(logits, labels, self.class_weights, label_smoothing=self.settings.label_smoothing)
-        self.learning_rate = self.optimizers().param_groups[0]["lr"]
+        self.learning_rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         if not loss.isfinite():
             raise InputError(
                 f"the loss is {loss.item()} in epoch {self.current_epoch + 1}, step {self.global_step + 1}, at "
@@ -117,21 +124,21 @@ class Transfer(L.LightningModule):
         self.metrics["training_accuracy"].update(logits.detach(), labels)
         return loss
 
-    def on_before_optimizer_step(self, optimizer):
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         if self.frozen:
             for name, parameter in self.network.named_parameters():
                 if not name.startswith("head."):
                     parameter.grad = None
 
-    def validation_step(self, batch):
+    def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor]) -> None:
         images, labels = batch
-        if not len(labels):  # of a last batch with fewer rows than processes
+        if not len(labels):  # the last batch may have fewer rows than there are processes
             return
         scores = score(self.network, images, self.size, self.settings.val_crops)
         self.metrics["validation_loss"].update(F.nll_loss(scores, labels), len(labels))
         self.metrics["validation_accuracy"].update(scores, labels)
 
-    def on_validation_epoch_end(self):
+    def on_validation_epoch_end(self) -> None:
         loss = self.metrics["validation_loss"].compute()
         if not loss.isfinite():
             raise InputError(
@@ -141,11 +148,11 @@ class Transfer(L.LightningModule):
         self.log("val_loss", loss)
         self.log("val_accuracy", self.metrics["validation_accuracy"].compute(), prog_bar=True)
 
-    def on_train_epoch_end(self):
+    def on_train_epoch_end(self) -> None:
         epoch = {"epoch": self.current_epoch + 1, "learning_rate": self.learning_rate}
         for split, name in (("training", "train"), ("validation", "val")):
-            for metric in ("loss", "accuracy"):
-                epoch[f"{name}_{metric}"] = self.metrics[f"{split}_{metric}"].compute().item()
+            for kind in ("loss", "accuracy"):
+                epoch[f"{name}_{kind}"] = self.metrics[f"{split}_{kind}"].compute().item()
         for metric in self.metrics.values():
             metric.reset()
         self.log("train_loss", epoch["train_loss"])
@@ -155,33 +162,32 @@ class Transfer(L.LightningModule):
         if not sys.stderr.isatty() and self.trainer.is_global_zero:
             print(" | ".join(f"{key} {value:.4g}" for key, value in epoch.items()), flush=True)
 
-    def on_save_checkpoint(self, checkpoint):
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["history"], checkpoint["seconds"] = self.history, self.seconds
 
-    def on_load_checkpoint(self, checkpoint):
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.history, self.seconds = checkpoint["history"], checkpoint["seconds"]
 
 
-def decay(epoch, settings):
-    """The factor on the learning rate in `epoch` (from 0): 1 to `decay_start`, then less every `decay_every` epochs."""
+def decay(epoch: int, settings: PyTorchTraining) -> float:
+    """The factor on the learning rate in `epoch` (from 0): after `decay_start` it falls every `decay_every` epochs."""
     return settings.decay_rate ** max(0, (epoch - settings.decay_start) // settings.decay_every)
 
 
 class Patience(EarlyStopping):
-    """Early stopping that also ends a resumed run, where the run before it had already decided to stop."""
+    """Early stopping that also ends a resumed run whose patience had run out before it was stopped."""
 
-    def on_train_start(self, trainer, module):
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         if self.wait_count >= self.patience:
             trainer.should_stop = True
 
 
-def train(name, settings, compute, seed, args):
-    """Train one network from the start or from where an earlier run was stopped, and write what it leaves.
+def train(name: str, settings: PyTorchTraining, compute: Compute, seed: int, args: argparse.Namespace) -> None:
+    """Train one network from the start or from where an earlier run was stopped, and write its outputs.
 
     Args:
         name: of a network in PyTorch.
-        settings: its section of params.yaml, a `fer.core.schema.PyTorchTraining`.
-        compute: a `fer.core.schema.Compute`.
+        settings: its section of params.yaml.
         args: the paths, from `fer.training.run.parse_arguments`.
 
     Raises:
@@ -192,7 +198,7 @@ def train(name, settings, compute, seed, args):
     precision = choose_precision(compute.precision)
     torch.manual_seed(seed)
     architecture = find_network(name)
-    network = architecture.build(settings)
+    network: nn.Module = architecture.build(Shape(settings.width, settings.dropout))
     load_start(network, name, settings.weights)
     start = hashlib.sha256(pack_network(name, settings.width, network.state_dict())).hexdigest()
     checkpoints = find_checkpoints(name, [settings, compute, seed, start], args.data, ["torch", "lightning"])
@@ -206,12 +212,12 @@ def train(name, settings, compute, seed, args):
         checkpoints, "best", monitor="val_accuracy", mode="max", save_last=True, save_on_train_epoch_end=True,
         enable_version_counter=False,
     )  # fmt: skip
-    # It shows the run under way, from where it was resumed on: its own files would not survive a kill at any moment.
+    # For watching a run, from where it was resumed on; history.csv comes from the checkpoints, which survive any kill.
     logger = DVCLiveLogger(dir=str(checkpoints / "live"), dvcyaml=False, save_dvc_exp=False)
     trainer = make_trainer(settings, compute, precision, callbacks=[keeper], logger=logger)
     try:
         trainer.fit(module, ckpt_path=find_last(checkpoints), weights_only=True)
-    except SystemExit:  # Lightning's way to end on Ctrl-C
+    except SystemExit:  # which Lightning raises on Ctrl-C
         raise KeyboardInterrupt from None
     except torch.cuda.OutOfMemoryError:
         half = max(1, settings.batch_size // 2)
@@ -236,10 +242,17 @@ def train(name, settings, compute, seed, args):
     shutil.rmtree(checkpoints, ignore_errors=True)
 
 
-def make_trainer(settings, compute, precision, callbacks, logger):
-    """Lightning's Trainer as Table 3 and params.yaml have it; `precision` is 'float32' or 'bfloat16'.
+def make_trainer(
+    settings: PyTorchTraining,
+    compute: Compute,
+    precision: Literal["float32", "bfloat16"],
+    callbacks: Sequence[L.Callback],
+    logger: DVCLiveLogger | Literal[False],
+) -> L.Trainer:
+    """Lightning's Trainer with the settings of Table 3 and params.yaml; without a logger it writes no file at all.
 
-    Without a logger (False) it keeps no checkpoints either, and writes nothing at all.
+    Raises:
+        InputError: Lightning refuses `compute`, or the processes cannot share a batch alike.
     """
     patience = Patience(
         "val_accuracy", mode="max", patience=settings.patience, min_delta=settings.min_delta,
@@ -257,7 +270,7 @@ def make_trainer(settings, compute, precision, callbacks, logger):
             devices=compute.devices,
             num_nodes=compute.num_nodes,
             strategy=compute.strategy,
-            precision={"float32": "32-true", "bfloat16": "bf16-mixed"}[precision],
+            precision="bf16-mixed" if precision == "bfloat16" else "32-true",
             deterministic=compute.deterministic and torch.cuda.is_available(),  # the CPU repeats itself as it is
             max_epochs=settings.epochs,
             gradient_clip_val=settings.clip,
@@ -281,7 +294,7 @@ def make_trainer(settings, compute, precision, callbacks, logger):
     return trainer
 
 
-def quieten():
-    """Keep Lightning's advertisements and advice on workers (there are none) from the terminal."""
+def quieten() -> None:
+    """Keep Lightning's advertisements, and its advice on workers (there are none), from the terminal."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")

@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -11,15 +12,15 @@ from fer.core.stage import InputError
 from fer.networks.network import find_network
 
 
-def load_start(network, name, weights):
-    """Load what training starts from into `network` (of the name `name`), in place.
+def load_start(network: torch.nn.Module, name: str, weights: str) -> int:
+    """Load the weights that training starts from into `network`, which `name` names, in place.
 
     Args:
         weights: 'none', 'imagenet' (torchvision's weights, downloaded once, checked by their hash), or a file in
             torchvision's format (.pth, a state dict; or .safetensors with the same names).
 
     Returns:
-        The number of tensors taken over: every one of the body. The head stays new.
+        The number of tensors that were loaded: all but those of the head, which stays new.
 
     Raises:
         InputError: the file is missing, damaged or of another network.
@@ -47,8 +48,12 @@ def load_start(network, name, weights):
     return len(taken)
 
 
-def find_imagenet(name):
-    """The file of torchvision's ImageNet weights in torch's cache, downloaded where it is missing."""
+def find_imagenet(name: str) -> Path:
+    """The file of torchvision's ImageNet weights in torch's cache, downloaded where it is missing.
+
+    Raises:
+        InputError: there are none for this network, the download fails, or the file is damaged.
+    """
     pretrained = getattr(find_network(name), "PRETRAINED", None)
     if not pretrained:
         raise InputError(f"{name} has no ImageNet weights; set `weights` in params.yaml to none or an existing file")
@@ -70,8 +75,12 @@ def find_imagenet(name):
     return path
 
 
-def read_state(path):
-    """A state dict {name: tensor} from a .pth or .safetensors file; nothing but tensors is unpickled."""
+def read_state(path: Path) -> dict[str, torch.Tensor]:
+    """A state dict {name: tensor} from a .pth or .safetensors file; nothing but tensors is unpickled.
+
+    Raises:
+        InputError: the file is missing, damaged, or holds anything else.
+    """
     if not path.is_file():
         found = "is a folder" if path.is_dir() else "not found"
         raise InputError(f"{path}: {found}; set `weights` in params.yaml to imagenet, none or an existing file")
@@ -88,6 +97,6 @@ def read_state(path):
     return state
 
 
-def is_plain(tensor):
-    """Whether it is a tensor of real numbers, each stored."""
+def is_plain(tensor: Any) -> bool:
+    """Whether it is a dense tensor of real numbers."""
     return isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided and not tensor.is_complex()
