@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import pytest
 import torchvision  # noqa: F401 (before any test brings TensorFlow: the other order crashes the process)
+from filelock import FileLock
 from matplotlib.cbook import get_sample_data
 from PIL import Image
 from ruamel.yaml import YAML
@@ -232,12 +233,20 @@ def make_narrow(clone):
 
 
 @pytest.fixture(scope="session")
-def finished_pipeline(tmp_path_factory):
-    """A narrow clone in which every stage has run: a minute, so once, and only to copy."""
-    clone = make_narrow(Clone(tmp_path_factory.mktemp("finished")))
-    clone.run("dvc", "repro", "-q")
-    clone.commit()
-    return clone
+def finished_pipeline(tmp_path_factory, worker_id):
+    """A narrow clone in which every stage has run: a minute, so once for all workers, and only to read or copy."""
+    shared = tmp_path_factory.getbasetemp().parent if worker_id != "master" else tmp_path_factory.mktemp("finished")
+    path = shared / "finished-pipeline"
+    with FileLock(shared / "finished-pipeline.lock"):
+        if not path.exists():
+            unfinished = shared / "unfinished-pipeline"
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir()
+            clone = make_narrow(Clone(unfinished))
+            clone.run("dvc", "repro", "-q")
+            clone.commit()
+            unfinished.rename(path)
+    return Project(path)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import os
 import re
 import sys
 
-import pytest
 from conftest import ROOT, Table
 from ruamel.yaml import YAML
 
@@ -201,29 +200,27 @@ def test_a_fourth_network_is_one_file(finished_clone, photo_file):
     assert all("small" in str(name) for name in after.keys() - before.keys())
 
 
-@pytest.mark.parametrize(
-    ("file", "trained"),
-    [
-        ("stages/fer/networks/resnet18.py", {"train_resnet18"}),
-        ("stages/fer/networks/baseline.py", {"train_baseline"}),
-        ("stages/fer/training/pytorch/train.py", {"train_vgg19", "train_resnet18"}),
-        ("stages/fer/training/keras/train.py", {"train_baseline"}),
-        ("stages/fer/core/schema.py", set()),
-        ("stages/fer/evidence/metrics.py", set()),
-        ("stages/fer/inference/onnx.py", set()),
-    ],
-)
-def test_an_edit_trains_what_depends_on_it(file, trained, finished_pipeline):
-    """As docs/training.md names them. The clone is put back, for it is shared."""
-    path = finished_pipeline.path / file
-    before = path.read_bytes()
-    try:
+TRAINED_BY_AN_EDIT = {
+    "stages/fer/networks/resnet18.py": {"train_resnet18"},
+    "stages/fer/networks/baseline.py": {"train_baseline"},
+    "stages/fer/training/pytorch/train.py": {"train_vgg19", "train_resnet18"},
+    "stages/fer/training/keras/train.py": {"train_baseline"},
+    "stages/fer/core/schema.py": set(),
+    "stages/fer/evidence/metrics.py": set(),
+    "stages/fer/inference/onnx.py": set(),
+}
+
+
+def test_an_edit_trains_what_depends_on_it(finished_clone):
+    """As docs/training.md names them."""
+    for file, trained in TRAINED_BY_AN_EDIT.items():
+        path = finished_clone.path / file
+        before = path.read_bytes()
         path.write_bytes(before + b"# changed\n")
-        would_run = find_runs(finished_pipeline.run("dvc", "repro", "--dry"))
-    finally:
+        would_run = find_runs(finished_clone.run("dvc", "repro", "--dry"))
         path.write_bytes(before)
-    assert {stage for stage in would_run if stage.startswith("train_")} == trained
-    assert would_run or file.endswith("schema.py")
+        assert {stage for stage in would_run if stage.startswith("train_")} == trained, file
+        assert would_run or file.endswith("schema.py")
 
 
 def test_other_results_than_those_in_git_are_said(finished_clone):
