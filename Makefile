@@ -13,7 +13,7 @@ repro: $(READY)      ## run the whole pipeline, or what is left of it
 	@python tools/changes.py
 
 test: $(READY)       ## run all tests
-	python -m pytest
+	python -m pytest --numprocesses auto --dist worksteal
 
 lint: $(READY)       ## check style, format and types
 	ruff check

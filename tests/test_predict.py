@@ -242,7 +242,9 @@ def test_a_drawing_that_cannot_be_written_is_one_problem(predict, tmp_path):
     for number in range(100):
         (folder / f"{number:03}.png").write_bytes(encode(np.full((48, 48), number, np.uint8)))
     process = predict(folder, "--face", "--draw", drawn, code=1)
-    assert process.stderr.startswith("error: 1 of 100 went wrong:") and "070.png' is no place" in process.stderr
+    assert (
+        process.stderr.startswith("error: 1 of 100 went wrong:") and "070.png' is not a regular file" in process.stderr
+    )
     assert len(process.stdout.splitlines()) == 100 == len(list(drawn.iterdir()))
 
 
