@@ -12,6 +12,10 @@ repro: $(READY)      ## run the whole pipeline, or what is left of it
 	dvc repro
 	@python tools/changes.py
 
+# As many workers as cores, of one thread each: more would only wait for each other.
+test: export OMP_NUM_THREADS = 1
+test: export TF_NUM_INTRAOP_THREADS = 1
+test: export TF_NUM_INTEROP_THREADS = 1
 test: $(READY)       ## run all tests
 	python -m pytest --numprocesses auto --dist worksteal
 

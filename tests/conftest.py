@@ -10,9 +10,6 @@ import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
-for threads in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
-    os.environ.setdefault(threads, "1")  # as many workers as cores: more threads would only wait for each other
-
 import numpy as np
 import onnx
 import pytest

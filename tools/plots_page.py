@@ -35,11 +35,7 @@ img {max-width: min(94vw, 1100px)}
 
 def make_page() -> str:
     """The page, with `{plot_divs}` and `{refresh_tag}` left for DVC; without `{scripts}` DVC adds no CDN."""
-<<<<<<< HEAD
-    bundle = vl_convert.javascript_bundle(vl_version=VEGA_LITE)  # type: ignore[call-arg]
-=======
     bundle = vl_convert.javascript_bundle(vl_version=VEGA_LITE)  # type: ignore[call-arg]  # the stub omits a default
->>>>>>> types
     return PAGE.replace("<vega>", bundle.strip())
 
 
