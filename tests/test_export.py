@@ -165,5 +165,5 @@ def test_metrics_without_a_temperature(tmp_path, content):
 
 def test_another_networks_file(narrow, tmp_path):
     (tmp_path / "x.safetensors").write_bytes(pack_network("resnet18", 0.1, narrow[0].state_dict()))
-    with pytest.raises(InputError, match="holds resnet18, expected vgg19"):
+    with pytest.raises(InputError, match="architecture is resnet18, expected vgg19"):
         export.convert_pytorch(tmp_path / "x.safetensors", "vgg19")
