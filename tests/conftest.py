@@ -152,6 +152,11 @@ def real_zip():
     return Path(path)
 
 
+def pytest_collection_modifyitems(items):
+    """First what needs the finished pipeline: one worker makes it while another one has the rest, and none waits."""
+    items.sort(key=lambda item: "finished_pipeline" not in item.fixturenames)
+
+
 class Project:
     """A folder with this project in it, and what a user does there."""
 
