@@ -62,7 +62,7 @@ url:
 		echo "error: no URL: name a folder, ssh://HOST/PATH or s3://BUCKET/PATH, as in make remote URL=..." >&2; exit 1;; esac
 
 $(READY): requirements.lock
-	@$(PYTHON) -c 'import sys; v = sys.version_info; v < (3, 11) and sys.exit(f"error: Python {v[0]}.{v[1]} found, 3.11 or newer needed; name one with make PYTHON=...")'
+	@$(PYTHON) -c 'import sys; v = sys.version_info; not (3, 11) <= v[:2] <= (3, 13) and sys.exit(f"error: Python {v[0]}.{v[1]} found, 3.11 to 3.13 needed; name one with make PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
 	python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	touch $@

@@ -22,10 +22,12 @@ def list_changed(root: Path, paths: tuple[str, ...]) -> list[str]:
 
 
 def describe_changes(root: Path) -> str | None:
-    """The sentences for the folder `root`; None where the results are those in git, or others were asked for."""
+    """The sentences for the folder `root`; None where others than those in git were asked for."""
     results = list_changed(root, RESULTS)
-    if not results or list_changed(root, INPUTS):
+    if list_changed(root, INPUTS):
         return None
+    if not results:
+        return "The results are those in git; `make report` shows them on one page."
     count = f"{len(results)} file{'s' if len(results) > 1 else ''} of results"
     return (
         f"{count} differ from those in git, though neither parameters nor code were changed: this processor or its "

@@ -133,7 +133,9 @@ def write_times() -> list[Table]:
 
 def main() -> None:
     print("\n".join(print_tables(write_times())))
-    print("-> plots/timing.html")
+    print(
+        "-> plots/timing.html; a dash: not run on this machine, `dvc repro -f -s measure` times the exported networks"
+    )
 
 
 if __name__ == "__main__":

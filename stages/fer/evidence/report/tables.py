@@ -338,7 +338,7 @@ def tabulate_tests(evidence: Evidence) -> Table:
         "mcnemar",
         "McNemar's exact test between each pair",
         " ".join(captions.describe_test(pair, titles) for pair in evidence.compare.mcnemar),
-        ["Pair", "Only the first is right", "Only the second", "p", "p, for all pairs (Holm)"],
+        ["Pair", "Only the first is right", "Only the second", "p", "Holm-adjusted p"],
         rows,
     )
 
@@ -362,7 +362,7 @@ def tabulate_votes(evidence: Evidence) -> Table:
     return Table(
         "votes",
         "Soft votes: the mean of the members' probabilities",
-        "Gain: over the best member; p: McNemar's test against it. The last row's weights were chosen on val.",
+        "Gain: over the member that is best on test; p: McNemar's test against it. The last row's weights were chosen on val.",
         ["Members", "Weights", "Accuracy", "95% interval", "Gain, points", "p"],
         rows,
     )
@@ -374,7 +374,7 @@ def tabulate_literature() -> Table:
     return Table(
         "literature",
         "The literature as the paper lists it (Table 1)",
-        "Accuracies as printed there; not all are on FER-2013.",
+        "As printed there: not all accuracies are on FER-2013, and some names stand beside the work of others.",
         ["Work", "Year", "Data set", "Technique", "Accuracy"],
         [
             [
