@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from fer.core.schema import Params, make_schema
-from fer.core.stage import ROOT, InputError, catch
+from fer.core.stage import ROOT, InputError, run
 
 PATH = ROOT / "params.yaml"
 
@@ -68,4 +68,4 @@ def describe(problem: ErrorDetails, schema: type[Params]) -> tuple[str, str, str
 
 
 if __name__ == "__main__":
-    catch(read_params)
+    run(read_params)

@@ -362,7 +362,7 @@ def tabulate_votes(evidence: Evidence) -> Table:
     return Table(
         "votes",
         "Soft votes: the mean of the members' probabilities",
-        "Gain: over the member that is best on test; p: McNemar's test against it. The last row's weights were chosen on val.",
+        "Gain: over the member best on test; p: McNemar's test against it. The last row's weights are from val.",
         ["Members", "Weights", "Accuracy", "95% interval", "Gain, points", "p"],
         rows,
     )
