@@ -479,6 +479,7 @@ def test_the_stage_on_a_torch_network(project):
 
 def test_the_stage_on_a_keras_network_and_on_files_that_are_none(project, tmp_path):
     keras = pytest.importorskip("fer.training.keras.model").keras
+    keras.config.set_dtype_policy("float32")  # whatever a training in this process set
     layers = keras.layers
 
     def save(name, size=48, classes=7):
