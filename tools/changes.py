@@ -8,6 +8,10 @@ on; another one multiplies in other steps, and rounds differently.
 
 import subprocess
 from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ("dvc.lock", "metrics", "plots")
@@ -21,10 +25,30 @@ def list_changed(root: Path, paths: tuple[str, ...]) -> list[str]:
     return found.stdout.splitlines() if found.returncode == 0 else []
 
 
+def read_causes(lock: str) -> dict[str, Any]:
+    """What dvc.lock says each stage was run with: command, parameters and files of code; empty where it is none."""
+    try:
+        stages = YAML(typ="safe").load(lock)["stages"]
+        return {
+            stage: [
+                entry["cmd"],
+                entry.get("params"),
+                [(dep["path"], dep.get("md5")) for dep in entry.get("deps", []) if dep["path"].startswith("stages/")],
+            ]
+            for stage, entry in stages.items()
+        }
+    except (YAMLError, TypeError, KeyError, AttributeError):
+        return {}
+
+
 def describe_changes(root: Path) -> str | None:
     """The sentences for the folder `root`; None where others than those in git were asked for."""
     results = list_changed(root, RESULTS)
     if list_changed(root, INPUTS):
+        return None
+    recorded = subprocess.run(["git", "show", "HEAD:dvc.lock"], cwd=root, capture_output=True, text=True)
+    now = (root / "dvc.lock").read_text(encoding="utf-8") if (root / "dvc.lock").exists() else ""
+    if recorded.returncode or read_causes(recorded.stdout) != read_causes(now):
         return None
     if not results:
         return "The results are those in git; `make report` shows them on one page."

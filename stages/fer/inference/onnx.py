@@ -98,7 +98,7 @@ def load_exported(path: str | Path, threads: int | None = None) -> OnnxModel:
         session = open_session(str(path), threads)
     except Exception as error:  # onnxruntime raises a dozen classes without a public base
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: not an ONNX file, or damaged ({reason}); run `dvc repro -f export`") from None
+        raise InputError(f"{path}: not an ONNX file, or damaged ({reason}); run `dvc repro export`") from None
     metadata = session.get_modelmeta().custom_metadata_map
     try:
         classes = tuple(json.loads(metadata["classes"]))
