@@ -12,12 +12,12 @@ repro: $(READY)      ## run the whole pipeline, or what is left of it
 	dvc repro
 	@python tools/changes.py
 
-# As many workers as cores, of one thread each: more would only wait for each other.
+# One worker more than cores, as tests wait for processes that they start; of one thread each, or they would spin.
 test: export OMP_NUM_THREADS = 1
 test: export TF_NUM_INTRAOP_THREADS = 1
 test: export TF_NUM_INTEROP_THREADS = 1
 test: $(READY)       ## run all tests
-	python -m pytest --numprocesses auto --dist worksteal
+	python -m pytest --numprocesses $$(python -c "import os; print(os.cpu_count() + 1)") --dist worksteal
 
 lint: $(READY)       ## check style, format and types
 	ruff check
