@@ -21,7 +21,6 @@ from ruamel.yaml import YAML
 from torchmetrics.functional.classification import multiclass_calibration_error
 from torchvision.transforms.functional import ten_crop
 
-import deps
 import evaluate
 import fer.evidence.figures as figures
 import fer.training.pytorch.model as torch_model  # with torchvision before TensorFlow: the other way round, Triton crashes
@@ -34,6 +33,7 @@ from fer.data.fer2013 import CLASSES
 from fer.evidence.metrics import bin_confidence, cover, fit_temperature, measure, summarise, temper
 from fer.evidence.predictions import as_written, read_predictions, to_csv
 from fer.evidence.records import Measured, Scores, Summary, read_timing
+from fer.evidence.report.read import list_figures
 from fer.networks.network import find_network
 from fer.training.pytorch.data import as_input, crop_for_evaluation
 from fer.training.pytorch.files import Shape, pack_network
@@ -277,7 +277,7 @@ def test_pictures_of_odd_results(case):
     faces = np.random.default_rng(0).integers(0, 256, (len(rows.actual), 48, 48), dtype=np.uint8)
     metrics = measure_rows(rows)
     pictures = evaluate.draw(find_network("baseline"), None, faces, rows, metrics, HISTORY, 15)
-    assert {Path(name).stem for name in pictures} == {*deps.PICTURES} - {"gradcam"}
+    assert {Path(name).stem for name in pictures} == {*list_figures(find_network("baseline"))}
     assert all(content.startswith(b"\x89PNG") for content in pictures.values())
 
 
@@ -427,7 +427,7 @@ def project(tmp_path_factory):
     return Project(tmp_path_factory.mktemp("project"))
 
 
-COMMON = {f"{name}.png" for name in deps.PICTURES if name != "gradcam"}
+COMMON = {f"{name}.png" for name in list_figures(find_network("baseline"))}
 COMMON |= {f"{name}.csv" for name in ("confusion", "calibration", "classes", "risk_coverage")}
 
 

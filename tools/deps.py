@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "stages"))
 
 from fer.core.stage import InputError, catch  # noqa: E402
+from fer.evidence.report.read import COMPARED, list_figures  # noqa: E402
 from fer.networks.network import Network, find_networks  # noqa: E402
 
 NOT_DEPS = {
@@ -60,10 +61,6 @@ CURVES = {
     ),
 }
 """Plots with a line per network: title, then x, its label, the file in plots/, y and its label."""
-PICTURES = ("curves", "confusion", "classes", "confidence", "risk_coverage", "mistakes", "gradcam")
-"""PNGs of a network in plots/<name>/test/."""
-COMPARED = ("literature", "class_f1", "ensembles", "agreement", "all_wrong")
-"""PNGs in plots/compare/."""
 
 
 def list_imports(path: str, names: Iterable[str], frameworks: Iterable[str]) -> Iterator[str]:
@@ -160,8 +157,7 @@ def list_plots(networks: dict[str, Network]) -> list[Any]:
     )
     plots += ["plots/sample.png", "plots/data/classes.png", "plots/data/faces.png"]
     for name, network in networks.items():
-        explained = hasattr(network, "find_explained_layer")
-        plots += [f"plots/{name}/test/{file}.png" for file in PICTURES if explained or file != "gradcam"]
+        plots += [f"plots/{name}/test/{file}.png" for file in list_figures(network)]
     return plots + [f"plots/compare/{file}.png" for file in COMPARED]
 
 
