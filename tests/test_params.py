@@ -100,9 +100,7 @@ def test_bad_params_stop_a_stage_before_it_works(run_stage, tmp_path):
 
 def test_every_value_is_explained():
     """Each line with a value carries its unit, reason or place in the paper."""
-    listed = TEXT[TEXT.index("networks:") : TEXT.index("\nsample:")].splitlines()[
-        1:
-    ]  # names and files, which say enough
+    _, *listed = TEXT[TEXT.index("networks:") : TEXT.index("\nsample:")].splitlines()  # names and files say enough
     values = [
         line
         for line in TEXT.splitlines()
