@@ -22,6 +22,7 @@ from fer.training.run import parse_arguments
 def main() -> None:
     args = parse_arguments(__doc__)
     framework = find_network(args.name).FRAMEWORK
+    import_module(f"fer.training.{framework}.environment").enter()
     seed, compute, settings = read_params("seed", "compute", f"profiles.${{profile}}.{args.name}")
     with lock_training(args.name):
         import_module(f"fer.training.{framework}.train").train(args.name, settings, compute, seed, args)

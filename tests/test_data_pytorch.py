@@ -7,9 +7,17 @@ from conftest import Table, write_folder
 from PIL import Image
 from torchvision import transforms
 
+from fer.core.schema import Augment
 from fer.data.faces import Split, pack_faces
 from fer.data.fer2013 import SPLITS
-from fer.training.pytorch.data import FER2013, as_input, crop_for_evaluation, crop_for_training, score
+from fer.training.pytorch.augment import cut, draw_variations, vary
+from fer.training.pytorch.data import FER2013, TrainingBatches, as_input, crop_for_evaluation, score
+
+CROP_AND_FLIP = Augment(
+    crop="random", flip=0.5, rotation=0.0, scale=0.0, shift=0.0, contrast=0.0, brightness=0.0, erase=0.0, erase_size=19,
+    mixup=0.0,
+)  # fmt: skip
+"""The paper's."""
 
 
 @pytest.fixture(scope="module")
@@ -47,17 +55,106 @@ def test_training_crops_are_windows_and_mirrored_windows(numbered):
             windows[window.flip(1).contiguous().numpy().tobytes()] = (top, left, True)
     assert len(windows) == 50
     generator = torch.Generator().manual_seed(1)
-    crops = torch.cat([crop_for_training(numbered, 44, generator) for _ in range(10)])
+    draws = [draw_variations(100, 44, CROP_AND_FLIP, generator) for _ in range(10)]
+    crops = torch.cat([cut(numbered, 44, draw) for draw in draws])
     assert crops.shape == (1000, 1, 44, 44) and crops.dtype == torch.uint8
     kinds = [windows[crop.numpy().tobytes()] for crop in crops]
     assert set(kinds) == set(windows.values())
     assert 400 < sum(flipped for *_, flipped in kinds) < 600
+    assert torch.equal(torch.cat([vary(numbered, 44, CROP_AND_FLIP, draw) for draw in draws]), crops / 255)
 
 
-def test_training_crops_follow_from_the_generator(numbered):
-    first, again, other = (crop_for_training(numbered, 44, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+def vary_alike(images, seed=1, **changes):
+    """Varied crops of uint8 (N, 1, 48, 48) under the paper's augmentation with changes, and how they were varied."""
+    augment = CROP_AND_FLIP.model_copy(update=changes)
+    draw = draw_variations(len(images), 44, augment, torch.Generator().manual_seed(seed))
+    return vary(images, 44, augment, draw), draw
+
+
+def test_variations_follow_from_the_generator(numbered):
+    changes = {"rotation": 12, "scale": 0.15, "shift": 0.1, "contrast": 0.3, "brightness": 0.1, "erase": 0.5}
+    (first, _), (again, _), (other, _) = (vary_alike(numbered, seed, **changes) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+def test_resampling_by_nothing_is_cropping(numbered):
+    """The windows of crop and flip, at the same places, by way of the resampling."""
+    plain, _ = vary_alike(numbered)
+    resampled, _ = vary_alike(numbered, scale=1e-9)
+    assert torch.allclose(plain, resampled, atol=1e-4)
+
+
+def test_rotation_scale_and_shift_are_pillows():
+    """A smooth face, each varied alone and all together, beside Pillow's affine transform with the same numbers."""
+    y, x = np.mgrid[:48, :48] - 23.5
+    face = (128 + 60 * np.sin(x / 6 + 1) + 50 * np.cos(y / 5)).astype(np.uint8)
+    images = torch.from_numpy(face).expand(20, 1, 48, 48).contiguous()
+    for changes in ({"rotation": 30}, {"scale": 0.3}, {"shift": 0.1}, {"rotation": 20, "scale": 0.2, "shift": 0.05}):
+        crops, draw = vary_alike(images, flip=0.5, **changes)
+        for crop, matrix in zip(crops[:, 0], draw.affine, strict=True):
+            a, b, c, d, e, f = matrix.flatten().tolist()
+            # from pixels of the crop to [-1, 1], by the matrix, and to pixels of the face; Pillow adds halves itself
+            steps = (24 * a / 22, 24 * b / 22, 24 * (1 + c - a - b), 24 * d / 22, 24 * e / 22, 24 * (1 + f - d - e))
+            expected = Image.fromarray(face).transform(
+                (44, 44), Image.Transform.AFFINE, steps, Image.Resampling.BILINEAR
+            )
+            inside = np.asarray(Image.new("L", (48, 48), 1).transform((44, 44), Image.Transform.AFFINE, steps)) == 1
+            difference = abs(crop.numpy() * 255 - np.asarray(expected, float))[inside]
+            assert np.median(difference) < 1 and np.quantile(difference, 0.95) < 3
+        scales = draw.affine[:, :, :2].det().abs().sqrt() * 48 / 44
+        low, high = scales.min().item(), scales.max().item()
+        assert 1 / (1 + changes.get("scale", 0)) - 1e-6 <= low and high <= 1 + changes.get("scale", 0) + 1e-6
+
+
+def test_contrast_and_brightness():
+    """Each face keeps its mean under contrast alone, and is moved by one number under brightness alone."""
+    images = torch.randint(100, 156, (200, 1, 48, 48), dtype=torch.uint8)
+    plain, _ = vary_alike(images)
+    contrast, draw = vary_alike(images, contrast=0.5)
+    assert torch.allclose(contrast.mean((1, 2, 3)), plain.mean((1, 2, 3)), atol=1e-4)
+    assert torch.allclose(contrast.std((1, 2, 3)) / plain.std((1, 2, 3)), draw.contrast, atol=1e-3)
+    assert 1 / 1.5 <= draw.contrast.min() < 0.75 and 1.35 < draw.contrast.max() <= 1.5
+    brightness, draw = vary_alike(images, brightness=0.2)
+    assert torch.allclose(brightness - plain, draw.brightness.view(-1, 1, 1, 1).expand_as(plain), atol=1e-6)
+    assert -0.2 <= draw.brightness.min() < -0.15 and 0.15 < draw.brightness.max() <= 0.2
+    assert vary_alike(images, contrast=1.0, brightness=1.0)[0].aminmax() == (0, 1)
+
+
+def test_boxes_are_erased_from_a_share_of_the_faces():
+    images = torch.zeros(500, 1, 48, 48, dtype=torch.uint8)
+    crops, draw = vary_alike(images, erase=0.5, erase_size=18)
+    painted = crops[:, 0] > 0
+    sizes = [(painted.any(2).sum(1)[i].item(), painted.any(1).sum(1)[i].item()) for i in range(500)]
+    erased = [(high, wide) for high, wide in sizes if high]
+    assert 200 < len(erased) < 300
+    assert {side for box in erased for side in box} == set(range(6, 19))
+    assert all(painted[i].sum() == high * wide for i, (high, wide) in enumerate(sizes))
+    assert painted[:, 0].any() and painted[:, -1].any() and painted[:, :, 0].any() and painted[:, :, -1].any()
+    assert len(set(draw.grey.tolist())) > 490
+
+
+def test_centre_crops_without_a_flip_change_nothing(numbered):
+    crops, _ = vary_alike(numbered, crop="centre", flip=0.0)
+    assert torch.equal(crops, numbered[:, :, 2:46, 2:46] / 255)
+
+
+def test_mixup_blends_a_batch_with_itself_backwards():
+    """Faces whose pixels tell their row and labels that tell it too: shares of both agree, and are those drawn."""
+    rows = FER2013.__new__(FER2013)
+    rows.labels = torch.arange(28) % 7
+    rows.images = (rows.labels * 36).to(torch.uint8).view(28, 1, 1, 1).expand(28, 1, 48, 48).contiguous()
+    augment = CROP_AND_FLIP.model_copy(update={"mixup": 0.4})
+    batches = list(TrainingBatches(rows, 44, augment, 14, lambda: (1, 0)))
+    assert len(batches) == 2
+    for crops, shares in batches:
+        assert shares.shape == (14, 7) and torch.allclose(shares.sum(1), torch.ones(14))
+        assert torch.allclose(crops[:, 0, 0, 0], shares @ (torch.arange(7) * 36 / 255), atol=1e-5)
+        assert (shares.amax(1) >= 0.5).all() and shares.amax(1).min() < 0.9
+    for rank in (0, 1):
+        parts = list(TrainingBatches(rows, 44, augment, 14, lambda: (1, 0), rank, 2))
+        for (crops, shares), (part, some) in zip(batches, parts, strict=True):
+            assert torch.equal(part, crops[rank::2]) and torch.equal(some, shares[rank::2])
 
 
 def test_ten_crops_are_torchvisions_on_pillow_images():

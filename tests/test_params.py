@@ -32,7 +32,7 @@ BAD = {
     "fraction for a count": ("train_rows: 2400", "train_rows: 2400.5", "sample.train_rows: found 2400.5; it should be a valid integer"),
     "number for a switch": ("drop_blank: false", "drop_blank: 0", "prepare.drop_blank: found 0; it should be a valid boolean"),
     "another word": ("split: official", "split: offical", "prepare.split: found 'offical'; it should be 'official' or 'paper'"),
-    "another profile": ("profile: smoke", "profile: gpu", "profile: found 'gpu'; it should be 'paper', 'cpu' or 'smoke'"),
+    "another profile": ("profile: smoke", "profile: gpu", "profile: found 'gpu'; it should be 'paper', 'cpu', 'best' or 'smoke'"),
     "out of range": ("weak_share: 0.1", "weak_share: 1.5", "sample.weak_share: found 1.5; it should be less than or equal to 1"),
     "not a number": ("weak_share: 0.1", "weak_share: .nan", "sample.weak_share: found nan; it should be a finite number"),
     "no dataset": ("dataset: data/raw/sample.csv", "dataset: ''", "dataset: found ''; it should have at least 1 character"),
@@ -82,9 +82,10 @@ def test_only_what_is_asked_for_is_handed_out(tmp_path):
 
 
 def test_profiles_state_only_what_they_change():
-    """The widths of `paper` and `cpu` are the paper's networks."""
+    """The widths of all but `smoke` are the paper's networks."""
     profiles, networks = read_params("profiles", "networks")
-    sections = [getattr(profile, name) for profile in (profiles.paper, profiles.cpu) for name in networks]
+    full = profiles.paper, profiles.cpu, profiles.best
+    sections = [getattr(profile, name) for profile in full for name in networks]
     assert {section.width for section in sections if section} == {1}  # a network of another origin may have none
 
 

@@ -3,12 +3,14 @@
 import csv
 import json
 import math
+import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import venv
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,12 +21,13 @@ from ruamel.yaml import YAML
 
 import train as stage
 from fer.core.hardware import has_fast_bf16, name_cpu
-from fer.core.schema import Compute, KerasTraining
+from fer.core.schema import Compute, KerasAugment, KerasTraining
 from fer.core.stage import InputError, run
 from fer.data.faces import Split, pack_faces, read_faces
 from fer.networks import baseline
 from fer.training import checkpoints
 from fer.training.keras import data as keras_data
+from fer.training.keras import environment
 from fer.training.keras import train as training
 from fer.training.keras.framework import keras, tf
 from fer.training.run import HISTORY
@@ -32,9 +35,11 @@ from fer.training.run import HISTORY
 layers = keras.layers
 
 ROOT = Path(__file__).parents[1]
+SHIFT_AND_FLIP = KerasAugment(flip=True, shift=0.1, rotation=0.0, scale=0.0)
 PAPER = KerasTraining(
-    width=1.0, padding="same", dropout=0.3, dropout_dense=0.5, norm_momentum=0.99, shift=0.1, learning_rate=1e-4,
-    schedule="constant", batch_size=64, epochs=50,
+    width=1.0, padding="same", dropout=0.3, dropout_dense=0.5, norm_momentum=0.99, augment=SHIFT_AND_FLIP,
+    learning_rate=1e-4, weight_decay=0.0, schedule="constant", warm_up=0.3, label_smoothing=0.0, ema=0.0, batch_size=64,
+    epochs=50,
 )  # fmt: skip
 TINY = PAPER.model_copy(
     update={"width": 0.125, "dropout": 0.1, "dropout_dense": 0.2, "norm_momentum": 0.5}
@@ -42,6 +47,7 @@ TINY = PAPER.model_copy(
 )
 COMPUTE = Compute(precision="auto", deterministic=True, compile=False, devices="auto", num_nodes=1, strategy="auto")
 SEED = 7
+LOCKS = ("requirements.lock", "requirements-keras.lock")
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras under NumPy 2
 
@@ -192,7 +198,7 @@ def test_fused_normalization_is_keras_normalization():
 
 
 def test_shift_is_uniform_per_image_bilinear_and_repeats_the_border():
-    shift, _ = keras_data.build_augmentation(0.1)
+    shift, _ = keras_data.build_augmentation(SHIFT_AND_FLIP)
     y, x = np.mgrid[:48, :48].astype("float32")
     images = np.stack([np.stack([y, x], axis=-1)] * 512)
     shifted = np.array(shift(images, training=True))
@@ -207,7 +213,7 @@ def test_shift_is_uniform_per_image_bilinear_and_repeats_the_border():
 
 
 def test_flip_is_horizontal_for_half_of_the_images():
-    _, flip = keras_data.build_augmentation(0.1)
+    _, flip = keras_data.build_augmentation(SHIFT_AND_FLIP)
     image = np.random.default_rng(0).integers(0, 256, (48, 48, 1)).astype("float32")
     flipped = np.array(flip(np.stack([image] * 512), training=True))
     mirrored = (flipped == image[:, ::-1]).all(axis=(1, 2, 3))
@@ -219,7 +225,7 @@ def test_flip_is_horizontal_for_half_of_the_images():
 def test_augmentation_changes_training_only():
     images = make_rows(14, 1).images[..., np.newaxis]
     bare = baseline.build(TINY)
-    augmented = baseline.build(TINY, augmentation=keras_data.build_augmentation(0.1))
+    augmented = baseline.build(TINY, augmentation=keras_data.build_augmentation(SHIFT_AND_FLIP))
     augmented.set_weights(bare.get_weights())
     np.testing.assert_array_equal(augmented(images, training=False), bare(images))
     np.testing.assert_array_equal(augmented.predict(images, verbose=0), bare.predict(images, verbose=0))
@@ -403,25 +409,109 @@ def test_memory_that_runs_out_names_a_smaller_batch(data, tmp_path, monkeypatch)
         Place(tmp_path, data).train()
 
 
-def test_kill_and_resume_gives_the_bytes_of_an_unbroken_run(place, tmp_path):
-    """The script itself, in a copy of the project with its own checkpoints; killed wherever it stands in epoch 3."""
+def test_rotation_and_scale_are_those_asked_for():
+    """A bright dot off the middle: how far it lies from there tells the scale, in which direction the angle."""
+    augment = KerasAugment(flip=False, shift=0.0, rotation=20.0, scale=0.25)
+    image = np.zeros((48, 48, 1), "float32")
+    image[22:26, 38:42] = 255  # 16 pixels to the right of the middle
+    turned = np.stack([image] * 400)
+    for layer in keras_data.build_augmentation(augment):
+        turned = np.array(layer(turned, training=True))
+    y, x = np.mgrid[:48, :48] - 23.5
+    mass = turned[..., 0].sum(axis=(1, 2))
+    right, down = ((turned[..., 0] * axis).sum(axis=(1, 2)) / mass for axis in (x, y))
+    angle, scale = np.degrees(np.arctan2(down, right)), np.hypot(right, down) / 16
+    assert -20.5 <= angle.min() < -17 and 17 < angle.max() <= 20.5
+    assert 0.79 <= scale.min() < 0.84 and 1.18 < scale.max() <= 1.27
+    assert keras_data.build_augmentation(augment.model_copy(update={"rotation": 0.0, "scale": 0.0})) == []
+
+
+def test_the_average_is_kept_and_resumed(data, tmp_path):
+    """Stopped in its third epoch and run again, it ends with the bytes of one never stopped, and with other weights."""
+    settings = TINY.model_copy(update={"ema": 0.9, "label_smoothing": 0.1, "weight_decay": 0.01, "epochs": 3})
+    whole = Place(tmp_path / "whole", data).train(settings)
+
+    class Stop(training.Guard):
+        def on_train_batch_end(self, batch, logs=None):
+            if self.epoch == 3 and batch == 1:
+                raise KeyboardInterrupt
+
+    stopped = Place(tmp_path / "stopped", data)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.train(settings, Guard=Stop)
+    assert stopped.train(settings) == whole
+    assert Place(tmp_path / "plain", data).train(settings.model_copy(update={"ema": 0.0}))[0] != whole[0]
+
+
+def test_keras_own_environment_gives_the_same_network(place, tmp_path):
+    """`.venv-keras`, here with the packages of this one, runs the stage's own command; its network is the same."""
     shutil.copytree(ROOT / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+    write_params(tmp_path)
+    venv.create(tmp_path / ".venv-keras", symlinks=True)
+    (packages,) = (tmp_path / ".venv-keras" / "lib").glob("python*/site-packages")
+    (packages / "main.pth").write_text(str(Path(keras.__file__).parents[1]))
+    (packages / "sitecustomize.py").write_text("import sys; print('started in', sys.prefix, file=sys.stderr)")
+    process = subprocess.run(command(place, tmp_path / "out"), cwd=tmp_path, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    assert process.stderr == f"started in {tmp_path / '.venv-keras'}\n"
+    networks = [keras.models.load_model(path) for path in (place.model, tmp_path / "out" / "m.keras")]
+    for one, other in zip(*(network.get_weights() for network in networks), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_without_it_keras_runs_on_the_cpu_and_says_so(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(environment, "ENVIRONMENT", tmp_path / ".venv-keras")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setattr(environment.shutil, "which", lambda name: f"/usr/bin/{name}")
+    environment.enter()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "-1"
+    assert capsys.readouterr().err.startswith("Keras trains on the CPU; `make gpu` ")
+
+
+def test_the_lock_file_of_keras_environment():
+    """Exact versions; what both environments have is the same in both, and nothing of PyTorch is there."""
+    main, own = (dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / name).read_text(), re.M)) for name in LOCKS)
+    assert {
+        "tensorflow",
+        "keras",
+        "numpy",
+        "h5py",
+        "pydantic",
+        "psutil",
+        "ruamel.yaml",
+        "nvidia-cudnn-cu12",
+    } <= own.keys()
+    assert not {name for name in own if name.startswith(("torch", "lightning", "dvc"))}
+    assert {name: version for name, version in own.items() if name in main} == {
+        name: main[name] for name in own if name in main
+    }
+
+
+def write_params(folder):
+    """params.yaml with TINY, into a copy of the project."""
     params = YAML(typ="safe").load(ROOT / "params.yaml")
     params |= {"profile": "smoke", "seed": SEED, "compute": COMPUTE.model_dump()}
     params["profiles"]["smoke"]["baseline"] = TINY.model_dump()
-    (tmp_path / "params.yaml").write_text(json.dumps(params), encoding="utf-8")  # JSON is YAML
-    outputs = [tmp_path / "out" / name for name in ("m.keras", "h.csv", "r.json", "t.json")]
+    (folder / "params.yaml").write_text(json.dumps(params), encoding="utf-8")  # JSON is YAML
+
+
+def command(place, out):
+    """The stage's command on the data of `place`."""
+    files = {"--model": "m.keras", "--history": "h.csv", "--report": "r.json", "--timing": "t.json"}
+    paths = {"--data": place.data, **{flag: out / name for flag, name in files.items()}}
+    flags = [str(part) for pair in paths.items() for part in pair]
+    return [sys.executable, "stages/train.py", "--name", "baseline", *flags]
+
+
+def test_kill_and_resume_gives_the_bytes_of_an_unbroken_run(place, tmp_path):
+    """The script itself, in a copy of the project with its own checkpoints; killed wherever it stands in epoch 3."""
+    shutil.copytree(ROOT / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+    write_params(tmp_path)
+    outputs = [tmp_path / "out" / name for name in ("m.keras", "h.csv", "r.json")]
 
     def start():
-        flags = zip(("--data", "--model", "--history", "--report", "--timing"), (place.data, *outputs), strict=True)
-        command = [
-            sys.executable,
-            "stages/train.py",
-            "--name",
-            "baseline",
-            *(str(part) for pair in flags for part in pair),
-        ]
-        return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        options = {"cwd": tmp_path, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(command(place, tmp_path / "out"), **options)
 
     def find_epochs():
         return [path.name for path in tmp_path.glob(".checkpoints/baseline-*/epoch-??????")]

@@ -60,6 +60,15 @@ class Evaluate(Section):
     bootstrap: Annotated[int, Field(ge=100)]
 
 
+class KerasAugment(Section):
+    """How Keras' training faces are varied, each drawn anew in each epoch; 0 is off."""
+
+    flip: bool
+    shift: Part
+    rotation: Annotated[float, Field(ge=0, le=180)]
+    scale: Part
+
+
 class KerasTraining(Section):
     """A network in Keras (Table 2) and its training (Table 3)."""
 
@@ -68,11 +77,30 @@ class KerasTraining(Section):
     dropout: Part
     dropout_dense: Part
     norm_momentum: Part
-    shift: Part
+    augment: KerasAugment
     learning_rate: Annotated[float, Field(gt=0, le=1)]
+    weight_decay: Share
     schedule: Literal["constant", "one_cycle"]
+    warm_up: Part
+    label_smoothing: Part
+    ema: Part
     batch_size: Count
     epochs: Count
+
+
+class Augment(Section):
+    """How PyTorch's training faces are varied, each drawn anew in each epoch; 0 is off."""
+
+    crop: Literal["random", "centre"]
+    flip: Share
+    rotation: Annotated[float, Field(ge=0, le=180)]
+    scale: Part
+    shift: Part
+    contrast: Share
+    brightness: Share
+    erase: Share
+    erase_size: Annotated[int, Field(ge=1, le=48)]
+    mixup: Annotated[float, Field(ge=0, le=10)]
 
 
 class PyTorchTraining(Section):
@@ -81,13 +109,20 @@ class PyTorchTraining(Section):
     width: Width
     dropout: Part
     weights: Text
+    normalisation: Literal["none", "train", "imagenet"]
+    augment: Augment
     freeze_epochs: Index
     optimizer: Literal["sgd", "adamw"]
     learning_rate: Annotated[float, Field(gt=0, le=10)]
     momentum: Part
+    nesterov: bool
+    beta2: Part
     weight_decay: Share
-    clip: Annotated[float, Field(gt=0)]
-    schedule: Literal["step", "one_cycle"]
+    clip: Annotated[float, Field(ge=0)]
+    clip_by: Literal["value", "norm"]
+    schedule: Literal["step", "one_cycle", "cosine", "plateau"]
+    warm_up: Part
+    ema: Part
     decay_start: Index
     decay_every: Count
     decay_rate: Annotated[float, Field(gt=0, le=1)]

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 import numpy.typing as npt
 
+from fer.core.schema import KerasAugment
 from fer.data.faces import Split
 from fer.data.fer2013 import CLASSES, SIZE
 from fer.training.keras.framework import keras, tf
@@ -13,16 +14,35 @@ VAL_BATCH = 256
 """Val rows at once: without gradients, four times a training batch takes no more memory."""
 
 
-def build_augmentation(shift: float) -> list[keras.layers.Layer]:
+def build_augmentation(augment: KerasAugment) -> list[keras.layers.Layer]:
     """Layers that change images in training only (section 2): float32 (N, 48, 48, 1), 0..255, to the same.
 
-    Each image is shifted in height and in width by its own uniform share of up to ±`shift` of the size, bilinear,
-    its border pixels repeated, and flipped left to right half of the time: what ImageDataGenerator did with
-    height_shift_range, width_shift_range and horizontal_flip. They compute in float32, as bfloat16 has no room for
-    256 grey levels and what lies between them.
+    Each image is shifted in height and in width by its own uniform share of the size, turned and scaled by its own
+    numbers, bilinear, its border pixels repeated, and flipped left to right half of the time: shift and flip as
+    ImageDataGenerator had them. They compute in float32, as bfloat16 has no room for 256 grey levels and what lies
+    between them.
     """
-    move = keras.layers.RandomTranslation(shift, shift, fill_mode="nearest", dtype="float32", name="shift")
-    return [move, keras.layers.RandomFlip("horizontal", dtype="float32", name="flip")]
+    layers, border = keras.layers, {"fill_mode": "nearest", "dtype": "float32"}
+    found = []
+    if augment.shift:
+        found.append(layers.RandomTranslation(augment.shift, augment.shift, name="shift", **border))
+    if augment.flip:
+        found.append(layers.RandomFlip("horizontal", dtype="float32", name="flip"))
+    if augment.rotation:
+        found.append(layers.RandomRotation(augment.rotation / 360, name="rotation", **border))
+    if augment.scale:  # Keras takes by how much of its height a face's surroundings grow
+        bounds = (1 / (1 + augment.scale) - 1, augment.scale)
+        found.append(layers.RandomZoom(bounds, name="scale", **border))
+    return found
+
+
+def vary_faces(faces: npt.NDArray[np.uint8], size: int, augment: KerasAugment, seed: int) -> npt.NDArray[np.uint8]:
+    """Faces uint8 (N, 48, 48) as a network is trained on them: the same, as it sees them whole (`size` is 48)."""
+    keras.utils.set_random_seed(seed)
+    images = faces[..., np.newaxis].astype(np.float32)
+    for layer in build_augmentation(augment):
+        images = layer(images, training=True)
+    return np.asarray(images)[..., 0].round().astype(np.uint8)
 
 
 def to_arrays(rows: Split) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:

@@ -1,9 +1,12 @@
-"""TensorFlow and Keras, imported without their log messages."""
+"""TensorFlow and Keras, imported without their log messages, and without GPUs outside of their own environment."""
 
 import os
 
 from fer.core.quiet import quiet_stderr
+from fer.training.keras.environment import hide_gpus, is_inside
 
+if not is_inside():
+    hide_gpus()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 with quiet_stderr():
     import keras

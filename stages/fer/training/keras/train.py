@@ -28,9 +28,6 @@ from fer.training.keras.files import pack_network
 from fer.training.keras.framework import keras, tf
 from fer.training.run import Run, save_training
 
-WARM_UP = 0.3
-"""Share of all steps in which one_cycle climbs, from 1/25 of its peak."""
-
 
 class FusedBatchNormalization(keras.layers.BatchNormalization):
     """Keras' batch normalisation, trained by TensorFlow's fused operation: the same numbers, up to rounding.
@@ -55,12 +52,12 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 def make_learning_rate(settings: KerasTraining, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
     """Adam's learning rate over `steps` steps: a number, or for one_cycle a schedule.
 
-    one_cycle climbs linearly from 1/25 to the full rate over the first 30 % of the steps, then falls to zero along a
+    one_cycle climbs linearly from 1/25 to the full rate over the first steps (`warm_up`), then falls to zero along a
     cosine. It is a function of the optimizer's step count, and so goes on where a restored optimizer stands.
     """
     if settings.schedule == "constant":
         return settings.learning_rate
-    warm_up = max(1, round(WARM_UP * steps))
+    warm_up = max(1, round(settings.warm_up * steps))
     return keras.optimizers.schedules.CosineDecay(
         settings.learning_rate / 25,
         decay_steps=max(1, steps - warm_up),
@@ -110,6 +107,17 @@ class Guard(keras.callbacks.Callback):
                 f"the loss became {loss} in epoch {self.epoch}, step {self.step}, at learning rate "
                 f"{learning_rate:.3g}; lower learning_rate of profiles.<profile>.{self.name}"
             )
+
+
+class MovingAverage(keras.callbacks.SwapEMAWeights):
+    """Has the optimizer's moving average of the weights in the network wherever it is validated and saved.
+
+    A resumed training starts from weights that were saved so.
+    """
+
+    def __init__(self, resumed: bool) -> None:
+        super().__init__(swap_on_epoch=True)
+        self._ema_weights_in_model = resumed
 
 
 def choose_gpus(devices: int | Literal["auto"]) -> list[tf.config.PhysicalDevice]:
@@ -189,6 +197,7 @@ def fit(
     callbacks = [
         Reseed(seed),
         Guard(name),
+        *([MovingAverage(resumed=bool(snapshots.epochs))] if settings.ema else []),
         keras.callbacks.ModelCheckpoint(
             best, "val_accuracy", mode="max", save_best_only=True, save_weights_only=True,
             initial_value_threshold=best_accuracy,
@@ -201,10 +210,15 @@ def fit(
     epochs = range(len(snapshots.epochs), settings.epochs)
     train_set, val_set = make_datasets(splits, settings.batch_size, seed, epochs)
     with strategy.scope():
-        trained = build(settings, FusedBatchNormalization, build_augmentation(settings.shift))
+        trained = build(settings, FusedBatchNormalization, build_augmentation(settings.augment))
         trained.compile(
-            keras.optimizers.Adam(make_learning_rate(settings, steps * settings.epochs)),
-            loss="categorical_crossentropy",
+            keras.optimizers.Adam(
+                make_learning_rate(settings, steps * settings.epochs),
+                weight_decay=settings.weight_decay or None,
+                use_ema=bool(settings.ema),
+                ema_momentum=settings.ema,
+            ),
+            loss=keras.losses.CategoricalCrossentropy(label_smoothing=settings.label_smoothing),
             metrics=["accuracy"],
             jit_compile=False,  # on a CPU, XLA's convolutions take three times as long as oneDNN's
         )

@@ -5,12 +5,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import numpy as np
+import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torchvision.transforms.functional import center_crop, ten_crop
 
 from fer.core.hardware import has_fast_bf16
+from fer.core.schema import Augment
 from fer.data.faces import read_faces
-from fer.data.fer2013 import SPLITS
+from fer.data.fer2013 import CLASSES, SPLITS
+from fer.training.pytorch.augment import Variations, draw_variations, vary
 
 EVALUATION_CROPS = {"cpu": 60, "cuda": 6400}
 """Crops in a batch in evaluation, by kind of device: on a CPU, larger batches do not fit its caches."""
@@ -60,72 +65,88 @@ class FER2013(torch.utils.data.Dataset):
 
 
 class Batches:
-    """The rows of a split in batches, and of each the share of this process.
+    """The rows of a split in batches for evaluation, and of each the share of this process.
 
-    Training batches are shuffled and cropped; both follow from seed and epoch alone, so that a resumed run and any
-    number of processes see the same crops. Training rows beyond the last whole batch are left out of that epoch.
+    Gives images uint8 (n, 1, 48, 48) and labels int64 (n,).
+    """
+
+    def __init__(self, data: FER2013, batch_size: int, rank: int = 0, world: int = 1) -> None:
+        """`batch_size` is that of all `world` processes together."""
+        self.data, self.batch_size, self.rank, self.world = data, batch_size, rank, world
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.data) / self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for start in range(0, len(self.data), self.batch_size):
+            stop = min(start + self.batch_size, len(self.data))
+            yield self.data[slice(start + self.rank, stop, self.world)]
+
+
+class TrainingBatches:
+    """The rows of a split in shuffled batches of varied crops, and of each the share of this process.
+
+    Order and variations follow from seed and epoch alone, so that a resumed run and any number of processes see the
+    same crops. They are drawn for the whole epoch at once, and lie on the device of the data, so that no batch waits
+    for the host. Rows beyond the last whole batch are left out of that epoch.
+
+    Gives crops float32 (n, 1, size, size) in [0, 1] and labels: int64 (n,), or with mixup float32 (n, 7), the shares
+    of the classes.
     """
 
     def __init__(
         self,
         data: FER2013,
         size: int,
+        augment: Augment,
         batch_size: int,
+        find_epoch: Callable[[], tuple[int, int]],
         rank: int = 0,
         world: int = 1,
-        training: Callable[[], tuple[int, int]] | None = None,
     ) -> None:
-        """`size` is that of the training crops; `batch_size` that of all `world` processes together.
-
-        `training` is a function that gives (seed, epoch), or None for evaluation.
-        """
-        self.size = size
-        self.data, self.rank, self.world, self.training = data, rank, world, training
+        """`batch_size` is that of all `world` processes together; `find_epoch` gives (seed, epoch)."""
+        self.data, self.size, self.augment, self.find_epoch = data, size, augment, find_epoch
+        self.rank, self.world = rank, world
         self.batch_size = min(batch_size, max(world, len(data) // world * world))
 
     def __len__(self) -> int:
-        return len(self.data) // self.batch_size if self.training else math.ceil(len(self.data) / self.batch_size)
+        return len(self.data) // self.batch_size
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        count = len(self.data)
-        order = torch.arange(count)
-        if self.training:
-            generator = torch.Generator().manual_seed(derive_seed(*self.training()))
-            order = torch.randperm(count, generator=generator)
-        for batch in range(len(self)):
-            rows = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-            images, labels = self.data[rows]
-            if self.training:
-                images = crop_for_training(images, self.size, generator)
-            share = slice(self.rank, None, self.world)
-            yield images[share], labels[share]
+        generator = torch.Generator().manual_seed(derive_seed(*self.find_epoch()))
+        device = self.data.images.device
+        order = torch.randperm(len(self.data), generator=generator).to(device)
+        variations = draw_variations(len(order), self.size, self.augment, generator).to(device)
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            own = slice(start + self.rank, start + self.batch_size, self.world)
+            crops, labels = self.make_crops(order, variations, own)
+            if self.augment.mixup:  # with the crop at the same place from the batch's end
+                places = torch.arange(start + self.batch_size - 1, start - 1, -1, device=device)
+                others, their_labels = self.make_crops(order, variations, places[self.rank :: self.world])
+                share = variations.share[own]
+                crops = torch.lerp(others, crops, share.view(-1, 1, 1, 1))
+                labels, theirs = (F.one_hot(classes, len(CLASSES)).float() for classes in (labels, their_labels))
+                labels = torch.lerp(theirs, labels, share.unsqueeze(1))
+            yield crops, labels
+
+    def make_crops(
+        self, order: torch.Tensor, variations: Variations, places: slice | torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The varied crops and the labels at some places of `order`."""
+        images, labels = self.data[order[places]]
+        return vary(images, self.size, self.augment, variations.select(places)), labels
+
+
+def vary_faces(faces: npt.NDArray[np.uint8], size: int, augment: Augment, seed: int) -> npt.NDArray[np.uint8]:
+    """Faces uint8 (N, 48, 48) as a network is trained on them, before mixup: uint8 (N, size, size)."""
+    variations = draw_variations(len(faces), size, augment, torch.Generator().manual_seed(seed))
+    crops = vary(torch.from_numpy(faces).unsqueeze(1), size, augment, variations)[:, 0]
+    return (crops * 255).round().to(torch.uint8).numpy()
 
 
 def derive_seed(*numbers: int) -> int:
     """One seed from several numbers, the same in every process."""
     return int(torch.tensor(hash(numbers)).abs())
-
-
-def crop_for_training(images: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
-    """RandomCrop(size), 44 in the paper, and horizontal flip, drawn per image.
-
-    Args:
-        images: uint8 (N, 1, 48, 48), on any device.
-        size: height and width of the crops, in pixels.
-        generator: of the CPU, so that every device draws the same.
-
-    Returns:
-        uint8 (N, 1, size, size) on the same device.
-    """
-    count, _, height, width = images.shape
-    top = torch.randint(height - size + 1, (count, 1), generator=generator)
-    left = torch.randint(width - size + 1, (count, 1), generator=generator)
-    flip = torch.randint(2, (count, 1), generator=generator, dtype=torch.bool)
-    steps = torch.arange(size)
-    rows = (top + steps).to(images.device)
-    columns = (left + torch.where(flip, steps.flip(0), steps)).to(images.device)
-    faces = torch.arange(count, device=images.device)
-    return images[faces[:, None, None], 0, rows[:, :, None], columns[:, None, :]].unsqueeze(1)
 
 
 def crop_for_evaluation(images: torch.Tensor, size: int, crops: int) -> torch.Tensor:
@@ -145,11 +166,15 @@ def crop_for_evaluation(images: torch.Tensor, size: int, crops: int) -> torch.Te
 
 
 def as_input(crops: torch.Tensor) -> torch.Tensor:
-    """uint8 (N, 1, H, W) as the networks take them: float32 (N, 3, H, W) in [0, 1], grey repeated, channels last."""
-    return (crops / 255).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+    """Crops (N, 1, H, W), uint8 or float32 in [0, 1], as networks take them: float32 (N, 3, H, W) in [0, 1].
+
+    Grey is repeated, and the channels lie last in memory.
+    """
+    pixels = crops if crops.is_floating_point() else crops / 255
+    return pixels.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 
 
-def score(network: torch.nn.Module, images: torch.Tensor, size: int, crops: int) -> torch.Tensor:
+def score(network: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, size: int, crops: int) -> torch.Tensor:
     """Log-probabilities (N, 7) of uint8 (N, 1, 48, 48), the probabilities averaged over the crops (section 2)."""
     logits = network(as_input(crop_for_evaluation(images, size, crops))).float()
     return logits.log_softmax(1).unflatten(0, (-1, crops)).logsumexp(1) - math.log(crops)
@@ -159,5 +184,6 @@ def choose_precision(precision: Literal["auto", "float32", "bfloat16"]) -> Liter
     """`precision`, where auto is bfloat16 if the hardware multiplies it."""
     if precision != "auto":
         return precision
-    fast = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else has_fast_bf16()
+    gpu = torch.cuda.is_available()  # a T4 emulates bfloat16, and takes float32
+    fast = torch.cuda.is_bf16_supported(including_emulation=False) if gpu else has_fast_bf16()
     return "bfloat16" if fast else "float32"

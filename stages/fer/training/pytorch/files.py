@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -13,6 +14,29 @@ from fer.core.stage import InputError
 from fer.data.fer2013 import CLASSES
 from fer.networks.network import Shape, find_network
 
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""Mean and deviation of ImageNet's channels, of pixels in [0, 1], as torchvision's weights expect them."""
+
+
+class Normalise(torch.nn.Module):
+    """Takes the mean of each channel away and divides by its deviation; float (N, 3, H, W) in [0, 1]."""
+
+    mean: torch.Tensor
+    deviation: torch.Tensor
+
+    def __init__(self, mean: Sequence[float] = (0.0,) * 3, deviation: Sequence[float] = (1.0,) * 3) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
+        self.register_buffer("deviation", torch.tensor(deviation).view(3, 1, 1))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return (images - self.mean) / self.deviation
+
+
+def prepend(normalise: Normalise, network: torch.nn.Module) -> torch.nn.Module:
+    """The network with a normalisation of its own before it."""
+    return torch.nn.Sequential(OrderedDict([("normalise", normalise), *network.named_children()]))
+
 
 def pack_network(name: str, width: float, state: Mapping[str, torch.Tensor]) -> bytes:
     """The bytes of a safetensors file of a state dict, with what its use requires as metadata; the same each time."""
@@ -20,7 +44,7 @@ def pack_network(name: str, width: float, state: Mapping[str, torch.Tensor]) -> 
         "architecture": name,
         "classes": json.dumps(CLASSES),
         "crop": str(find_network(name).INPUT_SIZE),
-        "normalisation": "grey repeated to three channels, pixels / 255",
+        "normalisation": describe_normalisation(state),
         "width": str(width),
     }
     content = save({key: tensor.cpu().contiguous() for key, tensor in state.items()}, metadata)
@@ -29,6 +53,18 @@ def pack_network(name: str, width: float, state: Mapping[str, torch.Tensor]) -> 
     header["__metadata__"] = metadata  # safetensors writes it in a random order
     ordered = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
     return content[:8] + ordered + content[8 + length :]
+
+
+def describe_normalisation(state: Mapping[str, torch.Tensor]) -> str:
+    """What becomes of pixels before the first layer of a network with these tensors, in words."""
+    text = "grey repeated to three channels, pixels / 255"
+    if "normalise.mean" not in state:
+        return text
+    mean, deviation = (
+        ", ".join(f"{number:.6g}" for number in state[f"normalise.{key}"].flatten().tolist())
+        for key in ("mean", "deviation")
+    )
+    return f"{text}; then, in the network, less {mean}, divided by {deviation}"
 
 
 def load_network(path: str | Path, expected: str | None = None) -> tuple[torch.nn.Module, str]:
@@ -68,6 +104,8 @@ def load_network(path: str | Path, expected: str | None = None) -> tuple[torch.n
     if not all(tensor.isfinite().all() for tensor in state.values()):
         raise InputError(f"{path}: holds values that are not finite; {remedy}")
     network: torch.nn.Module = architecture.build(Shape(width))
+    if "normalise.mean" in state:
+        network = prepend(Normalise(), network)
     try:
         network.load_state_dict(state)
     except RuntimeError as error:

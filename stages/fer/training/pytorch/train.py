@@ -2,20 +2,19 @@
 
 import argparse
 import hashlib
-import logging
+import math
 import os
 import shutil
 import sys
 import time
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import lightning as L
 import torch
 import torch.nn.functional as F
 from dvclive.lightning import DVCLiveLogger
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar, WeightAveraging
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 from torchmetrics import MeanMetric
@@ -29,8 +28,17 @@ from fer.networks.network import Shape, find_network
 from fer.training.checkpoints import find_checkpoints
 from fer.training.pytorch.batchnorm import GlobalBatchNorm
 from fer.training.pytorch.checkpoints import WholeCheckpoints, find_last
-from fer.training.pytorch.data import EVALUATION_CROPS, FER2013, Batches, as_input, choose_precision, derive_seed, score
-from fer.training.pytorch.files import pack_network
+from fer.training.pytorch.data import (
+    EVALUATION_CROPS,
+    FER2013,
+    Batches,
+    TrainingBatches,
+    as_input,
+    choose_precision,
+    derive_seed,
+    score,
+)
+from fer.training.pytorch.files import IMAGENET, Normalise, pack_network, prepend
 from fer.training.pytorch.weights import load_start
 from fer.training.run import Run, save_training
 
@@ -39,6 +47,8 @@ LAUNCHED = {"TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "MASTER_ADDR"}
 
 SMALL = 32
 """Height and width of the scaled crops in the first `small_epochs`, in pixels: half the area of 44x44."""
+LOOK_EVERY = 100
+"""Steps after which the losses are looked at."""
 
 
 class Transfer(L.LightningModule):
@@ -59,9 +69,9 @@ class Transfer(L.LightningModule):
         self.register_buffer("class_weights", weights, persistent=False)
         self.metrics: Any = nn.ModuleDict(
             {
-                f"{split}_{metric}": MeanMetric()
+                f"{split}_{metric}": MeanMetric(nan_strategy="disable")  # both without a check, which waits for the GPU
                 if metric == "loss"
-                else MulticlassAccuracy(len(CLASSES), average="micro")
+                else MulticlassAccuracy(len(CLASSES), average="micro", validate_args=False)
                 for split in ("training", "validation")
                 for metric in ("loss", "accuracy")
             }
@@ -69,74 +79,107 @@ class Transfer(L.LightningModule):
         self.history: list[dict[str, Any]] = []
         self.seconds = 0.0
 
-    def train_dataloader(self) -> Batches:
-        batch_size = self.settings.batch_size
-        return self.make_batches(self.train_rows, batch_size, training=lambda: (self.seed, self.current_epoch))
+    def train_dataloader(self) -> TrainingBatches:
+        rows, settings = self.train_rows.to(self.device), self.settings
+
+        def find_epoch() -> tuple[int, int]:
+            return self.seed, self.current_epoch
+
+        rank, world = self.global_rank, self.trainer.world_size
+        return TrainingBatches(rows, self.size, settings.augment, settings.batch_size, find_epoch, rank, world)
 
     def val_dataloader(self) -> Batches:
         images = EVALUATION_CROPS[self.device.type] // self.settings.val_crops
-        return self.make_batches(self.val_rows, images * self.trainer.world_size)
-
-    def make_batches(
-        self, data: FER2013, batch_size: int, training: Callable[[], tuple[int, int]] | None = None
-    ) -> Batches:
-        return Batches(data.to(self.device), self.size, batch_size, self.global_rank, self.trainer.world_size, training)
+        world = self.trainer.world_size
+        return Batches(self.val_rows.to(self.device), images * world, self.global_rank, world)
 
     def configure_optimizers(self) -> Any:
         settings, parameters = self.settings, self.network.parameters()
         common: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
         optimizer: torch.optim.Optimizer
         if settings.optimizer == "sgd":
-            optimizer = torch.optim.SGD(parameters, momentum=settings.momentum, **common)
+            optimizer = torch.optim.SGD(parameters, momentum=settings.momentum, nesterov=settings.nesterov, **common)
         else:
-            optimizer = torch.optim.AdamW(parameters, betas=(settings.momentum, 0.999), **common)
-        if settings.schedule == "one_cycle":
-            steps = int(self.trainer.estimated_stepping_batches)
-            one_cycle = torch.optim.lr_scheduler.OneCycleLR(
-                optimizer, settings.learning_rate, total_steps=steps, cycle_momentum=False
+            optimizer = torch.optim.AdamW(parameters, betas=(settings.momentum, settings.beta2), **common)
+        return {"optimizer": optimizer, "lr_scheduler": self.make_schedule(optimizer)}
+
+    def make_schedule(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+        """The schedule of the learning rate, as Lightning takes it."""
+        settings, schedulers = self.settings, torch.optim.lr_scheduler
+        if settings.schedule in ("one_cycle", "cosine"):
+            steps, warm_up = int(self.trainer.estimated_stepping_batches), settings.warm_up
+            by_step: torch.optim.lr_scheduler.LRScheduler
+            if settings.schedule == "cosine":
+                by_step = schedulers.LambdaLR(optimizer, lambda step: anneal(step, steps, warm_up))
+            else:
+                peak = settings.learning_rate
+                by_step = schedulers.OneCycleLR(optimizer, peak, steps, pct_start=warm_up, cycle_momentum=False)
+            return {"scheduler": by_step, "interval": "step"}
+        if settings.schedule == "plateau":
+            plateau = schedulers.ReduceLROnPlateau(
+                optimizer,
+                mode="max",
+                factor=settings.decay_rate,
+                patience=settings.decay_every - 1,
+                threshold=settings.min_delta,
+                threshold_mode="abs",
             )
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": one_cycle, "interval": "step"}}
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: decay(epoch, settings))
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+            return {"scheduler": plateau, "monitor": "val_accuracy"}
+        return {"scheduler": schedulers.LambdaLR(optimizer, lambda epoch: decay(epoch, settings))}
 
     def on_train_epoch_start(self) -> None:
         self.started = time.perf_counter()
         torch.manual_seed(derive_seed(self.seed, self.current_epoch, self.global_rank))  # of dropout
-        self.frozen = self.current_epoch < self.settings.freeze_epochs
-        if self.frozen:  # BatchNorm included: the body stays in evaluation mode
-            self.network.eval()
-            self.network.get_submodule("dropout").train()
+        frozen = self.current_epoch < self.settings.freeze_epochs
+        self.network.train(not frozen)  # a frozen body is in evaluation mode, its BatchNorms included
+        self.network.get_submodule("dropout").train()
+        for name, parameter in self.network.named_parameters():
+            parameter.requires_grad_(not frozen or name.startswith("head."))
+        self.rates: list[float] = []
+        self.losses: list[torch.Tensor] = []
 
-    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        crops, labels = batch
+    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> torch.Tensor:
+        crops, targets = batch
         images = as_input(crops)
         if self.current_epoch < self.settings.small_epochs:
             images = F.interpolate(images, size=SMALL, mode="bilinear", antialias=True)
         logits = self.network(images).float()
-        loss = F.cross_entropy(logits, labels, self.class_weights, label_smoothing=self.settings.label_smoothing)
+        loss = F.cross_entropy(logits, targets, self.class_weights, label_smoothing=self.settings.label_smoothing)
+        labels = targets if targets.dim() == 1 else targets.argmax(1)  # of mixup the larger share
         self.learning_rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        if not loss.isfinite():
-            raise InputError(
-                f"the loss is {loss.item()} in epoch {self.current_epoch + 1}, step {self.global_step + 1}, at "
-                f"learning rate {self.learning_rate:.3g}; lower `learning_rate` (every finished epoch is kept)"
-            )
-        self.metrics["training_loss"].update(loss.detach(), len(labels))
+        self.rates.append(self.learning_rate)
+        self.losses.append(loss.detach())
+        self.metrics["training_loss"].update(loss.detach(), count_of(labels))
         self.metrics["training_accuracy"].update(logits.detach(), labels)
+        if len(self.losses) == LOOK_EVERY:
+            self.check_losses(self.global_step)
         return loss
 
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        if self.frozen:
-            for name, parameter in self.network.named_parameters():
-                if not name.startswith("head."):
-                    parameter.grad = None
+    def check_losses(self, step: int) -> None:
+        """Raise an InputError about the first loss that is not finite of the last ones, of which `step` is the last.
+
+        They are read together and seldom, as each read waits until a GPU has done all that came before.
+        """
+        losses, rates = torch.stack(self.losses).tolist(), self.rates
+        self.losses, self.rates = [], []
+        for place, (loss, rate) in enumerate(zip(losses, rates, strict=True)):
+            if not math.isfinite(loss):
+                raise InputError(
+                    f"the loss is {loss} in epoch {self.current_epoch + 1}, step {step + 2 + place - len(losses)}, at "
+                    f"learning rate {rate:.3g}; lower `learning_rate` (every finished epoch is kept)"
+                )
 
     def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor]) -> None:
         images, labels = batch
         if not len(labels):  # the last batch may have fewer rows than there are processes
             return
-        scores = score(self.network, images, self.size, self.settings.val_crops)
-        self.metrics["validation_loss"].update(F.nll_loss(scores, labels), len(labels))
+        scores = score(self.network.forward, images, self.size, self.settings.val_crops)  # not compiled: other shapes
+        self.metrics["validation_loss"].update(F.nll_loss(scores, labels), count_of(labels))
         self.metrics["validation_accuracy"].update(scores, labels)
+
+    def on_validation_epoch_start(self) -> None:
+        if self.losses:
+            self.check_losses(self.global_step - 1)
 
     def on_validation_epoch_end(self) -> None:
         loss = self.metrics["validation_loss"].compute()
@@ -169,9 +212,52 @@ class Transfer(L.LightningModule):
         self.history, self.seconds = checkpoint["history"], checkpoint["seconds"]
 
 
+def count_of(labels: torch.Tensor) -> torch.Tensor:
+    """Their number, float32, on their device; a plain number would be copied there, and be waited for."""
+    return torch.full((), len(labels), dtype=torch.float32, device=labels.device)
+
+
 def decay(epoch: int, settings: PyTorchTraining) -> float:
     """The factor on the learning rate in `epoch` (from 0): after `decay_start` it falls every `decay_every` epochs."""
     return settings.decay_rate ** max(0, (epoch - settings.decay_start) // settings.decay_every)
+
+
+def anneal(step: int, steps: int, warm_up: float) -> float:
+    """The factor on the learning rate at `step` (from 0) of `steps`: up in a line, then down to 0 along a cosine."""
+    climb = max(1, round(warm_up * steps))
+    if step < climb:
+        return (step + 1) / climb
+    return 0.5 * (1 + math.cos(math.pi * (step - climb) / max(1, steps - climb)))
+
+
+class MovingAverage(WeightAveraging):
+    """An exponential moving average of weights and BatchNorm statistics: what is validated, kept and resumed.
+
+    In its first steps it follows faster, so that it does not remember the random start.
+    """
+
+    def __init__(self, decay: float) -> None:
+        super().__init__()
+        self.decay = decay
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self._device = trainer.strategy.root_device  # where Lightning moves the module after this
+        super().setup(trainer, pl_module, stage)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert self._average_model is not None
+        averaged, current = (list(part.state_dict().values()) for part in (self._average_model.module, pl_module))
+        weights = [place for place, tensor in enumerate(current) if tensor.is_floating_point()]
+        self.weights = [averaged[place] for place in weights], [current[place] for place in weights]
+        self.all = averaged, current
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        """Move the average; Lightning's own way reads a count from the GPU at every step, and so waits for it."""
+        seen = trainer.global_step - 1
+        if seen:
+            torch._foreach_lerp_(*self.weights, 1 - min(self.decay, seen / (9 + seen)))
+        else:
+            torch._foreach_copy_(*self.all)
 
 
 class Patience(EarlyStopping):
@@ -193,20 +279,22 @@ def train(name: str, settings: PyTorchTraining, compute: Compute, seed: int, arg
     Raises:
         InputError: data or starting weights that do not fit, a loss that is not finite, too little GPU memory.
     """
-    quieten()
     train_rows, val_rows = (FER2013(args.data, split) for split in ("train", "val"))
     precision = choose_precision(compute.precision)
     torch.manual_seed(seed)
     architecture = find_network(name)
     network: nn.Module = architecture.build(Shape(settings.width, settings.dropout))
     load_start(network, name, settings.weights)
+    if settings.normalisation == "imagenet":
+        network = prepend(Normalise(*IMAGENET), network)
+    elif settings.normalisation == "train":
+        pixels = train_rows.images.double() / 255
+        network = prepend(Normalise((float(pixels.mean()),) * 3, (float(pixels.std()),) * 3), network)
     start = hashlib.sha256(pack_network(name, settings.width, network.state_dict())).hexdigest()
     checkpoints = find_checkpoints(name, [settings, compute, seed, start], args.data, ["torch", "lightning"])
     network = network.to(memory_format=torch.channels_last)
     if compute.compile:
-        if not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
-            raise InputError("compute.compile: no C++ compiler found; install g++, or set it to false in params.yaml")
-        network.compile()
+        compile_network(network)
     module = Transfer(network, architecture.INPUT_SIZE, settings, seed, train_rows, val_rows)
     keeper = ModelCheckpoint(
         checkpoints, "best", monitor="val_accuracy", mode="max", save_last=True, save_on_train_epoch_end=True,
@@ -242,6 +330,17 @@ def train(name: str, settings: PyTorchTraining, compute: Compute, seed: int, arg
     shutil.rmtree(checkpoints, ignore_errors=True)
 
 
+def compile_network(network: nn.Module) -> None:
+    """Compile its training passes; on a GPU also as CUDA graphs, as small batches leave it waiting for the host.
+
+    Raises:
+        InputError: there is no C++ compiler.
+    """
+    if not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
+        raise InputError("compute.compile: no C++ compiler found; install g++, or set it to false in params.yaml")
+    network.compile(mode="reduce-overhead" if torch.cuda.is_available() else "default")
+
+
 def make_trainer(
     settings: PyTorchTraining,
     compute: Compute,
@@ -265,17 +364,22 @@ def make_trainer(
         )
     several = compute.num_nodes > 1 or compute.devices not in ("auto", 1) or torch.cuda.device_count() > 1
     terminal = sys.stderr.isatty()
+    strategy = compute.strategy
+    if several and settings.freeze_epochs and strategy in ("auto", "ddp"):
+        strategy = "ddp_find_unused_parameters_true"  # a frozen body has no gradients
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # all memory is written before it is read
+    averages = [MovingAverage(settings.ema)] if settings.ema else []
     try:
         trainer = L.Trainer(
             devices=compute.devices,
             num_nodes=compute.num_nodes,
-            strategy=compute.strategy,
+            strategy=strategy,
             precision="bf16-mixed" if precision == "bfloat16" else "32-true",
             deterministic=compute.deterministic and torch.cuda.is_available(),  # the CPU repeats itself as it is
             max_epochs=settings.epochs,
-            gradient_clip_val=settings.clip,
-            gradient_clip_algorithm="value",
-            callbacks=[patience, *callbacks, *([TQDMProgressBar()] if terminal else [])],
+            gradient_clip_val=settings.clip or None,
+            gradient_clip_algorithm=settings.clip_by,
+            callbacks=[*averages, patience, *callbacks, *([TQDMProgressBar()] if terminal else [])],
             enable_progress_bar=terminal,
             enable_checkpointing=bool(logger),
             enable_model_summary=False,
@@ -292,9 +396,3 @@ def make_trainer(
             f"batch_size {settings.batch_size} cannot be shared alike by {trainer.world_size} processes; set a multiple"
         )
     return trainer
-
-
-def quieten() -> None:
-    """Keep Lightning's advertisements, and its advice on workers (there are none), from the terminal."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning")

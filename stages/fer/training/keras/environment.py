@@ -1,0 +1,41 @@
+"""Where Keras runs: on the CPU in the main environment, or on GPUs in one of its own, `.venv-keras` (`make gpu`).
+
+TensorFlow's wheels for GPUs bring CUDA 12 and PyTorch's CUDA 13, into the same folders (`nvidia/cudnn/lib`): in one
+environment the last one installed would win, and either framework could load the other's libraries.
+"""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from fer.core.stage import ROOT
+
+ENVIRONMENT = ROOT / ".venv-keras"
+
+
+def is_inside() -> bool:
+    """Whether this process runs in Keras' own environment."""
+    return Path(sys.prefix).resolve() == ENVIRONMENT.resolve()
+
+
+def enter() -> None:
+    """Go on with this command in Keras' own environment, where there is one; the process stays the same.
+
+    Where there is none, GPUs are hidden from TensorFlow, which is said if the machine has any.
+    """
+    python = ENVIRONMENT / "bin" / "python"
+    if python.exists() and not is_inside():
+        sys.stdout.flush()
+        os.execv(python, [str(python), *sys.argv])
+    if not is_inside():
+        hide_gpus()
+        if shutil.which("nvidia-smi"):
+            print(
+                "Keras trains on the CPU; `make gpu` sets up an environment in which it uses the GPU", file=sys.stderr
+            )
+
+
+def hide_gpus() -> None:
+    """Keep TensorFlow from GPUs; to be called before it is loaded."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
