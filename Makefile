@@ -4,7 +4,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro test lint format deps plots report times serve results remote url lock
+.PHONY: repro gpu test lint format deps plots report times serve results remote url lock
 .DEFAULT_GOAL := repro
 
 repro: $(READY)      ## run the whole pipeline, or what is left of it
@@ -27,6 +27,10 @@ lint: $(READY)       ## check style, format and types
 format: $(READY)     ## mend what lint can mend
 	ruff check --fix
 	ruff format
+
+gpu:                 ## set up .venv-keras, in which Keras trains on the GPU; PyTorch does so in .venv
+	$(PYTHON) -m venv .venv-keras
+	.venv-keras/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements-keras.lock
 
 deps: $(READY)       ## write into dvc.yaml what follows from the code and from the networks in params.yaml
 	python tools/deps.py
