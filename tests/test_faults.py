@@ -46,6 +46,7 @@ THIRD = AFTER_FILE.format(count=3, strike=f"{KILL_DVC}; {KILL_STAGE}")
 KILLS = {
     "sample": FIRST,
     "prepare": FIRST,
+    "augment": FIRST,
     "train_baseline": THIRD,  # of the checkpoints: two belong to an epoch
     "train_vgg19": THIRD,
     "train_resnet18": FIRST,

@@ -85,7 +85,7 @@ def test_an_experiment_changes_what_it_names_and_nothing_else(small_clone):
 
 
 def test_other_params_of_a_network_rerun_it_and_what_follows_it(finished_clone):
-    """After all stages have run nothing does; with VGG19's learning rate changed only its part does."""
+    """After all stages have run nothing does; with VGG19's learning rate changed only its part and `augment` do."""
     assert "Running stage" not in finished_clone.run("dvc", "repro")
     assert finished_clone.run("git", "status", "--porcelain") == ""
     yaml = YAML()
@@ -93,7 +93,7 @@ def test_other_params_of_a_network_rerun_it_and_what_follows_it(finished_clone):
     params["profiles"]["smoke"]["vgg19"]["learning_rate"] = 0.01
     yaml.dump(params, finished_clone.path / "params.yaml")
     again = find_runs(finished_clone.run("dvc", "repro"))
-    assert again == {"train_vgg19", "evaluate@vgg19", "export@vgg19", "measure", "compare", "report"}
+    assert again == {"augment", "train_vgg19", "evaluate@vgg19", "export@vgg19", "measure", "compare", "report"}
     keep_the_run(finished_clone)
 
 
@@ -171,7 +171,7 @@ def test_a_fourth_network_is_one_file(finished_clone, photo_file):
     before = read_files(finished_clone)
     add_small_network(finished_clone)
     ran = find_runs(finished_clone.run("dvc", "repro"))
-    assert ran == {"train_small", "evaluate@small", "export@small", "measure", "compare", "report"}
+    assert ran == {"augment", "train_small", "evaluate@small", "export@small", "measure", "compare", "report"}
     assert "Running stage" not in finished_clone.run("dvc", "repro")
 
     def read(name):
@@ -256,7 +256,7 @@ def keep_the_run(clone):
         assert (kept / name).read_bytes() == (clone.path / name).read_bytes()
     assert (kept / "timing.html").read_bytes() == (clone.path / "plots" / "timing.html").read_bytes()
     seconds = json.loads((kept / "run.json").read_text())["stages_seconds"]
-    assert len(seconds) == 14 and None not in seconds.values()
+    assert len(seconds) == 15 and None not in seconds.values()
     (clone.path / "metrics" / "compare.json").unlink()
     assert "not up to date" in clone.run(*command, code=1)
     assert (kept / "metrics" / "compare.json").exists()

@@ -228,7 +228,7 @@ def make_evidence(content, networks=NETWORKS):
     def read(kind, one):
         return kind.model_validate_json(json.dumps(one))
 
-    paths = ["data/classes.png", "data/faces.png", *(f"compare/{name}.png" for name in COMPARED)]
+    paths = ["data/classes.png", "data/faces.png", "data/augmented.png", *(f"compare/{name}.png" for name in COMPARED)]
     paths += [f"{name}/test/{figure}.png" for name, network in networks.items() for figure in list_figures(network)]
     return Evidence(
         networks,

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "stages"))
 
 from fer.core.stage import InputError, catch  # noqa: E402
-from fer.evidence.report.read import COMPARED, list_figures  # noqa: E402
+from fer.evidence.report.read import COMPARED, OF_DATA, list_figures  # noqa: E402
 from fer.networks.network import Network, find_networks  # noqa: E402
 
 NOT_DEPS = {
@@ -37,6 +37,7 @@ NOT_FOR_STAGES = {
 """An importer and a file that it imports, but not in a stage."""
 TEMPLATES = {"stages/report.py": "stages/fer/evidence/report/page.html.j2"}
 """Files that a script reads beside data and code."""
+DATA_PICTURES = [f"plots/{path}" for path in OF_DATA]
 READ_OF_EACH = {
     "compare": ("data/predictions/{name}.csv", "metrics/{name}.json"),
     "measure": ("models/export/{name}.onnx", "models/export/{name}.int8.onnx"),
@@ -46,7 +47,7 @@ READ_OF_EACH = {
 READ_BESIDE = {
     "compare": ["data/prepared/faces.h5"],
     "measure": ["data/prepared/faces.h5"],
-    "report": ["metrics/data.json", "metrics/compare.json", "metrics/export.json", "plots/data", "plots/compare"],
+    "report": ["metrics/data.json", "metrics/compare.json", "metrics/export.json", *DATA_PICTURES, "plots/compare"],
 }
 """Other data that these stages read."""
 CURVES = {
@@ -155,7 +156,7 @@ def list_plots(networks: dict[str, Network]) -> list[Any]:
             }
         }
     )
-    plots += ["plots/sample.png", "plots/data/classes.png", "plots/data/faces.png"]
+    plots += ["plots/sample.png", *DATA_PICTURES]
     for name, network in networks.items():
         plots += [f"plots/{name}/test/{file}.png" for file in list_figures(network)]
     return plots + [f"plots/compare/{file}.png" for file in COMPARED]

@@ -1,6 +1,6 @@
 """How every picture of the project looks, and the pictures of the data."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from itertools import cycle, islice
 
@@ -10,6 +10,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
@@ -95,4 +96,22 @@ def draw_faces(rows: Split) -> Figure:
             if i < len(faces):
                 cell.imshow(faces[i], cmap="gray", vmin=0, vmax=255)
         cells[0].text(-0.15, 0.5, emotion, transform=cells[0].transAxes, ha="right", va="center")
+    return figure
+
+
+def draw_varied(faces: Mapping[str, npt.NDArray[np.uint8]], labels: Sequence[str]) -> Figure:
+    """The same faces in several states, a row each with its name at the left, their labels above.
+
+    Args:
+        faces: {name: uint8 (N, height, width)}; the size may differ from state to state.
+        labels: N of them.
+    """
+    figure, grid = plt.subplots(len(faces), len(labels), figsize=(7, 0.86 * len(faces) + 0.3), squeeze=False)
+    for cells, (name, states) in zip(grid, faces.items(), strict=True):
+        for cell, face in zip(cells, states, strict=True):
+            cell.axis("off")
+            cell.imshow(face, cmap="gray", vmin=0, vmax=255)
+        cells[0].text(-0.15, 0.5, name, transform=cells[0].transAxes, ha="right", va="center", fontsize=9)
+    for cell, label in zip(grid[0], labels, strict=True):
+        cell.set_title(label, fontsize=9, pad=4)
     return figure

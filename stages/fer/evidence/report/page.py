@@ -122,6 +122,12 @@ def show_data(evidence: Evidence) -> Section:
                 f"The first of each class among {count(rows['train']['total'])} training images.",
                 pictures["data/faces.png"],
             ),
+            Figure(
+                "augmented",
+                "Training faces as the networks see them",
+                "One of each class, and what each network's augmentation makes of it in one epoch.",
+                pictures["data/augmented.png"],
+            ),
         ],
     )
 

@@ -11,6 +11,8 @@ from fer.data.fer2013 import CLASSES, SPLITS
 from fer.evidence.records import Comparison, Data, Exports, Scores, Training
 from fer.networks.network import Network
 
+OF_DATA = {"data/classes.png": "prepare", "data/faces.png": "prepare", "data/augmented.png": "augment"}
+"""The pictures in plots/data/, and the stages that draw them."""
 COMPARED = ("literature", "class_f1", "ensembles", "agreement", "all_wrong")
 """The pictures in plots/compare/."""
 
@@ -43,7 +45,7 @@ def read_evidence(metrics: str | Path, plots: str | Path, networks: dict[str, Ne
         InputError: a file is missing, damaged, without a key, or of other networks.
     """
     metrics, plots = Path(metrics), Path(plots)
-    pictures = {"data/classes.png": "prepare", "data/faces.png": "prepare"}
+    pictures = dict(OF_DATA)
     for name, network in networks.items():
         pictures |= {f"{name}/test/{figure}.png": "evaluate" for figure in list_figures(network)}
     pictures |= {f"compare/{figure}.png": "compare" for figure in COMPARED}

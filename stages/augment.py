@@ -1,0 +1,58 @@
+"""Draw training faces as the networks see them: to look at, before hours of training on them.
+
+Reads   data/prepared/faces.h5 (its train rows).
+Writes  plots/data/augmented.png: of each network the same faces, varied as its `augment` in params.yaml says.
+Alone   python stages/augment.py --data data/prepared/faces.h5 --picture plots/data/augmented.png
+"""
+
+import argparse
+from concurrent.futures import ProcessPoolExecutor
+from importlib import import_module
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fer.core.params import read_params
+from fer.core.stage import run, write_files
+from fer.data.faces import Split, read_faces
+from fer.data.fer2013 import CLASSES
+from fer.evidence.plots import draw_varied, set_style, to_png
+from fer.networks.network import find_network
+
+
+def choose_rows(train: Split) -> npt.NDArray[np.int64]:
+    """Positions of the first face of each class that train has, in the order of the classes."""
+    return np.concatenate([np.flatnonzero(train.labels == label)[:1] for label in range(len(CLASSES))])
+
+
+def vary(name: str, faces: npt.NDArray[np.uint8], settings: Any, seed: int) -> npt.NDArray[np.uint8]:
+    """Faces uint8 (N, 48, 48) as the network `name` is trained on them: uint8 (N, size, size), before mixup."""
+    network = find_network(name)
+    framework = import_module(f"fer.training.{network.FRAMEWORK}.data")
+    varied: npt.NDArray[np.uint8] = framework.vary_faces(faces, network.INPUT_SIZE, settings.augment, seed)
+    return varied
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, help="faces.h5, from stages/prepare.py")
+    parser.add_argument("--picture", required=True, help="PNG to write")
+    args = parser.parse_args()
+    names, seed, profile = read_params("networks", "seed", "profiles.${profile}")
+    train = read_faces(args.data)[0]["train"]
+    rows = choose_rows(train)
+    faces = train.images[rows]
+    # a process for each, as both frameworks in one may crash
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+        varied = {name: pool.submit(vary, name, faces, getattr(profile, name), seed) for name in names}
+        pictures = {find_network(name).TITLE: future.result() for name, future in varied.items()}
+    set_style()
+    figure = draw_varied({"as they are": faces, **pictures}, [CLASSES[label] for label in train.labels[rows]])
+    write_files({args.picture: to_png(figure)})
+    print(f"{len(rows)} faces, {len(names)} networks -> {args.picture}")
+
+
+if __name__ == "__main__":
+    run(main)
