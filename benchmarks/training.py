@@ -65,21 +65,25 @@ def measure_pytorch(name: str, network: Network, settings: PyTorchTraining, comp
     import torch.nn.functional as F
     from torch.utils.flop_counter import FlopCounterMode
 
-    from fer.training.pytorch.data import EVALUATION_CROPS, as_input, choose_precision, crop_for_training, score
-    from fer.training.pytorch.train import quieten
+    from fer.training.pytorch.data import EVALUATION_CROPS, as_input, choose_precision, score
+    from fer.training.pytorch.environment import enter
 
-    quieten()
+    enter()
     torch.manual_seed(0)
     precision = choose_precision(compute.precision)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     size, batch_size = network.INPUT_SIZE, settings.batch_size
-    model = network.build(Shape(settings.width, settings.dropout)).to(memory_format=torch.channels_last)
-    ours = time_our_epoch(model, size, settings, compute, rows)
-    model = model.to(device)
+
+    def build() -> "torch.nn.Module":
+        return network.build(Shape(settings.width, settings.dropout))
+
+    ours = time_our_epoch(build().to(memory_format=torch.channels_last), size, settings, compute, rows)
+    memory = torch.cuda.max_memory_allocated() if device == "cuda" else 0
+    model = build().to(device, memory_format=torch.channels_last)
 
     images = torch.from_numpy(rows.images[:batch_size]).unsqueeze(1).to(device)
     labels = torch.from_numpy(rows.labels[:batch_size]).long().to(device)
-    crops = as_input(crop_for_training(images, size, torch.Generator().manual_seed(0)))
+    crops = as_input(images[:, :, :size, :size])
 
     def synchronize() -> None:
         if device == "cuda":
@@ -121,15 +125,13 @@ def measure_pytorch(name: str, network: Network, settings: PyTorchTraining, comp
     rate = ours * counter.get_total_flops() / batch_size
     model.eval()
     evaluation = 10 * batch_size / time_fastest(evaluate)
-    plain = time_plain_training(
-        network.build(Shape(settings.width, settings.dropout)).to(device), size, batch_size, rows
-    )
+    plain = time_plain_training(build().to(device), size, batch_size, rows)
     matrix = torch.randn(4096, 4096, device=device, dtype=torch.bfloat16)
     product = 2 * 4096**3 / time_fastest(multiply)
 
     hardware = torch.cuda.get_device_name() if device == "cuda" else name_cpu()
-    print(f"{name}, {hardware}, {precision}, batch {batch_size}")
-    print(f"  our epoch       {ours:8.1f} images/s")
+    print(f"{name}, {hardware}, {precision}, batch {batch_size}{', compiled' * compute.compile}")
+    print(f"  our epoch       {ours:8.1f} images/s{f'    peak memory {memory / 2**20:.0f} MiB' * bool(memory)}")
     print(f"  plain way       {plain:8.1f} images/s    ours is {ours / plain:.2f} times as fast")
     print(f"  bare loop       {bare:8.1f} images/s    ours is {ours / bare:.0%} of it")
     print(f"  matrix product  {product / 1e9:8.1f} GFLOP/s   ours has {rate / 1e9:.1f}, {rate / product:.0%} of it")
@@ -146,7 +148,7 @@ def time_our_epoch(
     import torch
 
     from fer.training.pytorch.data import FER2013, choose_precision
-    from fer.training.pytorch.train import Transfer, make_trainer
+    from fer.training.pytorch.train import Transfer, compile_network, make_trainer
 
     class Clock(L.Callback):
         seconds = 0.0
@@ -154,8 +156,10 @@ def time_our_epoch(
         def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
             self.start = time.perf_counter()
 
-        def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-            self.seconds = time.perf_counter() - self.start  # at last that of all batches, without val
+        def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            self.seconds = time.perf_counter() - self.start
 
     def hold(count: int) -> FER2013:
         data = FER2013.__new__(FER2013)  # without reading a file
@@ -165,6 +169,8 @@ def time_our_epoch(
 
     clock = Clock()
     train, few = hold(len(rows.labels)), hold(64)
+    if compute.compile:
+        compile_network(model)
     with contextlib.redirect_stdout(None):
         trainer = make_trainer(settings, compute, choose_precision(compute.precision), [clock], logger=False)
         trainer.fit(Transfer(model, size, settings, 0, train, few))
@@ -221,8 +227,8 @@ def measure_keras(name: str, network: Network, settings: KerasTraining, compute:
     images, labels = to_arrays(rows)
     generator = tf.keras.preprocessing.image.ImageDataGenerator(
         rescale=1 / 255,
-        width_shift_range=settings.shift,
-        height_shift_range=settings.shift,
+        width_shift_range=settings.augment.shift,
+        height_shift_range=settings.augment.shift,
         horizontal_flip=True,
     )
     keras.config.set_dtype_policy("float32")
@@ -234,7 +240,7 @@ def measure_keras(name: str, network: Network, settings: KerasTraining, compute:
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
-    model = network.build(settings, FusedBatchNormalization, build_augmentation(settings.shift))
+    model = network.build(settings, FusedBatchNormalization, build_augmentation(settings.augment))
     batches, _ = make_datasets({"train": rows, "val": rows}, batch_size, 0, range(3))
     ours = time_fit(model, batches, len(labels) // batch_size, batch_size)
     print(f"{name}, {name_hardware(gpus)}, {precision}, batch {batch_size}")
@@ -273,7 +279,7 @@ def measure(name: str, rows: Split) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("networks", nargs="*", help="default: all of params.yaml")
-    parser.add_argument("--rows", type=int, default=1024, help="images in an epoch")
+    parser.add_argument("--rows", type=int, default=1024, help="images in an epoch; on a GPU some ten thousand")
     args = parser.parse_args()
     logging.disable(logging.WARNING)
     names = args.networks or list(read_params("networks")[0])
