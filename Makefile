@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+define CHECK_PYTHON
+	@$(PYTHON) -c 'import sys; v = sys.version_info; not (3, 11) <= v[:2] <= (3, 13) and sys.exit(f"error: Python {v[0]}.{v[1]} found, 3.11 to 3.13 needed; name one with make PYTHON=...")'
+endef
 
 .PHONY: repro gpu test lint format deps plots report times serve results remote url lock
 .DEFAULT_GOAL := repro
@@ -28,9 +31,7 @@ format: $(READY)     ## mend what lint can mend
 	ruff check --fix
 	ruff format
 
-gpu:                 ## set up .venv-keras, in which Keras trains on the GPU; PyTorch does so in .venv
-	$(PYTHON) -m venv .venv-keras
-	.venv-keras/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements-keras.lock
+gpu: .venv-keras/.ready  ## set up .venv-keras, in which Keras trains on the GPU; PyTorch does so in .venv
 
 deps: $(READY)       ## write into dvc.yaml what follows from the code and from the networks in params.yaml
 	python tools/deps.py
@@ -66,9 +67,15 @@ url:
 		echo "error: no URL: name a folder, ssh://HOST/PATH or s3://BUCKET/PATH, as in make remote URL=..." >&2; exit 1;; esac
 
 $(READY): requirements.lock
-	@$(PYTHON) -c 'import sys; v = sys.version_info; not (3, 11) <= v[:2] <= (3, 13) and sys.exit(f"error: Python {v[0]}.{v[1]} found, 3.11 to 3.13 needed; name one with make PYTHON=...")'
+	$(CHECK_PYTHON)
 	$(PYTHON) -m venv $(VENV)
 	python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	touch $@
+
+.venv-keras/.ready: requirements-keras.lock
+	$(CHECK_PYTHON)
+	$(PYTHON) -m venv --clear .venv-keras
+	.venv-keras/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements-keras.lock
 	touch $@
 
 lock:                ## resolve pyproject.toml anew in an environment of its own; rewrites requirements.lock

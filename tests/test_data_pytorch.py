@@ -105,6 +105,11 @@ def test_rotation_scale_and_shift_are_pillows():
         scales = draw.affine[:, :, :2].det().abs().sqrt() * 48 / 44
         low, high = scales.min().item(), scales.max().item()
         assert 1 / (1 + changes.get("scale", 0)) - 1e-6 <= low and high <= 1 + changes.get("scale", 0) + 1e-6
+        upright = draw.affine[:, 1, :2] * torch.stack([torch.where(draw.flip, -1.0, 1.0), torch.ones(20)], dim=1)
+        angles = torch.rad2deg(torch.atan2(upright[:, 0], upright[:, 1])).abs().max().item()
+        shifts = (draw.affine[:, :, 2] - (2 * draw.offset.flip(1) - 4) / 48).abs().max().item()
+        for found, most in ((angles, changes.get("rotation", 0)), (shifts, 2 * changes.get("shift", 0))):
+            assert 0.7 * most <= found <= most + 1e-4  # of twenty faces
 
 
 def test_contrast_and_brightness():

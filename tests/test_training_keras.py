@@ -451,6 +451,12 @@ def test_keras_own_environment_gives_the_same_network(place, tmp_path):
     (packages,) = (tmp_path / ".venv-keras" / "lib").glob("python*/site-packages")
     (packages / "main.pth").write_text(str(Path(keras.__file__).parents[1]))
     (packages / "sitecustomize.py").write_text("import sys; print('started in', sys.prefix, file=sys.stderr)")
+    half = subprocess.run(command(place, tmp_path / "out"), cwd=tmp_path, capture_output=True, text=True)
+    assert half.returncode == 1
+    assert half.stderr == (
+        f"error: {tmp_path / '.venv-keras'}: not complete; run `make gpu`, or remove it to train on the CPU\n"
+    )
+    (tmp_path / ".venv-keras" / ".ready").touch()
     process = subprocess.run(command(place, tmp_path / "out"), cwd=tmp_path, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
     assert process.stderr == f"started in {tmp_path / '.venv-keras'}\n"
@@ -460,7 +466,7 @@ def test_keras_own_environment_gives_the_same_network(place, tmp_path):
 
 
 def test_without_it_keras_runs_on_the_cpu_and_says_so(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(environment, "ENVIRONMENT", tmp_path / ".venv-keras")
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     monkeypatch.setattr(environment.shutil, "which", lambda name: f"/usr/bin/{name}")
     environment.enter()

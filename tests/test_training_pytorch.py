@@ -10,13 +10,13 @@ import sys
 import time
 from types import SimpleNamespace
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
 from conftest import ROOT
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch.optim.swa_utils import AveragedModel
 
 from fer.core.params import read_params
 from fer.core.stage import InputError
@@ -226,19 +226,25 @@ def test_the_average_is_validated_and_kept(fit, faces):
 
 def test_the_average_follows_by_hand():
     """Against a loop in plain numbers: faster at first, then by its decay; counts of batches are taken as they are."""
-    module = torch.nn.BatchNorm1d(1)
-    average = MovingAverage(0.7)._kwargs["multi_avg_fn"]
-    copy = AveragedModel(module, multi_avg_fn=average, use_buffers=True)
+    network = torch.nn.BatchNorm1d(1)
+    module, average = L.LightningModule(), MovingAverage(0.7)
+    module.network = network
+    trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cpu")), global_step=0)
+    average.setup(trainer, module, "fit")
+    average.on_train_start(trainer, module)
     expected = None
-    for step, value in enumerate((5.0, 1.0, 4.0, 2.0, 8.0, 3.0, 9.0)):
+    for seen, value in enumerate((5.0, 1.0, 4.0, 2.0, 8.0, 3.0, 9.0)):
         with torch.no_grad():
-            module.weight.fill_(value)
-            module.num_batches_tracked.fill_(step)
-        copy.update_parameters(module)
-        decay = min(0.7, (1 + step) / (10 + step))
+            network.weight.fill_(value)
+            network.num_batches_tracked.fill_(seen)
+        trainer.global_step += 1
+        average.on_train_batch_end(trainer, module, None, None, seen)
+        decay = min(0.7, seen / (9 + seen))
         expected = value if expected is None else decay * expected + (1 - decay) * value
-    assert copy.module.weight.item() == pytest.approx(expected, rel=1e-5)
-    assert copy.module.num_batches_tracked == 6
+    assert network.weight.item() == 9
+    average.on_train_end(trainer, module)
+    assert network.weight.item() == pytest.approx(expected, rel=1e-5)
+    assert network.num_batches_tracked == 6
 
 
 @pytest.mark.parametrize("where", ["train", "imagenet"])
@@ -515,6 +521,21 @@ def test_killed_and_run_again_it_ends_the_same(epoch, copy, unbroken):
     assert "resuming after epoch" in copy.finish()
     assert copy.outputs() == unbroken
     assert not copy.checkpoints("*")
+
+
+def test_killed_under_a_plateau_it_ends_the_same(copy, faces, tmp_path):
+    """Every epoch is one without a better val accuracy, and every one of them lowers the rate."""
+    settings = {"schedule": "plateau", "decay_every": 1, "decay_rate": 0.5, "min_delta": 1.0, "epochs": 4}
+    alone = Copy(tmp_path / "alone", faces)
+    for each in (copy, alone):
+        each.change(settings)
+    alone.finish()
+    copy.stop_in_epoch(3, signal.SIGKILL)
+    assert "resuming after epoch" in copy.finish()
+    assert copy.outputs() == alone.outputs()
+    with open(copy.folder / "out" / "x.csv") as file:
+        rates = [float(row["learning_rate"]) for row in csv.DictReader(file)]
+    assert rates[1:] == pytest.approx([rates[0], rates[0] / 2, rates[0] / 4])
 
 
 def test_ctrl_c_leaves_no_half_file(copy, unbroken):

@@ -136,6 +136,12 @@ class PyTorchTraining(Section):
     val_crops: Literal[1, 10]
 
     @model_validator(mode="after")
+    def check_momentum(self) -> "PyTorchTraining":
+        if self.nesterov and not self.momentum:
+            raise ValueError("have a momentum above 0 where nesterov is true")
+        return self
+
+    @model_validator(mode="after")
     def check_epochs(self) -> "PyTorchTraining":
         if max(self.freeze_epochs, self.small_epochs) >= self.epochs:
             raise ValueError(

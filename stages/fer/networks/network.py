@@ -127,7 +127,7 @@ class Network(Protocol):
 
     Keras: from `fer.core.schema.KerasTraining` and, in training, a class of normalisation and layers of augmentation
     (see `baseline.py`); pixels float or uint8 (N, size, size, 1) in 0..255 to probabilities (N, 7). PyTorch: from
-    `Shape`; float (N, 3, size, size) in [0, 1] to logits (N, 7), by a module that ends in `dropout` and `head`.
+    `Shape`; float (N, 3, size, size) in [0, 1] to logits (N, 7), an `nn.Sequential` that ends in `dropout` and `head`.
     """
     PRETRAINED: str
     """torchvision's name of the ImageNet weights that `weights: imagenet` loads."""

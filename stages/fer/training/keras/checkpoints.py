@@ -41,7 +41,7 @@ class Snapshots(keras.callbacks.Callback):
                 "learning_rate": self.learning_rate,
                 "train_loss": float(logs["loss"]),
                 "train_accuracy": float(logs["accuracy"]),
-                "val_loss": float(logs["val_loss"]),
+                "val_loss": float(logs["val_cross_entropy"]),
                 "val_accuracy": float(logs["val_accuracy"]),
             }
         )

@@ -17,10 +17,10 @@ VAL_BATCH = 256
 def build_augmentation(augment: KerasAugment) -> list[keras.layers.Layer]:
     """Layers that change images in training only (section 2): float32 (N, 48, 48, 1), 0..255, to the same.
 
-    Each image is shifted in height and in width by its own uniform share of the size, turned and scaled by its own
-    numbers, bilinear, its border pixels repeated, and flipped left to right half of the time: shift and flip as
-    ImageDataGenerator had them. They compute in float32, as bfloat16 has no room for 256 grey levels and what lies
-    between them.
+    Each image is shifted in height and in width by its own uniform shares of the size, flipped left to right half of
+    the time, turned and scaled by its own numbers, each where `augment` turns it on; bilinear, border pixels repeated.
+    Shift and flip are as ImageDataGenerator had them. They compute in float32, as bfloat16 has no room for 256 grey
+    levels and what lies between them.
     """
     layers, border = keras.layers, {"fill_mode": "nearest", "dtype": "float32"}
     found = []

@@ -9,31 +9,48 @@ import shutil
 import sys
 from pathlib import Path
 
-from fer.core.stage import ROOT
+from fer.core.stage import ROOT, InputError
 
-ENVIRONMENT = ROOT / ".venv-keras"
+NAME = ".venv-keras"
 
 
 def is_inside() -> bool:
     """Whether this process runs in Keras' own environment."""
-    return Path(sys.prefix).resolve() == ENVIRONMENT.resolve()
+    return Path(sys.prefix).name == NAME
+
+
+def find_environment() -> Path | None:
+    """Keras' own environment: of this checkout, or of the one whose .venv runs (a queued experiment is a copy of it).
+
+    Raises:
+        InputError: it is not complete.
+    """
+    for parent in (ROOT, Path(sys.prefix).parent):
+        environment = parent / NAME
+        if environment.exists():
+            if not (environment / ".ready").exists():
+                raise InputError(f"{environment}: not complete; run `make gpu`, or remove it to train on the CPU")
+            return environment
+    return None
 
 
 def enter() -> None:
     """Go on with this command in Keras' own environment, where there is one; the process stays the same.
 
     Where there is none, GPUs are hidden from TensorFlow, which is said if the machine has any.
+
+    Raises:
+        InputError: as `find_environment`.
     """
-    python = ENVIRONMENT / "bin" / "python"
-    if python.exists() and not is_inside():
+    if is_inside():
+        return
+    if environment := find_environment():
+        python = environment / "bin" / "python"
         sys.stdout.flush()
         os.execv(python, [str(python), *sys.argv])
-    if not is_inside():
-        hide_gpus()
-        if shutil.which("nvidia-smi"):
-            print(
-                "Keras trains on the CPU; `make gpu` sets up an environment in which it uses the GPU", file=sys.stderr
-            )
+    hide_gpus()
+    if shutil.which("nvidia-smi"):
+        print("Keras trains on the CPU; `make gpu` sets up an environment in which it uses the GPU", file=sys.stderr)
 
 
 def hide_gpus() -> None:

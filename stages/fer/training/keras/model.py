@@ -52,9 +52,6 @@ def load_model(path: str | Path, name: str, precision: str) -> KerasModel:
         InputError: as `fer.training.keras.files.load_network`.
     """
     tf.config.experimental.enable_op_determinism()
-    gpus = tf.config.list_physical_devices("GPU")
-    for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)
     network = load_network(path, name)
     types = {layer.compute_dtype for layer in network.layers}
     forward = tf.function(
@@ -65,6 +62,6 @@ def load_model(path: str | Path, name: str, precision: str) -> KerasModel:
         network,
         forward,
         precision="bfloat16" if "bfloat16" in types else "float32",
-        device="cuda" if gpus else "cpu",
-        hardware=tf.config.experimental.get_device_details(gpus[0])["device_name"] if gpus else name_cpu(),
+        device="cpu",  # GPUs are hidden from TensorFlow outside of its own environment
+        hardware=name_cpu(),
     )

@@ -112,12 +112,33 @@ class Guard(keras.callbacks.Callback):
 class MovingAverage(keras.callbacks.SwapEMAWeights):
     """Has the optimizer's moving average of the weights in the network wherever it is validated and saved.
 
+    It is of the weights that are trained; BatchNorm's statistics have their own (`norm_momentum`).
     A resumed training starts from weights that were saved so.
     """
 
     def __init__(self, resumed: bool) -> None:
         super().__init__(swap_on_epoch=True)
         self._ema_weights_in_model = resumed
+
+
+def cross_entropy(targets: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
+    """Of each image, in nats and without label smoothing: the val loss of the history, as in PyTorch."""
+    return keras.losses.categorical_crossentropy(targets, probabilities)
+
+
+def compile_network(network: keras.Model, settings: KerasTraining, steps: int) -> None:
+    """Give the network its optimizer, over so many `steps`, loss and metrics."""
+    network.compile(
+        keras.optimizers.Adam(
+            make_learning_rate(settings, steps),
+            weight_decay=settings.weight_decay or None,
+            use_ema=bool(settings.ema),
+            ema_momentum=settings.ema,
+        ),
+        loss=keras.losses.CategoricalCrossentropy(label_smoothing=settings.label_smoothing),
+        metrics=["accuracy", cross_entropy],
+        jit_compile=False,  # on a CPU, XLA's convolutions take three times as long as oneDNN's
+    )
 
 
 def choose_gpus(devices: int | Literal["auto"]) -> list[tf.config.PhysicalDevice]:
@@ -211,17 +232,7 @@ def fit(
     train_set, val_set = make_datasets(splits, settings.batch_size, seed, epochs)
     with strategy.scope():
         trained = build(settings, FusedBatchNormalization, build_augmentation(settings.augment))
-        trained.compile(
-            keras.optimizers.Adam(
-                make_learning_rate(settings, steps * settings.epochs),
-                weight_decay=settings.weight_decay or None,
-                use_ema=bool(settings.ema),
-                ema_momentum=settings.ema,
-            ),
-            loss=keras.losses.CategoricalCrossentropy(label_smoothing=settings.label_smoothing),
-            metrics=["accuracy"],
-            jit_compile=False,  # on a CPU, XLA's convolutions take three times as long as oneDNN's
-        )
+        compile_network(trained, settings, steps * settings.epochs)
     trained.save_weights = lambda filepath, overwrite: save_weights(trained, filepath)  # called by Keras' callbacks
     try:
         trained.fit(

@@ -32,7 +32,7 @@ class Variations(NamedTuple):
     brightness: torch.Tensor
     """float32 (N,): summand, of pixels in [0, 1]."""
     box: torch.Tensor
-    """int64 (N, 4): top, bottom, left and right of the erased box in the crop, all 0 where there is none."""
+    """int64 (N, 4): top, bottom, left and right of the erased box in the crop, which is empty where there is none."""
     grey: torch.Tensor
     """float32 (N,) in [0, 1): of that box."""
     share: torch.Tensor

@@ -1,4 +1,4 @@
-"""Where PyTorch runs: in the main environment, on GPUs where there are any."""
+"""What a training in PyTorch does before it loads PyTorch; it runs in the main environment."""
 
 import logging
 import warnings

@@ -34,7 +34,13 @@ class Normalise(torch.nn.Module):
 
 
 def prepend(normalise: Normalise, network: torch.nn.Module) -> torch.nn.Module:
-    """The network with a normalisation of its own before it."""
+    """The network with a normalisation of its own before it.
+
+    Raises:
+        InputError: it is no `nn.Sequential`, in which alone the order of the parts is known.
+    """
+    if not isinstance(network, torch.nn.Sequential):
+        raise InputError("normalisation: this network cannot take it; make its build() return an nn.Sequential")
     return torch.nn.Sequential(OrderedDict([("normalise", normalise), *network.named_children()]))
 
 

@@ -127,6 +127,11 @@ class Transfer(L.LightningModule):
             return {"scheduler": plateau, "monitor": "val_accuracy"}
         return {"scheduler": schedulers.LambdaLR(optimizer, lambda epoch: decay(epoch, settings))}
 
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """A plateau's is stepped before the checkpoint is written, so that a resumed run goes on with it."""
+        if not isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            scheduler.step()
+
     def on_train_epoch_start(self) -> None:
         self.started = time.perf_counter()
         torch.manual_seed(derive_seed(self.seed, self.current_epoch, self.global_rank))  # of dropout
@@ -198,6 +203,8 @@ class Transfer(L.LightningModule):
                 epoch[f"{name}_{kind}"] = self.metrics[f"{split}_{kind}"].compute().item()
         for metric in self.metrics.values():
             metric.reset()
+        if self.settings.schedule == "plateau":
+            self.lr_schedulers().step(epoch["val_accuracy"])  # type: ignore[union-attr, call-arg]
         self.log("train_loss", epoch["train_loss"])
         self.log("train_accuracy", epoch["train_accuracy"])
         self.seconds += time.perf_counter() - self.started
@@ -233,7 +240,8 @@ def anneal(step: int, steps: int, warm_up: float) -> float:
 class MovingAverage(WeightAveraging):
     """An exponential moving average of weights and BatchNorm statistics: what is validated, kept and resumed.
 
-    In its first steps it follows faster, so that it does not remember the random start.
+    It does not remember the random start: after n steps its decay is n / (9 + n), as long as that is below `decay`; for
+    0.998 these are 4,491 steps.
     """
 
     def __init__(self, decay: float) -> None:
@@ -246,18 +254,19 @@ class MovingAverage(WeightAveraging):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert self._average_model is not None
-        averaged, current = (list(part.state_dict().values()) for part in (self._average_model.module, pl_module))
-        weights = [place for place, tensor in enumerate(current) if tensor.is_floating_point()]
-        self.weights = [averaged[place] for place in weights], [current[place] for place in weights]
-        self.all = averaged, current
+        average, current = self._average_model.module.state_dict(), pl_module.state_dict()
+        weights = [key for key, tensor in current.items() if tensor.is_floating_point()]
+        counts = [key for key in current if key not in weights]
+        self.weights, self.counts = (
+            ([average[key] for key in keys], [current[key] for key in keys]) for keys in (weights, counts)
+        )
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         """Move the average; Lightning's own way reads a count from the GPU at every step, and so waits for it."""
         seen = trainer.global_step - 1
-        if seen:
-            torch._foreach_lerp_(*self.weights, 1 - min(self.decay, seen / (9 + seen)))
-        else:
-            torch._foreach_copy_(*self.all)
+        torch._foreach_lerp_(*self.weights, 1 - min(self.decay, seen / (9 + seen)))
+        if self.counts[0]:  # BatchNorm's, of batches
+            torch._foreach_copy_(*self.counts)
 
 
 class Patience(EarlyStopping):
