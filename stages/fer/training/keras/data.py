@@ -1,6 +1,8 @@
 """FER-2013 for Keras: batches in an order that follows from seed and epoch, and the augmentation."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,26 +16,48 @@ VAL_BATCH = 256
 """Val rows at once: without gradients, four times a training batch takes no more memory."""
 
 
-def build_augmentation(augment: KerasAugment) -> list[keras.layers.Layer]:
-    """Layers that change images in training only (section 2): float32 (N, 48, 48, 1), 0..255, to the same.
+class Vary(keras.layers.Layer):
+    """Changes images in training only (section 2): float32 (N, 48, 48, 1), 0..255, to the same.
 
-    Each image is shifted in height and in width by its own uniform shares of the size, flipped left to right half of
-    the time, turned and scaled by its own numbers, each where `augment` turns it on; bilinear, border pixels repeated.
-    Shift and flip are as ImageDataGenerator had them. They compute in float32, as bfloat16 has no room for 256 grey
-    levels and what lies between them.
+    Each image is shifted in height and in width by its own uniform shares of the size, turned and scaled by its own
+    numbers, and flipped left to right half of the time, each where `augment` turns it on: all in one resampling, as
+    several would blur it; bilinear, border pixels repeated. It computes in float32, as bfloat16 has no room for 256
+    grey levels and what lies between them.
     """
-    layers, border = keras.layers, {"fill_mode": "nearest", "dtype": "float32"}
-    found = []
-    if augment.shift:
-        found.append(layers.RandomTranslation(augment.shift, augment.shift, name="shift", **border))
-    if augment.flip:
-        found.append(layers.RandomFlip("horizontal", dtype="float32", name="flip"))
-    if augment.rotation:
-        found.append(layers.RandomRotation(augment.rotation / 360, name="rotation", **border))
-    if augment.scale:  # Keras takes by how much of its height a face's surroundings grow
-        bounds = (1 / (1 + augment.scale) - 1, augment.scale)
-        found.append(layers.RandomZoom(bounds, name="scale", **border))
-    return found
+
+    def __init__(self, augment: KerasAugment) -> None:
+        super().__init__(dtype="float32", name="vary")
+        self.augment = augment
+        self.generator = keras.random.SeedGenerator()
+
+    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        if not training:
+            return images
+        transforms = self.draw_transforms(keras.ops.shape(images)[0])
+        return keras.ops.image.affine_transform(images, transforms, "bilinear", "nearest")
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"augment": self.augment.model_dump()}
+
+    def draw_transforms(self, count: int) -> tf.Tensor:
+        """float32 (N, 8): where a pixel of the varied image lies in the image, as `affine_transform` takes it."""
+        ops, augment, middle = keras.ops, self.augment, (SIZE - 1) / 2
+
+        def uniform(limit: float) -> tf.Tensor:
+            return keras.random.uniform((count,), -limit, limit, seed=self.generator)
+
+        angle, zoom = uniform(math.radians(augment.rotation)), ops.exp(uniform(math.log1p(augment.scale)))
+        mirror = ops.where(uniform(1.0) < 0, -1.0, 1.0) if augment.flip else ops.ones((count,))
+        cosine, sine, none = ops.cos(angle) / zoom, ops.sin(angle) / zoom, ops.zeros((count,))
+        rows = []
+        for first, second in ((cosine * mirror, -sine), (sine * mirror, cosine)):
+            rows += [first, second, middle - middle * (first + second) + uniform(augment.shift) * SIZE]
+        return ops.stack([*rows, none, none], axis=1)
+
+
+def build_augmentation(augment: KerasAugment) -> list[keras.layers.Layer]:
+    """The layers that vary training images: `Vary`, or none where `augment` turns everything off."""
+    return [Vary(augment)] if any((augment.flip, augment.shift, augment.rotation, augment.scale)) else []
 
 
 def vary_faces(faces: npt.NDArray[np.uint8], size: int, augment: KerasAugment, seed: int) -> npt.NDArray[np.uint8]:
