@@ -1,8 +1,8 @@
 """Turn FER-2013, as people have it on disk, into one HDF5 file with the splits train, val and test.
 
-Reads   SOURCE: the challenge's CSV or the image folders, either also in a .zip or .tar.gz.
+Reads   SOURCE: the challenge's CSV or the image folders, either also in a .zip or .tar.gz; VOTES: FER+'s, for the CSV.
 Writes  data/prepared/faces.h5, metrics/data.json (counts, blanks, duplicates), plots/data/ (class shares, faces).
-Alone   python stages/prepare.py --source SOURCE --split official --out faces.h5 --report data.json
+Alone   python stages/prepare.py --source SOURCE --votes VOTES --split official --out faces.h5 --report data.json
 
 The split `paper` is the study's own (section 1, Dataset); see docs/data.md for why `official` is the default.
 """
@@ -10,6 +10,7 @@ The split `paper` is the study's own (section 1, Dataset); see docs/data.md for 
 import argparse
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,16 @@ from PIL import Image
 from fer.core.params import read_params
 from fer.core.stage import InputError, run, write_files
 from fer.data.faces import Split, pack_faces
-from fer.data.fer2013 import CLASSES, SPLITS
-from fer.data.source import read_source, require_unchanged
+from fer.data.fer2013 import CLASSES, SAMPLE_VOTES, SPLITS, is_sample
+from fer.data.ferplus import read_votes
+from fer.data.source import Rows, hash_file, read_source, require_unchanged
 from fer.evidence.records import Across, Conflicts, Data, Dropped, Duplicates, Pixels, Source
 
 Positions = npt.NDArray[np.int64]
 """int64 (n,): rows of the source."""
 
+NO_VOTES = ("", "None")
+"""`prepare.votes: null`, as DVC writes it into a command."""
 TRAINING = 0  # position in USAGES; PublicTest is 1, PrivateTest 2
 NOTES = {
     "official": "Training is train, PublicTest is val, PrivateTest is test: nothing is chosen on test rows.",
@@ -146,9 +150,30 @@ def describe_pixels(images: npt.NDArray[np.uint8]) -> Pixels:
     return Pixels(train_mean=round(float(mean), 4), train_std=round(float(variance**0.5), 4))
 
 
+def find_votes(path: str, source: str, rows: Rows) -> npt.NDArray[np.uint8] | None:
+    """Votes uint8 (N, 10) for the rows of `source` from the file at `path`; None where there are none.
+
+    Raises:
+        InputError: rows in an order that FER+ does not have, or as `read_votes`.
+    """
+    if path in NO_VOTES:
+        return None
+    if Path(path).resolve() == Path(SAMPLE_VOTES).resolve() and not is_sample(source):
+        print(f"without votes: prepare.votes names the embedded sample's, not those of {source}", file=sys.stderr)
+        return None
+    if rows.kind == "images" or rows.challenge_file == "icml_face_data.csv":
+        what = "pictures" if rows.kind == "images" else "icml_face_data.csv"
+        raise InputError(
+            f"{source}: {what} in another order than fer2013.csv, to whose rows the votes in {path} belong; give "
+            "fer2013.csv, or set prepare.votes to null in params.yaml"
+        )
+    return read_votes(path, rows.labels, rows.usages)
+
+
 def make_outputs(args: argparse.Namespace, seed: int, prepare: Any) -> tuple[dict[str, Any], dict[str, Split]]:
     """Read the source; {path: bytes} of all outputs, and {'train', 'val', 'test': Split}."""
     source = read_source(args.source, seed)
+    votes = find_votes(args.votes, args.source, source)
     identities, blank = identify(source.images), find_blank(source.images)
     places = divide(source.labels, source.usages, args.split)
     places, dropped = clean(places, identities, blank, prepare.drop_blank, prepare.drop_leaks)
@@ -159,11 +184,17 @@ def make_outputs(args: argparse.Namespace, seed: int, prepare: Any) -> tuple[dic
             print(f"warning: {args.source}: {name} has no {CLASSES[label]} face", file=sys.stderr)
     in_train = np.isin(identities, identities[places["train"]])
     splits = {
-        name: Split(source.images[rows], source.labels[rows], in_train[rows] if name != "train" else None)
+        name: Split(
+            source.images[rows],
+            source.labels[rows],
+            in_train[rows] if name != "train" else None,
+            votes[rows] if votes is not None else None,
+        )
         for name, rows in places.items()
     }
     report = Data(
-        source=Source(kind=source.kind, md5=source.md5, rows=len(source.labels)),
+        source=Source(kind=source.kind, md5=source.md5, rows=len(source.labels), challenge_file=source.challenge_file),
+        votes_md5=hash_file(Path(args.votes)) if votes is not None else None,
         split=args.split,
         note=NOTES[args.split],
         rows={name: count_classes(rows.labels) for name, rows in splits.items()},
@@ -184,6 +215,7 @@ def make_outputs(args: argparse.Namespace, seed: int, prepare: Any) -> tuple[dic
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", required=True, help="CSV, archive or image folder")
+    parser.add_argument("--votes", default="None", help="FER+'s CSV of votes for fer2013.csv; None: without votes")
     parser.add_argument("--split", required=True, help="official or paper")
     parser.add_argument("--out", required=True, help="HDF5 file to write")
     parser.add_argument("--report", required=True, help="JSON file to write")
@@ -192,11 +224,16 @@ def main() -> None:
     seed, prepare = read_params("seed", "prepare")
     if args.split not in NOTES:
         raise InputError(f"--split is {args.split!r}, expected official or paper")
-    paths = [Path(path).resolve() for path in (args.source, args.out, args.report)]
+    named = [args.source, args.out, args.report, *([] if args.votes in NO_VOTES else [args.votes])]
+    paths = [Path(path).resolve() for path in named]
     if len(set(paths)) < len(paths):
-        raise InputError(f"--source, --out and --report name the same file twice ({paths[1]}); give each its own")
+        raise InputError(
+            f"--source, --votes, --out and --report name the same file twice ({paths[1]}); give each its own"
+        )
 
-    with require_unchanged(Path(args.source)):  # DVC hashes the source for the lock only afterwards
+    with ExitStack() as stack:  # DVC hashes what is read for the lock only afterwards
+        for path in (args.source, *named[3:]):
+            stack.enter_context(require_unchanged(Path(path)))
         outputs, splits = make_outputs(args, seed, prepare)
     write_files(outputs)
     print(" | ".join(f"{name} {len(rows.labels):,}" for name, rows in splits.items()) + f" -> {args.out}")

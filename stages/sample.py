@@ -4,8 +4,9 @@ Nobody's photograph is in it. Each face is a head with random traits (shape, ski
 which facial action units (FACS) move brows, lids, nose and lips; an emotion is no more than a set of units.
 
 Reads   params.yaml (seed, sample)
-Writes  a CSV `emotion,pixels,Usage` like fer2013.csv, and a contact sheet of ten faces per emotion
-Alone   python stages/sample.py --out data/raw/sample.csv --sheet plots/sample.png
+Writes  a CSV `emotion,pixels,Usage` like fer2013.csv, ten annotators' votes for its rows like FER+'s fer2013new.csv,
+        and a contact sheet of ten faces per emotion
+Alone   python stages/sample.py --out data/raw/sample.csv --votes data/raw/sample_votes.csv --sheet plots/sample.png
 
 The same seed gives the same bytes: a row's randomness depends on seed, split and position alone, and pixels come from
 float64 +, -, *, / and sqrt, which IEEE 754 rounds alike on every CPU: no exp, no sine, no matrix product.
@@ -16,14 +17,15 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from fer.core.params import read_params
-from fer.core.stage import replacing, run
-from fer.data.fer2013 import CLASSES, SIZE, USAGES
+from fer.core.stage import InputError, replacing, run
+from fer.data.fer2013 import ANNOTATORS, CLASSES, FERPLUS_COLUMNS, SIZE, USAGES, VOTE_CLASSES
 
 Floats = npt.NDArray[np.float64]
 """A float64 array: pixels (48, 48) of tones 0..1, coordinates (48, 48) in -1..1, or random numbers."""
@@ -48,6 +50,19 @@ EMOTIONS = {
     "surprise": {1: 1.0, 2: 1.0, 5: 1.0, 26: 1.0},
     "neutral": {},
 }
+
+# What annotators take an emotion for who do not see it: {emotion: {vote: share}}.
+MISTAKEN = {
+    "angry": {"disgust": 0.2, "neutral": 0.5, "sad": 0.15, "contempt": 0.1, "unknown": 0.05},
+    "disgust": {"angry": 0.4, "neutral": 0.3, "sad": 0.1, "contempt": 0.15, "unknown": 0.05},
+    "fear": {"surprise": 0.45, "neutral": 0.25, "sad": 0.25, "unknown": 0.05},
+    "happy": {"neutral": 0.85, "surprise": 0.05, "contempt": 0.05, "unknown": 0.05},
+    "sad": {"neutral": 0.7, "fear": 0.15, "angry": 0.1, "unknown": 0.05},
+    "surprise": {"fear": 0.35, "neutral": 0.45, "happy": 0.15, "unknown": 0.05},
+    "neutral": {"sad": 0.4, "happy": 0.15, "angry": 0.15, "contempt": 0.2, "unknown": 0.1},
+}
+SEEN = (0.3, 0.95)  # share of annotators who see an emotion at no and at full intensity
+SEEN_NEUTRAL = 0.85
 
 # Traits of a head and of its photograph, each uniform between two bounds; lengths in halves of the picture.
 TRAITS = {
@@ -337,6 +352,16 @@ def draw_face(emotion: str, intensity: float, rng: np.random.Generator) -> npt.N
     return photograph(render_face(head, au, clutter=rng.random((3, 4))), head, rng)
 
 
+def draw_votes(emotion: str, intensity: float, rng: np.random.Generator) -> dict[str, int]:
+    """How many of ten annotators say what of a face: {vote: number} for all of `VOTE_CLASSES`."""
+    seen = SEEN_NEUTRAL if emotion == "neutral" else SEEN[0] + (SEEN[1] - SEEN[0]) * intensity
+    shares = {emotion: seen} | {vote: (1 - seen) * share for vote, share in MISTAKEN[emotion].items()}
+    bounds = np.cumsum(list(shares.values()))
+    said = np.searchsorted(bounds[:-1], rng.random(ANNOTATORS), side="right")
+    votes = dict(zip(shares, np.bincount(said, minlength=len(shares)).tolist(), strict=True))
+    return {name: votes.get(name, 0) for name in VOTE_CLASSES}
+
+
 def draw_intensity(weak_share: float, rng: np.random.Generator) -> float:
     """Weak (0.1 to 0.4) with probability `weak_share`, clear (0.55 to 1) otherwise."""
     low, high = (0.1, 0.4) if rng.random() < weak_share else (0.55, 1.0)
@@ -351,23 +376,46 @@ def count_classes(rows: int) -> dict[str, int]:
     return counts
 
 
-def draw_split(usage: str, rows: int, seed: int, weak_share: float) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
-    """Yield `rows` pairs of a label 0..6 and a face uint8 (48, 48), the classes shuffled."""
+class Drawn(NamedTuple):
+    """A row of the sample."""
+
+    label: int
+    """0..6."""
+    face: npt.NDArray[np.uint8]
+    """uint8 (48, 48)."""
+    votes: dict[str, int]
+    """From `draw_votes`."""
+
+
+def draw_split(usage: str, rows: int, seed: int, weak_share: float) -> Iterator[Drawn]:
+    """Yield `rows` rows, the classes shuffled."""
     split = USAGES.index(usage)
     labels = np.repeat(np.arange(len(CLASSES)), list(count_classes(rows).values()))
     np.random.default_rng([seed, split]).shuffle(labels)
     for row, label in enumerate(labels.tolist()):
         rng = np.random.default_rng([seed, split, row])
-        yield label, draw_face(CLASSES[label], draw_intensity(weak_share, rng), rng)
+        intensity = draw_intensity(weak_share, rng)
+        votes = draw_votes(CLASSES[label], intensity, np.random.default_rng([seed, split, row, ANNOTATORS]))
+        yield Drawn(label, draw_face(CLASSES[label], intensity, rng), votes)
 
 
-def write_csv(path: str | Path, rows_per_usage: Mapping[str, int], seed: int, weak_share: float) -> None:
-    """Write the CSV; `rows_per_usage` is {Usage: count}, in the order of the file."""
-    with open(path, "w", encoding="ascii", newline="\n") as file:
+def write_csv(
+    path: str | Path, votes_path: str | Path, rows_per_usage: Mapping[str, int], seed: int, weak_share: float
+) -> None:
+    """Write the CSV and that of the votes; `rows_per_usage` is {Usage: count}, in the order of both files."""
+    place = 0
+    with (
+        open(path, "w", encoding="ascii", newline="\n") as file,
+        open(votes_path, "w", encoding="ascii", newline="\n") as votes_file,
+    ):
         file.write("emotion,pixels,Usage\n")
+        votes_file.write(f"Usage,Image name,{','.join(FERPLUS_COLUMNS)}\n")
         for usage, rows in rows_per_usage.items():
-            for label, face in draw_split(usage, rows, seed, weak_share):
+            for label, face, votes in draw_split(usage, rows, seed, weak_share):
                 file.write(f"{label},{' '.join(map(str, face.ravel().tolist()))},{usage}\n")
+                counts = ",".join(str(votes[name]) for name in FERPLUS_COLUMNS.values())
+                votes_file.write(f"{usage},fer{place:07}.png,{counts}\n")
+                place += 1
 
 
 def draw_sheet(seed: int, columns: int = 10, zoom: int = 2) -> Image.Image:
@@ -391,12 +439,16 @@ def draw_sheet(seed: int, columns: int = 10, zoom: int = 2) -> Image.Image:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", required=True, help="the CSV to write")
+    parser.add_argument("--votes", required=True, help="the CSV of votes to write")
     parser.add_argument("--sheet", required=True, help="the contact sheet to write (PNG)")
     args = parser.parse_args()
+    paths = [Path(path).resolve() for path in (args.out, args.votes, args.sheet)]
+    if len(set(paths)) < len(paths):
+        raise InputError(f"--out, --votes and --sheet name the same file twice ({paths[0]}); give each its own")
     seed, sample = read_params("seed", "sample")
     counts = dict(zip(USAGES, (sample.train_rows, sample.val_rows, sample.test_rows), strict=True))
-    with replacing(args.out) as unfinished:
-        write_csv(unfinished, counts, seed, sample.weak_share)
+    with replacing(args.out) as unfinished, replacing(args.votes) as unfinished_votes:
+        write_csv(unfinished, unfinished_votes, counts, seed, sample.weak_share)
     with replacing(args.sheet) as unfinished:
         draw_sheet(seed).save(unfinished)
 

@@ -26,7 +26,7 @@ def read_changed(tmp_path, old, new):
 
 BAD = {
     "unknown key": ("seed: 2013", "seed: 2013\nsede: 1", "params.yaml: sede: unknown key; allowed here: profile, dataset, seed, networks"),
-    "unknown key inside": ("  split: official", "  split: official\n  splits: x", "prepare.splits: unknown key; allowed here: split, drop"),
+    "unknown key inside": ("  split: official", "  split: official\n  splits: x", "prepare.splits: unknown key; allowed here: split, votes, drop"),
     "missing key": ("seed: 2013", "", "params.yaml: seed: missing"),
     "text for a number": ("seed: 2013", "seed: '2013'", "seed: found '2013'; it should be a valid integer"),
     "fraction for a count": ("train_rows: 2400", "train_rows: 2400.5", "sample.train_rows: found 2400.5; it should be a valid integer"),
@@ -93,7 +93,9 @@ def test_bad_params_stop_a_stage_before_it_works(run_stage, tmp_path):
     shutil.copytree(ROOT / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "params.yaml").write_text(TEXT.replace("split: official", "split: offical"))
     script = tmp_path / "stages" / "sample"
-    process = run_stage(script, "--out", tmp_path / "x.csv", "--sheet", tmp_path / "x.png")
+    process = run_stage(
+        script, "--out", tmp_path / "x.csv", "--votes", tmp_path / "v.csv", "--sheet", tmp_path / "x.png"
+    )
     assert process.returncode == 1
     assert process.stderr == "error: params.yaml: prepare.split: found 'offical'; it should be 'official' or 'paper'\n"
     assert not (tmp_path / "x.csv").exists()

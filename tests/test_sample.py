@@ -12,6 +12,9 @@ from PIL import Image
 import sample
 from fer.core.params import read_params
 from fer.data.fer2013 import CLASSES, USAGES
+from fer.data.ferplus import read_votes
+from fer.data.source import read_source
+from fer.data.votes import find_majority
 
 ROWS = {"Training": 70, "PublicTest": 14, "PrivateTest": 7}
 AT_REST = dict.fromkeys(sample.UNITS, 0.0)
@@ -21,7 +24,7 @@ AT_REST = dict.fromkeys(sample.UNITS, 0.0)
 def table(tmp_path_factory):
     """The bytes and the parsed rows of a small sample."""
     path = tmp_path_factory.mktemp("sample") / "sample.csv"
-    sample.write_csv(path, ROWS, seed=1, weak_share=0.15)
+    sample.write_csv(path, path.with_name("votes.csv"), ROWS, seed=1, weak_share=0.15)
     with open(path, newline="", encoding="ascii") as file:
         return path.read_bytes(), list(csv.DictReader(file))
 
@@ -64,17 +67,42 @@ def test_no_two_faces_are_equal_and_none_is_blank(table):
     assert all(len(set(row["pixels"].split())) > 20 for row in rows)
 
 
+def test_votes_have_the_form_of_ferplus(tmp_path):
+    """Read by the pipeline's own reader; most annotators see a clear emotion, and fewer a weak one."""
+    paths = tmp_path / "faces.csv", tmp_path / "votes.csv"
+    sample.write_csv(*paths, {"Training": 700, "PublicTest": 70, "PrivateTest": 70}, seed=1, weak_share=0.15)
+    rows = read_source(paths[0], 0)
+    votes = read_votes(paths[1], rows.labels, rows.usages)
+    assert (votes.sum(axis=1) == 10).all()
+    assert 0.75 < (find_majority(votes) == rows.labels).mean() < 0.95
+    assert (votes[:, 7:9].sum(axis=0) > 0).all(), "some say contempt, or cannot tell"
+
+
+@pytest.mark.parametrize("emotion", CLASSES)
+def test_votes_follow_the_intensity(emotion):
+    """How many of 2,000 annotators see an emotion; what the others say adds up to the rest."""
+
+    def see(intensity):
+        rng = np.random.default_rng(0)
+        return sum(sample.draw_votes(emotion, intensity, rng)[emotion] for _ in range(200)) / 2000
+
+    expected = (0.85, 0.85) if emotion == "neutral" else (0.365, 0.95)
+    assert (see(0.1), see(1.0)) == pytest.approx(expected, abs=0.03)
+    assert sum(sample.MISTAKEN[emotion].values()) == pytest.approx(1)
+
+
 def test_the_seed_alone_decides_the_bytes(table, tmp_path):
     content, _ = table
-    sample.write_csv(tmp_path / "again.csv", ROWS, seed=1, weak_share=0.15)
-    sample.write_csv(tmp_path / "other.csv", ROWS, seed=2, weak_share=0.15)
+    sample.write_csv(tmp_path / "again.csv", tmp_path / "again_votes.csv", ROWS, seed=1, weak_share=0.15)
+    sample.write_csv(tmp_path / "other.csv", tmp_path / "other_votes.csv", ROWS, seed=2, weak_share=0.15)
     assert (tmp_path / "again.csv").read_bytes() == content
     assert (tmp_path / "other.csv").read_bytes() != content
+    assert (tmp_path / "other_votes.csv").read_bytes() != (tmp_path / "again_votes.csv").read_bytes()
 
 
 def test_the_drawing_is_the_same_on_every_machine():
     """Whoever changes a line of the drawing changes everyone's sample: then renew this digest, and the results."""
-    faces = (face for _, face in sample.draw_split("Training", 14, seed=2013, weak_share=0.2))
+    faces = (row.face for row in sample.draw_split("Training", 14, seed=2013, weak_share=0.2))
     assert hashlib.sha256(b"".join(face.tobytes() for face in faces)).hexdigest()[:16] == "94e75e35201dba14"
 
 
@@ -172,17 +200,18 @@ def test_the_sheet_shows_ten_faces_per_emotion():
     assert sample.draw_sheet(seed=1, columns=2, zoom=1).size < sheet.size
 
 
-def test_the_command_writes_both_files(tmp_path, monkeypatch):
+def test_the_command_writes_its_files(tmp_path, monkeypatch):
     drawn = SimpleNamespace(train_rows=9, val_rows=8, test_rows=7, weak_share=0.5)
     monkeypatch.setattr(sample, "read_params", lambda *keys: [{"seed": 5, "sample": drawn}[key] for key in keys])
     for name in ("one", "two"):
         out, sheet = tmp_path / name / "raw" / "sample.csv", tmp_path / name / "sample.png"
-        monkeypatch.setattr("sys.argv", ["sample.py", "--out", str(out), "--sheet", str(sheet)])
+        votes = out.with_name("votes.csv")
+        monkeypatch.setattr("sys.argv", ["sample.py", "--out", f"{out}", "--votes", f"{votes}", "--sheet", f"{sheet}"])
         sample.main()
         with open(out, newline="", encoding="ascii") as file:
             assert Counter(row["Usage"] for row in csv.DictReader(file)) == dict(zip(USAGES, (9, 8, 7), strict=True))
         assert Image.open(sheet).format == "PNG"
-    for file in ("raw/sample.csv", "sample.png"):
+    for file in ("raw/sample.csv", "raw/votes.csv", "sample.png"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
     assert not list(tmp_path.rglob(".*"))
 

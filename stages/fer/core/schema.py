@@ -14,6 +14,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Part = Annotated[float, Field(ge=0, lt=1)]
 """A share below 1."""
 Text = Annotated[str, Field(min_length=1)]
+SetName = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9_-]*$")]
 Width = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -36,6 +37,7 @@ class Prepare(Section):
     """How `stages/prepare.py` divides and cleans the rows."""
 
     split: Literal["official", "paper"]
+    votes: Text | None
     drop_blank: bool
     drop_leaks: bool
 
@@ -77,6 +79,8 @@ class KerasTraining(Section):
     dropout: Part
     dropout_dense: Part
     norm_momentum: Part
+    labels: Literal["emotion", "emotion+votes"]
+    votes_weight: Annotated[float, Field(ge=0)]
     augment: KerasAugment
     learning_rate: Annotated[float, Field(gt=0, le=1)]
     weight_decay: Share
@@ -108,6 +112,8 @@ class PyTorchTraining(Section):
 
     width: Width
     dropout: Part
+    labels: Literal["emotion", "emotion+votes"]
+    votes_weight: Annotated[float, Field(ge=0)]
     weights: Text
     normalisation: Literal["none", "train", "imagenet"]
     augment: Augment
@@ -156,7 +162,17 @@ TRAININGS = {".keras": KerasTraining, ".safetensors": PyTorchTraining}
 
 RESERVED = {
     *("actual", "confidence", "emotion", "index", "label", "same"),  # columns of plots/compare/*.csv
-    *("compare", "data", "ensemble", "export", "sample", "summary", "timing", "train"),  # files of metrics/ and plots/
+    *(
+        "compare",
+        "data",
+        "ensemble",
+        "export",
+        "other",
+        "sample",
+        "summary",
+        "timing",
+        "train",
+    ),  # files of metrics/ and plots/
     *("layers", "network"),  # of stages/fer/networks/
 }
 """Names that a network cannot have, as they name something beside it."""
@@ -181,6 +197,7 @@ class Params(Section):
     networks: Annotated[dict[NetworkName, ModelFile], Field(min_length=2)]
     sample: Sample
     prepare: Prepare
+    other_sets: dict[SetName, Text]
     compute: Compute
     evaluate: Evaluate
     profiles: Any

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer.core.stage import InputError
-from fer.data.fer2013 import CLASSES, SIZE, SPLITS
+from fer.data.fer2013 import CLASSES, SIZE, SPLITS, VOTE_CLASSES
 
 CHUNK_ROWS = 128
 """Rows per HDF5 chunk: 288 KiB, few enough to fetch a row quickly, enough to compress well."""
@@ -27,6 +27,8 @@ class Split(NamedTuple):
     """uint8 (N,), 0..6, positions in `CLASSES`."""
     duplicate_of_train: npt.NDArray[np.bool_] | None
     """bool (N,): the same image is in train, too; None for train itself."""
+    votes: npt.NDArray[np.uint8] | None = None
+    """uint8 (N, 10), 0..10: how many annotators chose each of `VOTE_CLASSES`; None where the data set has no votes."""
 
 
 def pack_faces(splits: Mapping[str, Split], split: str, source_md5: str) -> memoryview:
@@ -39,12 +41,16 @@ def pack_faces(splits: Mapping[str, Split], split: str, source_md5: str) -> memo
         file.attrs["classes"] = CLASSES
         file.attrs["split"] = split
         file.attrs["source_md5"] = source_md5
+        if any(rows.votes is not None for rows in splits.values()):
+            file.attrs["vote_classes"] = VOTE_CLASSES
         for name, rows in splits.items():
             group = file.create_group(name)
             write_chunks(group, "images", rows.images)
             group["labels"] = rows.labels
             if rows.duplicate_of_train is not None:
                 group["duplicate_of_train"] = rows.duplicate_of_train
+            if rows.votes is not None:
+                group["votes"] = rows.votes
     return content.getbuffer()
 
 
@@ -81,8 +87,8 @@ def read_faces(path: str | Path) -> tuple[dict[str, Split], dict[str, str]]:
         {'train', 'val', 'test': Split}, and the file's attributes `split` and `source_md5` as a dict.
 
     Raises:
-        InputError: the file is missing or not HDF5, has another layout or other classes, a label out of range, or an
-            empty split.
+        InputError: the file is missing or not HDF5, has another layout or other classes, a label or a vote out of
+            range, or an empty split.
     """
     remedy = "run `dvc repro prepare`"
     if not Path(path).is_file():
@@ -90,7 +96,10 @@ def read_faces(path: str | Path) -> tuple[dict[str, Split], dict[str, str]]:
     try:
         with h5py.File(path, "r") as file:
             classes = [str(name) for name in np.atleast_1d(file.attrs.get("classes", []))]
-            splits = {name: read_split(file, name) for name in SPLITS} if classes == [*CLASSES] else {}
+            voted = [str(name) for name in np.atleast_1d(file.attrs.get("vote_classes", []))]
+            if voted and voted != [*VOTE_CLASSES]:
+                raise InputError(f"votes are for {', '.join(voted)}, expected {', '.join(VOTE_CLASSES)}")
+            splits = {name: read_split(file, name, bool(voted)) for name in SPLITS} if classes == [*CLASSES] else {}
             attributes = {key: str(file.attrs[key]) for key in ("split", "source_md5")}
     except InputError as error:
         raise InputError(f"{path}: {error}; {remedy}") from None
@@ -104,14 +113,19 @@ def read_faces(path: str | Path) -> tuple[dict[str, Split], dict[str, str]]:
     return splits, attributes
 
 
-def read_split(file: h5py.File, name: str) -> Split:
-    """One group of faces.h5 as a `Split`; the caller completes an `InputError` with the file and the remedy."""
+def read_split(file: h5py.File, name: str, voted: bool) -> Split:
+    """One group of faces.h5 as a `Split`, with votes if `voted`.
+
+    The caller completes an `InputError` with the file and the remedy.
+    """
     count = file[f"{name}/labels"].shape[0]
     if count == 0:
         raise InputError(f"{name} is empty")
     layout = {"images": ("uint8", (count, SIZE, SIZE)), "labels": ("uint8", (count,))}
     if name != "train":
         layout["duplicate_of_train"] = ("bool", (count,))
+    if voted:
+        layout["votes"] = ("uint8", (count, len(VOTE_CLASSES)))
     for key, (kind, shape) in layout.items():
         found = file[f"{name}/{key}"]
         if (found.dtype, found.shape) != (np.dtype(kind), shape):
@@ -120,4 +134,6 @@ def read_split(file: h5py.File, name: str) -> Split:
     rows = Split(**{"duplicate_of_train": None} | arrays)
     if rows.labels.max() >= len(CLASSES):
         raise InputError(f"{name} has label {rows.labels.max()}, expected 0..6")
+    if rows.votes is not None and rows.votes.max() > 10:
+        raise InputError(f"{name} has {rows.votes.max()} votes for one class, expected 0..10")
     return rows

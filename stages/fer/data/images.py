@@ -1,4 +1,7 @@
-"""The image-folder release of FER-2013: train/<class>/*.jpg and test/<class>/*.jpg (or png), 48x48."""
+"""Faces as pictures in class folders: the image-folder release of FER-2013, and other data sets.
+
+FER-2013 comes as train/<class>/*.jpg and test/<class>/*.jpg (or png), 48x48; others as <class>/ anywhere, of any size.
+"""
 
 import hashlib
 import io
@@ -32,6 +35,11 @@ LITTER = ("Thumbs.db", "desktop.ini")
 USAGE_CODES = {usage.lower(): code for code, usage in enumerate(USAGES)}
 LARGEST_FILE = 1 << 20
 """Bytes; a 48x48 picture takes a few thousand."""
+LARGEST_OTHER = 1 << 24
+"""Bytes of a picture of another data set."""
+OTHER_SUFFIXES = (*SUFFIXES, ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+"""Of another data set's pictures, in Pillow's names; it knows others that call programs."""
 CONVERTIBLE = ("RGB", "RGBA", "P", "PA", "LA", "1", "CMYK", "YCbCr")
 """Pillow's 8-bit modes that convert to grey without a choice of scale (16-bit and float modes do not)."""
 
@@ -90,10 +98,93 @@ def read_images(
     return images, labels, usages, dict(sorted(conversions.items())), digest.hexdigest()
 
 
-def read_payload(member: Member) -> bytes:
+class OtherRows(NamedTuple):
+    """The faces of another data set, sorted by class and, within it, by path."""
+
+    images: npt.NDArray[np.uint8]
+    """uint8 (N, 48, 48)."""
+    labels: npt.NDArray[np.uint8]
+    """uint8 (N,), 0..6."""
+    left_out: dict[str, int]
+    """{folder: pictures} below no folder of a known emotion."""
+    scaled: int
+    """Pictures that had another size than 48x48."""
+    md5: str
+    """Over names and bytes, in order."""
+
+
+def read_class_folders(members: Mapping[str, Member], source: Path) -> OtherRows:
+    """Read the pictures among `members` ({name with slashes: Member}) that stand below a folder named after an emotion.
+
+    Every size and colour is taken: the middle square, in grey, scaled to 48x48.
+
+    Raises:
+        InputError: no folder of an emotion, or bad pictures: the first ten are listed, with the total.
+    """
+    pictures: list[tuple[int, str]] = []
+    left_out: Counter[str] = Counter()
+    for name in members:
+        if not name.lower().endswith(OTHER_SUFFIXES):
+            continue
+        folders = [folder.lower() for folder in name.split("/")[-2::-1]]  # the nearest first
+        label = next((LABELS[folder] for folder in folders if folder in LABELS), None)
+        if label is not None:
+            pictures.append((label, name))
+        else:
+            left_out[folders[0] if folders else "no folder"] += 1
+    if not pictures:
+        raise InputError(
+            f"{source}: no pictures in folders named after an emotion; expected {', '.join(CLASSES)} (or angry's like "
+            "anger), one folder each"
+        )
+    pictures.sort()
+    images = np.empty((len(pictures), SIZE, SIZE), np.uint8)
+    problems: list[str] = []
+    scaled = 0
+    digest = hashlib.md5(usedforsecurity=False)
+    for image, (_, name) in zip(images, tqdm(pictures, desc="images", unit=" images", disable=None), strict=True):
+        try:
+            payload = read_payload(members[name], LARGEST_OTHER)
+            digest.update(name.encode("utf-8", "surrogateescape") + b"\0" + payload)
+            image[:], resized = decode_any_size(payload)
+            scaled += resized
+        except ValueError as error:
+            problems.append(f"{name}: {error}")
+    if problems:
+        raise InputError(list_problems(source, "picture", problems))
+    labels = np.array([label for label, _ in pictures], np.uint8)
+    return OtherRows(images, labels, dict(sorted(left_out.items())), scaled, digest.hexdigest())
+
+
+def decode_any_size(payload: bytes) -> tuple[npt.NDArray[np.uint8], bool]:
+    """The middle square of a picture in grey, uint8 (48, 48), and whether it was scaled for that.
+
+    Raises:
+        ValueError: no picture, damaged, too large, or a mode without a plain conversion to grey.
+    """
+    try:
+        with Image.open(io.BytesIO(payload), formats=FORMATS) as image:
+            if image.mode != "L" and image.mode not in CONVERTIBLE:
+                raise ValueError(f"pixels of mode {image.mode}, expected 8-bit grey or colour")
+            grey = image.convert("L")
+        if grey.size == (SIZE, SIZE):
+            return np.asarray(grey), False
+        side = min(grey.size)
+        left, top = (grey.width - side) // 2, (grey.height - side) // 2
+        square = grey.crop((left, top, left + side, top + side)).resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+        return np.asarray(square), True
+    except Image.UnidentifiedImageError:
+        raise ValueError("not a picture") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ValueError("many millions of pixels, expected a face") from None
+    except (OSError, SyntaxError, EOFError, IndexError, TypeError, OverflowError) as error:
+        raise ValueError(f"damaged picture ({error})") from None  # what Pillow raises for one
+
+
+def read_payload(member: Member, largest: int = LARGEST_FILE) -> bytes:
     """The bytes of a member; an empty or a huge one raises ValueError before it is unpacked."""
-    if not 0 < member.size <= LARGEST_FILE:
-        raise ValueError(f"{member.size:,} bytes, expected a picture of {SIZE}x{SIZE} pixels")
+    if not 0 < member.size <= largest:
+        raise ValueError(f"{member.size:,} bytes, expected a picture of a face")
     with member.open() as file:
         return file.read()
 

@@ -25,13 +25,19 @@ import numpy.typing as npt
 
 from fer.core.stage import InputError
 from fer.data import table
-from fer.data.images import LARGEST_FILE, Member, is_litter, read_images
+from fer.data.fer2013 import USAGES
+from fer.data.images import LARGEST_FILE, OTHER_SUFFIXES, Member, is_litter, read_class_folders, read_images
 
 COMPRESSIONS: dict[bytes, Callable[[IO[bytes]], Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
     b"\xfd7zXZ": lzma.open,
 }
+CHALLENGE_FILES = {
+    "f8428a1edbd21e88f42c73edd2a14f95": "fer2013.csv",
+    "b114b9e04e6949e5fe8b6a98b3892b1d": "icml_face_data.csv",
+}
+"""The CSV files that the challenge published, by their md5; the second has the rows of the first in another order."""
 DAMAGED = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -59,21 +65,73 @@ class Rows(NamedTuple):
     """Pictures converted to grey, by Pillow's mode."""
     md5: str
     """Hex digest of the file; for a folder, of its names and bytes."""
+    challenge_file: str | None = None
+    """The name of the challenge's file that the table is, byte for byte, wherever it was packed; None: of none."""
+    left_out: Mapping[str, int] = {}
+    """{folder: pictures} of another data set below no folder of a known emotion."""
+    scaled: int = 0
+    """Pictures of another data set that had another size than 48x48."""
+
+
+class HashedFile:
+    """A binary file that is read from start to end, and the md5 of what was read."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.digest = file, hashlib.md5(usedforsecurity=False)
+
+    def read(self, size: int) -> bytes:
+        return self.take(self.file.read(size))
+
+    def readline(self, size: int) -> bytes:
+        return self.take(self.file.readline(size))
+
+    def take(self, part: bytes) -> bytes:
+        self.digest.update(part)
+        return part
+
+
+ReadPictures = Callable[[Mapping[str, Member], Path], Rows]
+"""What is made of the pictures in a folder or archive."""
 
 
 def read_source(source: str | Path, seed: int) -> Rows:
-    """Read all rows of `source`.
+    """Read all rows of FER-2013.
 
     `seed` splits the test pictures of an image release whose file names do not give the Usage.
 
     Raises:
         InputError: anything that differs from FER-2013 as published: what was found, where, and what was expected.
     """
+
+    def read_release(members: Mapping[str, Member], path: Path) -> Rows:
+        images, labels, usages, conversions, md5 = read_images(members, path, seed)
+        return Rows(images, labels, usages, "images", conversions, md5)
+
+    return read(source, read_release, "put FER-2013 there, or set `dataset` in params.yaml to where it is")
+
+
+def read_other(source: str | Path) -> Rows:
+    """Read all rows of another data set: FER-2013's forms, and pictures in folders named after emotions.
+
+    Raises:
+        InputError: as `read_source` and `read_class_folders`.
+    """
+
+    def read_folders(members: Mapping[str, Member], path: Path) -> Rows:
+        found = read_class_folders(members, path)
+        usages = np.full(len(found.labels), USAGES.index("PrivateTest"), np.uint8)
+        return Rows(found.images, found.labels, usages, "images", {}, found.md5, None, found.left_out, found.scaled)
+
+    return read(source, read_folders, "set its path in `other_sets` in params.yaml to where it is")
+
+
+def read(source: str | Path, read_pictures: ReadPictures, remedy: str = "") -> Rows:
+    """All rows of a file or a folder; pictures are left to `read_pictures`, `remedy` is for one that is not there."""
     path = Path(source)
     if not str(source) or not path.exists():
-        raise InputError(f"'{source}': not found; put FER-2013 there, or set `dataset` in params.yaml to where it is")
+        raise InputError(f"'{source}': not found; {remedy}")
     if path.is_dir():
-        return read_members(list_folder(path), path, seed)
+        return read_members(list_folder(path), path, read_pictures)
     if not path.is_file():
         raise InputError(f"{path}: neither a file nor a folder; give FER-2013 as downloaded")
     if path.stat().st_size == 0:
@@ -81,18 +139,18 @@ def read_source(source: str | Path, seed: int) -> Rows:
     with require_unchanged(path), ThreadPoolExecutor(1) as pool, open(path, "rb") as file:
         md5 = pool.submit(hash_file, path)
         with report_damage(path):
-            rows = read_file(file, path, seed)
+            rows = read_file(file, path, read_pictures)
         return rows._replace(md5=md5.result())
 
 
-def read_file(file: IO[bytes], path: Path, seed: int) -> Rows:
+def read_file(file: IO[bytes], path: Path, read_pictures: ReadPictures) -> Rows:
     """Read a binary file by its first bytes: a zip, a tar, or a table, the last two also compressed."""
     start = file.read(512)
     file.seek(0)
     if start.startswith(b"PK"):
         with zipfile.ZipFile(file) as archive:
             check_member_count(archive, file)
-            return read_members(list_zip(archive, path), path, seed)
+            return read_members(list_zip(archive, path), path, read_pictures)
     decompress = next((opener for magic, opener in COMPRESSIONS.items() if start.startswith(magic)), None)
     content = decompress(file) if decompress else file
     start = content.read(512)
@@ -102,8 +160,8 @@ def read_file(file: IO[bytes], path: Path, seed: int) -> Rows:
             members = list_tar(archive, path)
             while content.read(1 << 20):  # up to gzip's checksum at the very end
                 pass
-            return read_members(members, path, seed)
-    return as_table(table.read_table(content, str(path), None if decompress else path.stat().st_size))
+            return read_members(members, path, read_pictures)
+    return read_table(content, str(path), None if decompress else path.stat().st_size)
 
 
 @contextmanager
@@ -229,7 +287,7 @@ def check_member_count(archive: zipfile.ZipFile, file: IO[bytes]) -> None:
         raise zipfile.BadZipFile(f"{len(archive.infolist()):,} of {count:,} members are listed")
 
 
-def read_members(members: Mapping[str, Member], path: Path, seed: int) -> Rows:
+def read_members(members: Mapping[str, Member], path: Path, read_pictures: ReadPictures) -> Rows:
     """Read the only table among `members`, or else their pictures."""
     tables = sorted(name for name, member in members.items() if holds_table(name, member))
     pictures = sorted(name for name in members if looks_like_face(name))
@@ -237,13 +295,12 @@ def read_members(members: Mapping[str, Member], path: Path, seed: int) -> Rows:
         both = ", ".join(tables[:3] + pictures[:1])
         raise InputError(f"{path}: holds more than one data set ({both}); give only one of them")
     if not tables:
-        images, labels, usages, conversions, md5 = read_images(members, path, seed)
-        return Rows(images, labels, usages, "images", conversions, md5)
+        return read_pictures(members, path)
     if path.is_dir():
-        return read_source(path / tables[0], seed)
+        return read(path / tables[0], read_pictures)
     member = members[tables[0]]
     with member.open() as file:
-        return as_table(table.read_table(file, f"{path}: {tables[0]}", member.size))
+        return read_table(file, f"{path}: {tables[0]}", member.size)
 
 
 def looks_like_face(name: str) -> bool:
@@ -253,12 +310,14 @@ def looks_like_face(name: str) -> bool:
 
 def holds_table(name: str, member: Member) -> bool:
     """Whether a member starts with the challenge's header."""
-    if looks_like_face(name):
+    if looks_like_face(name) or name.lower().endswith(OTHER_SUFFIXES):
         return False
     with member.open() as file:
         return table.find_columns(table.read_header(file)) is not None
 
 
-def as_table(arrays: table.Arrays) -> Rows:
-    """`Rows` of a table's images, labels and usages; the md5 is filled in by `read_source`."""
-    return Rows(*arrays, kind="table", conversions={}, md5="")
+def read_table(file: IO[bytes], name: str, size: int | None) -> Rows:
+    """`Rows` of the table in a binary file; its md5 is filled in by `read_source`."""
+    hashed = HashedFile(file)
+    arrays = table.read_table(hashed, name, size)
+    return Rows(*arrays, "table", conversions={}, md5="", challenge_file=CHALLENGE_FILES.get(hashed.digest.hexdigest()))

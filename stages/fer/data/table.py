@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,14 @@ Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint
 """Images uint8 (N, 48, 48), labels uint8 (N,), 0..6, and usages uint8 (N,), positions in `USAGES`."""
 
 csv.field_size_limit(LONGEST_ROW)
+
+
+class Readable(Protocol):
+    """What `read_table` needs of a binary file."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+    def readline(self, size: int, /) -> bytes: ...
 
 
 class Columns(NamedTuple):
@@ -61,12 +69,12 @@ def find_columns(header: bytes) -> Columns | None:
     return Columns(names.index("emotion"), names.index("pixels"), names.index("usage"), total=len(names))
 
 
-def read_header(file: IO[bytes]) -> bytes:
+def read_header(file: Readable) -> bytes:
     """The first line of a binary file, at most `LONGEST_ROW` bytes."""
     return file.readline(LONGEST_ROW)
 
 
-def read_table(file: IO[bytes], name: str, size: int | None = None) -> Arrays:
+def read_table(file: Readable, name: str, size: int | None = None) -> Arrays:
     """Read the challenge's CSV from the start of a binary file.
 
     Args:
@@ -121,7 +129,7 @@ def list_problems(name: str | Path, what: str, problems: list[str]) -> str:
     return f"{name}: {len(problems):,} bad {what}{plural}; correct or remove:\n  " + "\n  ".join(problems[:10] + more)
 
 
-def split_blocks(file: IO[bytes], name: str) -> Iterator[tuple[int, bytes]]:
+def split_blocks(file: Readable, name: str) -> Iterator[tuple[int, bytes]]:
     """Yield (number of its first line, bytes) for blocks of whole rows; a newline inside quotes does not end a row."""
     line, rest = 2, b""
     while chunk := file.read(BLOCK_BYTES):
