@@ -230,7 +230,7 @@ def measure_keras(name: str, network: Network, settings: KerasTraining, compute:
     precision = choose_precision(compute.precision, gpus)
     batch_size = settings.batch_size
 
-    images, labels = to_arrays(rows)
+    images, labels = to_arrays(rows, False)
     generator = tf.keras.preprocessing.image.ImageDataGenerator(
         rescale=1 / 255,
         width_shift_range=settings.augment.shift,
@@ -253,7 +253,7 @@ def measure_keras(name: str, network: Network, settings: KerasTraining, compute:
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
     model = network.build(settings, FusedBatchNormalization, build_augmentation(settings.augment))
-    batches, _ = make_datasets({"train": rows, "val": rows}, batch_size, 0, range(3))
+    batches, _ = make_datasets({"train": rows, "val": rows}, False, batch_size, 0, range(3))
     compile_network(model, settings, 2 * steps)
     ours = time_fit(model, batches, steps, batch_size)
     print(f"{name}, {name_hardware(gpus)}, {precision}, batch {batch_size}")

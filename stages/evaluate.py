@@ -2,8 +2,8 @@
 
 Reads   a model, data/prepared/faces.h5, and the history of its training.
 Writes  data/predictions/<name>.csv and <name>_single_crop.csv, from which all metrics but train accuracy and cost are
-        computed; metrics/<name>.json, metrics/summary/<name>.json; plots/<name>/test/; its speed, into
-        metrics/timing.json.
+        computed, and <name>_votes.csv, what its second head says (a header alone where it has none);
+        metrics/<name>.json, metrics/summary/<name>.json; plots/<name>/test/; its speed, into metrics/timing.json.
 Alone   python stages/evaluate.py --name vgg19 --model models/vgg19.safetensors --data data/prepared/faces.h5
             --history plots/vgg19/history.csv --predictions data/predictions --metrics metrics --plots plots/vgg19/test
             --timing metrics/timing.json
@@ -15,7 +15,6 @@ Nothing here is chosen on test.
 """
 
 import argparse
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -30,38 +29,34 @@ from fer.core.timing import record_times, time_calls
 from fer.data.faces import Split, read_faces
 from fer.data.fer2013 import CLASSES
 from fer.evidence import figures
+from fer.evidence.annotators import fit_votes_temperature, judge_network
 from fer.evidence.metrics import average, bin_confidence, cover, fit_temperature, measure, summarise
 from fer.evidence.plots import set_style, to_png
-from fer.evidence.predictions import SCORED, Predictions, as_written, to_csv
+from fer.evidence.predictions import SCORED, Predictions, as_written, to_csv, votes_to_csv
 from fer.evidence.records import Cost, EvaluationTimes, Measured, Scores
 from fer.networks.network import Network, find_network
+from fer.training.load import load_model, predict
 from fer.training.run import HISTORY
 
-TOLERANCE = 0.01
-"""Of the sum of an image's probabilities, which a softmax in bfloat16 may miss."""
 BATCH = 256
 """Images at a time where their rate is measured."""
 
 
-def load_model(name: str, path: str | Path, precision: str) -> Any:
-    """The trained network as `fer.training.keras.model` or `fer.training.pytorch.model` has it.
+def predict_splits(
+    model: Any, splits: dict[str, Split], crops: int, path: str | Path
+) -> tuple[dict[str, Predictions], dict[str, NDArray[np.float64]]]:
+    """{split: `Predictions`} of val and test, as the CSV will hold them, and {split: what the second head says}.
 
-    Only the framework of that network is loaded: either takes seconds, and both in one process may crash.
+    The latter is float64 (N, 8), adding up to 1, or {} of a network with one head.
     """
-    framework = import_module(f"fer.training.{find_network(name).FRAMEWORK}.model")
-    return framework.load_model(path, name, precision)
-
-
-def predict(model: Any, splits: dict[str, Split], crops: int, path: str | Path) -> dict[str, Predictions]:
-    """{split: `Predictions`} of val and test, as the CSV will hold them."""
-    rows = {}
+    rows, votes = {}, {}
     for split in SCORED:
-        probabilities = model.predict(splits[split].images, crops)
-        sums = probabilities.sum(axis=1)
-        if not ((probabilities >= 0).all() and (abs(sums - 1) < TOLERANCE).all()):  # not so for NaN either
-            raise InputError(f"{path}: gives no probabilities for faces of {split}; train it anew with `dvc repro -f`")
-        rows[split] = as_written(splits[split].labels, probabilities)
-    return rows
+        labels = splits[split].labels
+        first, second = predict(model, splits[split].images, crops, path)
+        rows[split] = as_written(labels, first)
+        if second.shape[1]:
+            votes[split] = as_written(labels, second).probabilities
+    return rows, votes
 
 
 def measure_cost(model: Any, path: str | Path) -> Cost:
@@ -174,7 +169,7 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="its file, .keras or .safetensors")
     parser.add_argument("--data", required=True, help="faces.h5, from stages/prepare.py")
     parser.add_argument("--history", required=True, help="CSV of its training")
-    parser.add_argument("--predictions", required=True, help="folder for <name>.csv and <name>_single_crop.csv")
+    parser.add_argument("--predictions", required=True, help="folder for <name>.csv and its like")
     parser.add_argument("--metrics", required=True, help="folder for <name>.json and summary/<name>.json")
     parser.add_argument("--plots", required=True, help="folder for the pictures and their tables")
     parser.add_argument("--timing", required=True, help="JSON to add to: how fast it is")
@@ -186,9 +181,9 @@ def main() -> None:
     history = read_history(args.history)
     model = load_model(name, args.model, precision)
 
-    rows = predict(model, splits, crops, args.model)
-    single = predict(model, splits, 1, args.model) if crops > 1 else rows
-    train = as_written(splits["train"].labels, model.predict(splits["train"].images, 1))
+    rows, votes = predict_splits(model, splits, crops, args.model)
+    single, single_votes = predict_splits(model, splits, 1, args.model) if crops > 1 else (rows, votes)
+    train = as_written(splits["train"].labels, predict(model, splits["train"].images, 1, args.model)[0])
     images, test = splits["test"].images, rows["test"]
     measured = measure(rows["val"], test, splits["test"].duplicate_of_train, settings, seed)
     train_accuracy = average(train.correct)
@@ -196,6 +191,8 @@ def main() -> None:
         **dict(measured),
         accuracy_single_crop=average(single["test"].correct),
         temperature_single_crop=round(fit_temperature(single["val"]), 6),
+        votes_temperature_single_crop=fit_votes_temperature(single_votes.get("val"), splits["val"].votes),
+        annotators=judge_network(test, votes.get("test"), splits["test"].votes),
         train_accuracy=train_accuracy,
         overfitting_gap=round(train_accuracy - measured.accuracy, 6),
         cost=measure_cost(model, args.model),
@@ -205,6 +202,7 @@ def main() -> None:
     outputs = {
         f"{args.predictions}/{name}.csv": to_csv(rows),
         f"{args.predictions}/{name}_single_crop.csv": to_csv(single),
+        f"{args.predictions}/{name}_votes.csv": votes_to_csv(votes),
         f"{args.metrics}/{name}.json": scores.to_bytes(),
         f"{args.metrics}/summary/{name}.json": summarise(measured).to_bytes(),
     }

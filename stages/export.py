@@ -5,10 +5,11 @@ Writes  models/export/<name>.onnx and models/export/<name>.int8.onnx; fer/infere
 Alone   python stages/export.py --name vgg19 --model models/vgg19.safetensors --data data/prepared/faces.h5
             --metrics metrics/vgg19.json --out models/export
 
-Both files take grey faces, `pixels` float32 (N, crop, crop) in 0..255, and give `logits` float32 (N, 7). The float32
-file has to agree with the network itself, run in float32 by its framework. The int8 file is quantised statically:
-weights per channel, activations by their ranges on training faces. Where it loses more than 0.5 points of val
-accuracy, parts of the network stay in float32 until it does not, and the file says which.
+Both files take grey faces, `pixels` float32 (N, crop, crop) in 0..255, and give `logits` float32 (N, 7) and, where the
+network has a second head, `votes` float32 (N, 8), the logits of what annotators say. The float32 file has to agree with
+the network itself, run in float32 by its framework. The int8 file is quantised statically: weights per channel,
+activations by their ranges on training faces. Where it loses more than 0.5 points of val accuracy, parts of the network
+stay in float32 until it does not, and the file says which.
 """
 
 import argparse
@@ -29,9 +30,10 @@ from fer.core.params import read_params
 from fer.core.quiet import quiet_stderr
 from fer.core.stage import run, write_files
 from fer.data.faces import Split, read_faces
-from fer.data.fer2013 import CLASSES, DRAWN, is_sample
+from fer.data.fer2013 import CLASSES, DRAWN, VOTED, is_sample
+from fer.data.votes import split_heads
 from fer.evidence.records import Scores
-from fer.inference.onnx import INPUT, OUTPUT, OnnxModel, open_session, to_pixels
+from fer.inference.onnx import INPUT, OUTPUT, VOTES, OnnxModel, open_session, to_pixels
 from fer.networks.network import find_network
 
 AGREEMENT = 1e-4
@@ -44,7 +46,7 @@ BATCH = 64
 Images = npt.NDArray[np.uint8]
 """Grey faces (N, 48, 48)."""
 ComputeLogits = Callable[[Images], npt.NDArray[np.float32]]
-"""Faces to the network's logits (N, 7)."""
+"""Faces to the network's logits (N, 7), or (N, 15) with those of its second head."""
 
 
 def convert_keras(path: str | Path, name: str) -> tuple[bytes, ComputeLogits]:
@@ -56,14 +58,17 @@ def convert_keras(path: str | Path, name: str) -> tuple[bytes, ComputeLogits]:
     size = find_network(name).INPUT_SIZE
     trained = load_network(path, name)
     config = trained.get_config()
+    two = trained.output_shape[1] > len(CLASSES)
+    heads = {OUTPUT: "classes", VOTES: "votes"} if two else {OUTPUT: trained.layers[-1].name}
     for layer in config["layers"]:
         layer["config"]["dtype"] = "float32"
-    config["layers"][-1]["config"]["activation"] = "linear"  # softmax comes after the temperature
-    network = keras.Sequential.from_config(config)
+        if layer["config"]["name"] in heads.values():
+            layer["config"]["activation"] = "linear"  # softmax comes after the temperature
+    network = type(trained).from_config(config)
     network.set_weights(trained.get_weights())
+    last = keras.Model(network.inputs, {head: network.get_layer(layer).output for head, layer in heads.items()})
     pixels = keras.Input((size, size), name=INPUT)
-    logits = network(keras.layers.Reshape((size, size, 1))(pixels))
-    whole = keras.Model(pixels, {OUTPUT: logits})
+    whole = keras.Model(pixels, last(keras.layers.Reshape((size, size, 1))(pixels)))
     signature = [tf.TensorSpec((None, size, size), tf.float32, name=INPUT)]
     with tempfile.TemporaryDirectory() as folder, quiet_stderr():
         file = Path(folder) / f"{name}.onnx"
@@ -74,7 +79,8 @@ def convert_keras(path: str | Path, name: str) -> tuple[bytes, ComputeLogits]:
 
     def compute_logits(faces: Images) -> npt.NDArray[np.float32]:
         parts = np.array_split(to_pixels(faces, size), max(1, len(faces) // BATCH))
-        return np.concatenate([forward(part)[OUTPUT].numpy() for part in parts])
+        found = [forward(part) for part in parts]
+        return np.concatenate([np.concatenate([one[head].numpy() for head in heads], axis=1) for one in found])
 
     return content, compute_logits
 
@@ -84,31 +90,37 @@ def convert_pytorch(path: str | Path, name: str) -> tuple[bytes, ComputeLogits]:
     import torch
 
     from fer.training.pytorch.files import load_network
+    from fer.training.pytorch.heads import TwoHeads
 
     size = find_network(name).INPUT_SIZE
     network, _ = load_network(path, name)
+    outputs = [OUTPUT, VOTES] if isinstance(network, TwoHeads) else [OUTPUT]
 
     class Whole(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.network = network
 
-        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-            return self.network((pixels / 255).unsqueeze(1).expand(-1, 3, -1, -1))
+        def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            images = (pixels / 255).unsqueeze(1).expand(-1, 3, -1, -1)
+            if isinstance(self.network, TwoHeads):
+                return self.network.compute_heads(images)
+            return (self.network(images),)
 
     whole = Whole().eval()
     example = torch.zeros(2, size, size)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"{name}.onnx"
         torch.onnx.export(
-            whole, (example,), file, input_names=[INPUT], output_names=[OUTPUT],
+            whole, (example,), file, input_names=[INPUT], output_names=outputs,
             dynamic_shapes=({0: torch.export.Dim("faces")},), dynamo=True, external_data=False, verbose=False,
         )  # fmt: skip
         content = strip_notes(file.read_bytes())
 
     @torch.inference_mode()
     def compute_logits(faces: Images) -> npt.NDArray[np.float32]:
-        return torch.cat([whole(batch) for batch in torch.from_numpy(to_pixels(faces, size)).split(BATCH)]).numpy()
+        batches = torch.from_numpy(to_pixels(faces, size)).split(BATCH)
+        return torch.cat([torch.cat(whole(batch), dim=1) for batch in batches]).numpy()
 
     return content, compute_logits
 
@@ -174,7 +186,7 @@ def list_parts(prepared: bytes) -> dict[str, list[str]]:
 
     First the BatchNorms after a ReLU, which cannot be folded into a convolution: in int8 each rounds twice more, at a
     cost of 0.8 points of val accuracy in a network of Table 2. Then one layer with weights at a time: the first, the
-    last, the second, the last but one, ...
+    last, the second, the last but one, ... The second head is not among them, as the accuracy does not depend on it.
     """
     graph = onnx.load_from_string(prepared).graph
     constants = {weights.name for weights in graph.initializer}
@@ -184,6 +196,7 @@ def list_parts(prepared: bytes) -> dict[str, list[str]]:
         for node in graph.node
         if node.op_type in ("Conv", "Gemm", "MatMul")
     ]
+    layers = [layer for layer in layers if layer[0] != "votes"]
     inwards = [layer for pair in zip(layers, reversed(layers), strict=True) for layer in pair]
     return ({"batch normalisation": norms} if norms else {}) | dict(inwards)
 
@@ -214,8 +227,8 @@ def quantise(prepared: bytes, faces: Images, crop: int, kept: Iterable[str]) -> 
 def quantise_well(content: bytes, faces: Images, crop: int, val: Split) -> tuple[bytes, list[str]]:
     """The int8 model (bytes) of an ONNX model, and the names of the parts kept in float32.
 
-    Parts are kept in the order of `list_parts` until at most `ALLOWED_LOSS` of the accuracy on `val`, or one face, is
-    lost; if nothing helps, all of them.
+    Parts are kept in the order of `list_parts` until at most `ALLOWED_LOSS` of the first head's accuracy on `val`, or
+    one face, is lost; if nothing helps, all of them.
     """
     wanted = score(content, crop, val) - max(ALLOWED_LOSS, 1 / len(val.labels)) - 1e-9
     prepared = prepare(content)
@@ -234,18 +247,9 @@ def score(content: bytes, crop: int, rows: Split) -> float:
     return float((run_onnx(content, crop, rows.images).argmax(axis=1) == rows.labels).mean())
 
 
-def run_onnx(content: bytes, crop: int, faces: Images) -> npt.NDArray[np.float64]:
-    """The logits (N, 7) of an ONNX model (bytes) for faces."""
-    return OnnxModel(open_session(content), "", CLASSES, crop, 1.0, {}).compute_logits(faces)
-
-
-def read_temperature(path: str | Path) -> float:
-    """The temperature for one crop, from the metrics of an evaluation.
-
-    Raises:
-        InputError: the file is missing, or not such metrics.
-    """
-    return Scores.read(path, "-f evaluate").temperature_single_crop
+def run_onnx(content: bytes, crop: int, faces: Images, head: str = OUTPUT) -> npt.NDArray[np.float64]:
+    """The logits (N, 7) of an ONNX model (bytes) for faces, or (N, 8) of its second head."""
+    return OnnxModel(open_session(content), "", CLASSES, crop, 1.0, {}).compute_logits(faces, head)
 
 
 def finish(content: bytes, metadata: dict[str, str]) -> bytes:
@@ -264,7 +268,7 @@ def main() -> None:
     parser.add_argument("--out", required=True, help="folder for <name>.onnx and <name>.int8.onnx")
     args = parser.parse_args()
     seed, dataset = read_params("seed", "dataset")
-    temperature = read_temperature(args.metrics)
+    scores = Scores.read(args.metrics, "-f evaluate")
     splits, _ = read_faces(args.data)
     name, faces = args.name, splits["train"].images
     network = find_network(name)
@@ -274,10 +278,15 @@ def main() -> None:
     small, kept = quantise_well(content, faces[drawn], crop, splits["val"])
 
     test = splits["test"].images
-    original = softmax(compute_logits(test), axis=1)
+    logits = compute_logits(test)
+    heads = {head: part for head, part in zip((OUTPUT, VOTES), split_heads(logits), strict=True) if part.shape[1]}
+    temperatures = {OUTPUT: scores.temperature_single_crop, VOTES: scores.votes_temperature_single_crop or 1.0}
     outputs = {}
     for precision, file, exported in (("float32", f"{name}.onnx", content), ("int8", f"{name}.int8.onnx", small)):
-        difference = float(abs(softmax(run_onnx(exported, crop, test), axis=1) - original).max())
+        difference = max(
+            float(abs(softmax(run_onnx(exported, crop, test, head), axis=1) - softmax(original, axis=1)).max())
+            for head, original in heads.items()
+        )
         if precision == "float32" and not difference <= AGREEMENT:
             raise RuntimeError(f"{file} differs by {difference:.2g} in a probability, {AGREEMENT:g} are allowed")
         metadata = {
@@ -285,13 +294,15 @@ def main() -> None:
             "classes": json.dumps(CLASSES),
             "crop": str(crop),
             "normalisation": "grey, 0..255; the network itself divides by 255",
-            "temperature": str(temperature),
+            "temperature": str(temperatures[OUTPUT]),
             "trained_on": DRAWN if is_sample(dataset) else Path(dataset).name,
             "precision": precision,
             "kept_in_float32": json.dumps(kept if precision == "int8" else []),
             "largest_difference": f"{difference:.3g}",
             "val_accuracy": str(round(score(exported, crop, splits["val"]), 6)),
         }
+        if VOTES in heads:
+            metadata |= {"vote_classes": json.dumps(VOTED), "votes_temperature": str(temperatures[VOTES])}
         outputs[f"{args.out}/{file}"] = finish(exported, metadata)
         print(f"{file}: {len(outputs[f'{args.out}/{file}']):,} bytes, probabilities differ by {difference:.2g} at most")
     write_files(outputs)

@@ -149,16 +149,18 @@ def test_mixup_blends_a_batch_with_itself_backwards():
     rows = FER2013.__new__(FER2013)
     rows.labels = torch.arange(28) % 7
     rows.images = (rows.labels * 36).to(torch.uint8).view(28, 1, 1, 1).expand(28, 1, 48, 48).contiguous()
+    rows.shares = torch.eye(8)[rows.labels]
     augment = CROP_AND_FLIP.model_copy(update={"mixup": 0.4})
     batches = list(TrainingBatches(rows, 44, augment, 14, lambda: (1, 0)))
     assert len(batches) == 2
-    for crops, shares in batches:
+    for crops, shares, votes in batches:
+        assert torch.equal(votes[:, :7], shares), "what annotators said is blended alike"
         assert shares.shape == (14, 7) and torch.allclose(shares.sum(1), torch.ones(14))
         assert torch.allclose(crops[:, 0, 0, 0], shares @ (torch.arange(7) * 36 / 255), atol=1e-5)
         assert (shares.amax(1) >= 0.5).all() and shares.amax(1).min() < 0.9
     for rank in (0, 1):
         parts = list(TrainingBatches(rows, 44, augment, 14, lambda: (1, 0), rank, 2))
-        for (crops, shares), (part, some) in zip(batches, parts, strict=True):
+        for (crops, shares, _), (part, some, _) in zip(batches, parts, strict=True):
             assert torch.equal(part, crops[rank::2]) and torch.equal(some, shares[rank::2])
 
 

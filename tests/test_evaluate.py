@@ -338,8 +338,8 @@ def test_a_network_that_gives_nan_is_refused(model_file):
     model = torch_model.load_model(model_file, "vgg19", "float32")
     torch.nn.init.constant_(model.network.head.bias, math.nan)
     faces = {split: Split(np.zeros((2, 48, 48), np.uint8), np.zeros(2, np.uint8), None) for split in ("val", "test")}
-    with pytest.raises(InputError, match="m: gives no probabilities for faces of val"):
-        evaluate.predict(model, faces, 1, "m")
+    with pytest.raises(InputError, match="m: gives no probabilities; train it anew"):
+        evaluate.predict_splits(model, faces, 1, "m")
 
 
 def test_macs_of_the_papers_vgg19():

@@ -1,5 +1,6 @@
 """The exported networks: they answer as the trained ones do, and say what they are."""
 
+import json
 import re
 from types import SimpleNamespace
 
@@ -46,8 +47,21 @@ def test_float32_answers_as_the_network_itself(finished_pipeline, name):
     with torch.inference_mode():
         logits = network(torch.from_numpy(faces[:, None, 2:46, 2:46]).float().expand(-1, 3, -1, -1) / 255)
     model = load_exported(finished_pipeline.path / "models" / "export" / f"{name}.onnx")
-    expected = (logits.double() / model.temperature).softmax(1).numpy()
-    assert model.predict(faces) == pytest.approx(expected, abs=1e-4)
+    emotion, votes = logits.double().split([7, 8], dim=1)
+    assert model.predict(faces) == pytest.approx((emotion / model.temperature).softmax(1).numpy(), abs=1e-4)
+    temperature = float(model.metadata["votes_temperature"])
+    assert model.predict_votes(faces) == pytest.approx((votes / temperature).softmax(1).numpy(), abs=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_second_head_says_what_it_is(finished_pipeline, name):
+    for file in (name, f"{name}.int8"):
+        model = load_exported(finished_pipeline.path / "models" / "export" / f"{file}.onnx")
+        assert json.loads(model.metadata["vote_classes"]) == [*CLASSES, "contempt"]
+        scores = Scores.read(finished_pipeline.path / "metrics" / f"{name}.json", "evaluate")
+        assert float(model.metadata["votes_temperature"]) == scores.votes_temperature_single_crop
+        shares = model.predict_votes(np.zeros((3, 48, 48), np.uint8))
+        assert shares.shape == (3, 8) and shares.sum(axis=1) == pytest.approx(1)
 
 
 def test_the_baseline_answers_as_its_predictions(finished_pipeline):
@@ -153,14 +167,14 @@ def test_the_same_network_gives_the_same_bytes(exported):
 def test_metrics_without_a_temperature(tmp_path, content):
     kept = (ROOT / "results/fer2013-cpu/metrics/vgg19.json").read_text()
     (tmp_path / "kept.json").write_text(kept)
-    assert export.read_temperature(tmp_path / "kept.json") == 0.959397
+    assert Scores.read(tmp_path / "kept.json", "-f evaluate").temperature_single_crop == 0.959397
     changed = re.sub(r'"temperature_single_crop": [0-9.]+', content, kept) if "single" in content else content
     (tmp_path / "x.json").write_text(changed)
     where = "temperature_single_crop" if "single" in content else "the file" if not content else "accuracy"
     with pytest.raises(InputError, match=rf"x\.json: {where}: .*; run `dvc repro -f evaluate`"):
-        export.read_temperature(tmp_path / "x.json")
+        Scores.read(tmp_path / "x.json", "-f evaluate")
     with pytest.raises(InputError, match="not found"):
-        export.read_temperature(tmp_path / "y.json")
+        Scores.read(tmp_path / "y.json", "-f evaluate")
 
 
 def test_another_networks_file(narrow, tmp_path):

@@ -10,9 +10,10 @@ import torch
 import torchvision
 from safetensors.torch import load_file, save_file
 
+import fer.networks as networks
 from fer.core.stage import InputError
 from fer.networks import resnet18, vgg19
-from fer.networks.network import Shape, find_network
+from fer.networks.network import Shape, find_network, find_networks
 from fer.networks.resnet18 import resample
 from fer.training.pytorch import weights
 from fer.training.pytorch.files import load_network, pack_network
@@ -256,3 +257,50 @@ def test_a_damaged_model_file_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(InputError, match="damaged"):
         load_network(path)
+
+
+FILE = """
+TITLE, FRAMEWORK, INPUT_SIZE, TEST_CROPS, PAPER = "Tried", "pytorch", 44, 10, None
+
+def build(shape):
+    return shape
+"""
+
+
+@pytest.fixture
+def write_file(tmp_path, monkeypatch):
+    """Write a network's file beside the others; each under a name of its own, as modules are loaded once."""
+    monkeypatch.setattr(networks, "__path__", [*networks.__path__, str(tmp_path)])
+
+    def write(name, content):
+        (tmp_path / f"{name}.py").write_text(content)
+        return name
+
+    return write
+
+
+WRONG_FILES = {
+    "no_title": ("TITLE,", "OTHER,", "TITLE is 'nothing', expected its name in tables"),
+    "bad_framework": ('"pytorch"', '"jax"', "FRAMEWORK is 'jax', expected 'keras' or 'pytorch'"),
+    "too_large": ("44", "224", "INPUT_SIZE is 224, expected a whole number from 1 to 48"),
+    "five_crops": ("10,", "5,", "TEST_CROPS is 5, expected 1 or 10"),
+    "no_build": ("def build", "def construct", "build is 'nothing', expected a function"),
+    "no_python": ("def build", "def def build", r"cannot be loaded \(SyntaxError: "),
+    "no_module": ("def build", "import nothing_of_that_name\n\ndef build", r"cannot be loaded \(ModuleNotFoundError"),
+    "keras_crops": ('"pytorch"', '"keras"', "a Keras network sees the whole face: INPUT_SIZE 48, TEST_CROPS 1"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_FILES)
+def test_what_is_wrong_with_a_networks_file_is_said(name, write_file):
+    old, new, message = WRONG_FILES[name]
+    assert old in FILE
+    with pytest.raises(InputError, match=rf"stages/fer/networks/{name}\.py: {message}"):
+        find_network(write_file(name, FILE.replace(old, new)))
+
+
+def test_two_networks_of_one_title(write_file):
+    names = [write_file(name, FILE) for name in ("tried_once", "tried_twice")]
+    assert find_network(names[0]).TITLE == "Tried"
+    with pytest.raises(InputError, match="the networks tried_once and tried_twice have the same TITLE, 'Tried'"):
+        find_networks(names)

@@ -24,6 +24,7 @@ from fer.core.hardware import has_fast_bf16, name_cpu
 from fer.core.schema import Compute, KerasAugment, KerasTraining
 from fer.core.stage import InputError, run
 from fer.data.faces import Split, pack_faces, read_faces
+from fer.data.votes import to_shares
 from fer.networks import baseline
 from fer.training import checkpoints
 from fer.training.keras import data as keras_data
@@ -37,7 +38,7 @@ layers = keras.layers
 ROOT = Path(__file__).parents[1]
 SHIFT_AND_FLIP = KerasAugment(flip=True, shift=0.1, rotation=0.0, scale=0.0)
 PAPER = KerasTraining(
-    width=1.0, padding="same", dropout=0.3, dropout_dense=0.5, norm_momentum=0.99, augment=SHIFT_AND_FLIP,
+    width=1.0, padding="same", dropout=0.3, dropout_dense=0.5, norm_momentum=0.99, labels="emotion", votes_weight=1.0, augment=SHIFT_AND_FLIP,
     learning_rate=1e-4, weight_decay=0.0, schedule="constant", warm_up=0.3, label_smoothing=0.0, ema=0.0, batch_size=64,
     epochs=50,
 )  # fmt: skip
@@ -57,7 +58,11 @@ def make_rows(count, seed):
     patterns = np.random.default_rng(0).integers(60, 196, (7, 6, 6)).repeat(8, axis=1).repeat(8, axis=2)
     labels = np.arange(count) % 7
     images = patterns[labels] + np.random.default_rng(seed).integers(-30, 31, (count, 48, 48))
-    return Split(images.astype(np.uint8), labels.astype(np.uint8), np.zeros(count, bool))
+    votes = np.zeros((count, 10), np.uint8)
+    votes[np.arange(count), labels] = 8
+    votes[np.arange(count), 7] = 2  # contempt
+    votes[0] = 0, 0, 0, 0, 0, 0, 0, 0, 0, 10  # no face
+    return Split(images.astype(np.uint8), labels.astype(np.uint8), np.zeros(count, bool), votes)
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +258,7 @@ def test_batches_hold_each_row_once_in_an_order_of_the_epoch():
 
 def test_datasets_leave_val_as_it_is():
     splits = {"train": make_rows(70, 1), "val": make_rows(35, 2)}
-    train_set, val_set = keras_data.make_datasets(splits, 32, 1, range(2))
+    train_set, val_set = keras_data.make_datasets(splits, False, 32, 1, range(2))
     assert len(list(train_set)) == 6
     ((images, labels),) = val_set.as_numpy_iterator()
     np.testing.assert_array_equal(images[..., 0], splits["val"].images)
@@ -491,6 +496,50 @@ def test_the_lock_file_of_keras_environment():
     assert {name: version for name, version in own.items() if name in main} == {
         name: main[name] for name in own if name in main
     }
+
+
+VOTES = TINY.model_copy(update={"labels": "emotion+votes", "ema": 0.5, "label_smoothing": 0.1})
+
+
+def test_a_second_head_learns_how_annotators_vote(data, tmp_path):
+    """Its eight probabilities follow the seven; plain Keras reads the file; a resumed training ends in its bytes."""
+    whole = Place(tmp_path / "whole", data)
+    content, _ = whole.train(VOTES)
+    network = keras.models.load_model(whole.model, compile=False)
+    val = read_faces(data)[0]["val"]
+    said = network.predict(val.images[..., np.newaxis], verbose=0)
+    assert said.shape == (35, 15)
+    assert said[:, :7].sum(axis=1) == pytest.approx(1, abs=1e-5) and said[:, 7:].sum(axis=1) == pytest.approx(
+        1, abs=1e-5
+    )
+    shares = to_shares(val.votes)
+    assert -(shares * np.log(said[:, 7:])).sum(axis=1)[1:].mean() < 0.75 * np.log(8)
+    accuracy = json.loads(whole.report.read_text())["val_accuracy"]
+    assert (said[:, :7].argmax(axis=1) == val.labels).mean() == pytest.approx(accuracy, abs=0.03)
+    stopped = Place(tmp_path / "stopped", data)
+
+    class Stop(training.Guard):
+        def on_train_batch_end(self, batch, logs=None):
+            if self.epoch == 3 and batch == 1:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped.train(VOTES, Guard=Stop)
+    assert stopped.train(VOTES)[0] == content
+
+
+def test_the_loss_of_votes_worked_out_by_hand():
+    """Beside Keras' own cross-entropy of the labels; rows without shares have no part in it, the others count alike."""
+    targets, said = np.zeros((3, 15), np.float32), np.full((3, 15), 0.1, np.float32)
+    targets[[0, 1, 2], [0, 1, 2]] = 1
+    targets[0, 7], targets[0, 8], targets[1, 7] = 0.5, 0.5, 1
+    said[:, 7] = 0.25
+    labels = keras.losses.CategoricalCrossentropy(label_smoothing=0.1)(targets[:, :7], said[:, :7])
+    votes = (0.5 * np.log(4) + 0.5 * np.log(10) + np.log(4)) / 2
+    found = training.make_loss(0.1, 2.0)(tf.constant(targets), tf.constant(said))
+    assert float(tf.reduce_mean(found)) == pytest.approx(float(labels) + 2 * votes, rel=1e-5)
+    alone = training.make_loss(0.1, 2.0)(tf.constant(targets[:, :7]), tf.constant(said[:, :7]))
+    assert float(tf.reduce_mean(alone)) == pytest.approx(float(labels), rel=1e-6)
 
 
 def write_params(folder):

@@ -21,18 +21,26 @@ from safetensors.torch import load_file, save_file
 from fer.core.params import read_params
 from fer.core.stage import InputError
 from fer.data.faces import Split, pack_faces, read_faces
-from fer.data.fer2013 import SPLITS
+from fer.data.fer2013 import CLASSES, SPLITS
 from fer.networks import resnet18
 from fer.networks.network import Shape
 from fer.training import checkpoints
 from fer.training.pytorch import train as training
-from fer.training.pytorch.data import FER2013, Batches, TrainingBatches
+from fer.training.pytorch.data import FER2013, Batches, TrainingBatches, score
 from fer.training.pytorch.files import load_network
-from fer.training.pytorch.train import MovingAverage, Transfer, anneal, decay, train
+from fer.training.pytorch.train import MovingAverage, Transfer, anneal, decay, judge_votes, train
 
 PROFILES, COMPUTE = read_params("profiles", "compute")
 SMALL = PROFILES.smoke.resnet18.model_copy(
-    update={"width": 0.1, "batch_size": 16, "epochs": 3, "schedule": "one_cycle", "learning_rate": 0.05, "dropout": 0.2}
+    update={
+        "width": 0.1,
+        "batch_size": 16,
+        "epochs": 3,
+        "schedule": "one_cycle",
+        "learning_rate": 0.05,
+        "dropout": 0.2,
+        "labels": "emotion",
+    }
 )
 
 
@@ -47,7 +55,7 @@ def start_training(rows, **changes):
 
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory):
-    """faces.h5 with a bright bar per class, at a height that tells the class, on noise."""
+    """faces.h5 with a bright bar per class, at a height that tells the class, on noise; eight of ten say so."""
     path = tmp_path_factory.mktemp("faces") / "faces.h5"
     rng = np.random.default_rng(0)
 
@@ -56,7 +64,11 @@ def faces(tmp_path_factory):
         images = rng.integers(0, 120, (count, 48, 48), dtype=np.uint8)
         for image, label in zip(images, labels, strict=True):
             image[6 * label + 3 : 6 * label + 7] += 100
-        return Split(images, labels, np.zeros(count, bool))
+        votes = np.zeros((count, 10), np.uint8)
+        votes[np.arange(count), labels] = 8
+        votes[np.arange(count), 7] = 2  # contempt
+        votes[0] = 0, 0, 0, 0, 0, 0, 0, 0, 0, 10  # no face
+        return Split(images, labels, np.zeros(count, bool), votes)
 
     path.write_bytes(
         pack_faces({name: draw(count) for name, count in zip(SPLITS, (70, 35, 35), strict=True)}, "official", "0" * 32)
@@ -247,6 +259,47 @@ def test_the_average_follows_by_hand():
     assert network.num_batches_tracked == 6
 
 
+def test_a_second_head_learns_how_annotators_vote(fit, faces):
+    """Beside the first, whose tensors keep their names; what it says of val comes nearer to the votes than chance."""
+    out = fit(labels="emotion+votes", epochs=20, normalisation="train", learning_rate=0.02)
+    state, alone = load_file(out / "x.safetensors"), load_file(fit("alone", epochs=1) / "x.safetensors")
+    assert state.keys() - alone.keys() == {"votes.weight", "votes.bias", "normalise.mean", "normalise.deviation"}
+    assert state["head.weight"].shape == alone["head.weight"].shape and state["votes.weight"].shape[0] == 8
+    with safe_open(out / "x.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["vote_classes"]) == [*CLASSES, "contempt"]
+    network, _ = load_network(out / "x.safetensors")
+    val = FER2013(faces, "val")
+    with torch.inference_mode():
+        scores = score(network, val.images, 44, 10)
+    emotion, votes = scores.exp().split([7, 8], dim=1)
+    assert torch.allclose(emotion.sum(1), torch.ones(35)) and torch.allclose(votes.sum(1), torch.ones(35))
+    assert val.shares[0].sum() == 0, "a row whose majority is no face is left out"
+    found = -(val.shares * scores[:, 7:]).sum(1)[1:].mean().item()
+    assert found < 0.75 * np.log(8)
+    assert read_report(out)["val_accuracy"] == pytest.approx(
+        (score(network, val.images, 44, 1)[:, :7].argmax(1) == val.labels).float().mean().item(), abs=0.03
+    ), "the first head alone is judged"
+
+
+def test_the_loss_of_votes_worked_out_by_hand():
+    """Rows without shares have no part in it; the others count alike."""
+    logits = torch.tensor([[2.0, *[0.0] * 7], [0.0] * 8, [0.0] * 8])
+    shares = torch.tensor([[0.5, 0.5, *[0.0] * 6], [1.0, *[0.0] * 7], [0.0] * 8])
+    total = np.log(np.exp(2) + 7)
+    expected = (0.5 * (total - 2) + 0.5 * total + np.log(8)) / 2
+    assert judge_votes(logits, shares).item() == pytest.approx(expected, rel=1e-6)
+    assert judge_votes(logits[2:], shares[2:]).item() == 0
+
+
+def test_without_votes_in_the_data_the_labels_alone_are_learnt(fit, faces, tmp_path, capsys):
+    """The network is that of `labels: emotion`, which is said."""
+    splits = {name: rows._replace(votes=None) for name, rows in read_faces(faces)[0].items()}
+    (tmp_path / "plain.h5").write_bytes(pack_faces(splits, "official", "0" * 32))
+    outs = [fit(labels, data=tmp_path / "plain.h5", labels=labels, epochs=1) for labels in ("emotion", "emotion+votes")]
+    assert len({(out / "x.safetensors").read_bytes() for out in outs}) == 1
+    assert "resnet18 learns the labels alone" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("where", ["train", "imagenet"])
 def test_the_network_normalises_itself(where, fit, faces, tmp_path):
     """By the mean and deviation of the train rows, or ImageNet's: in its file, and in what it answers."""
@@ -411,12 +464,12 @@ def test_batches_cover_the_rows_once():
         augment, find_epoch = SMALL.augment, lambda epoch=epoch: (1, epoch)
         whole = list(TrainingBatches(rows, 44, augment, 16, find_epoch))
         shares = [list(TrainingBatches(rows, 44, augment, 16, find_epoch, rank, 2)) for rank in (0, 1)]
-        assert [len(labels) for _, labels in whole] == [16, 16, 16]
-        for (images, labels), *parts in zip(whole, *shares, strict=True):
+        assert [len(labels) for _, labels, _ in whole] == [16, 16, 16]
+        for (images, labels, _), *parts in zip(whole, *shares, strict=True):
             assert (images[:, 0, 0, 0] == labels / 255).all() and images.shape == (16, 1, 44, 44)
-            for rank, (part_images, part_labels) in enumerate(parts):
+            for rank, (part_images, part_labels, _) in enumerate(parts):
                 assert torch.equal(part_labels, labels[rank::2]) and torch.equal(part_images, images[rank::2])
-        epochs.append(torch.cat([labels for _, labels in whole]))
+        epochs.append(torch.cat([labels for _, labels, _ in whole]))
     assert all(len(set(labels.tolist())) == 48 for labels in epochs)
     assert not torch.equal(*epochs)
     plain = torch.cat([labels for _, labels in Batches(rows, 16)])
@@ -426,7 +479,7 @@ def test_batches_cover_the_rows_once():
 def test_a_small_data_set_is_one_batch():
     rows = FER2013.__new__(FER2013)
     rows.labels, rows.images = torch.arange(5), torch.zeros(5, 1, 48, 48, dtype=torch.uint8)
-    assert [len(labels) for _, labels in TrainingBatches(rows, 44, SMALL.augment, 64, lambda: (1, 0))] == [5]
+    assert [len(labels) for _, labels, _ in TrainingBatches(rows, 44, SMALL.augment, 64, lambda: (1, 0))] == [5]
 
 
 class Copy:
@@ -444,7 +497,8 @@ class Copy:
         yaml = YAML()
         params = yaml.load(ROOT / "params.yaml")
         augment = {**SMALL.augment.model_dump(), "rotation": 10.0, "erase": 0.5, "mixup": 0.2}
-        settings = {**SMALL.model_dump(), "epochs": 4, "freeze_epochs": 2, "ema": 0.9, "augment": augment, **changes}
+        settings = {**SMALL.model_dump(), "epochs": 4, "freeze_epochs": 2, "ema": 0.9, "augment": augment}
+        settings |= {"labels": "emotion+votes", **changes}
         params["profiles"]["smoke"]["resnet18"] = settings
         params["compute"].update(compute)
         with open(self.folder / "params.yaml", "w") as file:
@@ -578,6 +632,7 @@ def test_a_damaged_checkpoint_is_said_so_and_ignored(copy, unbroken):
 def test_two_processes_get_the_weights_of_one(freeze, copy, faces, tmp_path):
     """torchrun with gloo, the same global batch: equal to rounding, BatchNorm's statistics included."""
     settings = {"dropout": 0.0, "epochs": 1 + 2 * freeze, "freeze_epochs": freeze, "learning_rate": 0.005, "ema": 0.0}
+    settings["labels"] = "emotion"  # of the votes, each process weighs its own rows
     copy.change(settings, {"precision": "float32", "devices": 2, "strategy": "ddp"})
     copy.finish([sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29531"])
     alone = Copy(tmp_path / "alone", faces)

@@ -3,7 +3,7 @@
 What is needed to use a network stands in the metadata of its file: `architecture`, `classes` (JSON), `crop` (height and
 width in pixels of the centre crop that it takes), `normalisation`, `temperature` (of its softmax, fitted on val),
 `trained_on` (the data set's file name), `precision`, `val_accuracy` (of this very file, one crop, in [0, 1]), and how
-it came about (see `stages/export.py`).
+it came about (see `stages/export.py`). With a second head also `vote_classes` (JSON) and `votes_temperature`.
 """
 
 import json
@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from fer.core.hardware import count_cores
 from fer.core.stage import InputError
-from fer.data.fer2013 import CLASSES, SIZE
+from fer.data.fer2013 import CLASSES, SIZE, VOTED
 
 BATCH = 64
-INPUT, OUTPUT = "pixels", "logits"
+INPUT, OUTPUT, VOTES = "pixels", "logits", "votes"
+"""Names in the graph; the second output is there where the network has a second head."""
 
 
 class OnnxModel(NamedTuple):
@@ -37,17 +38,28 @@ class OnnxModel(NamedTuple):
 
     def predict(self, faces: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Calibrated class probabilities float64 (N, 7) of grey faces uint8 (N, 48, 48), from the centre crop."""
-        logits = self.compute_logits(faces) / self.temperature
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probabilities: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
-        return probabilities
+        return to_probabilities(self.compute_logits(faces), self.temperature)
 
-    def compute_logits(self, faces: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Logits float64 (N, 7) of grey faces uint8 (N, 48, 48), before temperature and softmax."""
+    def predict_votes(self, faces: NDArray[np.uint8]) -> NDArray[np.float64] | None:
+        """Shares float64 (N, 8) of annotators who would say what of the faces; None without a second head."""
+        if "votes_temperature" not in self.metadata:
+            return None
+        return to_probabilities(self.compute_logits(faces, VOTES), float(self.metadata["votes_temperature"]))
+
+    def compute_logits(self, faces: NDArray[np.uint8], head: str = OUTPUT) -> NDArray[np.float64]:
+        """Logits float64 (N, 7) of grey faces uint8 (N, 48, 48), before temperature and softmax; (N, 8) of `VOTES`."""
         pixels = to_pixels(faces, self.crop)
         starts = range(0, len(pixels), BATCH)
-        parts = [self.session.run([OUTPUT], {INPUT: pixels[start : start + BATCH]})[0] for start in starts]
-        return np.concatenate([np.empty((0, len(self.classes))), *parts])
+        parts = [self.session.run([head], {INPUT: pixels[start : start + BATCH]})[0] for start in starts]
+        return np.concatenate([np.empty((0, len(self.classes if head == OUTPUT else VOTED))), *parts])
+
+
+def to_probabilities(logits: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
+    """The softmax of logits (N, K), divided by the temperature before it."""
+    scaled = logits / temperature
+    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    probabilities: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+    return probabilities
 
 
 def to_pixels(faces: NDArray[np.uint8], crop: int) -> NDArray[np.float32]:
@@ -105,8 +117,12 @@ def load_exported(path: str | Path, threads: int | None = None) -> OnnxModel:
         crop, temperature = int(metadata["crop"]), float(metadata["temperature"])
         inputs, outputs = session.get_inputs(), session.get_outputs()
         shapes = [(value.name, value.type, value.shape[1:]) for value in (*inputs, *outputs)]
+        expected = [(INPUT, "tensor(float)", [crop, crop]), (OUTPUT, "tensor(float)", [len(CLASSES)])]
+        if VOTES in [value.name for value in outputs]:
+            expected.append((VOTES, "tensor(float)", [len(VOTED)]))
         valid = (
-            shapes == [(INPUT, "tensor(float)", [crop, crop]), (OUTPUT, "tensor(float)", [len(CLASSES)])]
+            shapes == expected
+            and (len(outputs) == 1 or 0 < float(metadata["votes_temperature"]) < math.inf)
             and len(set(map(str, classes))) == len(CLASSES)
             and 0 < crop <= SIZE
             and 0 < temperature < math.inf

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fer.data.fer2013 import CLASSES, SIZE
+from fer.data.fer2013 import CLASSES, SIZE, VOTED
 from fer.networks.network import Configuration, Curve, Paper, Result
 
 if TYPE_CHECKING:
@@ -36,8 +36,9 @@ def build(
     settings: "KerasTraining",
     normalization: "type[keras.layers.Layer] | None" = None,
     augmentation: "Sequence[keras.layers.Layer]" = (),
-) -> "keras.Sequential":
-    """The network of Table 2: pixels 0..255 (N, 48, 48, 1) to probabilities float32 (N, 7).
+    votes: bool = False,
+) -> "keras.Model":
+    """The network of Table 2: pixels 0..255 (N, 48, 48, 1) to probabilities float32 (N, 7), or (N, 15).
 
     "Batch normalization throughout" is read as after every ReLU, "dropout (ranging from 0.3 to 0.5)" as 0.3 after
     each pooling and 0.5 after the dense layer. The paper does not name the padding: `same` keeps 48, 24, 12 and
@@ -46,6 +47,7 @@ def build(
     Args:
         normalization: class of the layers after each ReLU, by default Keras' BatchNormalization.
         augmentation: layers that precede the network.
+        votes: add a second head, whose eight probabilities of what annotators say follow those of the first.
     """
     import keras
     from keras import layers
@@ -66,9 +68,17 @@ def build(
         layers.Dense(scale_units(DENSE_UNITS, settings.width), activation="relu", name="dense"),
         normalization(momentum=settings.norm_momentum, name="dense_norm"),
         layers.Dropout(settings.dropout_dense, name="dense_drop"),
-        layers.Dense(len(CLASSES), activation="softmax", dtype="float32", name="classes"),
     ]
-    return keras.Sequential(network, name="baseline")
+    heads = {"classes": CLASSES, "votes": VOTED} if votes else {"classes": CLASSES}
+    last = [layers.Dense(len(said), activation="softmax", dtype="float32", name=name) for name, said in heads.items()]
+    if not votes:
+        return keras.Sequential([*network, *last], name="baseline")
+    pixels, *body = network
+    maps = pixels
+    for layer in body:
+        maps = layer(maps)
+    both = layers.Concatenate(dtype="float32", name="both")([head(maps) for head in last])
+    return keras.Model(pixels, both, name="baseline")
 
 
 def scale_units(count: int, width: float) -> int:

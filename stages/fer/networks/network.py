@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
 from fer.core.stage import InputError
+from fer.data.fer2013 import SIZE
 
 
 class Configuration(NamedTuple):
@@ -126,8 +127,10 @@ class Network(Protocol):
     """A function that makes the untrained network.
 
     Keras: from `fer.core.schema.KerasTraining` and, in training, a class of normalisation and layers of augmentation
-    (see `baseline.py`); pixels float or uint8 (N, size, size, 1) in 0..255 to probabilities (N, 7). PyTorch: from
-    `Shape`; float (N, 3, size, size) in [0, 1] to logits (N, 7), an `nn.Sequential` that ends in `dropout` and `head`.
+    (see `baseline.py`); pixels float or uint8 (N, size, size, 1) in 0..255 to probabilities (N, 7), of a last layer
+    with softmax. For `labels: emotion+votes` it also takes `votes=True`, and has layers `classes` and `votes`, (N, 8),
+    and their concatenation as output (N, 15). PyTorch: from `Shape`; float (N, 3, size, size) in [0, 1] to logits
+    (N, 7), an `nn.Sequential` that ends in `dropout` and `head`.
     """
     PRETRAINED: str
     """torchvision's name of the ImageNet weights that `weights: imagenet` loads."""
@@ -143,14 +146,46 @@ def find_network(name: str) -> Network:
     """The file of the network `name`, as a module.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, it cannot be loaded, or it lacks something or has a value of another kind.
     """
     module = f"fer.networks.{name}"
     if not name.isidentifier() or name == "network" or not find_spec(module):
         raise InputError(f"no network named {name!r:.100}; its file would be stages/fer/networks/<name>.py")
-    return cast(Network, import_module(module))
+    where = f"stages/fer/networks/{name}.py"
+    try:
+        file = import_module(module)
+    except Exception as error:  # whatever is wrong with a file that users write
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"{where}: cannot be loaded ({reason:.200}); mend it") from None
+    for key, (holds, expected) in EXPECTED.items():
+        found = getattr(file, key, "nothing")
+        if not holds(found):
+            raise InputError(f"{where}: {key} is {found!r:.60}, expected {expected}")
+    if file.FRAMEWORK == "keras" and (file.INPUT_SIZE, file.TEST_CROPS) != (SIZE, 1):
+        raise InputError(f"{where}: a Keras network sees the whole face: INPUT_SIZE {SIZE}, TEST_CROPS 1")
+    return cast(Network, file)
+
+
+EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "TITLE": (lambda found: isinstance(found, str) and found != "nothing", "its name in tables"),
+    "FRAMEWORK": (lambda found: found in ("keras", "pytorch"), "'keras' or 'pytorch'"),
+    "INPUT_SIZE": (lambda found: type(found) is int and 1 <= found <= SIZE, f"a whole number from 1 to {SIZE}"),
+    "TEST_CROPS": (lambda found: found in (1, 10), "1 or 10"),
+    "PAPER": (lambda found: found is None or isinstance(found, Paper), "None, or a Paper"),
+    "build": (callable, "a function that builds the network"),
+}
+"""What a network's file has to hold: whether a value will do, and what is expected, in words."""
 
 
 def find_networks(names: Iterable[str]) -> dict[str, Network]:
-    """{name: its file} of several networks, in their order; `names` is the section `networks` of params.yaml."""
-    return {name: find_network(name) for name in names}
+    """{name: its file} of several networks, in their order; `names` is the section `networks` of params.yaml.
+
+    Raises:
+        InputError: as `find_network`, or two networks have the same title.
+    """
+    networks = {name: find_network(name) for name in names}
+    titles: dict[str, str] = {}
+    for name, network in networks.items():
+        if (other := titles.setdefault(network.TITLE, name)) != name:
+            raise InputError(f"the networks {other} and {name} have the same TITLE, {network.TITLE!r}; change one")
+    return networks

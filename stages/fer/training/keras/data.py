@@ -10,6 +10,7 @@ import numpy.typing as npt
 from fer.core.schema import KerasAugment
 from fer.data.faces import Split
 from fer.data.fer2013 import CLASSES, SIZE
+from fer.data.votes import to_shares
 from fer.training.keras.framework import keras, tf
 
 VAL_BATCH = 256
@@ -69,19 +70,25 @@ def vary_faces(faces: npt.NDArray[np.uint8], size: int, augment: KerasAugment, s
     return np.asarray(images)[..., 0].round().astype(np.uint8)
 
 
-def to_arrays(rows: Split) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-    """`rows` as Keras takes them: images uint8 (N, 48, 48, 1), one-hot labels float32 (N, 7)."""
-    return rows.images[..., np.newaxis], np.eye(len(CLASSES), dtype=np.float32)[rows.labels]
+def to_arrays(rows: Split, votes: bool) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+    """`rows` as Keras takes them: images uint8 (N, 48, 48, 1) and targets float32 (N, 7 or 15).
+
+    Targets are the one-hot labels and, with `votes`, what annotators said, by `to_shares`.
+    """
+    targets = np.eye(len(CLASSES), dtype=np.float32)[rows.labels]
+    if votes and rows.votes is not None:
+        targets = np.concatenate([targets, to_shares(rows.votes)], axis=1)
+    return rows.images[..., np.newaxis], targets
 
 
 def draw_batches(
     images: npt.NDArray[np.uint8],
-    labels: npt.NDArray[np.float32],
+    targets: npt.NDArray[np.float32],
     batch_size: int,
     seed: int,
     epochs: Iterable[int],
 ) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]]:
-    """Yield (images, labels) of every batch of `epochs`, each of which has an order of its own.
+    """Yield (images, targets) of every batch of `epochs`, each of which has an order of its own.
 
     The order follows from `seed` and the epoch alone. The last batch of an epoch has what is left over.
     """
@@ -89,17 +96,17 @@ def draw_batches(
         order = np.random.default_rng([seed, epoch]).permutation(len(images))
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            yield images[rows], labels[rows]
+            yield images[rows], targets[rows]
 
 
 def make_datasets(
-    splits: Mapping[str, Split], batch_size: int, seed: int, epochs: Iterable[int]
+    splits: Mapping[str, Split], votes: bool, batch_size: int, seed: int, epochs: Iterable[int]
 ) -> tuple[tf.data.Dataset, tf.data.Dataset]:
-    """tf.data sets of (images uint8 (n, 48, 48, 1), labels float32 (n, 7)): train over all `epochs`, and val once."""
-    train, val = to_arrays(splits["train"]), to_arrays(splits["val"])
+    """tf.data sets of what `to_arrays` gives, in batches: train over all `epochs`, and val once."""
+    train, val = to_arrays(splits["train"], votes), to_arrays(splits["val"], votes)
     signature = (
         tf.TensorSpec((None, SIZE, SIZE, 1), tf.uint8),
-        tf.TensorSpec((None, len(CLASSES)), tf.float32),
+        tf.TensorSpec((None, train[1].shape[1]), tf.float32),
     )
     batches = tf.data.Dataset.from_generator(
         lambda: draw_batches(*train, batch_size, seed, epochs), output_signature=signature

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fer.core.quiet import quiet_stderr
 from fer.core.stage import InputError
-from fer.data.fer2013 import CLASSES, SIZE
+from fer.data.fer2013 import CLASSES, SIZE, VOTED
 from fer.training.keras.framework import keras
 
 
@@ -48,7 +48,7 @@ def load_network(path: str | Path, name: str) -> keras.Model:
 
     Raises:
         InputError: the file is missing, damaged, or of a network that does not take pixels (N, 48, 48, 1) or does not
-            give seven probabilities.
+            give seven probabilities, or fifteen with those of votes.
     """
     remedy = f"train it anew with `dvc repro -f train_{name}`"
     if not Path(path).is_file():
@@ -60,8 +60,9 @@ def load_network(path: str | Path, name: str) -> keras.Model:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: damaged, or no Keras file ({reason}); {remedy}") from None
     found = tuple(getattr(network, shape, "no one shape") for shape in ("input_shape", "output_shape"))
-    if found != ((None, SIZE, SIZE, 1), (None, len(CLASSES))):
+    if found not in [((None, SIZE, SIZE, 1), (None, count)) for count in (len(CLASSES), len(CLASSES) + len(VOTED))]:
         raise InputError(
-            f"{path}: takes {found[0]} and gives {found[1]}, expected (None, 48, 48, 1) and (None, 7); {remedy}"
+            f"{path}: takes {found[0]} and gives {found[1]}, expected (None, 48, 48, 1) and (None, 7), or (None, 15) "
+            f"with votes; {remedy}"
         )
     return network

@@ -25,7 +25,7 @@ class KerasModel(NamedTuple):
     """Name of the processor or of the GPU."""
 
     def predict(self, images: npt.NDArray[np.uint8], crops: int = 1) -> npt.NDArray[np.float64]:
-        """Class probabilities float64 (N, 7) of images uint8 (N, 48, 48); they are not cropped, whatever `crops` is."""
+        """Probabilities float64 (N, 7), or (N, 15), of uint8 (N, 48, 48), not cropped, whatever `crops` is."""
         starts = range(0, len(images), BATCH)
         parts = [self.forward(images[start : start + BATCH, :, :, np.newaxis]).numpy() for start in starts]
         return np.concatenate(parts).astype(np.float64)

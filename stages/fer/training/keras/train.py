@@ -10,7 +10,7 @@ import argparse
 import math
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from fer.core.hardware import has_fast_bf16, name_cpu
 from fer.core.schema import Compute, KerasTraining
 from fer.core.stage import InputError
 from fer.data.faces import Split, read_faces
+from fer.data.votes import split_heads
 from fer.networks.network import find_network
 from fer.training.checkpoints import find_checkpoints
 from fer.training.keras.checkpoints import Snapshots, save_weights
@@ -64,6 +65,29 @@ def make_learning_rate(settings: KerasTraining, steps: int) -> float | keras.opt
         warmup_target=settings.learning_rate,
         warmup_steps=warm_up,
     )
+
+
+def make_loss(label_smoothing: float, votes_weight: float) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """The loss of each image: its label's cross-entropy and, by `votes_weight`, that of what annotators said.
+
+    Images whose shares of votes are 0 have no part in the second.
+    """
+
+    def judge(targets: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
+        (labels, shares), (emotion, votes) = split_heads(targets), split_heads(probabilities)
+        loss = keras.losses.categorical_crossentropy(labels, emotion, label_smoothing=label_smoothing)
+        if shares.shape[1]:
+            told = keras.ops.maximum(keras.ops.mean(keras.ops.sum(shares, axis=1)), 1e-6)  # share of such images
+            wrong = -keras.ops.sum(shares * keras.ops.log(keras.ops.maximum(votes, keras.config.epsilon())), axis=1)
+            loss += votes_weight * wrong / told
+        return loss
+
+    return judge
+
+
+def accuracy(targets: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
+    """Whether the first head is right about each image."""
+    return keras.metrics.categorical_accuracy(split_heads(targets)[0], split_heads(probabilities)[0])
 
 
 class Reseed(keras.callbacks.Callback):
@@ -122,8 +146,8 @@ class MovingAverage(keras.callbacks.SwapEMAWeights):
 
 
 def cross_entropy(targets: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
-    """Of each image, in nats and without label smoothing: the val loss of the history, as in PyTorch."""
-    return keras.losses.categorical_crossentropy(targets, probabilities)
+    """The first head's about each image, in nats, without label smoothing: the history's val loss, as in PyTorch."""
+    return keras.losses.categorical_crossentropy(split_heads(targets)[0], split_heads(probabilities)[0])
 
 
 def compile_network(network: keras.Model, settings: KerasTraining, steps: int) -> None:
@@ -135,8 +159,8 @@ def compile_network(network: keras.Model, settings: KerasTraining, steps: int) -
             use_ema=bool(settings.ema),
             ema_momentum=settings.ema,
         ),
-        loss=keras.losses.CategoricalCrossentropy(label_smoothing=settings.label_smoothing),
-        metrics=["accuracy", cross_entropy],
+        loss=make_loss(settings.label_smoothing, settings.votes_weight),
+        metrics=[accuracy, cross_entropy],
         jit_compile=False,  # on a CPU, XLA's convolutions take three times as long as oneDNN's
     )
 
@@ -190,7 +214,7 @@ def train(name: str, settings: KerasTraining, compute: Compute, seed: int, args:
 
 def fit(
     name: str, splits: Mapping[str, Split], settings: KerasTraining, compute: Compute, seed: int, folder: Path
-) -> tuple[keras.Sequential, list[dict[str, Any]], Run]:
+) -> tuple[keras.Model, list[dict[str, Any]], Run]:
     """Train from what `folder` holds of an earlier run, if anything, and keep the weights of the best val accuracy.
 
     Args:
@@ -228,10 +252,14 @@ def fit(
     ]  # fmt: skip
     train_rows = len(splits["train"].labels)
     steps = math.ceil(train_rows / settings.batch_size)
+    votes = settings.labels == "emotion+votes" and splits["train"].votes is not None
+    if settings.labels == "emotion+votes" and not votes:
+        print(f"{name} learns the labels alone: the data have no votes", flush=True)
+    second = {"votes": True} if votes else {}
     epochs = range(len(snapshots.epochs), settings.epochs)
-    train_set, val_set = make_datasets(splits, settings.batch_size, seed, epochs)
+    train_set, val_set = make_datasets(splits, votes, settings.batch_size, seed, epochs)
     with strategy.scope():
-        trained = build(settings, FusedBatchNormalization, build_augmentation(settings.augment))
+        trained = build(settings, FusedBatchNormalization, build_augmentation(settings.augment), **second)
         compile_network(trained, settings, steps * settings.epochs)
     trained.save_weights = lambda filepath, overwrite: save_weights(trained, filepath)  # called by Keras' callbacks
     try:
@@ -245,7 +273,7 @@ def fit(
             f"profiles.<profile>.{name} to {max(1, settings.batch_size // 2)}"
         ) from None
     trained.load_weights(best)
-    network = build(settings)
+    network = build(settings, **second)
     network.set_weights(trained.get_weights())
     summary = Run(
         stopped=f"after all {settings.epochs} epochs",

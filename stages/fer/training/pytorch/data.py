@@ -15,6 +15,7 @@ from fer.core.hardware import has_fast_bf16
 from fer.core.schema import Augment
 from fer.data.faces import read_faces
 from fer.data.fer2013 import CLASSES, SPLITS
+from fer.data.votes import to_shares
 from fer.training.pytorch.augment import Variations, draw_variations, vary
 
 EVALUATION_CROPS = {"cpu": 60, "cuda": 6400}
@@ -33,23 +34,27 @@ class FER2013(torch.utils.data.Dataset):
     Attributes:
         images: uint8 (N, 1, 48, 48), 0..255.
         labels: int64 (N,), 0..6.
+        shares: float32 (N, 8), what annotators said, by `to_shares`; None where the data set has no votes.
 
     Raises:
         InputError: as `read_faces` and `read_source`.
     """
 
+    shares: torch.Tensor | None = None
+
     def __init__(self, source: str | Path, split: str, seed: int = 0) -> None:
         if Path(source).suffix == ".h5":
             rows = read_faces(source)[0][split]
-            images, labels = rows.images, rows.labels
+            images, labels, votes = rows.images, rows.labels, rows.votes
         else:
             from fer.data.source import read_source  # here, as stages read faces.h5 and do not depend on it
 
             raw = read_source(source, seed)
             chosen = raw.usages == SPLITS.index(split)
-            images, labels = raw.images[chosen], raw.labels[chosen]
+            images, labels, votes = raw.images[chosen], raw.labels[chosen], None
         self.images = torch.from_numpy(images).unsqueeze(1)
         self.labels = torch.from_numpy(labels).long()
+        self.shares = None if votes is None else torch.from_numpy(to_shares(votes))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -61,6 +66,7 @@ class FER2013(torch.utils.data.Dataset):
     def to(self, device: torch.device | str) -> Self:
         """Move all rows to a device; returns itself."""
         self.images, self.labels = self.images.to(device), self.labels.to(device)
+        self.shares = None if self.shares is None else self.shares.to(device)
         return self
 
 
@@ -90,8 +96,8 @@ class TrainingBatches:
     same crops. They are drawn for the whole epoch at once, and lie on the device of the data, so that no batch waits
     for the host. Rows beyond the last whole batch are left out of that epoch.
 
-    Gives crops float32 (n, 1, size, size) in [0, 1] and labels: int64 (n,), or with mixup float32 (n, 7), the shares
-    of the classes.
+    Gives crops float32 (n, 1, size, size) in [0, 1], labels: int64 (n,), or with mixup float32 (n, 7), the shares of
+    the classes, and what annotators said of them: float32 (n, 8), or None where the data set has no votes.
     """
 
     def __init__(
@@ -112,29 +118,33 @@ class TrainingBatches:
     def __len__(self) -> int:
         return len(self.data) // self.batch_size
 
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
         generator = torch.Generator().manual_seed(derive_seed(*self.find_epoch()))
         device = self.data.images.device
         order = torch.randperm(len(self.data), generator=generator).to(device)
         variations = draw_variations(len(order), self.size, self.augment, generator).to(device)
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             own = slice(start + self.rank, start + self.batch_size, self.world)
-            crops, labels = self.make_crops(order, variations, own)
+            crops, labels, shares = self.make_crops(order, variations, own)
             if self.augment.mixup:  # with the crop at the same place from the batch's end
                 places = torch.arange(start + self.batch_size - 1, start - 1, -1, device=device)
-                others, their_labels = self.make_crops(order, variations, places[self.rank :: self.world])
-                share = variations.share[own]
-                crops = torch.lerp(others, crops, share.view(-1, 1, 1, 1))
+                others, their_labels, their_shares = self.make_crops(order, variations, places[self.rank :: self.world])
+                part = variations.share[own].unsqueeze(1)
+                crops = torch.lerp(others, crops, part[:, :, None, None])
                 labels, theirs = (F.one_hot(classes, len(CLASSES)).float() for classes in (labels, their_labels))
-                labels = torch.lerp(theirs, labels, share.unsqueeze(1))
-            yield crops, labels
+                labels = torch.lerp(theirs, labels, part)
+                if shares is not None and their_shares is not None:
+                    shares = torch.lerp(their_shares, shares, part)
+            yield crops, labels, shares
 
     def make_crops(
         self, order: torch.Tensor, variations: Variations, places: slice | torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The varied crops and the labels at some places of `order`."""
-        images, labels = self.data[order[places]]
-        return vary(images, self.size, self.augment, variations.select(places)), labels
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """The varied crops, the labels and what annotators said at some places of `order`."""
+        rows = order[places]
+        images, labels = self.data[rows]
+        shares = None if self.data.shares is None else self.data.shares[rows]
+        return vary(images, self.size, self.augment, variations.select(places)), labels, shares
 
 
 def vary_faces(faces: npt.NDArray[np.uint8], size: int, augment: Augment, seed: int) -> npt.NDArray[np.uint8]:
@@ -175,9 +185,13 @@ def as_input(crops: torch.Tensor) -> torch.Tensor:
 
 
 def score(network: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, size: int, crops: int) -> torch.Tensor:
-    """Log-probabilities (N, 7) of uint8 (N, 1, 48, 48), the probabilities averaged over the crops (section 2)."""
-    logits = network(as_input(crop_for_evaluation(images, size, crops))).float()
-    return logits.log_softmax(1).unflatten(0, (-1, crops)).logsumexp(1) - math.log(crops)
+    """Log-probabilities of uint8 (N, 1, 48, 48), the probabilities averaged over the crops (section 2).
+
+    float32 (N, 7); or (N, 15) of a network with a second head, whose eight follow.
+    """
+    logits = network(as_input(crop_for_evaluation(images, size, crops))).float().unflatten(0, (-1, crops))
+    heads = logits.split([len(CLASSES), logits.shape[2] - len(CLASSES)], dim=2)
+    return torch.cat([head.log_softmax(2).logsumexp(1) - math.log(crops) for head in heads], dim=1)
 
 
 def choose_precision(precision: Literal["auto", "float32", "bfloat16"]) -> Literal["float32", "bfloat16"]:

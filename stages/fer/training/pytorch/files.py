@@ -11,8 +11,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from fer.core.stage import InputError
-from fer.data.fer2013 import CLASSES
+from fer.data.fer2013 import CLASSES, VOTED
 from fer.networks.network import Shape, find_network
+from fer.training.pytorch.heads import add_votes_head
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and deviation of ImageNet's channels, of pixels in [0, 1], as torchvision's weights expect them."""
@@ -41,7 +42,7 @@ def prepend(normalise: Normalise, network: torch.nn.Module) -> torch.nn.Module:
     """
     if not isinstance(network, torch.nn.Sequential):
         raise InputError("normalisation: this network cannot take it; make its build() return an nn.Sequential")
-    return torch.nn.Sequential(OrderedDict([("normalise", normalise), *network.named_children()]))
+    return type(network)(OrderedDict([("normalise", normalise), *network.named_children()]))
 
 
 def pack_network(name: str, width: float, state: Mapping[str, torch.Tensor]) -> bytes:
@@ -49,6 +50,7 @@ def pack_network(name: str, width: float, state: Mapping[str, torch.Tensor]) -> 
     metadata = {
         "architecture": name,
         "classes": json.dumps(CLASSES),
+        **({"vote_classes": json.dumps(VOTED)} if "votes.weight" in state else {}),
         "crop": str(find_network(name).INPUT_SIZE),
         "normalisation": describe_normalisation(state),
         "width": str(width),
@@ -98,7 +100,10 @@ def load_network(path: str | Path, expected: str | None = None) -> tuple[torch.n
         architecture = find_network(name)
     except InputError as error:
         raise InputError(f"{path}: {error}; {remedy}") from None
-    for key, known in (("classes", json.dumps(CLASSES)), ("crop", str(architecture.INPUT_SIZE))):
+    expectations = {"classes": json.dumps(CLASSES), "crop": str(architecture.INPUT_SIZE)}
+    if "votes.weight" in state:
+        expectations["vote_classes"] = json.dumps(VOTED)
+    for key, known in expectations.items():
         if metadata.get(key) != known:
             raise InputError(f"{path}: {key} is {metadata.get(key, 'missing'):.100}, expected {known}; {remedy}")
     try:
@@ -110,6 +115,8 @@ def load_network(path: str | Path, expected: str | None = None) -> tuple[torch.n
     if not all(tensor.isfinite().all() for tensor in state.values()):
         raise InputError(f"{path}: holds values that are not finite; {remedy}")
     network: torch.nn.Module = architecture.build(Shape(width))
+    if "votes.weight" in state:
+        network = add_votes_head(network)
     if "normalise.mean" in state:
         network = prepend(Normalise(), network)
     try:

@@ -27,7 +27,7 @@ class TorchModel(NamedTuple):
     """Name of the processor or of the GPU."""
 
     def predict(self, images: npt.NDArray[np.uint8], crops: int) -> npt.NDArray[np.float64]:
-        """Class probabilities float64 (N, 7) of images uint8 (N, 48, 48), averaged over 10 crops or of the centre."""
+        """Probabilities float64 (N, 7), or (N, 15), of uint8 (N, 48, 48), averaged over 10 crops or of the centre."""
         device, size = self.device, self.architecture.INPUT_SIZE
         parts = []
         with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=self.precision == "bfloat16"):

@@ -24,6 +24,7 @@ from fer.core.hardware import name_cpu
 from fer.core.schema import Compute, PyTorchTraining
 from fer.core.stage import InputError
 from fer.data.fer2013 import CLASSES
+from fer.data.votes import split_heads
 from fer.networks.network import Shape, find_network
 from fer.training.checkpoints import find_checkpoints
 from fer.training.pytorch.batchnorm import GlobalBatchNorm
@@ -39,6 +40,7 @@ from fer.training.pytorch.data import (
     score,
 )
 from fer.training.pytorch.files import IMAGENET, Normalise, pack_network, prepend
+from fer.training.pytorch.heads import HEADS, add_votes_head
 from fer.training.pytorch.weights import load_start
 from fer.training.run import Run, save_training
 
@@ -139,17 +141,21 @@ class Transfer(L.LightningModule):
         self.network.train(not frozen)  # a frozen body is in evaluation mode, its BatchNorms included
         self.network.get_submodule("dropout").train()
         for name, parameter in self.network.named_parameters():
-            parameter.requires_grad_(not frozen or name.startswith("head."))
+            parameter.requires_grad_(not frozen or name.startswith(HEADS))
         self.rates: list[float] = []
         self.losses: list[torch.Tensor] = []
 
-    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> torch.Tensor:
-        crops, targets = batch
+    def training_step(
+        self, batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor | None], batch_idx: int
+    ) -> torch.Tensor:
+        crops, targets, shares = batch
         images = as_input(crops)
         if self.current_epoch < self.settings.small_epochs:
             images = F.interpolate(images, size=SMALL, mode="bilinear", antialias=True)
-        logits = self.network(images).float()
+        logits, votes = split_heads(self.network(images).float())
         loss = F.cross_entropy(logits, targets, self.class_weights, label_smoothing=self.settings.label_smoothing)
+        if votes.shape[1] and shares is not None:
+            loss = loss + self.settings.votes_weight * judge_votes(votes, shares)
         labels = targets if targets.dim() == 1 else targets.argmax(1)  # of mixup the larger share
         self.learning_rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.rates.append(self.learning_rate)
@@ -179,6 +185,7 @@ class Transfer(L.LightningModule):
         if not len(labels):  # the last batch may have fewer rows than there are processes
             return
         scores = score(self.network.forward, images, self.size, self.settings.val_crops)  # not compiled: other shapes
+        scores, _ = split_heads(scores)
         self.metrics["validation_loss"].update(F.nll_loss(scores, labels), count_of(labels))
         self.metrics["validation_accuracy"].update(scores, labels)
 
@@ -217,6 +224,14 @@ class Transfer(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.history, self.seconds = checkpoint["history"], checkpoint["seconds"]
+
+
+def judge_votes(logits: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+    """The mean cross-entropy of what a network says of votes, logits (N, 8), and what annotators said, shares (N, 8).
+
+    Rows whose shares are 0 are left out.
+    """
+    return F.cross_entropy(logits, shares, reduction="sum") / shares.sum().clamp_min(1)
 
 
 def count_of(labels: torch.Tensor) -> torch.Tensor:
@@ -294,6 +309,11 @@ def train(name: str, settings: PyTorchTraining, compute: Compute, seed: int, arg
     architecture = find_network(name)
     network: nn.Module = architecture.build(Shape(settings.width, settings.dropout))
     load_start(network, name, settings.weights)
+    if settings.labels == "emotion+votes":
+        if train_rows.shares is None:
+            print(f"{name} learns the labels alone: {args.data} has no votes", flush=True)
+        else:
+            network = add_votes_head(network)
     if settings.normalisation == "imagenet":
         network = prepend(Normalise(*IMAGENET), network)
     elif settings.normalisation == "train":
