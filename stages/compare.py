@@ -19,6 +19,8 @@ from fer.data.faces import read_faces
 from fer.data.fer2013 import CLASSES
 from fer.evidence import comparison
 from fer.evidence.comparison_figures import draw_comparison
+from fer.evidence.labels import judge_labels
+from fer.evidence.labels_figures import draw_labels
 from fer.evidence.metrics import measure, summarise
 from fer.evidence.predictions import Predictions, read_predictions
 from fer.evidence.records import Comparison, Scores
@@ -75,6 +77,7 @@ def main() -> None:
     ensemble = measure(val_vote, test_vote, faces.duplicate_of_train, settings, seed)
     table7 = comparison.set_beside_paper(scores, networks)
     all_wrong = comparison.tabulate_all_wrong(test)
+    labels, levels, contradicted = judge_labels(faces.votes, test, settings.bootstrap, seed)
     report = Comparison(
         profile=profile,
         split=split,
@@ -87,6 +90,7 @@ def main() -> None:
         ensemble=ensemble,
         agreement=comparison.measure_agreement(test),
         all_wrong=comparison.count_all_wrong(all_wrong, len(faces.labels)),
+        labels=labels,
     )
     tables = {
         "table7": comparison.tabulate_table7(table7, origin),
@@ -95,8 +99,11 @@ def main() -> None:
         "ensembles": comparison.tabulate_ensembles(scores, titles, ensembles, weighted),
         "agreement": comparison.tabulate_agreement(test),
         "all_wrong": all_wrong,
+        "levels": levels,
+        "contradicted": contradicted,
     }
     pictures = draw_comparison(tables, faces.images, titles, origin.label)
+    pictures |= draw_labels(faces.votes, faces.labels, faces.images, levels, contradicted, titles)
     write_files(
         {
             args.report: report.to_bytes(),

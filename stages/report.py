@@ -1,6 +1,6 @@
 """Put all evidence on one page, in the paper's order, and then what comes after it: use.
 
-Reads   metrics/ (data, train/, one per network, compare, export) and plots/ (the pictures and risk_coverage.csv).
+Reads   metrics/ (data, train/, one per network, compare, export, other/) and plots/ (pictures and risk_coverage.csv).
 Writes  plots/report.html: one file with its pictures in it, without scripts; ours beside the paper's.
 Alone   python stages/report.py --metrics metrics --plots plots --out plots/report.html
 
@@ -26,10 +26,10 @@ def main() -> None:
     parser.add_argument("--plots", required=True, help="folder with data/, a folder per network, compare/")
     parser.add_argument("--out", required=True, help="HTML file to write")
     args = parser.parse_args()
-    names, seed, profile, dataset, evaluate, trainings = read_params(
-        "networks", "seed", "profile", "dataset", "evaluate", "profiles.${profile}"
+    names, sets, seed, profile, dataset, evaluate, trainings = read_params(
+        "networks", "other_sets", "seed", "profile", "dataset", "evaluate", "profiles.${profile}"
     )
-    evidence = read_evidence(args.metrics, args.plots, find_networks(names))
+    evidence = read_evidence(args.metrics, args.plots, find_networks(names), sets)
     facts = list_facts(evidence, seed, profile, dataset)
     sections = {name: getattr(trainings, name) for name in names}
     page = make_page(evidence, facts, profile, sections, evaluate.confident).encode()

@@ -270,8 +270,9 @@ def test_the_same_input_gives_the_same_bytes(finished, run_here):
         files = sorted(path for path in out.rglob("*") if path.is_file())
         digests.append({path.relative_to(out): hashlib.md5(path.read_bytes()).hexdigest() for path in files})
     assert digests[0] == digests[1]
-    names = ("literature", "class_f1", "ensembles", "agreement", "all_wrong")
-    assert {str(path) for path in digests[0]} == {"compare.json", "summary/ensemble.json", "plots/table7.csv"} | {
+    names = ("literature", "class_f1", "ensembles", "agreement", "all_wrong", "levels", "contradicted")
+    alone = {"compare.json", "summary/ensemble.json", "plots/table7.csv", "plots/annotators.png"}
+    assert {str(path) for path in digests[0]} == alone | {
         f"plots/{name}.{kind}" for name in names for kind in ("png", "csv")
     }
 

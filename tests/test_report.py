@@ -30,6 +30,7 @@ from fer.evidence.records import (
     Exports,
     ExportTimes,
     Measured,
+    Other,
     Scores,
     Training,
     TrainingTimes,
@@ -93,6 +94,16 @@ def make_scores(shift):
             "model_bytes": 5_432_100,
         },
         "temperature_single_crop": 1.4,
+        "votes_temperature_single_crop": 1.3,
+        "annotators": {
+            "rows": 61,
+            "emotion_rows": 58,
+            "accuracy": 0.731 + shift,
+            "cross_entropy": 0.811 + shift,
+            "votes_accuracy": 0.741 + shift,
+            "votes_cross_entropy": 0.822 + shift,
+            "mistakes": {"network": 0.44 + shift, "label": 0.26 + shift, "neither": round(0.3 - 2 * shift, 6)},
+        },
         "device": "cpu",
         "precision": "bfloat16",
         "notes": [],
@@ -148,6 +159,21 @@ def make_compare(scores, networks):
             "all_share": 0.55,
             "right_by": [5, 10, 15, 40, 41, 42][: len(names) + 1],
             "any_right": 0.9286,
+        },
+        "labels": {
+            "accuracy": 0.633,
+            "accuracy_ci95": [0.534, 0.735],
+            "recall": {emotion: 0.2 + i / 10 for i, emotion in enumerate(CLASSES)},
+            "unsupported": 0.162,
+            "mcnemar": [
+                {"first": "annotators", "second": name, "first_only": 21 + i, "second_only": 31 + i, "p_value": 0.02 + i / 50, "p_value_holm": 0.05 + i / 50}
+                for i, name in enumerate(names)
+            ],
+            "levels": [
+                {"votes": n, "images": 5 * n, "favourite_is_label": n / 12, "label": dict.fromkeys(names, n / 11), "favourite": dict.fromkeys(names, n / 10)}
+                for n in (10, 9, 4)
+            ],
+            "contradicted": 3,
         },
         "all_wrong": {"count": 5, "share": 0.0714, "same_count": 2, "same_share": 0.4, "indices": [1, 2]},
     }  # fmt: skip
@@ -209,6 +235,28 @@ def make_export(names):
     return {"networks": networks}
 
 
+def make_other(names):
+    """metrics/other/ck.json."""
+    return {
+        "source": "CK+48",
+        "md5": "fedcba9876543210",
+        "faces": 927,
+        "left_out": {"contempt": 54},
+        "scaled": 12,
+        "seen": 3,
+        "networks": {
+            name: {
+                "accuracy": 0.861 + i / 100,
+                "accuracy_ci95": [0.811 + i / 100, 0.911 + i / 100],
+                "balanced_accuracy": 0.781 + i / 100,
+                "per_class": make_scores(0.01 + i / 100)["per_class"],
+                "confusion": [[100 * i + 10 * row + column for column in range(7)] for row in range(7)],
+            }
+            for i, name in enumerate(names)
+        },
+    }
+
+
 def make_content(networks):
     """All that the report reads, but pictures, as it is in the files."""
     scores = {name: make_scores(shift) for name, shift in zip(networks, (0, 0.02, 0.05, 0.06), strict=False)}
@@ -218,6 +266,7 @@ def make_content(networks):
         "scores": scores,
         "compare": make_compare(scores, networks),
         "export": make_export(list(networks)),
+        "other": {"ck": make_other(networks)},
         "risk": {name: [[0.5, 0.95], [0.85, 0.92], [0.95, 0.91], [1.0, 0.8]] for name in networks},
     }
 
@@ -237,6 +286,7 @@ def make_evidence(content, networks=NETWORKS):
         scores={name: read(Scores, one) for name, one in content["scores"].items()},
         compare=read(Comparison, content["compare"]),
         export=read(Exports, content["export"]),
+        other={name: read(Other, one) for name, one in content["other"].items()},
         risk={name: [tuple(point) for point in curve] for name, curve in content["risk"].items()},
         pictures=dict.fromkeys(paths, "QQ=="),
     )
@@ -344,6 +394,8 @@ NOT_SHOWN = {
     *("compare.profile", "compare.split", "compare.comparable", "ensembles.val_accuracy", "weighted_ensemble.val_accuracy"),
     *("weighted_ensemble.chosen_on", "pairs.kappa", "all_wrong.same_share", "all_wrong.indices", "per_class.accuracy"),
     *("table7.paper", "dropped", "blank_images", "pairs.first", "pairs.second"),
+    *("annotators.rows", "annotators.emotion_rows", "labels.levels"),  # the same for all; all but the first are drawn
+    *(f"networks.per_class.{key}" for key in ("precision", "f1", "support")),
 }  # fmt: skip
 """What the page leaves out on purpose, or shows only in a sum or in a sentence that another number may not change."""
 
@@ -445,7 +497,7 @@ def says(text, values, key=""):
 
 def find_printed(networks):
     """All numbers and words of the paper's on these networks and in Table 1, flat."""
-    waiting = [*(network.PAPER for network in networks.values()), paper.LITERATURE]
+    waiting = [*(network.PAPER for network in networks.values()), paper.LITERATURE, paper.VOTES_LITERATURE]
     while waiting:
         one = waiting.pop()
         if isinstance(one, dict):
@@ -464,8 +516,12 @@ def test_every_number_of_a_table_leads_to_its_value(content, folders):
     for table, tag, title, text in cells:
         if title is None:
             assert tag == "th" or text == "–", (table, text)
-        elif title.startswith("paper: "):
-            assert re.fullmatch(r"paper: (Table \d|Evaluation Metrics 2|misclassification audit)", title)
+        elif title.startswith(("paper: ", "literature: ")):
+            assert re.fullmatch(
+                r"paper: (Table \d|Evaluation Metrics 2|misclassification audit)|"
+                r"literature: the (FER\+ paper|study's Literature Review)",
+                title,
+            )
             assert any(says(text, value, "overfitting_gap" if text[0] in "+-" else "") for value in printed), (
                 title,
                 text,
@@ -473,7 +529,7 @@ def test_every_number_of_a_table_leads_to_its_value(content, folders):
         else:
             assert says(text, read_source(folders, title), title), (title, text)
             files.add(title.split(":")[0])
-    compared = {"metrics/data.json", "metrics/compare.json", "metrics/export.json", "params.yaml"}
+    compared = {f"metrics/{name}.json" for name in ("data", "compare", "export", "other/ck")} | {"params.yaml"}
     assert files == {*compared, *(f"metrics/{kind}{name}.json" for name in NAMES for kind in ("", "train/"))}
     titles = [title for _, _, title, _ in cells]
     for known in ("metrics/resnet18.json: macro_f1", "metrics/compare.json: ensembles[3].accuracy", "metrics/vgg19.json: per_class.fear.f1", "paper: Table 5"):  # fmt: skip
@@ -552,6 +608,35 @@ def test_nothing_of_this_machine_is_on_the_page(content):
     assert name_cpu() not in page and platform.python_version() not in page and "Python" not in page
 
 
+def test_without_votes_and_other_sets_their_sections_are_left_out(content):
+    content["compare"]["labels"] = None
+    content["other"] = {}
+    for scores in content["scores"].values():
+        scores["annotators"] = None
+    page = render(content)
+    assert 'id="labels"' not in page and 'id="others"' not in page and "annotators" not in page
+
+
+def test_what_the_labels_are_worth(content):
+    page = render(content)
+    head, *networks, people = read_table(page, "annotators-scores")
+    assert head[1:4] == ["Label right", "Majority right", "Majority right, second head"]
+    assert networks[0] == ["Baseline CNN", "70.10%", "73.10%", "74.10%", "0.8110", "0.8220", "44.0%", "26.0%", "30.0%"]
+    assert people == ["Ten annotators", "63.30%", *["–"] * 7]
+    assert read_table(page, "annotators-mcnemar")[1] == ["Ten annotators, Baseline CNN", "21", "31", "0.02", "0.05"]
+    assert read_table(page, "annotators-recall")[3] == ["fear", "40.00%", "61.00%", "63.00%", "66.00%"]
+    assert "not one of ten voted for 16.2% of the labels" in page
+    assert "of the faces" not in read_caption(page, "labels-levels")
+    assert "Where 10 of ten annotators agree (50 test images)" in read_caption(page, "labels-levels")
+
+
+def test_another_data_set_on_the_page(content):
+    page = render(content)
+    assert read_table(page, "other-ck")[1][:4] == ["Baseline CNN", "86.10%", "81.10 to 91.10%", "78.10%"]
+    assert read_table(page, "other-ck-vgg19")[2] == ["disgust", *(str(110 + column) for column in range(7))]
+    assert "927 faces of CK+48" in page and "1 of contempt" not in page and "54 of contempt" in page
+
+
 def test_what_comes_from_outside_is_text(content):
     content["compare"]["notes"] = ["<script>alert(1)</script>"]
     content["data"]["note"] = "<b>bold</b>"
@@ -586,6 +671,7 @@ def folders(content, tmp_path):
         )
     files = {key: content[key] for key in ("data", "compare", "export")} | content["scores"]
     files |= {f"train/{name}": train for name, train in content["train"].items()}
+    files |= {f"other/{name}": other for name, other in content["other"].items()}
     for name, one in files.items():
         (tmp_path / "metrics" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "metrics" / f"{name}.json").write_text(json.dumps(one))

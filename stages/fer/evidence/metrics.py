@@ -155,11 +155,15 @@ def temper(probabilities: NDArray[np.float64], temperature: float) -> NDArray[np
 
 def fit_temperature(rows: Predictions) -> float:
     """The temperature in [0.05, 20] with the least mean -ln(probability of the true class); above 1: overconfident."""
-    places = np.arange(len(rows.actual)), rows.actual
+    return fit_temperature_to(rows.probabilities, np.eye(len(CLASSES))[rows.actual])
+
+
+def fit_temperature_to(probabilities: NDArray[np.float64], shares: NDArray[np.float64]) -> float:
+    """The temperature in [0.05, 20] of `probabilities` (N, K) with the least mean cross-entropy to `shares` (N, K)."""
 
     def nll(log_temperature: float) -> float:
-        shares = temper(rows.probabilities, np.exp(log_temperature))[places]
-        return float(-np.log(np.clip(shares, 1e-300, None)).mean())
+        tempered = temper(probabilities, np.exp(log_temperature))
+        return float(-(shares * np.log(np.clip(tempered, 1e-300, None))).sum(axis=1).mean())
 
     return float(np.exp(minimize_scalar(nll, bounds=np.log(TEMPERATURES), method="bounded").x))
 

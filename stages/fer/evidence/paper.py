@@ -71,3 +71,20 @@ LITERATURE = (
 
 EARLIER_VAL_ACCURACY = (0.60, 0.65)
 """Of earlier models, from and to (Evaluation Metrics 1)."""
+
+
+class VotesWork(NamedTuple):
+    """A published accuracy against FER+'s majority."""
+
+    reference: str
+    technique: str
+    accuracy: float
+    protocol: str
+    source: str
+
+
+VOTES_LITERATURE = (
+    VotesWork("Barsoum et al. 2016", "VGG13 on the votes' distribution", 0.8499, "PrivateTest, majority", "the FER+ paper"),
+    VotesWork("Shi et al. 2021", "MBCC-CNN", 0.8810, "not named", "the study's Literature Review"),
+)  # fmt: skip
+"""Accuracies on FER+: that of its own paper, and the one that the study's text has."""

@@ -16,7 +16,7 @@ import pandas as pd
 
 from fer.core.stage import InputError
 from fer.data.faces import Split
-from fer.data.fer2013 import CLASSES
+from fer.data.fer2013 import CLASSES, VOTED
 
 SCORED = ("val", "test")
 """The splits whose rows are scored."""
@@ -76,6 +76,20 @@ def to_csv(splits: Mapping[str, tuple[Bytes, npt.ArrayLike]]) -> bytes:
         for index, (actual, predicted, shares) in enumerate(columns):
             numbers = ",".join(f"{number:.{DECIMALS}f}" for number in (shares[predicted], *shares))
             lines.append(f"{split},{index},{CLASSES[actual]},{CLASSES[predicted]},{numbers}")
+    return ("\n".join(lines) + "\n").encode()
+
+
+def votes_to_csv(splits: Mapping[str, Floats]) -> bytes:
+    """The CSV of {'val': what a second head says, float (N, 8) over `VOTED`, 'test': …}, or a header alone of {}.
+
+    Columns: split, index, predicted, confidence, and the eight probabilities with six decimals.
+    """
+    lines = [",".join(("split", "index", "predicted", "confidence", *VOTED))]
+    for split, probabilities in splits.items():
+        for index, shares in enumerate(probabilities):
+            best = shares.argmax()
+            numbers = ",".join(f"{number:.{DECIMALS}f}" for number in (shares[best], *shares))
+            lines.append(f"{split},{index},{VOTED[best]},{numbers}")
     return ("\n".join(lines) + "\n").encode()
 
 

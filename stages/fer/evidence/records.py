@@ -6,6 +6,7 @@
     metrics/summary/<name>.json     Summary         stages/evaluate.py, stages/compare.py: what `dvc metrics` shows
     metrics/compare.json            Comparison      stages/compare.py
     metrics/export.json             Exports         stages/measure.py
+    metrics/other/<set>.json        Other           stages/other.py
     metrics/timing.json             Timing          an entry per stage; outside git and DVC: see `fer.core.timing`
 
 Accuracies, shares, probabilities and confidences are in [0, 1]; what is called points is a difference of two of them
@@ -36,6 +37,8 @@ class Source(Record):
     md5: str
     """Of the file; for a folder, of its names and bytes."""
     rows: Count
+    challenge_file: str | None = None
+    """The name of the challenge's CSV that it holds, unchanged; None: of none."""
 
 
 class Pixels(Record):
@@ -78,6 +81,8 @@ class Data(Record):
     """metrics/data.json: what `prepare` found."""
 
     source: Source
+    votes_md5: str | None = None
+    """Of the file of votes; None where there are none."""
     split: Literal["official", "paper"]
     note: str
     rows: dict[str, dict[str, Count]]
@@ -179,6 +184,33 @@ class Cost(Record):
     model_bytes: Count
 
 
+class Sides(Record):
+    """With whom annotators side where a network contradicts the label: shares of these test images."""
+
+    network: Share
+    label: Share
+    neither: Share
+
+
+class Annotators(Record):
+    """How a network stands to FER+'s annotators, on test; see `fer.evidence.annotators`."""
+
+    rows: Count
+    """Test images with a majority for one of the seven emotions or contempt."""
+    emotion_rows: Count
+    """Of them those for one of the seven."""
+    accuracy: Share | None
+    """Of the network on the latter, against the majority."""
+    cross_entropy: float | None
+    """In nats, to the shares of votes among the seven."""
+    votes_accuracy: Share | None
+    """Of the second head on the former; None without one, as the next."""
+    votes_cross_entropy: float | None
+    """In nats, to the shares of votes among the eight."""
+    mistakes: Sides | None
+    """None for a network that never contradicts a label."""
+
+
 class Scores(Measured):
     """metrics/<network>.json."""
 
@@ -186,6 +218,10 @@ class Scores(Measured):
     """By the centre crop."""
     temperature_single_crop: Annotated[float, Field(gt=0, lt=1000)]
     """As `calibration.temperature`, for the centre crop: what the exported network carries."""
+    votes_temperature_single_crop: Annotated[float, Field(gt=0, lt=1000)] | None = None
+    """The same of the second head, by what annotators said; None without one."""
+    annotators: Annotators | None = None
+    """None where the data have no votes."""
     train_accuracy: Share
     """Of the finished network on plain training faces, by the centre crop."""
     overfitting_gap: Difference
@@ -290,6 +326,36 @@ class AllWrong(Record):
     """Rows of test, the first hundred of all_wrong.csv."""
 
 
+class LevelOfAgreement(Record):
+    """Test images on whose emotion so many annotators agree."""
+
+    votes: Count
+    """For the favourite; the least number stands for all below it as well."""
+    images: Count
+    favourite_is_label: Share
+    label: dict[str, Share]
+    """{network: share of the images of which it says what the label is}."""
+    favourite: dict[str, Share]
+    """{network: share of the images of which it says what the favourite is}."""
+
+
+class Labels(Record):
+    """What the test labels are worth, by FER+'s annotators; see `fer.evidence.annotators`."""
+
+    accuracy: Share
+    """Test images whose label is the annotators' favourite: what they score on FER-2013."""
+    accuracy_ci95: Interval
+    recall: dict[str, Share | None]
+    """{emotion: the same of the images that are labelled so}."""
+    unsupported: Share
+    """Test images for whose label not one annotator voted."""
+    mcnemar: list[McNemar]
+    """Annotators beside each network."""
+    levels: list[LevelOfAgreement]
+    contradicted: Count
+    """Test images of which all networks say the same against the label, and at least eight annotators with them."""
+
+
 class Comparison(Record):
     """metrics/compare.json."""
 
@@ -309,6 +375,8 @@ class Comparison(Record):
     """The vote of all, with equal weights."""
     agreement: Agreement
     all_wrong: AllWrong
+    labels: Labels | None = None
+    """None where the data have no votes."""
 
 
 class Exported(Record):
@@ -359,6 +427,33 @@ class Latency(Record):
 class Latencies(Record):
     threads_1: Latency
     threads_2: Latency
+
+
+class OtherScores(Record):
+    """A network on all faces of another data set."""
+
+    accuracy: Share
+    accuracy_ci95: Interval
+    balanced_accuracy: Share
+    per_class: dict[str, ClassScores]
+    confusion: list[list[Count]]
+    """Row: label; column: prediction; both in the order of the classes."""
+
+
+class Other(Record):
+    """metrics/other/<name>.json: all networks on another data set, of which nothing was learnt or chosen."""
+
+    source: str
+    """Its name without folders."""
+    md5: str
+    faces: Count
+    left_out: dict[str, Count]
+    """{folder: pictures} below no folder of a known emotion."""
+    scaled: Count
+    """Pictures of another size than 48x48."""
+    seen: Count
+    """Faces that stand, pixel by pixel, in the train or val rows of FER-2013 as well."""
+    networks: dict[str, OtherScores]
 
 
 class ExportedTimes(Record):

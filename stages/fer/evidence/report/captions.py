@@ -15,6 +15,7 @@ from fer.evidence.records import (
     Ensemble,
     ExportTimes,
     McNemar,
+    Other,
     Precisions,
     Scores,
     Table7Row,
@@ -92,6 +93,22 @@ def rank(values: Values, show: Callable[[float | None], str], best: str, worst: 
     if known[top[0]] == known[bottom[0]]:
         return f"All of {listing(list(known))} stand at {show(known[top[0]])}."
     return f"{best}: {listing(top)} ({show(known[top[0]])}); {worst}: {listing(bottom)} ({show(known[bottom[0]])})."
+
+
+def name_origin(data: Data) -> str:
+    """Whether the source is one of the challenge's own files: ', the challenge's fer2013.csv, unchanged'."""
+    file = data.source.challenge_file
+    return f", the challenge's {file}, unchanged" if file else ", none of the challenge's own files"
+
+
+def describe_other(other: Other) -> str:
+    """How many faces of another data set were judged, and what became of the rest."""
+    left = listing([f"{count(number)} of {name}" for name, number in other.left_out.items()] or ["none"])
+    return (
+        f"{plural(other.faces, 'face')} of {other.source} (MD5 {other.md5}); {plural(other.scaled, 'picture')} scaled. "
+        f"Left out, in no folder of an emotion of FER-2013: {left}. In FER-2013's train or val rows as well: "
+        f"{plural(other.seen, 'face')}."
+    )
 
 
 def caption_shares(rows: Mapping[str, Mapping[str, int]]) -> str:

@@ -9,7 +9,9 @@ import jinja2
 from markupsafe import Markup
 
 from fer.evidence import paper
+from fer.evidence.records import Labels
 from fer.evidence.report import captions, tables
+from fer.evidence.report import labels as worth
 from fer.evidence.report.captions import count
 from fer.evidence.report.cells import Table
 from fer.evidence.report.read import Evidence, list_figures
@@ -95,9 +97,11 @@ def make_page(evidence: Evidence, facts: Facts, profile: str, sections: Mapping[
         facts=facts,
         sections=[
             show_data(evidence),
+            *([show_labels(evidence, compare.labels)] if compare.labels else []),
             show_training(evidence, profile, sections),
             *(show_network(name, evidence, confident) for name in evidence.networks),
             show_comparison(evidence),
+            *([show_others(evidence)] if evidence.other else []),
             show_use(evidence),
         ],
         footer=FOOTER,
@@ -128,6 +132,28 @@ def show_data(evidence: Evidence) -> Section:
                 "One of each class, and what each network's augmentation makes of it in one epoch.",
                 pictures["data/augmented.png"],
             ),
+        ],
+    )
+
+
+def show_labels(evidence: Evidence, labels: Labels) -> Section:
+    """What FER-2013's labels are worth, by the annotators of FER+ (the study's reference [11])."""
+
+    def figure(key: str, title: str, caption: str) -> Figure:
+        return Figure(f"labels-{key}", title, caption, evidence.pictures[f"compare/{key}.png"])
+
+    return Section(
+        "labels",
+        "What the labels are worth",
+        worth.explain(labels),
+        [
+            worth.tabulate_annotators(evidence, labels),
+            worth.tabulate_tests(evidence, labels),
+            figure("annotators", "The annotators' confusion matrix", worth.caption_matrix(labels)),
+            worth.tabulate_recall(evidence),
+            figure("levels", "Accuracy by the annotators' agreement", worth.caption_levels(labels)),
+            figure("contradicted", "Labels that nobody else believes", worth.caption_contradicted(labels)),
+            worth.tabulate_votes_literature(),
         ],
     )
 
@@ -207,6 +233,18 @@ def show_comparison(evidence: Evidence) -> Section:
     )
 
 
+def show_others(evidence: Evidence) -> Section:
+    """Other data sets, of which nothing was learnt or chosen."""
+    text = (
+        "All faces of other data sets, by the networks as they are: nothing was learnt or chosen on them. Pictures of "
+        "another size are scaled to 48x48, their middle square alone."
+    )
+    items: list[Table | Figure] = []
+    for name in evidence.other:
+        items += tables.tabulate_other(name, evidence)
+    return Section("others", "Other data sets", [text], items)
+
+
 def show_use(evidence: Evidence) -> Section:
     """The exported networks."""
     text = (
@@ -224,7 +262,7 @@ def list_facts(evidence: Evidence, seed: int, profile: str, dataset: str) -> Fac
         ("Profile", profile),
         ("Split", data.split),
         ("Seed", str(seed)),
-        ("Data set", f"{dataset}: {count(data.source.rows)} images, MD5 {data.source.md5}"),
+        ("Data set", f"{dataset}: {count(data.source.rows)} images, MD5 {data.source.md5}{captions.name_origin(data)}"),
         ("Trained on", "; ".join(devices)),
         ("Libraries", ", ".join(f"{library} {version(library)}" for library in LIBRARIES)),
     ]

@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from fer.core.stage import InputError
 from fer.data.fer2013 import CLASSES, SPLITS
-from fer.evidence.records import Comparison, Data, Exports, Scores, Training
+from fer.evidence.records import Comparison, Data, Exports, Other, Scores, Training
 from fer.networks.network import Network
 
 OF_DATA = {"data/classes.png": "prepare", "data/faces.png": "prepare", "data/augmented.png": "augment"}
 """The pictures in plots/data/, and the stages that draw them."""
-COMPARED = ("literature", "class_f1", "ensembles", "agreement", "all_wrong")
+COMPARED = ("literature", "class_f1", "ensembles", "agreement", "all_wrong", "annotators", "levels", "contradicted")
 """The pictures in plots/compare/."""
 
 
@@ -27,6 +27,8 @@ class Evidence(NamedTuple):
     scores: dict[str, Scores]
     compare: Comparison
     export: Exports
+    other: dict[str, Other]
+    """{set: ...}, in the order of `other_sets` in params.yaml."""
     risk: dict[str, list[tuple[float, float]]]
     """{network: [(coverage, accuracy), ...]}"""
     pictures: dict[str, str]
@@ -38,8 +40,10 @@ class Evidence(NamedTuple):
         return {name: network.TITLE for name, network in self.networks.items()}
 
 
-def read_evidence(metrics: str | Path, plots: str | Path, networks: dict[str, Network]) -> Evidence:
-    """Read all files below the folders `metrics` and `plots`.
+def read_evidence(
+    metrics: str | Path, plots: str | Path, networks: dict[str, Network], sets: Iterable[str] = ()
+) -> Evidence:
+    """Read all files below the folders `metrics` and `plots`; `sets` are the names of other data sets.
 
     Raises:
         InputError: a file is missing, damaged, without a key, or of other networks.
@@ -56,6 +60,7 @@ def read_evidence(metrics: str | Path, plots: str | Path, networks: dict[str, Ne
         scores={name: Scores.read(metrics / f"{name}.json", "evaluate") for name in networks},
         compare=Comparison.read(metrics / "compare.json", "compare"),
         export=Exports.read(metrics / "export.json", "measure"),
+        other={name: Other.read(metrics / "other" / f"{name}.json", f"other@{name}") for name in sets},
         risk={name: read_risk(plots / name / "test" / "risk_coverage.csv") for name in networks},
         pictures={path: read_picture(plots / path, stage) for path, stage in pictures.items()},
     )
@@ -66,6 +71,8 @@ def read_evidence(metrics: str | Path, plots: str | Path, networks: dict[str, Ne
         expect(metrics / f"{name}.json", "per_class", scores.per_class, CLASSES, "evaluate")
     expect(metrics / "compare.json", "table7", evidence.compare.table7, networks, "compare")
     expect(metrics / "export.json", "networks", evidence.export.networks, networks, "measure")
+    for name, other in evidence.other.items():
+        expect(metrics / "other" / f"{name}.json", "networks", other.networks, networks, f"other@{name}")
     return evidence
 
 

@@ -390,6 +390,48 @@ def tabulate_literature() -> Table:
     )
 
 
+def tabulate_other(name: str, evidence: Evidence) -> list[Table]:
+    """The networks on another data set: accuracies, recalls, and the confusion matrix of each."""
+    other = evidence.other[name]
+    file = File(f"metrics/other/{name}.json", other)
+    summary = Table(
+        f"other-{name}",
+        f"{name}: accuracy",
+        captions.describe_other(other),
+        ["Network", "Accuracy", "95% interval", "Balanced accuracy", *(f"Recall, {emotion}" for emotion in CLASSES)],
+        [
+            [
+                Cell(title),
+                file.cell(f"networks.{network}.accuracy", percent),
+                file.cell(f"networks.{network}.accuracy_ci95", interval),
+                file.cell(f"networks.{network}.balanced_accuracy", percent),
+                *(file.cell(f"networks.{network}.per_class.{emotion}.recall", percent) for emotion in CLASSES),
+            ]
+            for network, title in evidence.titles.items()
+        ],
+    )
+    matrices = [
+        Table(
+            f"other-{name}-{network}",
+            f"{name}: confusions of {title}",
+            "Rows: the label; columns: what the network says; faces.",
+            ["Label", *CLASSES],
+            [
+                [
+                    Cell(emotion),
+                    *(
+                        file.cell(f"networks.{network}.confusion[{row}][{column}]", count)
+                        for column in range(len(CLASSES))
+                    ),
+                ]
+                for row, emotion in enumerate(CLASSES)
+            ],
+        )
+        for network, title in evidence.titles.items()
+    ]
+    return [summary, *matrices]
+
+
 def tabulate_exports(evidence: Evidence) -> Table:
     """The exported networks: accuracy and size."""
     exports, rows, notes = File("metrics/export.json", evidence.export), [], []

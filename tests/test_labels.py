@@ -1,0 +1,195 @@
+"""What the labels are worth: annotators and networks by numbers worked out by hand, their pictures, and other data."""
+
+import csv
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fer.data.faces import read_faces
+from fer.data.fer2013 import CLASSES, VOTE_CLASSES
+from fer.data.votes import find_majority
+from fer.evidence.annotators import find_favourites, fit_votes_temperature, judge_network
+from fer.evidence.labels import judge_labels, tabulate_contradicted, tabulate_levels
+from fer.evidence.labels_figures import draw_annotators, draw_contradicted, draw_labels, draw_levels
+from fer.evidence.predictions import Predictions, votes_to_csv
+from fer.evidence.records import Comparison, Scores
+
+NETWORKS = ("baseline", "vgg19", "resnet18")
+
+
+def say(*predicted, labels, confidence=0.7):
+    """`Predictions` of given classes, the rest of each row spread evenly."""
+    probabilities = np.full((len(labels), 7), (1 - confidence) / 6)
+    probabilities[np.arange(len(labels)), [CLASSES.index(name) for name in predicted]] = confidence
+    return Predictions(np.array([CLASSES.index(name) for name in labels], np.uint8), probabilities)
+
+
+def vote(*rows):
+    """Votes uint8 (N, 10) of {class: number}."""
+    return np.array([[row.get(name, 0) for name in VOTE_CLASSES] for row in rows], np.uint8)
+
+
+VOTES = vote(
+    {"happy": 10},
+    {"sad": 8, "neutral": 2},
+    {"neutral": 6, "sad": 4},
+    {"contempt": 7, "happy": 3},
+    {"unknown": 9, "fear": 1},
+    {"fear": 5, "surprise": 5},
+)
+LABELS = ["happy", "fear", "sad", "happy", "fear", "surprise"]
+
+
+def test_a_network_beside_the_annotators():
+    """Majorities: happy, sad, neutral, contempt, none (unknown), none (five of ten)."""
+    test = say("happy", "sad", "sad", "happy", "angry", "fear", labels=LABELS)
+    second = np.full((6, 8), 0.02)
+    second[np.arange(6), [3, 4, 4, 7, 0, 2]] = 0.86
+    found = judge_network(test, second, VOTES)
+    assert (found.rows, found.emotion_rows) == (4, 3)
+    assert found.accuracy == pytest.approx(2 / 3, abs=1e-6), "happy and sad of happy, sad and neutral"
+    assert found.votes_accuracy == pytest.approx(3 / 4, abs=1e-6)
+    log = {True: np.log(0.7), False: np.log(0.05)}
+    by_hand = [
+        log[True],
+        0.8 * log[True] + 0.2 * log[False],
+        0.6 * log[False] + 0.4 * log[True],
+        log[True],  # happy alone of the seven
+        0.5 * log[True] + 0.5 * log[False],
+    ]
+    assert found.cross_entropy == pytest.approx(-np.mean(by_hand), abs=1e-6)
+    high, low = np.log(0.86), np.log(0.02)
+    by_hand = [high, 0.8 * high + 0.2 * low, 0.6 * low + 0.4 * high, 0.7 * high + 0.3 * low, 0.5 * high + 0.5 * low]
+    assert found.votes_cross_entropy == pytest.approx(-np.mean(by_hand), abs=1e-6)
+    # wrong: row 1 (sad, as the annotators), row 4 (angry; they say unknown), row 5 (fear, their first favourite)
+    assert found.mistakes.model_dump() == {"network": 0.666667, "label": 0.0, "neither": 0.333333}
+    without = judge_network(test, None, VOTES)
+    assert without.votes_accuracy is None and without.accuracy == found.accuracy
+    assert judge_network(test, second, None) is None
+    assert judge_network(say(*LABELS, labels=LABELS), None, VOTES).mistakes is None
+
+
+def test_the_temperature_of_a_second_head():
+    """Shares that are powers of what annotators said are brought back to them."""
+    votes = vote(*[{"happy": 8, "sad": 2}, {"fear": 6, "surprise": 4}, {"neutral": 7, "sad": 3}] * 5)
+    exact = np.where(votes[:, :8] > 0, votes[:, :8] / 10, 1e-9)
+    sharp = exact**2 / (exact**2).sum(axis=1, keepdims=True)
+    assert fit_votes_temperature(sharp, votes) == pytest.approx(2, rel=0.1)  # what nobody said holds it back a little
+    assert fit_votes_temperature(None, votes) is None and fit_votes_temperature(sharp, None) is None
+
+
+@pytest.fixture
+def three():
+    """Three networks on the six faces; of the second, all say sad and eight annotators too."""
+    return {
+        "baseline": say("happy", "sad", "sad", "happy", "fear", "fear", labels=LABELS),
+        "vgg19": say("happy", "sad", "neutral", "happy", "fear", "surprise", labels=LABELS),
+        "resnet18": say("sad", "sad", "neutral", "happy", "fear", "surprise", labels=LABELS),
+    }
+
+
+def test_what_the_labels_are_worth(three):
+    """Favourites: happy, sad, neutral, contempt, unknown, fear (the first of equals)."""
+    labels, levels, contradicted = judge_labels(VOTES, three, resamples=100, seed=0)
+    assert labels.accuracy == pytest.approx(1 / 6, abs=1e-6) and labels.unsupported == pytest.approx(1 / 6, abs=1e-6)
+    assert labels.recall["happy"] == 0.5 and labels.recall["fear"] == 0 and labels.recall["angry"] is None
+    assert [(pair.first, pair.second) for pair in labels.mcnemar] == [("annotators", name) for name in NETWORKS]
+    assert [(pair.first_only, pair.second_only) for pair in labels.mcnemar] == [(0, 3), (0, 3), (1, 3)]
+    assert levels["votes"].tolist() == [10, 8, 6, 5], "of favourites among the seven"
+    assert levels["images"].tolist() == [1, 1, 1, 1]
+    assert levels["resnet18_favourite"].tolist() == [0, 1, 1, 0] and levels["resnet18_label"].tolist() == [0, 0, 0, 1]
+    assert levels["favourite_is_label"].tolist() == [1, 0, 0, 0]
+    (row,) = contradicted.to_dict("records")
+    assert (row["index_in_test"], row["actual"], row["predicted"], row["votes"]) == (1, "fear", "sad", 8)
+    assert row["said"] == "sad 8, neutral 2" and row["votes_for_label"] == 0
+    assert labels.contradicted == 1 and labels.levels[0].favourite == {"baseline": 1, "vgg19": 1, "resnet18": 0}
+
+
+def test_few_who_agree_share_a_level(three):
+    votes = np.minimum(VOTES, 3)
+    levels = tabulate_levels(votes, three)
+    assert levels["votes"].tolist() == [4] and levels["images"].tolist() == [5], "of contempt and happy, the first"
+
+
+def test_faces_are_ordered_by_votes_then_confidence(three):
+    votes = np.repeat(vote({"sad": 9, "happy": 1}), 6, axis=0)
+    votes[3] = vote({"happy": 1, "sad": 9})
+    rows = {name: say(*["sad"] * 6, labels=["fear"] * 6) for name in NETWORKS}
+    rows["vgg19"].probabilities[4] = rows["vgg19"].probabilities[4] ** 3 / (rows["vgg19"].probabilities[4] ** 3).sum()
+    votes[2] = vote({"sad": 10})
+    assert tabulate_contradicted(votes, rows)["index_in_test"].tolist() == [2, 4, 0, 1, 3, 5]
+
+
+def test_without_votes_there_is_nothing_to_tell(three):
+    labels, levels, contradicted = judge_labels(None, three, resamples=100, seed=0)
+    assert labels is None and levels.empty and contradicted.empty
+    pictures = draw_labels(None, np.zeros(6, np.uint8), np.zeros((6, 48, 48), np.uint8), levels, contradicted, {})
+    assert set(pictures) == {"annotators", "levels", "contradicted"}
+    assert len(set(pictures.values())) == 1 and pictures["levels"].startswith(b"\x89PNG")
+
+
+def read_texts(figure):
+    return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+def test_pictures_say_what_the_tables_hold(three):
+    titles = {"baseline": "Baseline CNN", "vgg19": "VGG19", "resnet18": "ResNet18"}
+    _, levels, contradicted = judge_labels(VOTES, three, resamples=100, seed=0)
+    counts = np.zeros((7, 10), int)
+    counts[3, 3], counts[3, 6], counts[2, 9] = 3, 1, 5
+    assert [text for text in read_texts(draw_annotators(counts)) if text] == ["100%", "75%", "25%"]
+    left, right = draw_levels(levels, titles).axes[:2]
+    assert [line.get_ydata().tolist() for line in left.lines] == [levels[f"{n}_favourite"].tolist() for n in titles]
+    assert right.lines[-1].get_ydata().tolist() == levels["favourite_is_label"].tolist()
+    figure = draw_contradicted(contradicted, np.zeros((6, 48, 48), np.uint8))
+    assert figure.axes[0].get_title() == "fear\n→ sad" and "sad 8, neutral 2" in read_texts(figure)
+    for nothing in (
+        draw_contradicted(contradicted[:0], np.zeros((6, 48, 48), np.uint8)),
+        draw_levels(levels[:0], titles),
+    ):
+        assert read_texts(nothing)[0].startswith("There is no face")
+
+
+def test_the_csv_of_a_second_head():
+    shares = np.full((2, 8), 0.05)
+    shares[0, 7], shares[1, 3] = 0.65, 0.65
+    rows = list(csv.DictReader(votes_to_csv({"val": shares[:1], "test": shares[1:]}).decode().splitlines()))
+    assert [row["split"] for row in rows] == ["val", "test"] and [row["index"] for row in rows] == ["0", "0"]
+    assert [(row["predicted"], row["confidence"]) for row in rows] == [("contempt", "0.650000"), ("happy", "0.650000")]
+    assert votes_to_csv({}).decode() == ",".join(["split,index,predicted,confidence", *CLASSES, "contempt\n"])
+
+
+def test_the_pipeline_tells_both_heads(finished_pipeline):
+    """From the files of a whole run, by another route: pandas and faces.h5."""
+    test = read_faces(finished_pipeline.path / "data/prepared/faces.h5")[0]["test"]
+    majority = find_majority(test.votes)
+    for name in NETWORKS:
+        annotators = Scores.read(finished_pipeline.path / f"metrics/{name}.json", "evaluate").annotators
+        first = pd.read_csv(finished_pipeline.path / f"data/predictions/{name}.csv").query("split == 'test'")
+        second = pd.read_csv(finished_pipeline.path / f"data/predictions/{name}_votes.csv").query("split == 'test'")
+        names = np.array([*VOTE_CLASSES, "none"])[majority]
+        seven = np.isin(names, CLASSES)
+        assert annotators.rows == (majority >= 0).sum() and annotators.emotion_rows == seven.sum()
+        assert annotators.accuracy == pytest.approx((first["predicted"] == names)[seven].mean(), abs=1e-6)
+        assert annotators.votes_accuracy == pytest.approx(
+            (second["predicted"].to_numpy() == names)[majority >= 0].mean(), abs=1e-6
+        )
+    labels = Comparison.read(finished_pipeline.path / "metrics/compare.json", "compare").labels
+    assert labels.accuracy == pytest.approx((find_favourites(test.votes) == test.labels).mean(), abs=1e-6)
+    page = (finished_pipeline.path / "plots/report.html").read_text()
+    assert "What the labels are worth" in page and "Labels that nobody else believes" in page
+
+
+def test_without_votes_the_pipeline_runs_as_well(finished_clone):
+    """prepare.votes: null; the networks learn the labels alone, and the report leaves the section out."""
+    finished_clone.edit("params.yaml", {"votes: data/raw/sample_votes.csv": "votes: null"})
+    printed = finished_clone.run("dvc", "repro")
+    assert "learns the labels alone" in printed
+    page = (finished_clone.path / "plots/report.html").read_text()
+    assert "What the labels are worth" not in page
+    rows = (finished_clone.path / "data/predictions/vgg19_votes.csv").read_text().splitlines()
+    assert len(rows) == 1
+    assert json.loads((finished_clone.path / "metrics/compare.json").read_text())["labels"] is None
+    assert "Running stage" not in finished_clone.run("dvc", "repro")
