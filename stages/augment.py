@@ -6,14 +6,14 @@ Alone   python stages/augment.py --data data/prepared/faces.h5 --picture plots/d
 """
 
 import argparse
-from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from importlib import import_module
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from fer.core.apart import call_apart
 from fer.core.params import read_params
 from fer.core.stage import run, write_files
 from fer.data.faces import Split, read_faces
@@ -27,11 +27,11 @@ def choose_rows(train: Split) -> npt.NDArray[np.int64]:
     return np.concatenate([np.flatnonzero(train.labels == label)[:1] for label in range(len(CLASSES))])
 
 
-def vary(name: str, faces: npt.NDArray[np.uint8], settings: Any, seed: int) -> npt.NDArray[np.uint8]:
+def vary(name: str, faces: npt.NDArray[np.uint8], augments: dict[str, Any], seed: int) -> npt.NDArray[np.uint8]:
     """Faces uint8 (N, 48, 48) as the network `name` is trained on them: uint8 (N, size, size), before mixup."""
     network = find_network(name)
     framework = import_module(f"fer.training.{network.FRAMEWORK}.data")
-    varied: npt.NDArray[np.uint8] = framework.vary_faces(faces, network.INPUT_SIZE, settings.augment, seed)
+    varied: npt.NDArray[np.uint8] = framework.vary_faces(faces, network.INPUT_SIZE, augments[name], seed)
     return varied
 
 
@@ -44,10 +44,9 @@ def main() -> None:
     train = read_faces(args.data)[0]["train"]
     rows = choose_rows(train)
     faces = train.images[rows]
-    # a process for each, as both frameworks in one may crash
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
-        varied = {name: pool.submit(vary, name, faces, getattr(profile, name), seed) for name in names}
-        pictures = {find_network(name).TITLE: future.result() for name, future in varied.items()}
+    augments = {name: getattr(profile, name).augment for name in names}
+    varied = call_apart(partial(vary, faces=faces, augments=augments, seed=seed), [*names])
+    pictures = {find_network(name).TITLE: crops for name, crops in varied.items()}
     set_style()
     figure = draw_varied({"as they are": faces, **pictures}, [CLASSES[label] for label in train.labels[rows]])
     write_files({args.picture: to_png(figure)})

@@ -1,0 +1,124 @@
+"""Other data sets: pictures of any size in folders of emotions, judged by all networks, and learnt from by none."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from conftest import Table, encode, find_runs, write_folder, write_zip
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import other
+from fer.core.stage import InputError
+from fer.data.faces import read_faces
+from fer.data.fer2013 import CLASSES, SPLITS
+from fer.data.images import decode_any_size
+from fer.data.source import read_other
+from fer.evidence.predictions import as_written
+
+
+def draw_face(seed, height=48, width=48):
+    return np.random.default_rng(seed).integers(0, 256, (height, width), np.uint8)
+
+
+def test_class_folders_of_any_depth_size_and_colour(tmp_path):
+    """As CK+48 comes: folders of emotions, people below them; contempt and loose pictures are left out and counted."""
+    files = {
+        "CK+48/anger/S010_004.png": encode(draw_face(1)),
+        "CK+48/anger/S011/S011_004.png": encode(draw_face(2)),
+        "CK+48/happy/x.bmp": encode(draw_face(3, 96, 96), "bmp"),
+        "CK+48/surprise/wide.png": encode(draw_face(4, 60, 120)),
+        "CK+48/contempt/y.png": encode(draw_face(5)),
+        "CK+48/loose.png": encode(draw_face(6)),
+        "CK+48/anger/notes.txt": b"nothing",
+    }
+    for source in (write_folder(tmp_path / "folder", files), write_zip(tmp_path / "set.zip", files)):
+        rows = read_other(source)
+        assert [CLASSES[label] for label in rows.labels] == ["angry", "angry", "happy", "surprise"]
+        assert np.array_equal(rows.images[0], draw_face(1)) and np.array_equal(rows.images[1], draw_face(2))
+        assert rows.scaled == 2
+        assert rows.left_out == {"ck+48": 1, "contempt": 1}
+    middle = Image.fromarray(draw_face(4, 60, 120)[:, 30:90]).resize((48, 48), Image.Resampling.LANCZOS)
+    assert abs(rows.images[3].astype(int) - np.asarray(middle)).max() <= 1
+
+
+def test_colour_becomes_grey():
+    picture = io.BytesIO()
+    Image.new("RGB", (48, 48), (200, 100, 0)).save(picture, "PNG")
+    grey, scaled = decode_any_size(picture.getvalue())
+    assert not scaled and abs(int(grey[0, 0]) - (0.299 * 200 + 0.587 * 100)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"one/a.png": encode(draw_face(1))}, "no pictures in folders named after an emotion"),
+        ({"happy/a.png": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"}, "happy/a.png: not a picture"),
+        ({"happy/a.png": encode(draw_face(1))[:200]}, "happy/a.png: damaged picture"),
+        ({"happy/a.png": b""}, "happy/a.png: 0 bytes"),
+    ],
+)
+def test_bad_pictures_are_named(files, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        read_other(write_folder(tmp_path / "set", files))
+
+
+def test_a_set_that_is_not_there_is_said_with_its_own_remedy(tmp_path):
+    with pytest.raises(InputError, match="not found; set its path in `other_sets` in params.yaml"):
+        read_other(tmp_path / "nowhere")
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data(), format=st.sampled_from(["png", "bmp", "gif", "jpeg", "tiff", "webp"]))
+def test_damage_gives_a_face_or_a_sentence(data, format):
+    content = bytearray(encode(draw_face(7, 20, 30), format))
+    for _ in range(data.draw(st.integers(1, 6))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        face, _ = decode_any_size(bytes(content))
+    except ValueError as error:
+        assert str(error)
+    else:
+        assert face.shape == (48, 48) and face.dtype == np.uint8
+
+
+def test_scores_by_hand():
+    """Three faces of two classes: two right; the balanced accuracy is over the classes that the set has."""
+    probabilities = np.full((3, 7), 0.05)
+    probabilities[[0, 1, 2], [0, 3, 3]] = 0.7
+    scores = other.judge(as_written(np.array([0, 0, 3], np.uint8), probabilities), 200, 1)
+    assert scores.accuracy == pytest.approx(2 / 3, abs=1e-6)
+    assert scores.balanced_accuracy == pytest.approx((0.5 + 1) / 2)
+    assert scores.confusion[0][0] == scores.confusion[0][3] == scores.confusion[3][3] == 1
+    assert scores.per_class["angry"].support == 2 and scores.per_class["fear"].support == 0
+
+
+def test_a_set_goes_through_the_pipeline(finished_clone):
+    """The sample's own test faces, on which the networks do what they did, and two train faces."""
+    splits, _ = read_faces(finished_clone.path / "data" / "prepared" / "faces.h5")
+    faces = [(splits["test"], row) for row in range(35)] + [(splits["train"], row) for row in range(2)]
+    files = {f"{CLASSES[rows.labels[row]]}/{n:03}.png": encode(rows.images[row]) for n, (rows, row) in enumerate(faces)}
+    files["contempt/1.png"] = encode(draw_face(1))
+    write_folder(finished_clone.path / "data" / "raw" / "mine", files)
+    finished_clone.edit("params.yaml", {"other_sets: {}": "other_sets: {mine: data/raw/mine}"})
+    printed = finished_clone.run("dvc", "repro")
+    assert set(find_runs(printed)) == {"other@mine", "report"}
+    found = json.loads((finished_clone.path / "metrics" / "other" / "mine.json").read_text())
+    assert (found["faces"], found["scaled"], found["seen"], found["left_out"]) == (37, 0, 2, {"contempt": 1})
+    for name, scores in found["networks"].items():
+        before = json.loads((finished_clone.path / "metrics" / f"{name}.json").read_text())["accuracy"]
+        assert abs(scores["accuracy"] * 37 - before * 35) <= 2 + 1e-3
+        assert np.sum(scores["confusion"]) == 37
+        assert scores["accuracy_ci95"][0] <= scores["accuracy"] <= scores["accuracy_ci95"][1]
+    page = (finished_clone.path / "plots" / "report.html").read_text()
+    assert "Other data sets" in page and "train or val rows as well: 2 faces" in page
+    finished_clone.edit("params.yaml", {"other_sets: {mine: data/raw/mine}": "other_sets: {mine: data/raw/gone}"})
+    assert "Traceback" not in finished_clone.run("dvc", "repro", code=255)
+
+
+def test_faces_seen_in_training_are_counted():
+    table = Table()
+    rows = {name: type("Rows", (), {"images": table.images[table.usages == i]}) for i, name in enumerate(SPLITS)}
+    assert other.count_seen(table.images, rows) == (table.usages < 2).sum()
