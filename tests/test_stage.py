@@ -125,3 +125,22 @@ def test_json_refuses_nan():
     assert to_json({"a": 1}) == b'{\n  "a": 1\n}\n'
     with pytest.raises(ValueError):
         to_json({"a": float("nan")})
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    """Also while the process is still listed, as long as its parent has not asked after it; a running one's stays."""
+    target = tmp_path / "x.csv"
+    killed, running = (subprocess.Popen(["sleep", "60"]) for _ in range(2))
+    left, kept = (tmp_path / f".x.{process.pid}.unfinished.csv" for process in (killed, running))
+    for path in (left, kept):
+        path.touch()
+    killed.kill()
+    os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)
+    try:
+        with replacing(target) as unfinished:
+            unfinished.write_text("new")
+        assert target.read_text() == "new" and not left.exists() and kept.exists()
+    finally:
+        running.kill()
+        for process in (killed, running):
+            process.wait()

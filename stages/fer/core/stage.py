@@ -166,14 +166,15 @@ def remove_stale(path: Path) -> None:
 
 
 def is_running(process: int) -> bool:
-    """Whether a process with this number runs on this machine."""
+    """Whether a process with this number runs on this machine; one that has ended, but is still listed, does not."""
     try:
         os.kill(process, 0)
+        state = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2]
     except ProcessLookupError:
         return False
-    except OSError:  # it belongs to another user
-        pass
-    return True
+    except OSError:  # it belongs to another user, or there is no /proc
+        return True
+    return state.split()[:1] != ["Z"]
 
 
 def write_files(contents: Mapping[AnyPath, bytes | memoryview]) -> None:
