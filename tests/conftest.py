@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -252,6 +253,11 @@ def finished_pipeline(tmp_path_factory, worker_id):
             clone.commit()
             unfinished.rename(path)
     return Project(path)
+
+
+def find_runs(printed):
+    """The stages that `dvc repro` ran, or would."""
+    return set(re.findall(r"Running stage '(.+?)'", printed))
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import os
 import re
 import sys
 
-from conftest import ROOT, Table
+from conftest import ROOT, Table, find_runs
 from ruamel.yaml import YAML
 
 
@@ -151,11 +151,6 @@ def add_small_network(clone):
     yaml.dump(params, clone.path / "params.yaml")
     clone.edit("dvc.yaml", {"  evaluate:\n": f"{SMALL_STAGE}  evaluate:\n"})
     clone.run(sys.executable, "tools/deps.py")
-
-
-def find_runs(printed):
-    """The stages that `dvc repro` ran, or would."""
-    return set(re.findall(r"Running stage '(.+?)'", printed))
 
 
 def read_files(clone):

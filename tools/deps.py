@@ -41,13 +41,19 @@ DATA_PICTURES = [f"plots/{path}" for path in OF_DATA]
 READ_OF_EACH = {
     "compare": ("data/predictions/{name}.csv", "metrics/{name}.json"),
     "measure": ("models/export/{name}.onnx", "models/export/{name}.int8.onnx"),
+    "other": ("${{networks.{name}}}",),
     "report": ("metrics/train/{name}.json", "metrics/{name}.json", "plots/{name}/test"),
 }
 """Files that a stage reads of each network."""
 READ_BESIDE = {
     "compare": ["data/prepared/faces.h5"],
     "measure": ["data/prepared/faces.h5"],
-    "report": ["metrics/data.json", "metrics/compare.json", "metrics/export.json", *DATA_PICTURES, "plots/compare"],
+    "other": ["${item}", "data/prepared/faces.h5"],
+    "report": [
+        *("metrics/data.json", "metrics/compare.json", "metrics/export.json", "metrics/other"),
+        *DATA_PICTURES,
+        "plots/compare",
+    ],
 }
 """Other data that these stages read."""
 CURVES = {
@@ -204,7 +210,7 @@ def write_pipeline(text: str, params: dict[str, Any]) -> str:
     pipeline = yaml.load(text)
     for stage, entry in pipeline["stages"].items():
         body = entry.get("do", entry)
-        body["deps"] = list_deps(stage, body, networks, "do" in entry)
+        body["deps"] = list_deps(stage, body, networks, entry.get("foreach") == "${networks}")
     written = StringIO()
     yaml.dump(CommentedMap({"stages": pipeline["stages"]}), written)
     head = text[: text.index("stages:\n")]
