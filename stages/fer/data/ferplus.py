@@ -21,6 +21,8 @@ COLUMNS = {vote: column.lower() for column, vote in FERPLUS_COLUMNS.items()}
 """FER+'s columns by what they count; letter case is free."""
 FEWEST = 7
 """Votes of a row: a few annotators' may be missing (FER+ has 9 of one face, 10 of all others)."""
+NUMBERS = {str(number): number for number in range(ANNOTATORS + 1)}
+"""Numbers of votes, as FER+ writes them."""
 NAME = re.compile(r"fer\d{7}\.png", re.ASCII)
 """Of an image, by its place; empty where nearly all annotators saw no face."""
 LARGEST_FILE = 1 << 26
@@ -105,7 +107,11 @@ def parse_votes(content: bytes, path: Path) -> tuple[npt.NDArray[np.uint8], npt.
                 raise BadRow(f"{len(fields)} fields, expected {len(header)}")
             usages.append(parse_usage(fields[usage]))
             names.append(parse_name(fields[name]))
-            votes.append(parse_counts(dict(zip(columns, (fields[place] for place in places), strict=True))))
+            texts = [fields[place] for place in places]
+            counts = [NUMBERS.get(text, -1) for text in texts]
+            if min(counts) < 0 or not FEWEST <= sum(counts) <= ANNOTATORS:  # rare: with spaces, or wrong
+                counts = parse_counts(dict(zip(columns, texts, strict=True)))
+            votes.append(counts)
         except BadRow as error:
             problems.append(f"row {number}: {error}")
     if problems:
