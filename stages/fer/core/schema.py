@@ -162,17 +162,8 @@ TRAININGS = {".keras": KerasTraining, ".safetensors": PyTorchTraining}
 
 RESERVED = {
     *("actual", "confidence", "emotion", "index", "label", "same"),  # columns of plots/compare/*.csv
-    *(
-        "compare",
-        "data",
-        "ensemble",
-        "export",
-        "other",
-        "sample",
-        "summary",
-        "timing",
-        "train",
-    ),  # files of metrics/ and plots/
+    *("compare", "data", "ensemble", "export", "other"),  # files of metrics/ and plots/, and these:
+    *("sample", "summary", "timing", "train"),
     *("layers", "network"),  # of stages/fer/networks/
 }
 """Names that a network cannot have, as they name something beside it."""

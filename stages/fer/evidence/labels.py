@@ -46,7 +46,6 @@ def judge_labels(
     levels, contradicted = tabulate_levels(votes, test), tabulate_contradicted(votes, test)
     found = [apply_mcnemar(right, rows.correct) for rows in test.values()]
     adjusted = adjust_holm([one.p_value for one in found])
-    keys = ("favourite_is_label", "label", "favourite")
     return (
         Labels(
             accuracy=average(right),
@@ -61,9 +60,9 @@ def judge_labels(
                 LevelOfAgreement(
                     votes=int(row["votes"]),
                     images=int(row["images"]),
-                    favourite_is_label=round(float(row[keys[0]]), 6),
-                    label={name: round(float(row[f"{name}_{keys[1]}"]), 6) for name in test},
-                    favourite={name: round(float(row[f"{name}_{keys[2]}"]), 6) for name in test},
+                    favourite_is_label=round(float(row["favourite_is_label"]), 6),
+                    label={name: round(float(row[f"{name}_label"]), 6) for name in test},
+                    favourite={name: round(float(row[f"{name}_favourite"]), 6) for name in test},
                 )
                 for _, row in levels.iterrows()
             ],
