@@ -1,10 +1,10 @@
-"""Keep a finished run: copy its figures to results/<name>/, and set its table into README.md.
+"""Keep a finished run: copy its figures to results/<name>/, and set its tables into README.md and docs/benchmark.md.
 
     make results NAME=fer2013-cpu
 
 results/<name>/ then has metrics/ (JSON, timing.json among them), plots/ (PNG), report.html, timing.html, dvc.lock, and
-run.json: profile, data, split, seed, versions, hardware, and the wall time of each stage. The table in README.md stands
-between two comments that name the run; it is made of results/<name>/ alone.
+run.json: profile, data, split, seed, versions, hardware, and the wall time of each stage. The tables stand between two
+comments that name the run, wherever those are; they are made of results/<name>/ alone.
 """
 
 import argparse
@@ -28,12 +28,14 @@ sys.path.insert(0, str(ROOT / "stages"))
 
 from fer.core.hardware import name_cpu  # noqa: E402
 from fer.core.params import read_params  # noqa: E402
-from fer.core.stage import LOG, InputError, catch, to_json  # noqa: E402
+from fer.core.stage import LOG, InputError, catch, to_json, write_files  # noqa: E402
 from fer.evidence.records import Comparison, Data, Ensemble, Exports, Measured, Scores, read_timing  # noqa: E402
 from fer.evidence.report.captions import NONE  # noqa: E402
 from fer.networks.network import find_networks  # noqa: E402
 from times import write_times  # noqa: E402
 
+ROWS = {"official": ("PrivateTest", "PublicTest"), "paper": ("both, 7,178 rows", "1,432 of them")}
+"""By split: the test rows, and the val rows."""
 LIBRARIES = ("tensorflow", "keras", "torch", "torchvision", "lightning", "scikit-learn", "numpy", "dvc")
 
 
@@ -121,17 +123,68 @@ def make_table(folder: Path) -> str:
     return "\n".join(lines)
 
 
-def set_table(readme: str, name: str, table: str) -> str:
-    """README's text with `table` between the comments of the run `name`, each on a line of its own."""
+def make_lines(folder: Path) -> str:
+    """docs/benchmark.md's lines about the run in `folder`: its networks in the columns of the published ones."""
+    facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    lock = YAML(typ="safe").load(folder / "dvc.lock")
+    metrics = folder / "metrics"
+    data, compare = Data.read(metrics / "data.json", "prepare"), Comparison.read(metrics / "compare.json", "compare")
+    measured_on, chosen_on = ROWS[facts["split"]]
+    lines = [
+        "| ours | accuracy, % | 95 % interval | unseen | measured on | epoch chosen on | parameters | input "
+        "| pretraining | extra data | crops |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+
+    def add(title: str, measured: Measured, *cells: str) -> None:
+        low, high = (f"{100 * limit:.2f}" for limit in measured.accuracy_ci95)
+        unseen = measured.accuracy_unseen
+        known = [
+            f"{100 * measured.accuracy:.2f}",
+            f"{low} to {high}",
+            NONE if unseen is None else f"{100 * unseen:.2f}",
+        ]
+        lines.append(f"| {' | '.join([title, *known, measured_on, chosen_on, *cells])} |")
+
+    for name, network in find_networks(compare.table7).items():
+        scores = Scores.read(metrics / f"{name}.json", "evaluate")
+        settings = lock["stages"][f"train_{name}"]["params"]["params.yaml"][f"profiles.{facts['profile']}.{name}"]
+        voted = data.votes_md5 is not None and settings.get("labels") == "emotion+votes"
+        weights = {"none": "none", "imagenet": "ImageNet"}.get(settings.get("weights", "none"), "a file")
+        crops = {1: "one", 10: "ten"}[network.TEST_CROPS]
+        cost = f"{scores.cost.parameters / 1e6:.1f} M"
+        add(network.TITLE, scores, cost, str(network.INPUT_SIZE), weights, "FER+ votes" if voted else "none", crops)
+    add("Soft vote of all", compare.ensemble, *[NONE] * 5)
+    return "\n".join(lines)
+
+
+def set_table(text: str, name: str, table: str, page: str = "README.md") -> str:
+    """The text of a page with `table` between the comments of the run `name`, each on a line of its own."""
     opening, closing = f"<!-- results {name} -->", "<!-- end of results -->"
-    lines = readme.split("\n")
+    lines = text.split("\n")
     if opening not in lines or closing not in lines[lines.index(opening) :]:
-        raise InputError(f"README.md: no place for the run; add two lines there, {opening} and {closing}")
+        raise InputError(f"{page}: no place for the run; add two lines there, {opening} and {closing}")
     start = lines.index(opening) + 1
     end = lines.index(closing, start)
     if any(line.startswith("<!-- results ") for line in lines[start:end]):
-        raise InputError(f"README.md: no line {closing} before the next run; add one after {opening}")
+        raise InputError(f"{page}: no line {closing} before the next run; add one after {opening}")
     return "\n".join([*lines[:start], table, *lines[end:]])
+
+
+def set_tables(folder: Path) -> dict[str, str]:
+    """{page: its text with the table of the run in `folder`} of the pages that have a place for it.
+
+    README.md has to have one.
+    """
+    name, pages = folder.name, {}
+    for page, make in PAGES.items():
+        text = (ROOT / page).read_text(encoding="utf-8")
+        if page == "README.md" or f"<!-- results {name} -->" in text.split("\n"):
+            pages[page] = set_table(text, name, make(folder), page)
+    return pages
+
+
+PAGES = {"README.md": make_table, "docs/benchmark.md": make_lines}
 
 
 def main() -> None:
@@ -144,8 +197,7 @@ def main() -> None:
     if subprocess.run(["dvc", "status", "--quiet"]).returncode:
         raise InputError("the pipeline is not up to date; run `dvc repro` first (`dvc status` says what is missing)")
     folder = Path("results") / name
-    readme = Path("README.md").read_text(encoding="utf-8")
-    set_table(readme, name, "")
+    set_table(Path("README.md").read_text(encoding="utf-8"), name, "")
     unfinished = folder.with_name(f".{name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     write_times()
@@ -162,8 +214,9 @@ def main() -> None:
     (unfinished / "run.json").write_bytes(to_json(describe_run(lock, trainings)))
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.rename(folder)
-    Path("README.md").write_text(set_table(readme, name, make_table(folder)), encoding="utf-8")
-    print(f"-> {folder}, README.md")
+    pages = set_tables(folder)
+    write_files({page: text.encode() for page, text in pages.items()})
+    print(f"-> {folder}, {', '.join(pages)}")
 
 
 if __name__ == "__main__":
