@@ -116,6 +116,23 @@ def write_network(path, seed=0, **more):
     return path
 
 
+PAPERS = ("baseline", "vgg19", "resnet18")
+"""The paper's networks, of which small tables with known answers are made."""
+
+
+@pytest.fixture(scope="session")
+def of_the_paper(tmp_path_factory):
+    """A folder with stages/ and a params.yaml that lists the paper's networks alone."""
+    folder = tmp_path_factory.mktemp("paper")
+    shutil.copytree(ROOT / "stages", folder / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+    params = YAML(typ="safe").load(ROOT / "params.yaml")
+    for section in (params["networks"], *params["profiles"].values()):
+        for name in section.keys() - set(PAPERS):
+            del section[name]
+    (folder / "params.yaml").write_text(json.dumps(params))  # which YAML holds as well
+    return folder
+
+
 @pytest.fixture(scope="session")
 def network(tmp_path_factory):
     """The path of a small exported network."""

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT
+from conftest import PAPERS as NETWORKS
 from sklearn.metrics import accuracy_score, f1_score
 
 import compare
@@ -27,7 +27,6 @@ from fer.evidence.predictions import Predictions, to_csv
 from fer.evidence.records import Comparison, Scores
 from fer.networks.network import find_networks
 
-NETWORKS = ("baseline", "vgg19", "resnet18")
 UNUSED = {
     "accuracy_unseen": None,
     "unseen_count": 0,
@@ -136,8 +135,9 @@ def inputs(tmp_path):
 
 
 @pytest.fixture
-def run_here(monkeypatch, tmp_path):
+def run_here(monkeypatch, tmp_path, of_the_paper):
     """Run `main` on a folder in this process, which need not load its libraries again; returns the folder of outputs."""
+    monkeypatch.setitem(read_params.__kwdefaults__, "path", of_the_paper / "params.yaml")
 
     def run(folder):
         monkeypatch.setattr(sys, "argv", ["compare.py", *arguments(folder, tmp_path / "out")])
@@ -148,11 +148,11 @@ def run_here(monkeypatch, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, of_the_paper):
     """Inputs, and the outputs of the real script run on them."""
     folder = tmp_path_factory.mktemp("finished")
     inputs = Inputs(folder / "in")
-    script = [sys.executable, ROOT / "stages" / "compare.py"]
+    script = [sys.executable, of_the_paper / "stages" / "compare.py"]
     process = subprocess.run([*script, *arguments(inputs.folder, folder / "out")], capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
     return inputs, folder / "out"

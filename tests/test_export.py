@@ -1,7 +1,9 @@
 """The exported networks: they answer as the trained ones do, and say what they are."""
 
+import ast
 import json
 import re
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,7 +22,7 @@ from fer.inference.onnx import load_exported
 from fer.networks.network import Shape, find_network
 from fer.training.pytorch.files import load_network, pack_network
 
-NAMES = ("baseline", "vgg19", "resnet18")
+NAMES = ("baseline", "vgg19", "resnet18", "compact")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -39,7 +41,7 @@ def test_each_network_says_what_it_is(finished_pipeline, name):
         assert float(model.metadata["val_accuracy"]) == pytest.approx(right.mean(), abs=1e-6)
 
 
-@pytest.mark.parametrize("name", ["vgg19", "resnet18"])
+@pytest.mark.parametrize("name", ["vgg19", "resnet18", "compact"])
 def test_float32_answers_as_the_network_itself(finished_pipeline, name):
     """By hand, in PyTorch: the middle 44 pixels, grey three times, divided by 255."""
     network, _ = load_network(finished_pipeline.path / "models" / f"{name}.safetensors")
@@ -181,3 +183,14 @@ def test_another_networks_file(narrow, tmp_path):
     (tmp_path / "x.safetensors").write_bytes(pack_network("resnet18", 0.1, narrow[0].state_dict()))
     with pytest.raises(InputError, match="architecture is resnet18, expected vgg19"):
         export.convert_pytorch(tmp_path / "x.safetensors", "vgg19")
+
+
+def test_what_the_readme_says_in_python(finished_pipeline):
+    """Its lines, one after the other: the first block with faces of one's own, the second as it is."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    given = "import numpy as np; faces = np.random.default_rng(0).integers(0, 256, (3, 48, 48), np.uint8)\n"
+    told = "\nprint(calibrated.shape, both_heads.shape)\n"
+    printed = finished_pipeline.run(sys.executable, "-c", given + blocks[0] + told, PYTHONPATH="stages")
+    assert printed.endswith("(3, 7) (3, 15)\n")
+    names = ast.literal_eval(finished_pipeline.run(sys.executable, "-c", blocks[1]))
+    assert len(blocks) == len(names) == 2 and set(names) < set(CLASSES)

@@ -50,13 +50,16 @@ KILLS = {
     "train_baseline": THIRD,  # of the checkpoints: two belong to an epoch
     "train_vgg19": THIRD,
     "train_resnet18": FIRST,
+    "train_compact": FIRST,
     "evaluate@baseline": FIRST,
     "evaluate@vgg19": AT_ONCE,  # its outputs are deleted by then, and loading the libraries is spared
     "evaluate@resnet18": AT_ONCE,
+    "evaluate@compact": AT_ONCE,
     "compare": FIRST,
     "export@baseline": AT_ONCE,
     "export@vgg19": AT_ONCE,
     "export@resnet18": FIRST,
+    "export@compact": AT_ONCE,
     "measure": FIRST,
     "report": FIRST,
 }
@@ -158,7 +161,7 @@ def test_killed_in_every_stage_the_pipeline_ends_the_same(fresh, unbroken):
     assert fresh.read_results() == unbroken.read_results()
     models = [str(path.relative_to(unbroken.path)) for path in unbroken.path.glob("models/**/*.*") if path.is_file()]
     models = [name for name in models if not name.endswith(".gitignore")]
-    assert len(models) == 9
+    assert len(models) == 12
     assert fresh.read(*models) == unbroken.read(*models)
     assert "Running stage" not in fresh.run("dvc", "repro")
 

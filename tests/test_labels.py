@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import PAPERS as NETWORKS
 
 from fer.data.faces import read_faces
 from fer.data.fer2013 import CLASSES, VOTE_CLASSES
@@ -15,8 +16,6 @@ from fer.evidence.labels import judge_labels, tabulate_contradicted, tabulate_le
 from fer.evidence.labels_figures import draw_annotators, draw_contradicted, draw_labels, draw_levels
 from fer.evidence.predictions import Predictions, votes_to_csv
 from fer.evidence.records import Comparison, Scores
-
-NETWORKS = ("baseline", "vgg19", "resnet18")
 
 
 def say(*predicted, labels, confidence=0.7):

@@ -9,14 +9,16 @@ import pytest
 import torch
 import torchvision
 from safetensors.torch import load_file, save_file
+from torch.utils.flop_counter import FlopCounterMode
 
 import fer.networks as networks
 from fer.core.stage import InputError
-from fer.networks import resnet18, vgg19
+from fer.networks import compact, resnet18, vgg19
 from fer.networks.network import Shape, find_network, find_networks
 from fer.networks.resnet18 import resample
 from fer.training.pytorch import weights
 from fer.training.pytorch.files import load_network, pack_network
+from fer.training.pytorch.heads import add_votes_head
 from fer.training.pytorch.weights import load_start
 
 
@@ -83,6 +85,27 @@ def test_kinds_of_layers():
     assert [stage[0].stride for stage in stages] == [1, 2, 2, 2]
     assert [stage[1].stride for stage in stages] == [1, 1, 1, 1]
     assert resnet18.conv1.stride == (1, 1)
+
+
+def test_compact_is_as_small_as_it_says():
+    """Two million weights with the second head, counted by hand, and 165 million multiply-adds at its crop."""
+    network = add_votes_head(compact.build(Shape(1, 0.3)))
+    convolutions = [(1, 32), (32, 64), (64, 64), (64, 128), (128, 256)] + 2 * [(64, 64), (128, 128), (256, 256)]
+    counted = sum(9 * i * o + 2 * o for i, o in convolutions) + 256 * 15 + 15
+    assert sum(p.numel() for p in network.parameters()) == counted <= 2_000_000
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        assert network.eval()(torch.rand(1, 3, 44, 44)).shape == (1, 15)
+    assert counter.get_total_flops() / 2 <= 165e6
+
+
+def test_compact_sees_grey_alone_and_starts_without_its_pairs():
+    network = compact.build(Shape(0.5, 0.3)).eval()
+    images = torch.rand(3, 3, 44, 44)
+    assert torch.equal(network(images), network(images[:, :1].expand(-1, 3, -1, -1)))
+    maps = torch.rand(2, 32, 22, 22)
+    assert torch.equal(network.pair1(maps), maps)
+    torch.nn.init.ones_(network.pair1.norm.weight)
+    assert not torch.equal(network.pair1(maps), maps)
 
 
 @pytest.mark.parametrize("width", [0.25, 1.0])

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from conftest import PAPERS as NAMES
 from conftest import ROOT, encode
 from ruamel.yaml import YAML
 
@@ -41,7 +42,6 @@ from fer.evidence.report.page import list_facts, make_page
 from fer.evidence.report.read import COMPARED, Evidence, list_figures, read_evidence
 from fer.networks.network import find_networks
 
-NAMES = ("baseline", "vgg19", "resnet18")
 NETWORKS = find_networks(NAMES)
 STRANGER = SimpleNamespace(TITLE="Stranger", PAPER=None)
 """A network that the paper does not have, and without Grad-CAM."""
@@ -679,9 +679,10 @@ def folders(content, tmp_path):
 
 
 @pytest.fixture
-def run_report(folders, run_stage):
-    def run(script="report"):
+def run_report(folders, run_stage, of_the_paper):
+    def run(project=of_the_paper):
         out = folders / "report.html"
+        script = project / "stages" / "report"
         return out, run_stage(script, "--metrics", folders / "metrics", "--plots", folders / "plots", "--out", out)
 
     return run
@@ -731,13 +732,13 @@ def test_bad_files_are_named(case, folders):
     assert message in str(error.value)
 
 
-def test_a_hostile_path_of_the_data_set(folders, run_report):
+def test_a_hostile_path_of_the_data_set(folders, run_report, of_the_paper):
     """params.yaml's dataset stands on the page as text."""
-    shutil.copytree(ROOT / "stages", folders / "stages", ignore=shutil.ignore_patterns("__pycache__"))
-    params = (ROOT / "params.yaml").read_text()
+    shutil.copytree(of_the_paper, folders / "project")
+    params = folders / "project" / "params.yaml"
     hostile = "data/raw/<img src=x onerror=alert(1)>.csv"
-    (folders / "params.yaml").write_text(params.replace("dataset: data/raw/sample.csv", f"dataset: {hostile}"))
-    out, process = run_report(folders / "stages" / "report")
+    params.write_text(params.read_text().replace('"data/raw/sample.csv"', json.dumps(hostile)))
+    out, process = run_report(folders / "project")
     assert process.returncode == 0, process.stderr
     page = out.read_text()
     assert hostile not in page

@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from fer.evidence.comparison import ENSEMBLE_TITLE
-from fer.evidence.plots import PALETTE, PERCENT, pick_colours, set_style, to_png
+from fer.evidence.plots import PALETTE, PERCENT, count_columns, pick_colours, set_style, to_png
 
 SOURCES = {"literature": "Table 1 of the paper", "paper": "the paper's networks", "ours": "ours"}
 MARKS = {"literature": "o", "paper": "s", "ours": "D"}
@@ -111,7 +111,7 @@ def draw_class_f1(table: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
     )  # fmt: skip
     axes.set(xlabel="", ylabel="F1", ylim=(0, 1), title="F1 per class on test")
     handles = [Patch(color=colour, label=name) for name, colour in colours.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
+    figure.legend(handles=handles, loc="outside lower center", ncols=count_columns(len(handles)), frameon=False)
     sns.despine(figure)
     return figure
 

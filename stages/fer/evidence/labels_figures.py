@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from fer.data.fer2013 import CLASSES, VOTE_CLASSES
 from fer.evidence.comparison_figures import SMALL, TITLE, add_note
 from fer.evidence.labels import LEAST, SURE, count_favourites
-from fer.evidence.plots import PERCENT, pick_colours, set_style, to_png
+from fer.evidence.plots import PERCENT, count_columns, pick_colours, set_style, to_png
 
 GALLERY = (5, 6)
 """Rows and columns of faces: thirty."""
@@ -91,7 +91,7 @@ def draw_levels(levels: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
     right.plot(ticks, levels["favourite_is_label"], "--", color="0.4", label="the annotators themselves")
     left.set_ylabel("share of the test images")
     handles, names = right.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=4, frameon=False)
+    figure.legend(handles, names, loc="outside upper center", ncols=count_columns(len(names)), frameon=False)
     figure.supxlabel("annotators of ten who agree, and test images", fontsize="medium")
     sns.despine(figure)
     return figure

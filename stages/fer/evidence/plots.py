@@ -26,6 +26,11 @@ PALETTE: list[str] = sns.color_palette("colorblind").as_hex()
 PERCENT = PercentFormatter(1, decimals=0)
 
 
+def count_columns(entries: int) -> int:
+    """Of a legend as wide as a picture: one row of up to four entries, else rows of three."""
+    return entries if entries <= 4 else 3
+
+
 def pick_colours(count: int) -> list[str]:
     """The colours of `count` networks, in their order; from the eleventh on they come again."""
     return list(islice(cycle(PALETTE), count))

@@ -24,3 +24,30 @@ def initialise(network: nn.Module) -> nn.Module:
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     return network
+
+
+class FirstChannel(nn.Module):
+    """The first of the channels, which are all alike in a grey image: (N, C, H, W) to (N, 1, H, W)."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images[:, :1]
+
+
+def normed(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequential:
+    """A 3x3 convolution, BatchNorm and ReLU; (N, in, H, W) to (N, out, H / stride, W / stride)."""
+    convolution = nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(channels_out), nn.ReLU(inplace=True))
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions beside a shortcut; the last BatchNorm starts at zero, and with it the pair as nothing."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = normed(channels, channels)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+        nn.init.zeros_(self.norm.weight)
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        return torch.relu(maps + self.norm(self.second(self.first(maps))))

@@ -16,7 +16,8 @@ PEOPLE = "Ten annotators"
 def explain(labels: Labels) -> list[str]:
     """The paragraphs before the tables."""
     return [
-        "Ten annotators voted on each face (FER+). What most of them say, the first of equals, is the label on "
+        "Each face has the votes of ten annotators: FER+'s, or for the drawn sample drawn ones. What most of them say, "
+        "the first of equals, is the label on "
         f"{percent(labels.accuracy, 1)} of the test images, and not one of ten voted for "
         f"{percent(labels.unsupported, 1)} of the labels. A network that agrees with the labels more "
         "often than they do has learnt the labels' habits as well.",
