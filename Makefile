@@ -7,7 +7,7 @@ define CHECK_PYTHON
 	@$(PYTHON) -c 'import sys; v = sys.version_info; not (3, 11) <= v[:2] <= (3, 13) and sys.exit(f"error: Python {v[0]}.{v[1]} found, 3.11 to 3.13 needed; name one with make PYTHON=...")'
 endef
 
-.PHONY: repro gpu test lint format deps plots report times serve results remote url lock
+.PHONY: repro gpu test lint format deps plots report times serve results release remote url lock
 .DEFAULT_GOAL := repro
 
 repro: $(READY)      ## run the whole pipeline, or what is left of it
@@ -52,6 +52,9 @@ serve: $(READY)      ## a page on this machine that says what the faces in a pho
 
 results: $(READY)    ## NAME=...: keep the finished run in results/NAME/, and its table in README.md
 	python tools/collect.py $(NAME)
+
+release: $(READY)    ## NAME=...: make pretrained/ from a kept run
+	python tools/release.py $(NAME) $(or $(NETWORK),compact)
 
 # The remote stands in .dvc/config, so that whoever clones can pull; names and keys go into .dvc/config.local, by
 # `dvc remote modify --local team ...`. The lock file has what ssh:// needs; s3:// is heavier and comes only when used.

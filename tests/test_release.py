@@ -1,0 +1,258 @@
+"""pretrained/: the files beside their card, on the real data and without PyTorch; how a release is made, and refused."""
+
+import hashlib
+import json
+import re
+import shutil
+import sys
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from conftest import ROOT
+from ruamel.yaml import YAML
+from torchvision.transforms.functional import ten_crop
+
+import release
+from fer.core.params import read_params
+from fer.core.record import Record
+from fer.core.stage import InputError
+from fer.data.faces import read_faces
+from fer.inference.onnx import OUTPUT, load_exported
+from fer.training.load import load_model
+
+PRETRAINED = ROOT / "pretrained"
+FILES = {kind: file.format("compact") for kind, file in release.FILES.items()}
+RELEASED = pytest.mark.skipif(not (PRETRAINED / "compact.json").exists(), reason="nothing is released yet")
+
+
+@pytest.fixture(scope="module")
+def card():
+    return release.Card.model_validate_json((PRETRAINED / "compact.json").read_bytes())
+
+
+@RELEASED
+def test_the_card_is_made_of_its_numbers(card):
+    assert release.make_card(card) == (PRETRAINED / "README.md").read_text()
+    assert (ROOT / "results" / card.run / "run.json").exists()
+
+
+@RELEASED
+def test_the_files_are_those_of_the_card(card):
+    total = 0
+    for kind, name in FILES.items():
+        content = (PRETRAINED / name).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == card.files[kind].sha256
+        total += len(content)
+    assert total < 12e6 and card.files["int8"].bytes <= 2.1e6
+    assert card.files["int8"].lost_on_val <= 0.2
+
+
+@RELEASED
+def test_the_card_is_right_about_fer2013(card, real_zip, run_stage, tmp_path):
+    """To the digit. Other processors round otherwise: in int8 that may decide about a face, in float32 it did not."""
+    votes = real_zip.parent / "ferplus" / "fer2013new.csv"
+    if not votes.exists():
+        pytest.skip("FER+ is not beside FER-2013")
+    faces = tmp_path / "faces.h5"
+    arguments = ["--source", real_zip, "--votes", votes, "--split", card.split, "--out", faces]
+    prepared = run_stage("prepare", *arguments, "--report", tmp_path / "data.json", "--plots", tmp_path / "plots")
+    assert prepared.returncode == 0, prepared.stderr
+    splits, _ = read_faces(faces)
+    (settings,) = read_params("evaluate")
+    for kind, name in FILES.items():
+        said = card.files[kind]
+        crops = ((1, said.one_crop), (10, said.ten_crops)) if kind == "float32" else ((1, said.one_crop),)
+        for number, accuracy in crops:
+            model = load_exported(PRETRAINED / name)
+            found = release.measure_accuracy(model, splits, number, settings, card.seed)
+            allowed = 1e-6 if kind == "float32" else 3 / len(splits["test"].labels)
+            for ours, theirs in (
+                (found.measured.accuracy, accuracy.measured.accuracy),
+                (found.measured.accuracy_unseen, accuracy.measured.accuracy_unseen),
+                (found.measured.val_accuracy, accuracy.measured.val_accuracy),
+                (found.annotators.votes_accuracy, accuracy.annotators.votes_accuracy),
+            ):
+                assert ours == pytest.approx(theirs, abs=allowed)
+            if kind == "float32":
+                assert found.measured.per_class == accuracy.measured.per_class
+
+
+WITHOUT_PYTORCH = """
+import sys
+sys.modules |= dict.fromkeys(["torch", "tensorflow", "keras"])  # an import of one of these fails
+sys.path.insert(0, "stages")
+import numpy as np
+from fer.inference.onnx import load_exported
+for name in ("compact", "compact.int8"):
+    model = load_exported(f"pretrained/{name}.onnx")
+    faces = np.random.default_rng(0).integers(0, 256, (3, 48, 48), np.uint8)
+    print(model.predict(faces).shape, model.predict_votes(faces).shape)
+"""
+
+
+@RELEASED
+def test_the_files_need_no_pytorch(clone):
+    assert clone.run(sys.executable, "-c", WITHOUT_PYTORCH).split("\n")[:2] == ["(3, 7) (3, 8)"] * 2
+
+
+@pytest.mark.parametrize("crop", [44, 48, 40])
+def test_shifted_faces_have_torchvisions_crops(crop):
+    faces = np.random.default_rng(0).integers(0, 256, (3, 48, 48), np.uint8)
+    edge = (48 - crop) // 2
+    inner = slice(edge, edge + crop)
+    ours = {moved[:, inner, inner].tobytes() for moved in release.shift_for_crops(faces, crop, 10)}
+    theirs = {one.numpy().tobytes() for one in ten_crop(torch.from_numpy(faces), crop)}
+    assert ours == theirs
+    assert [moved is faces for moved in release.shift_for_crops(faces, crop, 1)] == [True]
+
+
+@pytest.fixture
+def kept(finished_clone):
+    """A finished clone with a kept run `run`, whose networks say that they know photographs."""
+    path = finished_clone.path
+    for name in FILES.values():
+        file = path / "models/export" / name
+        model = onnx.load(file)
+        facts = {prop.key: prop.value for prop in model.metadata_props} | {"trained_on": "fer2013.csv"}
+        onnx.helper.set_model_props(model, facts)
+        file.unlink()  # it may be a link into the cache
+        onnx.save(model, file)
+    folder = path / "results" / "run"
+    shutil.copytree(path / "metrics", folder / "metrics")
+    facts = {"profile": "best", "split": "official", "seed": 2013, "dataset": "fer2013.csv"}
+    (folder / "run.json").write_text(json.dumps(facts))
+    write_lock(finished_clone)
+    return finished_clone
+
+
+def write_lock(clone):
+    """results/run/dvc.lock: that of the pipeline, with the MD5 of what lies in models/export/ now."""
+    yaml = YAML()
+    lock = yaml.load(clone.path / "dvc.lock")
+    for out in lock["stages"]["export@compact"]["outs"]:
+        out["md5"] = hashlib.md5((clone.path / out["path"]).read_bytes()).hexdigest()
+    yaml.dump(lock, clone.path / "results" / "run" / "dvc.lock")
+
+
+def make_release(clone, name="run", code=0):
+    return clone.run(sys.executable, "tools/release.py", name, "compact", code=code)
+
+
+def test_a_release_is_measured_and_said(kept):
+    """Its numbers are those of the files: accuracy by another route, and each of the card's is in the JSON."""
+    shutil.rmtree(kept.path / "pretrained", ignore_errors=True)
+    assert "-> pretrained/" in make_release(kept)
+    folder = kept.path / "pretrained"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "README.md", "compact.int8.onnx", "compact.json", "compact.onnx",
+    ]  # fmt: skip
+    card = release.Card.model_validate_json((folder / "compact.json").read_bytes())
+    test = read_faces(kept.path / "data/prepared/faces.h5")[0]["test"]
+    for kind, name in FILES.items():
+        assert (folder / name).read_bytes() == (kept.path / "models/export" / name).read_bytes()
+        model = load_exported(folder / name)
+        right = model.predict(test.images).argmax(axis=1) == test.labels
+        assert card.files[kind].one_crop.measured.accuracy == pytest.approx(right.mean(), abs=1e-6)
+        average = release.predict(model, test.images, 10, OUTPUT)
+        crops = [release.predict(model, moved, 1, OUTPUT) for moved in release.shift_for_crops(test.images, 44, 10)]
+        assert np.allclose(average, np.mean(crops, axis=0))
+        right = average.argmax(axis=1) == test.labels
+        assert card.files[kind].ten_crops.measured.accuracy == pytest.approx(right.mean(), abs=1e-6)
+    text = (folder / "README.md").read_text()
+    assert text == release.make_card(card)
+    assert f"{card.files['int8'].ten_crops.measured.accuracy:.2%}" in text and "`fer2013.csv`" in text
+    assert "None" not in text and not re.search(r"[ \t]\n|\n\n\n", text)
+    links = re.findall(r"\]\(([^)#]+)", text)
+    assert all((folder / link).exists() for link in links)
+    assert {"compact.onnx", "compact.int8.onnx", "compact.json", "../docs/responsible-use.md"} <= set(links)
+    one_head = change(card, "files", "float32", "ten_crops", "annotators", value=None)
+    one_head = change(one_head, "files", "float32", "ten_crops", "votes_ci95", value=None)
+    assert "second" in text and "second" not in release.make_card(one_head)
+    for kind, one in {"accuracy": 0.1234, "macro_f1": 0.4321, "accuracy_unseen": 0.3333}.items():
+        changed = change(card, "files", "float32", "ten_crops", "measured", kind, value=one)
+        assert f"{one:.2%}" in release.make_card(changed) and f"{one:.2%}" not in text
+
+
+def change(record, *keys, value):
+    """A record with another value at some place inside."""
+    content = record.model_dump()
+    inner = content
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    assert isinstance(record, Record)
+    return type(record).model_validate(content)
+
+
+def test_a_release_from_the_cache(kept):
+    """Where the working tree holds another run's files meanwhile; and where nobody has the run's."""
+    for name in FILES.values():
+        file = kept.path / "models/export" / name
+        md5 = hashlib.md5(file.read_bytes()).hexdigest()
+        place = kept.path / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        file.rename(place)
+        file.write_bytes(b"another run's")
+    make_release(kept)
+    before = (kept.path / "pretrained/README.md").read_bytes()
+    place.unlink()
+    printed = make_release(kept, code=1)
+    assert re.fullmatch(r"error: models/export/compact.int8.onnx: the file of that run .+; run `dvc pull`\n", printed)
+    assert (kept.path / "pretrained/README.md").read_bytes() == before
+
+
+def test_what_cannot_be_released(finished_clone, monkeypatch):
+    """Each in one sentence, and pretrained/ stays as it is."""
+    path = finished_clone.path
+    before = {file: file.read_bytes() for file in (path / "pretrained").glob("*")}
+    assert "results/none: no kept run; keep one with `make results NAME=none`" in make_release(
+        finished_clone, "none", 1
+    )
+    folder = path / "results" / "run"
+    shutil.copytree(path / "metrics", folder / "metrics")
+    facts = {"profile": "smoke", "split": "official", "seed": 2013, "dataset": "sample.csv"}
+    (folder / "run.json").write_text(json.dumps(facts))
+    write_lock(finished_clone)
+    assert "know drawn faces only" in make_release(finished_clone, code=1)
+    lock = YAML(typ="safe").load(path / "dvc.lock")
+    del lock["stages"]["export@compact"]
+    YAML().dump(lock, folder / "dvc.lock")
+    assert "made no models/export/compact.onnx" in make_release(finished_clone, code=1)
+    assert {file: file.read_bytes() for file in (path / "pretrained").glob("*")} == before
+
+
+def test_a_damaged_cache_is_noticed(tmp_path):
+    (tmp_path / "files/md5/ab").mkdir(parents=True)
+    (tmp_path / "files/md5/ab/cd").write_bytes(b"not that")
+    with pytest.raises(InputError, match="neither there nor in DVC's cache"):
+        release.fetch("models/export/x.onnx", "abcd", tmp_path)
+
+
+def test_further_seeds(finished_clone):
+    """Trained once each under all that is the same but the seed; the vote is that of the mean probabilities."""
+    path = finished_clone.path
+    command = (sys.executable, "tools/seeds.py", "compact", "5", "--out", "seeds.json")
+    assert "epoch 2" in finished_clone.run(*command)
+    found = json.loads((path / "seeds.json").read_text())
+    assert [one["seed"] for one in found["seeds"]] == [2013, 5]
+    own = json.loads((path / "metrics/compact.json").read_text())
+    assert found["seeds"][0]["accuracy"] == own["accuracy"]
+    accuracies = [one["accuracy"] for one in found["seeds"]]
+    assert found["mean"] == pytest.approx(np.mean(accuracies), abs=1e-6)
+    assert (found["lowest"], found["highest"]) == (min(accuracies), max(accuracies))
+    files = (path / "models/compact.safetensors", path / "build/seeds/compact-5/compact.safetensors")
+    assert files[0].read_bytes() != files[1].read_bytes()
+    test = read_faces(path / "data/prepared/faces.h5")[0]["test"]
+    both = [load_model("compact", file, own["precision"]).predict(test.images, 10)[:, :7] for file in files]
+    right = np.mean(both, axis=0).argmax(axis=1) == test.labels
+    assert found["vote"]["accuracy"] == pytest.approx(right.mean(), abs=1e-6)
+
+    printed = finished_clone.run(*command)
+    assert "epoch" not in printed and json.loads((path / "seeds.json").read_text()) == found
+    finished_clone.edit("params.yaml", {"seed: 2013": "seed: 7"})
+    assert "not up to date; run `dvc repro train_compact` first" in finished_clone.run(*command, code=1)
+    again = [*command[:3], "2013", *command[4:]]
+    finished_clone.run("git", "checkout", "-q", "params.yaml")
+    assert "are not all different" in finished_clone.run(*again, code=1)

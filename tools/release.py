@@ -1,0 +1,273 @@
+"""Make pretrained/ from a kept run: a network that a clone comes with, and its card.
+
+    make release NAME=fer2013-best          # of the compact network; another one with NETWORK=...
+
+pretrained/ then has <network>.onnx and <network>.int8.onnx, the files that results/<name>/dvc.lock names;
+<network>.json, all that was measured of them; and README.md, the card, which card.md.j2 makes of that JSON alone. Test
+rows serve to measure, and for nothing else. The two files are taken from models/export/ or from DVC's cache, the rows
+from data/prepared/ or from there.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+from numpy.typing import NDArray
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "stages"))
+
+from fer.core.params import read_params  # noqa: E402
+from fer.core.record import Count, Record, Share  # noqa: E402
+from fer.core.schema import Evaluate  # noqa: E402
+from fer.core.stage import InputError, catch, write_files  # noqa: E402
+from fer.data.faces import Split, read_faces  # noqa: E402
+from fer.data.fer2013 import DRAWN, SIZE  # noqa: E402
+from fer.evidence.annotators import judge_network  # noqa: E402
+from fer.evidence.metrics import average, bound_accuracy, measure, sum_calibration_error  # noqa: E402
+from fer.evidence.predictions import SCORED, Predictions, as_written  # noqa: E402
+from fer.evidence.records import (  # noqa: E402
+    Annotators,
+    ExportedTimes,
+    Interval,
+    Measured,
+    Scores,
+    Training,
+    read_timing,
+)
+from fer.evidence.report.captions import NONE  # noqa: E402
+from fer.inference.onnx import OUTPUT, VOTES, OnnxModel, load_exported, to_probabilities  # noqa: E402
+from fer.networks.network import find_network  # noqa: E402
+
+FILES = {"float32": "{}.onnx", "int8": "{}.int8.onnx"}
+"""By precision, with the name of the network to fill in."""
+
+
+class Accuracy(Record):
+    """On test, by some number of crops."""
+
+    measured: Measured
+    """Against the labels; its temperature is fitted anew, to these very answers on val."""
+    annotators: Annotators | None
+    """None where the data have no votes."""
+    votes_ci95: Interval | None
+    """Of the second head against the annotators' majority."""
+
+
+class File(Record):
+    """One of the two files."""
+
+    bytes: Count
+    sha256: str
+    temperature: float
+    """Of the softmax, in the file's metadata."""
+    ece: Share
+    """Expected calibration error on test of its answers, by one crop and with that temperature."""
+    lost_on_val: float
+    """Points of val accuracy, by one crop, beside the float32 file."""
+    kept_in_float32: list[str]
+    one_crop: Accuracy
+    ten_crops: Accuracy
+    speed: ExportedTimes | None
+    """As the kept run measured it."""
+
+
+class Card(Record):
+    """pretrained/<network>.json."""
+
+    network: str
+    run: str
+    """Folder of results/."""
+    profile: str
+    split: str
+    seed: Count
+    dataset: str
+    test_rows: Count
+    parameters: Count
+    macs: Count
+    training: Training
+    training_hardware: str | None
+    speed_hardware: str | None
+    files: dict[str, File]
+
+
+def find_outputs(lock: dict[str, Any]) -> dict[str, str]:
+    """{path: MD5} of the files that the stages of a dvc.lock wrote."""
+    outs = (out for stage in lock["stages"].values() for out in stage.get("outs", []))
+    return {out["path"]: out["md5"] for out in outs}
+
+
+def fetch(path: str, md5: str, cache: Path) -> Path:
+    """Where the file lies that a run knew as `path`: there still, or in DVC's cache.
+
+    Raises:
+        InputError: neither has it.
+    """
+    for place in (Path(path), cache / "files" / "md5" / md5[:2] / md5[2:]):
+        if place.is_file() and hashlib.md5(place.read_bytes()).hexdigest() == md5:
+            return place
+    raise InputError(f"{path}: the file of that run (MD5 {md5}) is neither there nor in DVC's cache; run `dvc pull`")
+
+
+def shift_for_crops(faces: NDArray[np.uint8], crop: int, crops: int) -> Iterator[NDArray[np.uint8]]:
+    """Faces (N, 48, 48) moved, and mirrored, so that their centre crops are those of TenCrop; or as they are."""
+    if crops == 1:
+        yield faces
+        return
+    edge = (SIZE - crop) // 2
+    for mirrored in (faces, faces[:, :, ::-1]):
+        for down, right in ((0, 0), (edge, edge), (edge, -edge), (-edge, edge), (-edge, -edge)):
+            yield np.roll(mirrored, (down, right), axis=(1, 2))
+
+
+def predict(model: OnnxModel, faces: NDArray[np.uint8], crops: int, head: str) -> NDArray[np.float64]:
+    """Probabilities of one head, averaged over the crops, without the file's temperature: as `stages/evaluate.py`."""
+    parts = [
+        to_probabilities(model.compute_logits(moved, head), 1.0) for moved in shift_for_crops(faces, model.crop, crops)
+    ]
+    averaged: NDArray[np.float64] = np.mean(parts, axis=0)
+    return averaged
+
+
+def measure_accuracy(model: OnnxModel, splits: dict[str, Split], crops: int, settings: Evaluate, seed: int) -> Accuracy:
+    """What a file says of test, by one crop or ten."""
+    test = splits["test"]
+    val_rows, test_rows = (
+        as_written(splits[split].labels, predict(model, splits[split].images, crops, OUTPUT)) for split in SCORED
+    )
+    second = predict(model, test.images, crops, VOTES) if "votes_temperature" in model.metadata else None
+    annotators = judge_network(test_rows, second, test.votes)
+    interval = None
+    if annotators is not None and annotators.votes_accuracy is not None:
+        right = np.arange(annotators.rows) < round(annotators.votes_accuracy * annotators.rows)
+        interval = bound_accuracy(right, settings.bootstrap, seed)
+    return Accuracy(
+        measured=measure(val_rows, test_rows, test.duplicate_of_train, settings, seed),
+        annotators=annotators,
+        votes_ci95=interval,
+    )
+
+
+def measure_file(
+    path: Path, splits: dict[str, Split], settings: Evaluate, seed: int, speed: ExportedTimes | None, val_float32: float
+) -> File:
+    """All that the card says of one file; `val_float32` is the val accuracy of the float32 file, by one crop."""
+    model, content = load_exported(path), path.read_bytes()
+    test = splits["test"]
+    one, ten = (measure_accuracy(model, splits, crops, settings, seed) for crops in (1, 10))
+    return File(
+        bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        temperature=model.temperature,
+        ece=sum_calibration_error(Predictions(test.labels, model.predict(test.images)), settings.bins),
+        lost_on_val=round(100 * (val_float32 - one.measured.val_accuracy), 2),
+        kept_in_float32=json.loads(model.metadata["kept_in_float32"]),
+        one_crop=one,
+        ten_crops=ten,
+        speed=speed,
+    )
+
+
+def make_card(card: Card) -> str:
+    """pretrained/README.md."""
+    best = card.files["float32"].ten_crops
+    recalls = {emotion: scores.recall or 0.0 for emotion, scores in best.measured.per_class.items()}
+    weakest, weaker, *_, strongest = sorted(recalls, key=lambda emotion: recalls[emotion])
+    environment = Environment(undefined=StrictUndefined, trim_blocks=False, keep_trailing_newline=True)
+    environment.filters |= {"percent": to_percent, "interval": to_range}
+    template = environment.from_string((ROOT / "tools" / "card.md.j2").read_text(encoding="utf-8"))
+    return template.render(
+        card=card,
+        title=find_network(card.network).TITLE,
+        names={kind: file.format(card.network) for kind, file in FILES.items()},
+        best=best,
+        recalls=recalls,
+        strongest=strongest,
+        weakest=weakest,
+        weaker=weaker,
+    )
+
+
+def to_percent(share: float | None) -> str:
+    """A share in percent, or a dash."""
+    return NONE if share is None else f"{share:.2%}"
+
+
+def to_range(interval: list[float] | None) -> str:
+    """An interval in percent, or a dash."""
+    return NONE if interval is None else f"{interval[0]:.2%} to {interval[1]:.2%}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", help="of a kept run, as in results/<name>")
+    parser.add_argument("network", help="one of that run's")
+    args = parser.parse_args()
+    name, network = args.name, args.network
+    os.chdir(ROOT)
+    folder = Path("results") / name
+    if not (folder / "dvc.lock").is_file():
+        raise InputError(f"{folder}: no kept run; keep one with `make results NAME={name}`")
+    facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    outputs = find_outputs(YAML(typ="safe").load(folder / "dvc.lock"))
+    cache = Path(subprocess.check_output(["dvc", "cache", "dir"], text=True).strip())
+    paths = {kind: f"models/export/{file.format(network)}" for kind, file in FILES.items()}
+    missing = [path for path in (*paths.values(), "data/prepared/faces.h5") if path not in outputs]
+    if missing:
+        raise InputError(f"{folder}/dvc.lock: the run made no {missing[0]}; release one with the network {network}")
+    found = {kind: fetch(path, outputs[path], cache) for kind, path in paths.items()}
+    if load_exported(found["float32"]).metadata["trained_on"] == DRAWN:
+        raise InputError(f"{folder}: the run's networks know drawn faces only; release one of FER-2013")
+    splits, _ = read_faces(fetch("data/prepared/faces.h5", outputs["data/prepared/faces.h5"], cache))
+    (settings,) = read_params("evaluate")
+    scores = Scores.read(folder / "metrics" / f"{network}.json", "evaluate")
+    timing = read_timing(folder / "metrics" / "timing.json", [network])
+    trained, speeds = timing.training[network], timing.exports
+    model = load_exported(found["float32"])
+    val = splits["val"]
+    val_float32 = average(model.predict(val.images).argmax(axis=1) == val.labels)
+    files = {
+        kind: measure_file(
+            path,
+            splits,
+            settings,
+            facts["seed"],
+            getattr(speeds.networks[network], kind) if speeds and network in speeds.networks else None,
+            val_float32,
+        )
+        for kind, path in found.items()
+    }
+    card = Card(
+        network=network,
+        run=name,
+        profile=facts["profile"],
+        split=facts["split"],
+        seed=facts["seed"],
+        dataset=facts["dataset"],
+        test_rows=len(splits["test"].labels),
+        parameters=scores.cost.parameters,
+        macs=scores.cost.macs,
+        training=Training.read(folder / "metrics" / "train" / f"{network}.json", f"train_{network}"),
+        training_hardware=trained.hardware if trained else None,
+        speed_hardware=speeds.hardware if speeds else None,
+        files=files,
+    )
+    write_files(
+        {f"pretrained/{FILES[kind].format(network)}": path.read_bytes() for kind, path in found.items()}
+        | {f"pretrained/{network}.json": card.to_bytes(), "pretrained/README.md": make_card(card).encode()}
+    )
+    best = card.files["float32"].ten_crops.measured
+    print(f"-> pretrained/: {best.accuracy:.2%} on test by ten crops")
+
+
+if __name__ == "__main__":
+    catch(main)

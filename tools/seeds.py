@@ -1,0 +1,157 @@
+"""Train a network under further seeds, and say how far its accuracy depends on the seed.
+
+    python tools/seeds.py compact 2014 2015 --out results/fer2013-best/seeds.json
+
+The pipeline's own network, of the seed in params.yaml, is the first; the others are trained by `stages/train.py` on
+the same faces.h5, under the same parameters but the seed, in build/seeds/<network>-<seed>/. A training that was stopped
+goes on after its last epoch, one that ended is not repeated unless parameters or data have changed. All are scored on
+test by their own test crops, and so is their soft vote; nothing is chosen among them.
+"""
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "stages"))
+
+from fer.core.params import read_params  # noqa: E402
+from fer.core.record import Count, Record, Share  # noqa: E402
+from fer.core.stage import InputError, catch, write_files  # noqa: E402
+from fer.data.faces import read_faces  # noqa: E402
+from fer.evidence.metrics import measure  # noqa: E402
+from fer.evidence.predictions import SCORED, Predictions, as_written  # noqa: E402
+from fer.evidence.records import Measured  # noqa: E402
+from fer.networks.network import find_network  # noqa: E402
+from fer.training.load import load_model, predict  # noqa: E402
+
+DATA = Path("data/prepared/faces.h5")
+
+
+class OneSeed(Record):
+    seed: Count
+    val_accuracy: Share
+    accuracy: Share
+    """On test, as the next."""
+    accuracy_unseen: Share | None
+
+
+class Seeds(Record):
+    """seeds.json."""
+
+    network: str
+    profile: str
+    split: str
+    seeds: list[OneSeed]
+    mean: Share
+    """Of the accuracies on test."""
+    lowest: Share
+    highest: Share
+    vote: Measured
+    """Of all of them, with equal weights."""
+
+
+def train(network: str, ending: str, seed: int) -> Path:
+    """The file of `network`, trained under `seed`; it is trained now where it was not yet.
+
+    Raises:
+        InputError: the training failed, which has said why.
+    """
+    folder = Path("build") / "seeds" / f"{network}-{seed}"
+    model, origin = folder / f"{network}{ending}", folder / "origin"
+    yaml, text = YAML(), StringIO()
+    params = yaml.load(Path("params.yaml"))
+    params["seed"] = seed
+    yaml.dump(params, text)
+    made_from = hashlib.sha256(text.getvalue().encode() + DATA.read_bytes()).hexdigest()
+    if model.exists() and origin.exists() and origin.read_text() == made_from:
+        return model
+    shutil.copytree("stages", folder / "stages", dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "params.yaml").write_text(text.getvalue(), encoding="utf-8")
+    written = {"model": model.name, "report": "training.json", "history": "history.csv", "timing": "timing.json"}
+    outputs = [argument for key, file in written.items() for argument in (f"--{key}", file)]
+    command = [sys.executable, "stages/train.py", "--name", network, "--data", str(DATA.absolute()), *outputs]
+    if subprocess.run(command, cwd=folder).returncode:
+        raise InputError(f"{network}: the training under seed {seed} failed; its reason stands above")
+    origin.write_text(made_from)
+    return model
+
+
+def score(network: str, path: Path, precision: str) -> dict[str, Predictions]:
+    """{split: `Predictions`} of val and test, by the network's own test crops."""
+    model, splits = load_model(network, path, precision), read_faces(DATA)[0]
+    crops = find_network(network).TEST_CROPS
+    return {
+        split: as_written(splits[split].labels, predict(model, splits[split].images, crops, path)[0])
+        for split in SCORED
+    }
+
+
+def vote(members: list[dict[str, Predictions]]) -> dict[str, Predictions]:
+    """The soft vote of several predictions."""
+    return {
+        split: Predictions(members[0][split].actual, np.mean([one[split].probabilities for one in members], axis=0))
+        for split in SCORED
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("network", help="one of params.yaml's")
+    parser.add_argument("seeds", nargs="+", type=int, metavar="seed", help="beside the one in params.yaml")
+    parser.add_argument("--out", required=True, type=Path, help="JSON to write")
+    args = parser.parse_args()
+    os.chdir(ROOT)
+    own, profile, split, networks, precision, settings = read_params(
+        "seed", "profile", "prepare.split", "networks", "compute.precision", "evaluate"
+    )
+    if args.network not in networks:
+        raise InputError(f"params.yaml lists no network {args.network!r}; it has {', '.join(networks)}")
+    if len({own, *args.seeds}) < 1 + len(args.seeds):
+        raise InputError(f"the seeds {own} (params.yaml's), {', '.join(map(str, args.seeds))} are not all different")
+    path = Path(networks[args.network])
+    if subprocess.run(["dvc", "status", "--quiet", f"train_{args.network}"]).returncode:
+        raise InputError(f"{path} is not up to date; run `dvc repro train_{args.network}` first")
+    paths = {own: path} | {seed: train(args.network, path.suffix, seed) for seed in args.seeds}
+    found = {seed: score(args.network, one, precision) for seed, one in paths.items()}
+    seen = read_faces(DATA)[0]["test"].duplicate_of_train
+
+    def judge(rows: dict[str, Predictions]) -> Measured:
+        return measure(rows["val"], rows["test"], seen, settings, own)
+
+    measured = {seed: judge(rows) for seed, rows in found.items()}
+    accuracies = [one.accuracy for one in measured.values()]
+    seeds = Seeds(
+        network=args.network,
+        profile=profile,
+        split=split,
+        seeds=[
+            OneSeed(
+                seed=seed,
+                val_accuracy=one.val_accuracy,
+                accuracy=one.accuracy,
+                accuracy_unseen=one.accuracy_unseen,
+            )
+            for seed, one in measured.items()
+        ],
+        mean=round(float(np.mean(accuracies)), 6),
+        lowest=min(accuracies),
+        highest=max(accuracies),
+        vote=judge(vote([*found.values()])),
+    )
+    write_files({args.out: seeds.to_bytes()})
+    for one in seeds.seeds:
+        print(f"seed {one.seed}: {one.accuracy:.2%} on test, {one.val_accuracy:.2%} on val")
+    print(f"mean {seeds.mean:.2%}, {seeds.lowest:.2%} to {seeds.highest:.2%}; their vote {seeds.vote.accuracy:.2%}")
+
+
+if __name__ == "__main__":
+    catch(main)
