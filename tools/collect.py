@@ -16,7 +16,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,8 @@ sys.path.insert(0, str(ROOT / "stages"))
 from fer.core.hardware import name_cpu  # noqa: E402
 from fer.core.params import read_params  # noqa: E402
 from fer.core.stage import LOG, InputError, catch, to_json, write_files  # noqa: E402
-from fer.evidence.records import Comparison, Data, Ensemble, Exports, Measured, Scores, read_timing  # noqa: E402
-from fer.evidence.report.captions import NONE  # noqa: E402
+from fer.evidence.records import Comparison, Data, Ensemble, Exports, Measured, Scores, Timing, read_timing  # noqa: E402
+from fer.evidence.report.captions import NONE, listing  # noqa: E402
 from fer.networks.network import find_networks  # noqa: E402
 from times import write_times  # noqa: E402
 
@@ -104,7 +104,8 @@ def make_table(folder: Path) -> str:
     lines += [
         "",
         f"Profile `{facts['profile']}`, split `{facts['split']}`, {rows['test']['total']:,} test images, seed "
-        f"{facts['seed']}, {facts['hardware']['cores']} cores of {facts['hardware']['cpu']}; the whole pipeline took "
+        f"{facts['seed']}, {facts['hardware']['cores']} cores of {facts['hardware']['cpu']}"
+        f"{''.join(tell_other_hardware(facts['hardware']['cpu'], titles, timing))}; the whole pipeline took "
         f"{facts['minutes']:.0f} minutes. All of it: [{folder.name}](results/{folder.name}/).",
         "",
         "The same networks exported, one crop per face, two threads:",
@@ -121,6 +122,13 @@ def make_table(folder: Path) -> str:
             cells += [NONE, NONE]
         lines.append(f"| {titles[name]} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def tell_other_hardware(cpu: str, titles: Mapping[str, str], timing: Timing) -> Iterator[str]:
+    """For each piece of hardware but `cpu` that networks were trained on, their titles and its name."""
+    used = {name: times.hardware for name, times in timing.training.items() if times and times.hardware != cpu}
+    for hardware in dict.fromkeys(used.values()):
+        yield f", {listing([titles[name] for name in used if used[name] == hardware])} trained on {hardware}"
 
 
 def make_lines(folder: Path) -> str:
