@@ -33,7 +33,7 @@ from fer.core.stage import InputError, catch, write_files  # noqa: E402
 from fer.data.faces import Split, read_faces  # noqa: E402
 from fer.data.fer2013 import DRAWN, SIZE  # noqa: E402
 from fer.evidence.annotators import judge_network  # noqa: E402
-from fer.evidence.metrics import average, bound_accuracy, measure, sum_calibration_error  # noqa: E402
+from fer.evidence.metrics import bound_accuracy, measure, sum_calibration_error  # noqa: E402
 from fer.evidence.predictions import SCORED, Predictions, as_written  # noqa: E402
 from fer.evidence.records import (  # noqa: E402
     Annotators,
@@ -44,7 +44,7 @@ from fer.evidence.records import (  # noqa: E402
     Training,
     read_timing,
 )
-from fer.evidence.report.captions import NONE  # noqa: E402
+from fer.evidence.report.captions import NONE, percent  # noqa: E402
 from fer.inference.onnx import OUTPUT, VOTES, OnnxModel, load_exported, to_probabilities  # noqa: E402
 from fer.networks.network import find_network  # noqa: E402
 
@@ -158,18 +158,24 @@ def measure_accuracy(model: OnnxModel, splits: dict[str, Split], crops: int, set
 
 
 def measure_file(
-    path: Path, splits: dict[str, Split], settings: Evaluate, seed: int, speed: ExportedTimes | None, val_float32: float
+    path: Path,
+    splits: dict[str, Split],
+    settings: Evaluate,
+    seed: int,
+    speed: ExportedTimes | None,
+    beside: File | None,
 ) -> File:
-    """All that the card says of one file; `val_float32` is the val accuracy of the float32 file, by one crop."""
+    """All that the card says of one file; `beside` is the float32 file, or None for that one itself."""
     model, content = load_exported(path), path.read_bytes()
     test = splits["test"]
     one, ten = (measure_accuracy(model, splits, crops, settings, seed) for crops in (1, 10))
+    val, val_beside = (accuracy.measured.val_accuracy for accuracy in (one, beside.one_crop if beside else one))
     return File(
         bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
         temperature=model.temperature,
         ece=sum_calibration_error(Predictions(test.labels, model.predict(test.images)), settings.bins),
-        lost_on_val=round(100 * (val_float32 - one.measured.val_accuracy), 2),
+        lost_on_val=round(100 * (val_beside - val), 2),
         kept_in_float32=json.loads(model.metadata["kept_in_float32"]),
         one_crop=one,
         ten_crops=ten,
@@ -183,7 +189,7 @@ def make_card(card: Card) -> str:
     recalls = {emotion: scores.recall or 0.0 for emotion, scores in best.measured.per_class.items()}
     weakest, weaker, *_, strongest = sorted(recalls, key=lambda emotion: recalls[emotion])
     environment = Environment(undefined=StrictUndefined, trim_blocks=False, keep_trailing_newline=True)
-    environment.filters |= {"percent": to_percent, "interval": to_range}
+    environment.filters |= {"percent": percent, "interval": to_range}
     template = environment.from_string((ROOT / "tools" / "card.md.j2").read_text(encoding="utf-8"))
     return template.render(
         card=card,
@@ -197,14 +203,9 @@ def make_card(card: Card) -> str:
     )
 
 
-def to_percent(share: float | None) -> str:
-    """A share in percent, or a dash."""
-    return NONE if share is None else f"{share:.2%}"
-
-
 def to_range(interval: list[float] | None) -> str:
     """An interval in percent, or a dash."""
-    return NONE if interval is None else f"{interval[0]:.2%} to {interval[1]:.2%}"
+    return NONE if interval is None else " to ".join(map(percent, interval))
 
 
 def main() -> None:
@@ -232,20 +233,10 @@ def main() -> None:
     scores = Scores.read(folder / "metrics" / f"{network}.json", "evaluate")
     timing = read_timing(folder / "metrics" / "timing.json", [network])
     trained, speeds = timing.training[network], timing.exports
-    model = load_exported(found["float32"])
-    val = splits["val"]
-    val_float32 = average(model.predict(val.images).argmax(axis=1) == val.labels)
-    files = {
-        kind: measure_file(
-            path,
-            splits,
-            settings,
-            facts["seed"],
-            getattr(speeds.networks[network], kind) if speeds and network in speeds.networks else None,
-            val_float32,
-        )
-        for kind, path in found.items()
-    }
+    files: dict[str, File] = {}
+    for kind, path in found.items():  # float32 first
+        speed = getattr(speeds.networks[network], kind) if speeds and network in speeds.networks else None
+        files[kind] = measure_file(path, splits, settings, facts["seed"], speed, files.get("float32"))
     card = Card(
         network=network,
         run=name,

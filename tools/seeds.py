@@ -27,6 +27,7 @@ from fer.core.params import read_params  # noqa: E402
 from fer.core.record import Count, Record, Share  # noqa: E402
 from fer.core.stage import InputError, catch, write_files  # noqa: E402
 from fer.data.faces import read_faces  # noqa: E402
+from fer.evidence.comparison import vote  # noqa: E402
 from fer.evidence.metrics import measure  # noqa: E402
 from fer.evidence.predictions import SCORED, Predictions, as_written  # noqa: E402
 from fer.evidence.records import Measured  # noqa: E402
@@ -95,14 +96,6 @@ def score(network: str, path: Path, precision: str) -> dict[str, Predictions]:
     }
 
 
-def vote(members: list[dict[str, Predictions]]) -> dict[str, Predictions]:
-    """The soft vote of several predictions."""
-    return {
-        split: Predictions(members[0][split].actual, np.mean([one[split].probabilities for one in members], axis=0))
-        for split in SCORED
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", help="one of params.yaml's")
@@ -145,7 +138,7 @@ def main() -> None:
         mean=round(float(np.mean(accuracies)), 6),
         lowest=min(accuracies),
         highest=max(accuracies),
-        vote=judge(vote([*found.values()])),
+        vote=judge({split: vote([rows[split] for rows in found.values()]) for split in SCORED}),
     )
     write_files({args.out: seeds.to_bytes()})
     for one in seeds.seeds:
