@@ -1,10 +1,13 @@
-"""Recognise the expressions of faces in photos, videos or a camera's stream, with a network of models/export/.
+"""Recognise the expressions of faces in photos, videos or a camera's stream.
 
     python apps/predict.py photo.jpg holiday/ clip.mp4
     python apps/predict.py holiday/ --csv faces.csv --draw marked/
+    python apps/predict.py clip.mp4 --summary clip          # clip.csv, clip.png: how much of each emotion
     python apps/predict.py --camera 0
+    python apps/predict.py --list                           # the networks that there are
 
-A line per face: file, box, emotion (or `uncertain`, below the threshold) and calibrated confidence. Folders are
+A line per face: file, box, emotion (or `uncertain`, below the threshold) and calibrated confidence, and how many of ten
+annotators would likely say so. The network is the one that a clone comes with, unless another is named. Folders are
 searched with all their subfolders. Files that cannot be read are listed at the end, and the exit code is then 1; all
 others are judged. It needs onnxruntime, OpenCV and NumPy, and tqdm for a progress bar; no PyTorch, no TensorFlow.
 """
@@ -20,20 +23,34 @@ import time
 from collections.abc import Iterable
 from io import TextIOWrapper
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import Literal, NamedTuple, TextIO
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "stages"))
 
 from fer.core.quiet import quiet_stderr
 from fer.core.stage import InputError, catch, explain, replacing
+from fer.inference.detection import FRAME_SIDE
 from fer.inference.drawing import draw_faces, draw_photo
-from fer.inference.photos import FRAME_SIDE, SUFFIXES, Box, Crop, Photo, cv2, read_photo
-from fer.inference.recognition import THRESHOLD, Description, Recogniser, choose_model, find_model, tell_models
+from fer.inference.photos import SUFFIXES, Crop, Photo, cv2, read_photo
+from fer.inference.recognition import (
+    THRESHOLD,
+    Description,
+    Place,
+    Recogniser,
+    choose_model,
+    describe_models,
+    find_model,
+    tell_models,
+)
+from fer.inference.summary import Summary, draw, to_csv
 from fer.inference.tracking import Tracker
 
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 COUNTED = (".avi", ".m4v", ".mov", ".mp4")
 """Formats of video whose header has the number of frames."""
+ANSWERED: tuple[Literal["emotion", "confidence", "uncertain", "annotators"], ...]
+ANSWERED = ("emotion", "confidence", "uncertain", "annotators")
+"""Columns of the table, and keys of a `Description`."""
 BATCH = 64
 """Faces judged at a time, at least; a photo without a face counts as one."""
 HELD = 50_000_000
@@ -49,30 +66,43 @@ class Item(NamedTuple):
     seconds: float | None
     """Since the video's start; None for a photo."""
     faces: list[Description]
+    length: float = 1.0
+    """Seconds that a frame stands for."""
 
 
 class Output:
     """Prints `Item`s as lines or JSON Lines, or writes them as CSV."""
 
-    def __init__(self, classes: tuple[str, ...], as_json: bool = False, table: TextIO | None = None) -> None:
-        """`classes` are those of the network, `table` an open file for CSV."""
-        self.classes, self.as_json = classes, as_json
+    def __init__(
+        self,
+        classes: tuple[str, ...],
+        as_json: bool = False,
+        table: TextIO | None = None,
+        summaries: dict[str, Summary] | None = None,
+    ) -> None:
+        """`classes` are those of the network, `table` an open file for CSV, `summaries` a dict to fill, by source."""
+        self.classes, self.as_json, self.summaries = classes, as_json, summaries
         self.table = csv.writer(table, lineterminator="\n") if table else None
         if self.table:
-            box = ("left", "top", "width", "height")
-            columns = ("file", "frame", "seconds", "face", *box, "emotion", "confidence", "uncertain")
+            place = ("left", "top", "width", "height", "roll", "cut")
+            columns = ("file", "frame", "seconds", "face", *place, *ANSWERED)
             self.table.writerow((*columns, *classes))
 
     def write(self, item: Item) -> None:
-        """Print an item, or add its rows to the table."""
+        """Print an item, or add its rows to the table; add it to its summary."""
         video = item.frame is not None
+        if self.summaries is not None:
+            name = item.file if video else "photos"
+            summary = self.summaries.setdefault(name, Summary(name, self.classes, video))
+            summary.add(item.faces, item.seconds or 0.0, item.length)
         if self.table:
             source = [item.file, item.frame, item.seconds]
             for number, face in enumerate(item.faces):
-                known = [face["emotion"], face["confidence"], face["uncertain"], *face["probabilities"].values()]
-                self.table.writerow([*source, number, *face["box"], *known])
+                place = [face.get("number", number), *face["box"], face["roll"], face["cut"]]
+                known = [face[key] for key in ANSWERED]
+                self.table.writerow([*source, *place, *known, *face["probabilities"].values()])
             if not item.faces:
-                self.table.writerow(source + [None] * (8 + len(self.classes)))
+                self.table.writerow(source + [None] * (11 + len(self.classes)))
         elif self.as_json:
             time_of_frame = {"frame": item.frame, "seconds": item.seconds} if video else {}
             answer = {"file": item.file, **time_of_frame, "faces": item.faces}
@@ -82,7 +112,10 @@ class Output:
             for face in item.faces:
                 left, top, width, height = face["box"]
                 emotion = "uncertain" if face["uncertain"] else face["emotion"]
-                print(f"{name}  {width}x{height} at {left},{top}  {emotion}  {face['confidence']:.0%}", flush=video)
+                label = f"  face {face['number']}" if "number" in face else ""
+                people = "" if face["annotators"] is None else f"  {face['annotators']} of 10"
+                where = f"{width}x{height} at {left},{top}{', cut by the edge' if face['cut'] else ''}"
+                print(f"{name}{label}  {where}  {emotion}  {face['confidence']:.0%}{people}", flush=video)
             if not item.faces and not video:
                 print(f"{name}  no face found")
 
@@ -141,12 +174,17 @@ def name_drawings(files: dict[Path, Path], folder: Path) -> dict[Path, Path]:
     return drawings
 
 
-def check_table(path: Path, read: Iterable[Path]) -> None:
-    """Raise an `InputError` if the table at `path` would overwrite a file that is to be read."""
+def summary_files(name: Path | None) -> list[Path]:
+    """The table and the picture that `--summary` writes."""
+    return [name.with_name(f"{name.name}.{ending}") for ending in ("csv", "png")] if name else []
+
+
+def check_table(option: str, path: Path, used: Iterable[Path]) -> None:
+    """Raise an `InputError` if what `option` writes to `path` would overwrite a file that is used otherwise."""
     if str(path).startswith(("/dev/", "/proc/")):
-        raise InputError(f"--csv {path}: not a place for a file; leave --csv out to print")
-    if os.path.realpath(path) in map(os.path.realpath, read):
-        raise InputError(f"--csv {path}: would overwrite what is to be read; name another file")
+        raise InputError(f"{option} {path}: not a place for a file; leave {option} out to print")
+    if os.path.realpath(path) in map(os.path.realpath, used):
+        raise InputError(f"{option} {path}: would overwrite what is to be read; name another file")
 
 
 def is_video(file: Path) -> bool:
@@ -160,7 +198,7 @@ class PhotoQueue:
         """`drawings` is {file: path of its drawing}, empty for none; what goes wrong is appended to `problems`."""
         self.recogniser, self.drawings, self.output, self.problems = recogniser, drawings, output, problems
         # file, the photo if it is to be drawn, and its faces
-        self.waiting: list[tuple[Path, Photo | None, list[tuple[Box, Crop]]]] = []
+        self.waiting: list[tuple[Path, Photo | None, list[tuple[Place, Crop]]]] = []
         self.pixels = 0
 
     def enqueue(self, file: Path) -> None:
@@ -257,7 +295,8 @@ def judge_video(source: str | int, name: str, recogniser: Recogniser, drawing: P
                 seconds = time.monotonic() - began if camera else frame / rate
                 faces = tracker.follow(recogniser.judge([recogniser.find(photo, FRAME_SIDE)])[0], seconds - before)
                 described = [recogniser.describe(face) for face in faces]
-                output.write(Item(name, frame, round(seconds, 3), described))
+                length = max(0.0, seconds - before) if camera else 1 / rate
+                output.write(Item(name, frame, round(seconds, 3), described, length))
                 if unfinished:
                     film = film or Film(unfinished, rate, (photo.shape[1], photo.shape[0]))
                     film.write_frame(draw_faces(photo, described), seconds)
@@ -295,8 +334,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--model",
         metavar="NAME",
-        help="a network of models/export, or the path of an .onnx file; without it, the int8 network with the best "
-        f"accuracy on val; {tell_models()}".replace("%", "%%"),
+        help="the name of a network, or the path of an .onnx file; without it, the one of pretrained/; "
+        f"{tell_models()}".replace("%", "%%"),
+    )
+    parser.add_argument(
+        "--list", action="store_true", help="print the networks, what each was trained on, how good it is"
     )
     parser.add_argument("--face", action="store_true", help="each picture is one cropped face: detect none")
     parser.add_argument(
@@ -306,12 +348,20 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--draw", type=Path, metavar="DIR", help="write a copy of each picture or video there, faces marked"
     )
+    parser.add_argument(
+        "--summary",
+        type=Path,
+        metavar="NAME",
+        help="write NAME.csv and NAME.png: how much of each emotion, for each video and for all photos together",
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print a JSON object per photo or frame")
     form.add_argument(
         "--csv", type=Path, metavar="FILE", help="write a row per face, or one per picture without faces; print nothing"
     )
     args = parser.parse_args()
+    if args.list:
+        return args
     if bool(args.paths) == (args.camera is not None):
         parser.error("give photos, videos or folders, or --camera, but not both")
     if not 0 <= args.threshold <= 1:
@@ -326,12 +376,17 @@ def main() -> None:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it silently
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for file names that are not valid Unicode
+    if args.list:
+        print(*describe_models() or [f"no network; {tell_models()}"], sep="\n")
+        return
     files, problems = list_files(args.paths, args.draw)
     count = len(files) + len(problems)
     drawings = name_drawings(files, args.draw) if args.draw else {}
     model = args.model or choose_model()
     if args.csv:
-        check_table(args.csv, [*files, find_model(model)])
+        check_table("--csv", args.csv, [*files, find_model(model)])
+    for path in summary_files(args.summary):
+        check_table("--summary", path, [*files, *([args.csv] if args.csv else [])])
     recogniser = Recogniser(model, args.face, args.threshold)
     if recogniser.warning:
         print(f"warning: {recogniser.warning}", file=sys.stderr)
@@ -340,7 +395,8 @@ def main() -> None:
         if args.csv:
             unfinished = stack.enter_context(replacing(os.path.realpath(args.csv)))
             table = stack.enter_context(open(unfinished, "w", encoding="utf-8", errors="backslashreplace", newline=""))
-        output = Output(recogniser.model.classes, args.json, table)
+        summaries: dict[str, Summary] | None = {} if args.summary else None
+        output = Output(recogniser.model.classes, args.json, table, summaries)
         if args.camera is not None:
             drawing = args.draw and args.draw / f"camera{args.camera}.mp4"
             judge_video(args.camera, f"camera {args.camera}", recogniser, drawing, output)
@@ -360,6 +416,12 @@ def main() -> None:
                     raise
                 problems.append(explain(error))
         photos.flush()
+    if summaries:
+        known = [*summaries.values()]
+        picture = cv2.imencode(".png", draw(known))[1].tobytes()
+        for path, content in zip(summary_files(args.summary), (to_csv(known).encode(), picture), strict=True):
+            with replacing(path) as unfinished:
+                unfinished.write_bytes(content)
     if problems:
         listed = "\n  ".join(problems)
         raise InputError(f"{len(problems):,} of {count:,} went wrong:\n  {listed}" if count > 1 else listed)

@@ -31,7 +31,8 @@ from fer.core.quiet import quiet_stderr
 from fer.core.stage import run, write_files
 from fer.data.faces import Split, read_faces
 from fer.data.fer2013 import CLASSES, DRAWN, VOTED, is_sample
-from fer.data.votes import split_heads
+from fer.data.votes import find_majority, split_heads
+from fer.evidence.metrics import fit_temperature_to
 from fer.evidence.records import Scores
 from fer.inference.onnx import INPUT, OUTPUT, VOTES, OnnxModel, open_session, to_pixels
 from fer.networks.network import find_network
@@ -249,7 +250,30 @@ def score(content: bytes, crop: int, rows: Split) -> float:
 
 def run_onnx(content: bytes, crop: int, faces: Images, head: str = OUTPUT) -> npt.NDArray[np.float64]:
     """The logits (N, 7) of an ONNX model (bytes) for faces, or (N, 8) of its second head."""
-    return OnnxModel(open_session(content), "", CLASSES, crop, 1.0, {}).compute_logits(faces, head)
+    return OnnxModel(open_session(content), "", CLASSES, crop, 1.0, {}).compute_logits(faces, head)[head]
+
+
+def choose_answers(content: bytes, crop: int, val: Split, heads: Iterable[str], temperature: float) -> dict[str, str]:
+    """Metadata on the head that answers where one answer is wanted: the one that agrees best with annotators on val.
+
+    Its answer is one of the seven emotions, and its temperature is fitted to their majority. Where the data have no
+    votes, or no face has a majority for one of the seven, it is the first head, with its own `temperature`.
+    """
+    majority = find_majority(val.votes) if val.votes is not None else np.full(len(val.labels), -1)
+    known = (majority >= 0) & (majority < len(CLASSES))
+    if not known.any():
+        return {"answers": OUTPUT, "answers_temperature": str(temperature)}
+    said, wanted = {}, majority[known]
+    for head in heads:
+        said[head] = softmax(run_onnx(content, crop, val.images[known], head)[:, : len(CLASSES)], axis=1)
+    agreement = {head: round(float((one.argmax(axis=1) == wanted).mean()), 6) for head, one in said.items()}
+    best = max(agreement, key=lambda head: agreement[head])
+    fitted = fit_temperature_to(said[best], np.eye(len(CLASSES))[wanted])
+    return {
+        "answers": best,
+        "answers_temperature": str(round(fitted, 6)),
+        "val_agreement": json.dumps(agreement),
+    }
 
 
 def finish(content: bytes, metadata: dict[str, str]) -> bytes:
@@ -301,6 +325,7 @@ def main() -> None:
             "largest_difference": f"{difference:.3g}",
             "val_accuracy": str(round(score(exported, crop, splits["val"]), 6)),
         }
+        metadata |= choose_answers(exported, crop, splits["val"], heads, temperatures[OUTPUT])
         if VOTES in heads:
             metadata |= {"vote_classes": json.dumps(VOTED), "votes_temperature": str(temperatures[VOTES])}
         outputs[f"{args.out}/{file}"] = finish(exported, metadata)

@@ -14,7 +14,7 @@ from conftest import ROOT
 
 import export
 from fer.core.stage import InputError
-from fer.data.faces import read_faces
+from fer.data.faces import Split, read_faces
 from fer.data.fer2013 import CLASSES
 from fer.evidence.metrics import temper
 from fer.evidence.records import Exports, Scores, read_timing
@@ -52,7 +52,11 @@ def test_float32_answers_as_the_network_itself(finished_pipeline, name):
     emotion, votes = logits.double().split([7, 8], dim=1)
     assert model.predict(faces) == pytest.approx((emotion / model.temperature).softmax(1).numpy(), abs=1e-4)
     temperature = float(model.metadata["votes_temperature"])
-    assert model.predict_votes(faces) == pytest.approx((votes / temperature).softmax(1).numpy(), abs=1e-4)
+    probabilities, shares = model.answer(faces)
+    assert shares == pytest.approx((votes / temperature).softmax(1).numpy(), abs=1e-4)
+    chosen = {"logits": emotion, "votes": votes[:, :7]}[model.metadata["answers"]]
+    temperature = float(model.metadata["answers_temperature"])
+    assert probabilities == pytest.approx((chosen / temperature).softmax(1).numpy(), abs=1e-4)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -62,8 +66,41 @@ def test_the_second_head_says_what_it_is(finished_pipeline, name):
         assert json.loads(model.metadata["vote_classes"]) == [*CLASSES, "contempt"]
         scores = Scores.read(finished_pipeline.path / "metrics" / f"{name}.json", "evaluate")
         assert float(model.metadata["votes_temperature"]) == scores.votes_temperature_single_crop
-        shares = model.predict_votes(np.zeros((3, 48, 48), np.uint8))
+        probabilities, shares = model.answer(np.zeros((3, 48, 48), np.uint8))
+        assert probabilities.shape == (3, 7) and probabilities.sum(axis=1) == pytest.approx(1)
         assert shares.shape == (3, 8) and shares.sum(axis=1) == pytest.approx(1)
+        agreement = json.loads(model.metadata["val_agreement"])
+        assert set(agreement) == {"logits", "votes"} and agreement[model.metadata["answers"]] == max(agreement.values())
+
+
+MAJORITIES = np.array([[0, 0, 0, 8, 1, 0, 1, 0, 0, 0], [0, 0, 0, 1, 9, 0, 0, 0, 0, 0], [0, 0, 0, 5, 5, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0, 1, 9, 0, 0]], np.uint8)  # fmt: skip
+"""Happy, sad, none, and contempt, which is none of the seven."""
+
+
+@pytest.mark.parametrize("better", ["logits", "votes"])
+def test_the_head_that_agrees_with_annotators_answers(monkeypatch, better):
+    """One says happy and sad, as they do; the other says happy of both, and contempt is not asked for."""
+
+    def answer(content, crop, faces, head="logits"):
+        logits = np.zeros((len(faces), 7 if head == "logits" else 8))
+        logits[:, 3] = 2
+        if head == better:
+            logits[1, 4] = 4
+        if head == "votes":
+            logits[:, 7] = 9
+        return logits
+
+    monkeypatch.setattr(export, "run_onnx", answer)
+    val = Split(np.zeros((4, 48, 48), np.uint8), np.array([3, 3, 3, 3], np.uint8), None, MAJORITIES)
+    said = export.choose_answers(b"", 44, val, ["logits", "votes"], 1.7)
+    assert said["answers"] == better
+    agreement = json.loads(said["val_agreement"])
+    assert agreement == {"logits": 0.5, "votes": 0.5} | {better: 1.0}
+    assert float(said["answers_temperature"]) < 0.2  # it was right about both, and may be surer
+    for rows in (val._replace(votes=None), val._replace(votes=MAJORITIES[[2, 2, 3, 3]])):
+        assert export.choose_answers(b"", 44, rows, ["logits", "votes"], 1.7) == {
+            "answers": "logits", "answers_temperature": "1.7",
+        }  # fmt: skip
 
 
 def test_the_baseline_answers_as_its_predictions(finished_pipeline):

@@ -7,21 +7,18 @@ import pytest
 from PIL import Image
 
 from fer.core.stage import InputError
-from fer.inference.photos import (
-    LARGEST_PICTURE,
-    SIZE,
-    Box,
-    crop_face,
-    decode_photo,
-    find_faces,
-    frame_whole,
-    open_detector,
-)
+from fer.inference.detection import LOW, TALL, UPRIGHT, Detector, Found, crop_face, cut, suppress
+from fer.inference.photos import LARGEST_PICTURE, SIZE, Box, crop_whole, cv2, decode_photo
 
 
 @pytest.fixture(scope="module")
 def photo(photo_file):
     return Image.open(photo_file)
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return Detector()
 
 
 def save(picture, form, **options):
@@ -64,12 +61,12 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_face_is_found_in_every_form(form, photo):
+def test_the_face_is_found_in_every_form(form, photo, detector):
     found = decode(FORMS[form](photo))
     assert found.shape == (600, 512, 3) and found.dtype == np.uint8
-    (box,) = find_faces(open_detector(), found)
-    middle = box.left + box.width / 2, box.top + box.height / 2
-    assert middle == pytest.approx((264, 217), abs=12) and 190 < box.width < 260
+    (face,) = detector.find(found)
+    assert face.middle == pytest.approx((267, 226), abs=8) and face.size == pytest.approx((170, 212), abs=12)
+    assert abs(face.roll) < 10 and not face.is_cut(found)
 
 
 @pytest.mark.parametrize(
@@ -89,44 +86,101 @@ def test_what_is_no_picture_is_one_sentence(content, sentence, photo, capfd):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 4000), (47, 47), (300, 300)])
-def test_a_picture_without_a_face_has_none(size):
-    assert find_faces(open_detector(), np.full((*size, 3), 128, np.uint8)) == []
+def test_a_picture_without_a_face_has_none(size, detector):
+    assert detector.find(np.full((*size, 3), 128, np.uint8)) == []
 
 
-def test_large_photos_are_searched_small_and_found_at_their_own_scale(photo):
-    found = decode(save(photo.resize((2048, 2400)), "JPEG"))
-    (box,) = find_faces(open_detector(), found)
-    assert box.left + box.width / 2 == pytest.approx(4 * 264, abs=60) and 750 < box.width < 1050
+@pytest.mark.parametrize("factor", [4, 6])
+def test_large_faces_are_found_at_their_own_scale(photo, detector, factor):
+    found = decode(save(photo.resize((512 * factor, 600 * factor)), "JPEG"))
+    (face,) = detector.find(found)
+    assert face.middle == pytest.approx((267 * factor, 226 * factor), abs=9 * factor)
+    assert face.size[1] == pytest.approx(212 * factor, rel=0.1)
 
 
-def test_faces_come_largest_first(photo):
+@pytest.mark.parametrize("width", [24, 32, 64])
+def test_small_faces_are_found(photo, detector, width):
+    scale = width / 170
+    scene = Image.new("RGB", (640, 480), (90, 110, 130))
+    scene.paste(photo.resize((round(512 * scale), round(600 * scale)), Image.Resampling.LANCZOS), (300, 200))
+    (face,) = detector.find(decode(save(scene, "PNG")))
+    assert face.size[0] == pytest.approx(width, rel=0.25)
+
+
+def test_a_small_photo_is_searched_as_it_is(photo, detector):
+    small = decode(save(photo.crop((140, 60, 390, 360)).resize((125, 150)), "PNG"))
+    (face,) = detector.find(small)
+    assert face.middle == pytest.approx((63, 83), abs=5) and face.size[1] == pytest.approx(106, abs=10)
+
+
+def test_faces_come_largest_first(photo, detector):
     wide = Image.new("RGB", (900, 600), "white")
     wide.paste(photo.resize((256, 300)), (0, 0))
     wide.paste(photo, (380, 0))
-    boxes = find_faces(open_detector(), decode(save(wide, "PNG")))
-    assert len(boxes) == 2 and boxes[0].width > 1.5 * boxes[1].width and boxes[0].left > 380
+    large, small = detector.find(decode(save(wide, "PNG")))
+    assert large.size[0] > 1.5 * small.size[0] and large.middle[0] > 380
 
 
-def test_a_crop_is_the_box_with_its_margin():
-    """A bright box of 100 pixels in the dark: widened by 2 % of it on each side, it fills 100/104 of the crop."""
+@pytest.mark.parametrize("angle", [-45, -30, -15, 0, 15, 30, 45])
+def test_a_turned_face_is_cropped_upright(photo, detector, angle):
+    """Turned about its middle, the crop stays nearly the same; left as it is, it does not."""
+    upright = decode(save(photo, "PNG"))
+    there = cv2.getRotationMatrix2D((267, 226), -angle, 1)
+    turned = cv2.warpAffine(upright, there, (512, 600), borderMode=cv2.BORDER_REPLICATE)
+    (before,), (after,) = detector.find(upright), detector.find(turned)
+    assert after.roll == pytest.approx(angle + before.roll, abs=7)
+    if abs(angle) > UPRIGHT + 7:
+        one, other, unturned = (
+            crop_face(*pair).astype(float).ravel()
+            for pair in ((upright, before), (turned, after), (turned, after._replace(roll=0.0)))
+        )
+        assert np.corrcoef(one, other)[0, 1] > max(0.65, np.corrcoef(one, unturned)[0, 1] + 0.15)
+
+
+def test_a_face_that_the_edge_cuts_is_said_to_be_cut(photo, detector):
+    part = decode(save(photo.crop((240, 0, 512, 600)), "PNG"))
+    (face,) = detector.find(part)
+    assert face.is_cut(part) and crop_face(part, face).shape == (SIZE, SIZE)
+
+
+def test_boxes_that_overlap_are_one_face():
+    boxes = np.array([[0, 0, 10, 10], [1, 1, 11, 11], [8, 0, 18, 10], [50, 50, 60, 60]], np.float32)
+    assert suppress(boxes, np.array([0.8, 0.9, 0.7, 0.75], np.float32)) == [1, 3, 2]
+    assert suppress(boxes[:0], np.empty(0, np.float32)) == []
+
+
+def test_a_crop_is_as_far_around_the_box_as_fer_2013s():
+    """A bright square in the dark, as high as YuNet would box a face that fills the crop."""
     photo = np.zeros((300, 300, 3), np.uint8)
     photo[80:180, 120:220] = 255
-    face = crop_face(photo, Box(120, 80, 100, 100))
+    down = LOW * 100
+    face = crop_face(photo, Found((170, 130 - down), (80, 100 * TALL), 0.9, 0.0))
     assert face.shape == (SIZE, SIZE) and face.dtype == np.uint8
-    assert (face > 127).mean() == pytest.approx((100 / 104) ** 2, abs=0.03)
+    assert (face[1:-1, 1:-1] > 250).all()
+    wider = crop_face(photo, Found((170, 130 - 2 * down), (80, 200 * TALL), 0.9, 0.0))
+    assert (wider > 127).mean() == pytest.approx(0.25, abs=0.03)
 
 
-@pytest.mark.parametrize("left, top", [(-40, 30), (250, 30), (30, -40), (30, 250), (-40, -40), (295, 295)])
-def test_a_face_at_the_edge_repeats_the_border(left, top):
+@pytest.mark.parametrize("x, y", [(10, 80), (300, 80), (80, 10), (80, 300), (10, 10), (345, 345), (-500, 900)])
+@pytest.mark.parametrize("roll", [0, 45])
+def test_a_face_at_the_edge_repeats_the_border(x, y, roll):
     photo = np.full((300, 300, 3), 90, np.uint8)
-    assert (crop_face(photo, Box(left, top, 100, 100)) == 90).all()
+    assert (crop_face(photo, Found((x, y), (100, 100), 0.9, roll)) == 90).all()
+
+
+@pytest.mark.parametrize("side", [48, 700])
+def test_a_cut_is_the_photos_own_part(side):
+    """However large: a ramp stays a ramp, with its middle in the middle."""
+    ramp = np.repeat(np.linspace(0, 255, 1000)[np.newaxis, :, np.newaxis], 800, axis=0).repeat(3, axis=2)
+    part = cut(ramp.astype(np.uint8), (500.0, 400.0), side, 0.0, 48)[24, :, 0].astype(float)
+    expected = 255 * (500 + (np.arange(48) - 24) * side / 48) / 999
+    assert part == pytest.approx(expected, abs=3)
 
 
 def test_a_whole_face_of_fer_2013_stays_as_it_is():
     face = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE), np.uint8)
-    photo = decode(save(Image.fromarray(face), "PNG"))
-    assert (crop_face(photo, frame_whole(photo), margin=0) == face).all()
+    assert (crop_whole(decode(save(Image.fromarray(face), "PNG")))[1] == face).all()
 
 
 def test_a_whole_face_is_the_middle_square():
-    assert frame_whole(np.zeros((60, 100, 3), np.uint8)) == Box(20, 0, 60, 60)
+    assert crop_whole(np.zeros((60, 100, 3), np.uint8))[0] == Box(20, 0, 60, 60)

@@ -21,9 +21,10 @@ from PIL import Image
 from fer.core.stage import InputError
 from fer.data.fer2013 import CLASSES
 from fer.inference import recognition
-from fer.inference.onnx import load_exported, read_val_accuracy
+from fer.inference.onnx import load_exported, read_accuracy, read_metadata
 from fer.inference.photos import Box, compute_iou, cv2
-from fer.inference.recognition import Face
+from fer.inference.recognition import Face, Place
+from fer.inference.summary import COLOURS, Summary, draw, to_csv
 from fer.inference.tracking import Tracker
 from predict import Film
 
@@ -43,7 +44,13 @@ finally:
 """Runs a script and prints on stderr the installed packages and the modules of `fer` that it has loaded."""
 OURS = {
     *("fer.core", "fer.core.hardware", "fer.core.quiet", "fer.core.stage", "fer.data", "fer.data.fer2013"),
-    *("fer.inference", *(f"fer.inference.{name}" for name in ("drawing", "onnx", "photos", "recognition", "tracking"))),
+    *(
+        "fer.inference",
+        *(
+            f"fer.inference.{name}"
+            for name in ("detection", "drawing", "onnx", "photos", "recognition", "summary", "tracking")
+        ),
+    ),
 }
 
 
@@ -129,7 +136,7 @@ def test_one_cropped_face_is_judged_as_the_data_sets_are(predict, network, tmp_p
 def test_the_temperature_of_the_file_is_applied(network):
     face = np.random.default_rng(1).integers(0, 256, (1, 48, 48), np.uint8)
     model = load_exported(network)
-    powers = np.exp(model.compute_logits(face) / 1.5)
+    powers = np.exp(model.compute_logits(face)["logits"] / 1.5)
     assert model.predict(face) == pytest.approx(powers / powers.sum())
     assert model.predict(face[:0]).shape == (0, 7)
 
@@ -277,6 +284,69 @@ def test_a_video(predict, photo_file, tmp_path):
     assert drawn.get(cv2.CAP_PROP_FRAME_COUNT) == 12
 
 
+def test_faces_of_a_video_keep_their_number(predict, photo_file, tmp_path):
+    """Two that move, in JSON and in CSV."""
+    video = write_video(tmp_path / "clip.mp4", photo_file)
+    left = cv2.VideoCapture(str(video))
+    both = cv2.VideoWriter(str(tmp_path / "two.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 10, (640, 300))
+    while (frame := left.read()[1]) is not None:
+        both.write(np.hstack([frame, frame[:, ::-1]]))
+    both.release()
+    answers = [json.loads(line) for line in predict(tmp_path / "two.mp4", "--json").stdout.splitlines()]
+    places = {}
+    for answer in answers:
+        for face in answer["faces"]:
+            places.setdefault(face["number"], []).append(face["box"][0])
+    assert sorted(places) == [0, 1] and all(len(one) == 12 for one in places.values())
+    moved = sorted(one[-1] - one[0] for one in places.values())
+    assert moved[0] < -10 and moved[1] > 10
+    predict(tmp_path / "two.mp4", "--csv", tmp_path / "faces.csv")
+    with open(tmp_path / "faces.csv", newline="") as file:
+        rows = [(int(row["face"]), int(row["left"])) for row in csv.DictReader(file)]
+    assert sorted(rows) == sorted((number, left) for number, lefts in places.items() for left in lefts)
+
+
+def test_a_summary(predict, photo_file, tmp_path):
+    """Seconds of a video, faces of photos, by emotion: the sums are those of the answers."""
+    video = write_video(tmp_path / "clip.mp4", photo_file)
+    (tmp_path / "none.png").write_bytes(encode(np.full((300, 300), 99, np.uint8)))
+    files = (video, photo_file, tmp_path / "none.png")
+    answers = [
+        json.loads(line) for line in predict(*files, "--json", "--summary", tmp_path / "sum").stdout.splitlines()
+    ]
+    with open(tmp_path / "sum.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["source"] for row in rows] == [str(video)] * 8 + ["photos"] * 8
+    assert [row["emotion"] for row in rows[:8]] == [*CLASSES, "uncertain"]
+    said = [
+        "uncertain" if face["uncertain"] else face["emotion"] for answer in answers[:12] for face in answer["faces"]
+    ]
+    for row in rows[:8]:
+        assert float(row["seconds"]) == pytest.approx(said.count(row["emotion"]) / 10, abs=1e-3) and row["faces"] == ""
+    assert sum(int(row["faces"]) for row in rows[8:]) == 1 and {row["seconds"] for row in rows[8:]} == {""}
+    assert sum(float(row["share"]) for row in rows[:8]) == pytest.approx(1, abs=1e-3)
+    picture = cv2.imread(str(tmp_path / "sum.png"))
+    assert picture.shape[1] == 1200 and len(np.unique(picture.reshape(-1, 3), axis=0)) > 5
+    assert "would overwrite" in predict(tmp_path / "sum.png", "--summary", tmp_path / "sum", code=1).stderr
+
+
+def test_the_picture_of_a_summary_has_the_emotions_where_they_were():
+    """Happy for ten seconds, nobody for ten, then sad: the colours stand in these thirds."""
+    summary = Summary("clip", CLASSES, video=True)
+    for second in range(30):
+        emotion = "happy" if second < 10 else "sad"
+        faces = [] if 10 <= second < 20 else [{"emotion": emotion, "uncertain": False}]
+        summary.add(faces, second, 1.0)
+    assert summary.measure()["happy"] == summary.measure()["sad"] == 10
+    shares = summary.spread()
+    assert shares.shape == (60, 8) and shares.sum() == pytest.approx(40)
+    row = draw([summary])[200]
+    thirds = [row[x].tolist() for x in (200, 600, 1000)]
+    happy, sad = (list(COLOURS[CLASSES.index(name)]) for name in ("happy", "sad"))
+    assert thirds == [happy, [255, 255, 255], sad]
+    assert to_csv([Summary("none", CLASSES, video=False)]).splitlines()[1] == "none,angry,,0,"
+
+
 def test_a_video_that_ends_too_early(predict, photo_file, tmp_path):
     """What it has is judged, and it is named."""
     video = write_video(tmp_path / "clip.avi", photo_file, frames=32)
@@ -382,7 +452,8 @@ def test_an_unknown_network_is_named_with_those_there_are(photo_file):
 @pytest.fixture
 def exported(tmp_path, monkeypatch):
     """An empty folder in the place of models/export/."""
-    monkeypatch.setattr(recognition, "FOLDER", tmp_path)
+    monkeypatch.setattr(recognition, "OWN", tmp_path)
+    monkeypatch.setattr(recognition, "PRETRAINED", tmp_path / "none")
     return tmp_path
 
 
@@ -405,11 +476,28 @@ def test_without_a_name_it_is_the_best_int8_network_on_val(exported, accuracies,
     if not chosen.endswith(".int8"):
         (exported / "damaged.int8.onnx").rename(exported / "damaged.onnx")
     assert recognition.choose_model() == chosen
-    assert read_val_accuracy(exported / f"{chosen}.onnx") == float(accuracies[chosen] or 0)
+    assert read_accuracy(read_metadata(exported / f"{chosen}.onnx")) == float(accuracies[chosen] or 0)
+
+
+def test_the_network_of_the_clone_comes_first(exported):
+    write_network(exported / "best.int8.onnx", val_accuracy="0.9")
+    for name in ("small", "small.int8"):
+        write_network(exported / "none" / f"{name}.onnx", val_accuracy="0.7", trained_on="fer2013.csv")
+    assert recognition.list_models() == ["pretrained/small", "pretrained/small.int8", "best.int8"]
+    assert recognition.choose_model() == "pretrained/small.int8"
+    assert recognition.find_model("pretrained/small") == exported / "none" / "small.onnx"
+    assert recognition.find_model("best.int8") == exported / "best.int8.onnx"
+    with pytest.raises(InputError, match="no network named 'small'; there are pretrained/small, "):
+        recognition.find_model("small")
+    head, *lines = recognition.describe_models()
+    assert head.split("  ")[0] == "network" and len(lines) == 3
+    assert lines[1].split() == ["pretrained/small.int8", "fer2013.csv", "70.0%", "0.1", "<-", "without", "--model"]
 
 
 def test_without_networks_it_says_what_to_do(exported):
-    with pytest.raises(InputError, match=f"^no exported network; {exported} is empty: run `dvc repro`$"):
+    with pytest.raises(
+        InputError, match=f"^no network; {exported / 'none'} and {exported} are empty: run `dvc repro`$"
+    ):
         recognition.choose_model()
 
 
@@ -420,7 +508,7 @@ def test_a_photo_that_may_not_be_read(predict, tmp_path):
 
 
 def make_face(left, share, width=100):
-    return Face(Box(left, 0, width, width), np.array([share, 1 - share, 0, 0, 0, 0, 0]))
+    return Face(Place(Box(left, 0, width, width)), np.array([share, 1 - share, 0, 0, 0, 0, 0]), None)
 
 
 def test_a_face_is_smoothed_over_time():
@@ -429,7 +517,7 @@ def test_a_face_is_smoothed_over_time():
     tracker.follow([make_face(0, 0.0)], 1 / 30)
     for frame in range(1, 10):
         (face,) = tracker.follow([make_face(frame, 1.0)], 1 / 30)
-        assert face.box.left == frame
+        assert face.place.box.left == frame and face.number == 0
     assert face.probabilities[0] == pytest.approx(1 - np.exp(-0.3 * 30 / 30 / 0.3), abs=1e-9)
 
 
@@ -437,7 +525,7 @@ def test_a_new_face_starts_with_what_it_shows():
     tracker = Tracker()
     tracker.follow([make_face(0, 0.0)], 1 / 30)
     old, new = tracker.follow([make_face(5, 0.0), make_face(300, 1.0)], 1 / 30)
-    assert (old.probabilities[0], new.probabilities[0]) == (0, 1)
+    assert (old.probabilities[0], new.probabilities[0]) == (0, 1) and (old.number, new.number) == (0, 1)
 
 
 def test_a_face_that_is_missed_for_a_moment_goes_on():
@@ -446,11 +534,11 @@ def test_a_face_that_is_missed_for_a_moment_goes_on():
     for _ in range(4):
         assert tracker.follow([], 0.1) == []
     (face,) = tracker.follow([make_face(0, 1.0)], 0.1)
-    assert face.probabilities[0] < 1
+    assert face.probabilities[0] < 1 and face.number == 0
     for _ in range(7):
         tracker.follow([], 0.1)
     (face,) = tracker.follow([make_face(0, 0.0)], 0.1)
-    assert face.probabilities[0] == 0
+    assert face.probabilities[0] == 0 and face.number == 1
 
 
 def test_two_faces_never_share_one_past():

@@ -88,7 +88,7 @@ from fer.inference.onnx import load_exported
 for name in ("compact", "compact.int8"):
     model = load_exported(f"pretrained/{name}.onnx")
     faces = np.random.default_rng(0).integers(0, 256, (3, 48, 48), np.uint8)
-    print(model.predict(faces).shape, model.predict_votes(faces).shape)
+    print(*(part.shape for part in model.answer(faces)))
 """
 
 

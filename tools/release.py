@@ -132,7 +132,8 @@ def shift_for_crops(faces: NDArray[np.uint8], crop: int, crops: int) -> Iterator
 def predict(model: OnnxModel, faces: NDArray[np.uint8], crops: int, head: str) -> NDArray[np.float64]:
     """Probabilities of one head, averaged over the crops, without the file's temperature: as `stages/evaluate.py`."""
     parts = [
-        to_probabilities(model.compute_logits(moved, head), 1.0) for moved in shift_for_crops(faces, model.crop, crops)
+        to_probabilities(model.compute_logits(moved, head)[head], 1.0)
+        for moved in shift_for_crops(faces, model.crop, crops)
     ]
     averaged: NDArray[np.float64] = np.mean(parts, axis=0)
     return averaged
@@ -144,7 +145,7 @@ def measure_accuracy(model: OnnxModel, splits: dict[str, Split], crops: int, set
     val_rows, test_rows = (
         as_written(splits[split].labels, predict(model, splits[split].images, crops, OUTPUT)) for split in SCORED
     )
-    second = predict(model, test.images, crops, VOTES) if "votes_temperature" in model.metadata else None
+    second = predict(model, test.images, crops, VOTES) if model.has_votes else None
     annotators = judge_network(test_rows, second, test.votes)
     interval = None
     if annotators is not None and annotators.votes_accuracy is not None:

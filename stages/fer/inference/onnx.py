@@ -3,7 +3,9 @@
 What is needed to use a network stands in the metadata of its file: `architecture`, `classes` (JSON), `crop` (height and
 width in pixels of the centre crop that it takes), `normalisation`, `temperature` (of its softmax, fitted on val),
 `trained_on` (the data set's file name), `precision`, `val_accuracy` (of this very file, one crop, in [0, 1]), and how
-it came about (see `stages/export.py`). With a second head also `vote_classes` (JSON) and `votes_temperature`.
+it came about (see `stages/export.py`). With a second head also `vote_classes` (JSON) and `votes_temperature`; `answers`
+(the output that answers where one answer is wanted), `answers_temperature`, and `val_agreement` (JSON: how often each
+output agrees with the annotators' majority on val, in [0, 1]).
 """
 
 import json
@@ -38,20 +40,42 @@ class OnnxModel(NamedTuple):
 
     def predict(self, faces: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Calibrated class probabilities float64 (N, 7) of grey faces uint8 (N, 48, 48), from the centre crop."""
-        return to_probabilities(self.compute_logits(faces), self.temperature)
+        return to_probabilities(self.compute_logits(faces)[OUTPUT], self.temperature)
 
-    def predict_votes(self, faces: NDArray[np.uint8]) -> NDArray[np.float64] | None:
-        """Shares float64 (N, 8) of annotators who would say what of the faces; None without a second head."""
-        if "votes_temperature" not in self.metadata:
-            return None
-        return to_probabilities(self.compute_logits(faces, VOTES), float(self.metadata["votes_temperature"]))
+    def answer(self, faces: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+        """What to say of grey faces uint8 (N, 48, 48), by the head that agrees best with annotators.
 
-    def compute_logits(self, faces: NDArray[np.uint8], head: str = OUTPUT) -> NDArray[np.float64]:
-        """Logits float64 (N, 7) of grey faces uint8 (N, 48, 48), before temperature and softmax; (N, 8) of `VOTES`."""
+        Returns:
+            Calibrated probabilities float64 (N, 7) that a face is taken for each emotion; and the shares float64 (N, 8)
+            of annotators who would say what, over `VOTED`, or None of a network without a second head.
+        """
+        if not self.has_votes:
+            return self.predict(faces), None
+        logits = self.compute_logits(faces, OUTPUT, VOTES)
+        chosen = logits[self.metadata.get("answers", OUTPUT)][:, : len(self.classes)]
+        temperature = float(self.metadata.get("answers_temperature", self.temperature))
+        shares = to_probabilities(logits[VOTES], float(self.metadata["votes_temperature"]))
+        return to_probabilities(chosen, temperature), shares
+
+    @property
+    def has_votes(self) -> bool:
+        """Whether there is a second head."""
+        return "votes_temperature" in self.metadata
+
+    def compute_logits(self, faces: NDArray[np.uint8], *heads: str) -> dict[str, NDArray[np.float64]]:
+        """{head: logits} of grey faces uint8 (N, 48, 48), before temperature and softmax.
+
+        float64 (N, 7) of `OUTPUT`, which is the default, and (N, 8) of `VOTES`.
+        """
+        heads = heads or (OUTPUT,)
         pixels = to_pixels(faces, self.crop)
         starts = range(0, len(pixels), BATCH)
-        parts = [self.session.run([head], {INPUT: pixels[start : start + BATCH]})[0] for start in starts]
-        return np.concatenate([np.empty((0, len(self.classes if head == OUTPUT else VOTED))), *parts])
+        parts = [self.session.run([*heads], {INPUT: pixels[start : start + BATCH]}) for start in starts]
+        widths = {OUTPUT: len(self.classes), VOTES: len(VOTED)}
+        return {
+            head: np.concatenate([np.empty((0, widths[head])), *(part[place] for part in parts)])
+            for place, head in enumerate(heads)
+        }
 
 
 def to_probabilities(logits: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
@@ -86,15 +110,24 @@ def open_session(model: str | bytes, threads: int | None = None, optimise: bool 
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def read_val_accuracy(path: str | Path) -> float:
-    """The accuracy on val that an exported network has in its metadata, in [0, 1]; 0 where it has none that is valid.
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """The metadata of an exported network, unchecked; empty where the file cannot be read.
 
     It takes about 10 ms for an int8 file of 20 MB.
     """
     try:
-        metadata = open_session(str(path), threads=1, optimise=False).get_modelmeta().custom_metadata_map
-        accuracy = float(metadata["val_accuracy"])
+        session = open_session(str(path), threads=1, optimise=False)
+        metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
     except Exception:  # whatever is wrong with the file is said by `load_exported`, once it is chosen
+        return {}
+    return metadata
+
+
+def read_accuracy(metadata: dict[str, str]) -> float:
+    """The accuracy on val that metadata have, in [0, 1]; 0 where they have none that is valid."""
+    try:
+        accuracy = float(metadata["val_accuracy"])
+    except (KeyError, ValueError):
         return 0.0
     return accuracy if 0 <= accuracy <= 1 else 0.0
 
@@ -125,6 +158,8 @@ def load_exported(path: str | Path, threads: int | None = None) -> OnnxModel:
         valid = (
             shapes == expected
             and (len(outputs) == 1 or 0 < float(metadata["votes_temperature"]) < math.inf)
+            and metadata.get("answers", OUTPUT) in [value.name for value in outputs]
+            and 0 < float(metadata.get("answers_temperature", temperature)) < math.inf
             and len(set(map(str, classes))) == len(CLASSES)
             and 0 < crop <= SIZE
             and 0 < temperature < math.inf

@@ -1,4 +1,4 @@
-"""From a photo to faces as in FER-2013: decoding, detecting and cropping with OpenCV.
+"""Photos as people have them, decoded by OpenCV, and boxes in them.
 
 OpenCV rotates a photo as its EXIF data say, takes the first frame of an animation, reduces 16 bits to 8, and drops
 transparency. Other modules import `cv2` from this one: it reads the environment variables below once, as it is loaded.
@@ -25,18 +25,6 @@ from fer.core.quiet import quiet_stderr  # noqa: E402
 from fer.core.stage import InputError, explain  # noqa: E402
 from fer.data.fer2013 import SIZE  # noqa: E402
 
-MARGIN = 0.02
-"""Added to the detector's box on each side, as a share of it: so FER-2013 is cropped (`benchmarks/margin.py`)."""
-CASCADE = "haarcascade_frontalface_alt2.xml"
-"""Comes with OpenCV. Its boxes are close to how FER-2013's authors cropped their faces."""
-PHOTO_SIDE = 1024
-"""Photos with a longer side are searched scaled down to it, in pixels."""
-FRAME_SIDE = 320
-"""The same for the frames of a video: a quarter of the time at 640x480."""
-SMALLEST_FACE = 48
-"""Width in pixels below which faces are not searched for: they would have to be enlarged to 48x48."""
-SMALLEST_WINDOW = 24
-"""Width of the smallest face that the detector finds reliably, in pixels of the picture that it searches."""
 SUFFIXES = (
     *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff"),
     ".webp",
@@ -106,44 +94,11 @@ def decode_photo(content: NDArray[np.uint8], name: str | Path) -> Photo:
     return photo
 
 
-def open_detector() -> cv2.CascadeClassifier:
-    """OpenCV's detector of frontal faces. It must not be shared between threads."""
-    return cv2.CascadeClassifier(cv2.data.haarcascades + CASCADE)  # type: ignore[attr-defined]
-
-
-def find_faces(detector: cv2.CascadeClassifier, photo: Photo, longest_side: int = PHOTO_SIDE) -> list[Box]:
-    """The boxes of the faces in a photo, the largest first; a photo with a side above `longest_side` pixels is searched
-    scaled down to it.
-    """
-    scale = min(1, longest_side / max(photo.shape[:2]))
-    smallest = max(SMALLEST_WINDOW, round(SMALLEST_FACE * scale))
-    if min(photo.shape[:2]) * scale < smallest:
-        return []
-    small = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else photo
-    grey = cv2.equalizeHist(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY))
-    found = detector.detectMultiScale(grey, scaleFactor=1.1, minNeighbors=4, minSize=(smallest, smallest))
-    boxes = [Box(*(round(int(number) / scale) for number in box)) for box in found]
-    return sorted(boxes, key=lambda box: (-box.width * box.height, box))
-
-
-def crop_face(photo: Photo, box: Box, margin: float = MARGIN) -> Crop:
-    """A face as in FER-2013, grey uint8 (48, 48): `box` made square, widened by `margin` on each side, and scaled.
-
-    Outside the photo, its border is repeated.
-    """
-    side = max(1, round(max(box.width, box.height) * (1 + 2 * margin)))
-    left, top = (box.left + (box.width - side) // 2, box.top + (box.height - side) // 2)
-    height, width = photo.shape[:2]
-    rows = np.clip(np.arange(top, top + side), 0, height - 1)
-    columns = np.clip(np.arange(left, left + side), 0, width - 1)
-    part = photo[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    part = cv2.cvtColor(part, cv2.COLOR_BGR2GRAY)[(rows - rows[0])[:, None], columns - columns[0]]
-    face: Crop = cv2.resize(part, (SIZE, SIZE), interpolation=cv2.INTER_AREA if side > SIZE else cv2.INTER_LINEAR)
-    return face
-
-
-def frame_whole(photo: Photo) -> Box:
-    """The box in a picture that is one cropped face already: the square in its centre."""
+def crop_whole(photo: Photo) -> tuple[Box, Crop]:
+    """Of a picture that is one cropped face already: the square in its centre, and that as grey uint8 (48, 48)."""
     height, width = photo.shape[:2]
     side = min(height, width)
-    return Box((width - side) // 2, (height - side) // 2, side, side)
+    box = Box((width - side) // 2, (height - side) // 2, side, side)
+    part = cv2.cvtColor(photo[box.top : box.top + side, box.left : box.left + side], cv2.COLOR_BGR2GRAY)
+    method = cv2.INTER_AREA if side > SIZE else cv2.INTER_LINEAR
+    return box, np.asarray(cv2.resize(part, (SIZE, SIZE), interpolation=method), np.uint8)

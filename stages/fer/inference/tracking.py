@@ -1,4 +1,4 @@
-"""Faces of a video, followed from frame to frame and smoothed over time."""
+"""Faces of a video, followed from frame to frame, numbered, and smoothed over time."""
 
 import math
 
@@ -18,21 +18,43 @@ class Tracker:
 
     def __init__(self) -> None:
         self.tracks: list[tuple[Face, float]] = []  # the face as last smoothed, and seconds since it was detected
+        self.seen = 0
 
     def follow(self, faces: list[Face], seconds: float) -> list[Face]:
-        """The `faces` of the next frame, `seconds` after the last, each averaged with what it showed before.
+        """The `faces` of the next frame, `seconds` after the last, numbered, each averaged with what it showed before.
 
-        The average is exponential. A face that overlaps none of the earlier ones starts anew.
+        The average is exponential. Faces and earlier ones are paired by their overlap, the largest first; a face that
+        overlaps none of them is a new one.
         """
         keep = math.exp(-seconds / FADE)
-        free = [(last, missed + seconds) for last, missed in self.tracks if missed < PATIENCE]
+        earlier = [(last, missed + seconds) for last, missed in self.tracks if missed < PATIENCE]
+        overlaps = sorted(
+            (
+                (compute_iou(last.place.box, face.place.box), before, now)
+                for before, (last, _) in enumerate(earlier)
+                for now, face in enumerate(faces)
+            ),
+            key=lambda pair: (-pair[0], *pair[1:]),
+        )
+        known: dict[int, Face] = {}
+        free = set(range(len(earlier)))
+        for overlap, before, now in overlaps:
+            if overlap >= LEAST_IOU and before in free and now not in known:
+                free.remove(before)
+                known[now] = earlier[before][0]
         smoothed = []
-        for face in faces:
-            nearest = max(free, key=lambda track: compute_iou(track[0].box, face.box), default=None)
-            if nearest and compute_iou(nearest[0].box, face.box) >= LEAST_IOU:
-                free = [track for track in free if track is not nearest]
-                blend = keep * nearest[0].probabilities + (1 - keep) * face.probabilities
-                face = face._replace(probabilities=blend)
+        for now, face in enumerate(faces):
+            if last := known.get(now):
+                face = face._replace(
+                    probabilities=keep * last.probabilities + (1 - keep) * face.probabilities,
+                    shares=None
+                    if last.shares is None or face.shares is None
+                    else keep * last.shares + (1 - keep) * face.shares,
+                    number=last.number,
+                )
+            else:
+                face = face._replace(number=self.seen)
+                self.seen += 1
             smoothed.append(face)
-        self.tracks = [*((face, 0.0) for face in smoothed), *free]
+        self.tracks = [*((face, 0.0) for face in smoothed), *(earlier[before] for before in sorted(free))]
         return smoothed
