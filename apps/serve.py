@@ -4,40 +4,51 @@
     curl --data-binary @photo.jpg http://127.0.0.1:8000/api/faces
 
 `POST /api/faces` takes the bytes of a picture, with `?model=NAME` for another network than the default, and answers
-with JSON: model, warning (a sentence if the network is of no use for photos, else null), width and height (pixels),
-milliseconds, and faces, each with box [left, top, width, height], emotion, confidence, uncertain and the seven
-probabilities. An error is one sentence in `error`, with status 400; 413 if the picture is too large, 408 if it does not
-arrive in time, 403 for pages of other sites. `GET /api/models` lists the networks. Pictures are kept in memory while
-they are judged, and nowhere else.
+with JSON; `POST /api/photos` takes several in one form. `GET /api/models` lists the networks, `GET /api/health` says
+that the server is well. What they take and give is described at `GET /api/openapi.json`, and for people at `/api`,
+which opens without the internet. An error is one sentence in `error`, with status 400; 413 if a picture is too large,
+408 if it does not arrive in time, 403 for pages of other sites. Pictures are kept in memory while they are judged, and
+nowhere else.
 """
 
 import argparse
 import asyncio
+import contextlib
 import socket
 import sys
 import time
 import urllib.parse
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from email.message import Message
+from email.parser import HeaderParser
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import uvicorn
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse
+from pydantic import BaseModel, Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "stages"))
 
 from fer.core.stage import InputError, catch
+from fer.data.fer2013 import CLASSES
+from fer.inference.onnx import read_accuracy, read_metadata
 from fer.inference.photos import decode_photo
 from fer.inference.recognition import Recogniser, check_name, choose_model, find_model, list_models, tell_models
 
 HOST = "127.0.0.1"
-PAGE = Path(__file__).with_suffix(".html")
+PAGE, DESCRIPTION = Path(__file__).with_suffix(".html"), Path(__file__).with_name("api.html")
 LARGEST_UPLOAD = 20_000_000
 """Bytes of a picture file; `fer.inference.photos.LARGEST_PICTURE` bounds its pixels."""
+MOST_PICTURES = 100
+"""In one form."""
+LARGEST_FORM = 5 * LARGEST_UPLOAD
+"""Bytes of a form with several pictures."""
 DRAINED = 10 * LARGEST_UPLOAD
 """Bytes of a larger upload that are read and discarded: a client reads no answer while it is still sending."""
 UPLOAD_TIMEOUT, SHUTDOWN_TIMEOUT = 60, 5
@@ -50,7 +61,97 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 
-app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)  # their pages load scripts from other sites
+
+class FaceAnswer(BaseModel):
+    """One face."""
+
+    box: Annotated[list[int], Field(description="left, top, width, height in pixels", examples=[[149, 102, 229, 229]])]
+    roll: Annotated[int, Field(description="degrees by which the face is turned clockwise; it was judged upright")]
+    cut: Annotated[bool, Field(description="whether the picture's edge runs through the face")]
+    emotion: Annotated[str, Field(examples=["neutral"])]
+    confidence: Annotated[float, Field(description="probability of that emotion, calibrated on FER-2013")]
+    uncertain: Annotated[bool, Field(description="whether the confidence is below 0.6")]
+    annotators: Annotated[int | None, Field(description="of ten people, how many would likely say so")]
+    probabilities: Annotated[dict[str, float], Field(examples=[dict.fromkeys(CLASSES, 0.1429)])]
+
+
+class Answer(BaseModel):
+    """What a picture shows."""
+
+    model: Annotated[str, Field(description="the network that answered")]
+    warning: Annotated[str | None, Field(description="a sentence where that network is of no use for photographs")]
+    width: Annotated[int, Field(description="of the picture, in pixels")]
+    height: int
+    milliseconds: float
+    faces: Annotated[list[FaceAnswer], Field(description="the largest first")]
+
+
+class NamedAnswer(BaseModel):
+    """A picture of several: its answer, or what is wrong with it."""
+
+    name: Annotated[str, Field(description="the file's name, as sent")]
+    answer: Answer | None
+    error: str | None
+
+
+class Answers(BaseModel):
+    """What several pictures show, in their order."""
+
+    photos: list[NamedAnswer]
+
+
+class ModelFacts(BaseModel):
+    """A network."""
+
+    name: str
+    trained_on: Annotated[str, Field(description="name of the data set's file, or `drawn faces`")]
+    val_accuracy: Annotated[float, Field(description="of its file, on the validation rows of that data set")]
+
+
+class Models(BaseModel):
+    """The networks."""
+
+    models: list[ModelFacts]
+    default: Annotated[str, Field(description="the name of the one that answers where none is named")]
+
+
+class Health(BaseModel):
+    """The server is well, and can judge pictures."""
+
+    status: Annotated[str, Field(examples=["ok"])]
+    model: str
+    waiting: Annotated[int, Field(description="requests that are being answered, or wait for it")]
+
+
+class Error(BaseModel):
+    """What is wrong, in one sentence."""
+
+    error: str
+
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Error, "description": description}
+    for status, description in (
+        (400, "no picture, a damaged one, or no such network"),
+        (403, "asked by a page of another site"),
+        (408, "the picture did not arrive in time"),
+        (413, "the picture is too large"),
+    )
+}
+BYTES = {"type": "string", "format": "binary"}
+FORM = {"type": "object", "properties": {"photo": {"type": "array", "items": BYTES}}}
+PICTURE = {"requestBody": {"required": True, "content": {"image/*": {"schema": BYTES}}}}
+PICTURES = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": FORM}}}}
+ModelName = Annotated[str | None, Query(description="one of `/api/models`; without it, their default")]
+
+app = FastAPI(
+    title="Facial expressions",
+    version="1",
+    description="The expressions of faces in photographs, judged on this machine; pictures are not stored.",
+    docs_url=None,  # these pages load scripts from other sites
+    redoc_url=None,
+    openapi_url="/api/openapi.json",
+)
 app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])  # against DNS rebinding
 worker = ThreadPoolExecutor(max_workers=1)
 """One picture at a time: each has all cores, and a `Recogniser` must not be shared between threads."""
@@ -85,8 +186,8 @@ def judge(content: bytes, name: str) -> dict[str, Any]:
     }
 
 
-async def receive(request: Request) -> bytes:
-    """The body of a request.
+async def receive(request: Request, most: int = LARGEST_UPLOAD) -> bytes:
+    """The body of a request, of at most so many bytes.
 
     Raises:
         RefusedRequest: it is too large, or takes too long.
@@ -96,15 +197,40 @@ async def receive(request: Request) -> bytes:
         async with asyncio.timeout(UPLOAD_TIMEOUT):
             async for part in request.stream():
                 length += len(part)
-                if length <= LARGEST_UPLOAD:
+                if length <= most:
                     content += part
                 elif length > DRAINED:
                     break
     except TimeoutError:
         raise RefusedRequest(408, f"the picture did not arrive within {UPLOAD_TIMEOUT} s; send it again") from None
-    if length > LARGEST_UPLOAD:
-        raise RefusedRequest(413, f"the picture has more than {LARGEST_UPLOAD // 1_000_000} MB; scale it down")
+    if length > most:
+        whole, remedy = ("picture", "scale it down") if most == LARGEST_UPLOAD else ("form", "send fewer pictures")
+        raise RefusedRequest(413, f"the {whole} has more than {most // 1_000_000} MB; {remedy}")
     return bytes(content)
+
+
+def split_form(content: bytes, kind: str) -> list[tuple[str, bytes]]:
+    """The name and the bytes of each file in a form; `kind` is the request's Content-Type.
+
+    Raises:
+        RefusedRequest: it is no form with files, or one with too many.
+    """
+    message = Message()
+    message["content-type"] = kind
+    boundary = message.get_boundary()
+    parts = (b"\r\n" + content).split(b"\r\n--" + boundary.encode("utf-8", "replace")) if boundary else []
+    files = []
+    for part in parts[1:]:
+        head, separator, body = part.partition(b"\r\n\r\n")
+        described = HeaderParser().parsestr(head.decode("utf-8", "replace").lstrip("\r\n"))
+        name = described.get_filename()
+        if separator and name is not None:
+            files.append((name[:200], body))
+    if not files:
+        raise RefusedRequest(400, "no form with pictures; send multipart/form-data, a file per picture")
+    if len(files) > MOST_PICTURES:
+        raise RefusedRequest(413, f"the form has more than {MOST_PICTURES} pictures; send fewer")
+    return files
 
 
 def check_origin(request: Request) -> None:
@@ -114,24 +240,33 @@ def check_origin(request: Request) -> None:
         raise RefusedRequest(403, f"pages of {origin:.100} may not ask here; open http://{request.headers['host']}")
 
 
-@app.get("/")
-def show_page() -> HTMLResponse:
-    return HTMLResponse(PAGE.read_text(encoding="utf-8"), headers=HEADERS)
+class Waiting:
+    """Counts the requests that are being answered."""
+
+    count = 0
 
 
-@app.get("/api/models")
-def answer_models() -> JSONResponse:
-    return JSONResponse({"models": list_models(), "default": app.state.model}, headers=HEADERS)
+@contextlib.asynccontextmanager
+async def counted() -> AsyncIterator[None]:
+    """Count a request while it is answered."""
+    Waiting.count += 1
+    try:
+        yield
+    finally:
+        Waiting.count -= 1
 
 
-@app.post("/api/faces")
-async def answer_faces(request: Request, model: str | None = None) -> JSONResponse:
+async def answer_request(
+    request: Request, model: str | None, most: int, work: Callable[[bytes, str], Any]
+) -> JSONResponse:
+    """The answer to a request with pictures: `work` of its body and the network's name, or one sentence."""
     try:
         check_origin(request)
         name = model or app.state.model
         check_name(name)  # no path is made of what a request says
-        content = await receive(request)
-        answer = await asyncio.get_running_loop().run_in_executor(worker, judge, content, name)
+        async with counted():
+            content = await receive(request, most)
+            answer = await asyncio.get_running_loop().run_in_executor(worker, work, content, name)
         return JSONResponse(answer, headers=HEADERS)
     except RefusedRequest as refusal:
         status, sentence = refusal.args
@@ -142,14 +277,72 @@ async def answer_faces(request: Request, model: str | None = None) -> JSONRespon
         return JSONResponse({"error": "the request was cancelled"}, status_code=503)
 
 
+@app.get("/", include_in_schema=False)
+def show_page() -> HTMLResponse:
+    return HTMLResponse(PAGE.read_text(encoding="utf-8"), headers=HEADERS)
+
+
+@app.get("/api", include_in_schema=False)
+def show_description() -> HTMLResponse:
+    return HTMLResponse(DESCRIPTION.read_text(encoding="utf-8"), headers=HEADERS)
+
+
+@app.get("/api/models", response_model=Models, summary="The networks")
+def answer_models() -> JSONResponse:
+    facts = [
+        {"name": name, "trained_on": known.get("trained_on", "unknown"), "val_accuracy": read_accuracy(known)}
+        for name, known in ((name, read_metadata(find_model(name))) for name in list_models())
+    ]
+    return JSONResponse({"models": facts, "default": app.state.model}, headers=HEADERS)
+
+
+@app.get("/api/health", response_model=Health, summary="Whether the server is well")
+def answer_health() -> JSONResponse:
+    return JSONResponse({"status": "ok", "model": app.state.model, "waiting": Waiting.count}, headers=HEADERS)
+
+
+@app.post(
+    "/api/faces", response_model=Answer, responses=PROBLEMS, openapi_extra=PICTURE, summary="The faces of a picture"
+)
+async def answer_faces(request: Request, model: ModelName = None) -> JSONResponse:
+    """The body is a JPEG, PNG, WebP, GIF, TIFF or BMP of up to 20 MB and 100 million pixels."""
+    return await answer_request(request, model, LARGEST_UPLOAD, judge)
+
+
+@app.post(
+    "/api/photos",
+    response_model=Answers,
+    responses=PROBLEMS,
+    openapi_extra=PICTURES,
+    summary="Several pictures",
+)
+async def answer_photos(request: Request, model: ModelName = None) -> JSONResponse:
+    """The body is a form with a file per picture: up to 100 of them, 100 MB together."""
+    kind = request.headers.get("content-type", "")
+
+    def judge_form(content: bytes, name: str) -> dict[str, Any]:
+        photos = []
+        for file, picture in split_form(content, kind):
+            try:
+                if len(picture) > LARGEST_UPLOAD:
+                    raise InputError(f"the picture has more than {LARGEST_UPLOAD // 1_000_000} MB; scale it down")
+                photos.append({"name": file, "answer": judge(picture, name), "error": None})
+            except InputError as error:
+                photos.append({"name": file, "answer": None, "error": str(error)})
+        return {"photos": photos}
+
+    return await answer_request(request, model, LARGEST_FORM, judge_form)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=8000, help="of 127.0.0.1 (%(default)s); 0 takes a free one")
     parser.add_argument(
         "--model",
         metavar="NAME",
-        help="the network of models/export that the page starts with; without it, the int8 network with the best "
-        f"accuracy on val; {tell_models()}".replace("%", "%%"),
+        help=f"the network that the page starts with; without it, the one of pretrained/; {tell_models()}".replace(
+            "%", "%%"
+        ),
     )
     args = parser.parse_args()
     app.state.model = args.model or choose_model()
