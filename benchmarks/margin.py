@@ -1,10 +1,13 @@
-"""How closely FER-2013 is cropped: the box that OpenCV's detector finds in its images, as a share of them.
+"""How closely FER-2013 is cropped, and what turning a tilted face upright is worth.
 
-    python benchmarks/margin.py [data/prepared/faces.h5]
+    python benchmarks/margin.py data/prepared/faces.h5 [--network pretrained/compact.int8] [--faces 1500]
 
-`MARGIN` in stages/fer/inference/photos.py is measured here, on 1,000 train images, enlarged three times and padded on
-each side by a third, with their border repeated. Images with no box or with several are left out. The drawn faces of
-the embedded sample are cropped in their own way: the margin comes from FER-2013.
+`TALL`, `LOW` and `UPRIGHT` of stages/fer/inference/detection.py are measured here, on train faces: how high the
+detector's box is, as a share of the image, and how far its middle lies from the image's. Then val faces are turned by
+angles of up to 45 degrees, and their accuracy is printed as they are; cropped from the turned photo as the detector
+finds them; and the same without turning them upright. All images are enlarged four times and padded by half, with their
+border repeated. A face that is not found is cropped where it is, upright. The drawn faces of the embedded sample are
+cropped in their own way: these numbers come from FER-2013.
 """
 
 import argparse
@@ -18,30 +21,67 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "stages"))
 from fer.core.stage import InputError, catch
 from fer.data.faces import read_faces
 from fer.data.fer2013 import SIZE
-from fer.inference.photos import cv2, open_detector
+from fer.inference.detection import LOW, TALL, Detector, Found, crop_face
+from fer.inference.onnx import load_exported
+from fer.inference.photos import cv2
+from fer.inference.recognition import choose_model, find_model
 
-IMAGES, SCALE = 1000, 3
+SCALE = 4
+SIDE, PAD = SCALE * SIZE, SCALE * SIZE // 2
+MIDDLE = SIDE / 2 + PAD
+ANGLES = (0, 10, 20, 30, 45, -10, -20, -30, -45)
+
+
+def make_photo(image, angle=0):
+    """A face of FER-2013 as a larger photo, turned clockwise about its middle."""
+    large = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+    large = cv2.copyMakeBorder(large, *[PAD] * 4, cv2.BORDER_REPLICATE)
+    there = cv2.getRotationMatrix2D((MIDDLE, MIDDLE), -angle, 1)
+    return cv2.cvtColor(cv2.warpAffine(large, there, large.shape, borderMode=cv2.BORDER_REPLICATE), cv2.COLOR_GRAY2BGR)
+
+
+def measure_boxes(detector, images):
+    """Print how the boxes lie in faces that are not turned."""
+    found = [faces[0] for faces in (detector.find(make_photo(image)) for image in images) if len(faces) == 1]
+    if not found:
+        raise InputError("no face found in any image; give the faces.h5 of FER-2013")
+    tall = np.median([max(face.size) / SIDE for face in found])
+    low = np.median([(MIDDLE - face.middle[1]) / SIDE for face in found])
+    roll = np.percentile([abs(face.roll) for face in found], 75)
+    print(f"one face in {len(found)} of {len(images)} train images; the box is {tall:.3f} of them high (TALL {TALL})")
+    print(f"its middle lies {low:.3f} above theirs (LOW {LOW}); three of four are turned by {roll:.0f} degrees at most")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", default="data/prepared/faces.h5")
-    images = read_faces(parser.parse_args().data)[0]["train"].images
-    detector, side, found = open_detector(), SCALE * SIZE, []
-    for row in np.random.default_rng(0).permutation(len(images))[:IMAGES]:
-        large = cv2.resize(images[row], (side, side), interpolation=cv2.INTER_CUBIC)
-        large = cv2.copyMakeBorder(large, *[SIZE] * 4, cv2.BORDER_REPLICATE)
-        boxes = detector.detectMultiScale(large, scaleFactor=1.05, minNeighbors=4, minSize=(side // 3, side // 3))
-        if len(boxes) == 1:
-            left, top, width, height = (boxes[0] - [SIZE, SIZE, 0, 0]) / side
-            found.append((width, left + width / 2, top + height / 2))
-    if not found:
-        raise InputError("no face found in any image; give the faces.h5 of FER-2013")
-    width, x, y = np.median(found, axis=0)
-    print(
-        f"one face in {len(found)} of {min(IMAGES, len(images))} images; the median box is {width:.3f} of the image "
-        f"wide, its middle at {x:.3f}, {y:.3f}; margin on each side {(1 / width - 1) / 2:.3f} of the box"
-    )
+    parser.add_argument("--network", help="as for apps/predict.py --model")
+    parser.add_argument("--faces", type=int, default=1500, help="of val (%(default)s)")
+    args = parser.parse_args()
+    splits, _ = read_faces(args.data)
+    detector, model = Detector(), load_exported(find_model(args.network or choose_model()))
+    random = np.random.default_rng(0)
+    measure_boxes(detector, splits["train"].images[random.permutation(len(splits["train"].labels))[:1000]])
+
+    chosen = random.permutation(len(splits["val"].labels))[: args.faces]
+    images, labels = splits["val"].images[chosen], splits["val"].labels[chosen]
+
+    def score(crops):
+        return f"{(model.predict(np.stack(crops)).argmax(axis=1) == labels).mean():.2%}"
+
+    print(f"{len(images)} val faces, {model.name}: {score(images)} as they are")
+    print("turned by   found   cropped upright   cropped as they lie")
+    for angle in ANGLES:
+        upright, lying, hits = [], [], 0
+        for image in images:
+            photo = make_photo(image, angle)
+            faces = detector.find(photo)
+            hits += bool(faces)
+            missed = Found((MIDDLE, MIDDLE - LOW * SIDE), (SIDE, SIDE * TALL), 0.0, 0.0)
+            face = max(faces, key=lambda face: face.score) if faces else missed
+            upright.append(crop_face(photo, face))
+            lying.append(crop_face(photo, face._replace(roll=0.0)))
+        print(f"{angle:9d}   {hits / len(images):5.1%}   {score(upright):>15}   {score(lying):>19}", flush=True)
 
 
 if __name__ == "__main__":

