@@ -12,12 +12,16 @@ searched with all their subfolders. Files that cannot be read are listed at the 
 others are judged. It needs onnxruntime, OpenCV and NumPy, and tqdm for a progress bar; no PyTorch, no TensorFlow.
 """
 
+import signal
+
+if __name__ == "__main__":  # until main() runs, Ctrl-C would show a traceback of the imports
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
 import contextlib
 import csv
 import json
 import os
-import signal
 import sys
 import time
 from collections.abc import Iterable
@@ -27,11 +31,10 @@ from typing import Literal, NamedTuple, TextIO
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "stages"))
 
-from fer.core.quiet import quiet_stderr
 from fer.core.stage import InputError, catch, explain, replacing
 from fer.inference.detection import FRAME_SIDE
 from fer.inference.drawing import draw_faces, draw_photo
-from fer.inference.photos import SUFFIXES, Crop, Photo, cv2, read_photo
+from fer.inference.photos import SUFFIXES, Crop, Photo, cv2, read_photo, silent
 from fer.inference.recognition import (
     THRESHOLD,
     Description,
@@ -239,7 +242,7 @@ class Film:
             InputError: no video can be written there.
         """
         self.path, self.rate, self.frames = str(path), rate, 0
-        with quiet_stderr():
+        with silent():
             self.writer = cv2.VideoWriter(self.path, cv2.VideoWriter.fourcc(*"mp4v"), rate, size)
         if not self.writer.isOpened():
             raise InputError("no MP4 can be written there; leave --draw out")
@@ -256,7 +259,7 @@ class Film:
         Raises:
             InputError: it is incomplete.
         """
-        with quiet_stderr():
+        with silent():
             self.writer.release()
             if cv2.VideoCapture(self.path).get(cv2.CAP_PROP_FRAME_COUNT) != self.frames:
                 raise InputError("the drawn video could not be written in full; free some space and run again")
@@ -279,7 +282,7 @@ def judge_video(source: str | int, name: str, recogniser: Recogniser, drawing: P
             raise InputError(f"{path}: the name is not UTF-8; rename it") from None
     if isinstance(source, str) and not Path(source).is_file():
         raise InputError(f"{source}: not found")
-    with quiet_stderr():
+    with silent():
         video = cv2.VideoCapture(source)
     rate = video.get(cv2.CAP_PROP_FPS)
     rate = rate if 0.1 <= rate <= 240 else 30
@@ -372,6 +375,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     args = parse_arguments()
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it silently
     if isinstance(sys.stdout, TextIOWrapper):
@@ -428,4 +432,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    catch(main)
+    try:
+        catch(main)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing is left to do

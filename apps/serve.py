@@ -11,6 +11,11 @@ which opens without the internet. An error is one sentence in `error`, with stat
 nowhere else.
 """
 
+import signal
+
+if __name__ == "__main__":  # until main() runs, Ctrl-C would show a traceback of the imports
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
 import asyncio
 import contextlib
@@ -335,6 +340,7 @@ async def answer_photos(request: Request, model: ModelName = None) -> JSONRespon
 
 
 def main() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=8000, help="of 127.0.0.1 (%(default)s); 0 takes a free one")
     parser.add_argument(
@@ -362,4 +368,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    catch(main)
+    try:
+        catch(main)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing is left to do

@@ -5,8 +5,9 @@ Writes  models/export/<name>.onnx and models/export/<name>.int8.onnx; fer/infere
 Alone   python stages/export.py --name vgg19 --model models/vgg19.safetensors --data data/prepared/faces.h5
             --metrics metrics/vgg19.json --out models/export
 
-Both files take grey faces, `pixels` float32 (N, crop, crop) in 0..255, and give `logits` float32 (N, 7) and, where the
-network has a second head, `votes` float32 (N, 8), the logits of what annotators say. The float32 file has to agree with
+Both files take grey faces, `pixels` float32 (N, crop, crop) in 0..255, and give `logits` float32 (N, 7); where the
+network has a second head, `votes` float32 (N, 8), the logits of what annotators say; and `probabilities` float32
+(N, 7), calibrated, by the head that agrees better with annotators on val. The float32 file has to agree with
 the network itself, run in float32 by its framework. The int8 file is quantised statically: weights per channel,
 activations by their ranges on training faces. Where it loses more than 0.5 points of val accuracy, parts of the network
 stay in float32 until it does not, and the file says which.
@@ -34,7 +35,7 @@ from fer.data.fer2013 import CLASSES, DRAWN, VOTED, is_sample
 from fer.data.votes import find_majority, split_heads
 from fer.evidence.metrics import fit_temperature_to
 from fer.evidence.records import Scores
-from fer.inference.onnx import INPUT, OUTPUT, VOTES, OnnxModel, open_session, to_pixels
+from fer.inference.onnx import ANSWER, INPUT, OUTPUT, VOTES, OnnxModel, open_session, to_pixels
 from fer.networks.network import find_network
 
 AGREEMENT = 1e-4
@@ -250,7 +251,7 @@ def score(content: bytes, crop: int, rows: Split) -> float:
 
 def run_onnx(content: bytes, crop: int, faces: Images, head: str = OUTPUT) -> npt.NDArray[np.float64]:
     """The logits (N, 7) of an ONNX model (bytes) for faces, or (N, 8) of its second head."""
-    return OnnxModel(open_session(content), "", CLASSES, crop, 1.0, {}).compute_logits(faces, head)[head]
+    return OnnxModel(open_session(content), "", CLASSES, crop, 1.0, {}).compute(faces, head)[head]
 
 
 def choose_answers(content: bytes, crop: int, val: Split, heads: Iterable[str], temperature: float) -> dict[str, str]:
@@ -277,9 +278,26 @@ def choose_answers(content: bytes, crop: int, val: Split, heads: Iterable[str], 
 
 
 def finish(content: bytes, metadata: dict[str, str]) -> bytes:
-    """An ONNX model (bytes) with `metadata`; the same bytes each time."""
+    """An ONNX model (bytes) with `metadata`, and the output that it answers by; the same bytes each time."""
     model = onnx.load_from_string(content)
     onnx.helper.set_model_props(model, metadata)
+    graph, make = model.graph, onnx.helper
+    constants = {
+        "answer_from": np.array([0]),
+        "answer_to": np.array([len(CLASSES)]),
+        "answer_axis": np.array([1]),
+        "answer_temperature": np.array(float(metadata["answers_temperature"]), np.float32),
+    }
+    graph.initializer.extend(onnx.numpy_helper.from_array(value, name) for name, value in constants.items())
+    first, last, axis, temperature = constants
+    graph.node.extend(
+        [
+            make.make_node("Slice", [metadata["answers"], first, last, axis], ["answer_logits"]),
+            make.make_node("Div", ["answer_logits", temperature], ["answer_scaled"]),
+            make.make_node("Softmax", ["answer_scaled"], [ANSWER], axis=1),
+        ]
+    )
+    graph.output.append(make.make_tensor_value_info(ANSWER, onnx.TensorProto.FLOAT, ["faces", len(CLASSES)]))
     return model.SerializeToString(deterministic=True)
 
 

@@ -103,11 +103,14 @@ def write_network(path, seed=0, **more):
     nodes = [
         onnx.helper.make_node("Flatten", ["pixels"], ["flat"]),
         onnx.helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
+        onnx.helper.make_node("Div", ["logits", "temperature"], ["calibrated"]),
+        onnx.helper.make_node("Softmax", ["calibrated"], ["probabilities"], axis=1),
     ]
     value = onnx.helper.make_tensor_value_info
     inputs = [value("pixels", onnx.TensorProto.FLOAT, ["faces", 44, 44])]
-    outputs = [value("logits", onnx.TensorProto.FLOAT, ["faces", 7])]
-    graph = onnx.helper.make_graph(nodes, "network", inputs, outputs, [weights])
+    outputs = [value(name, onnx.TensorProto.FLOAT, ["faces", 7]) for name in ("logits", "probabilities")]
+    temperature = onnx.numpy_helper.from_array(np.array(1.5, np.float32), "temperature")
+    graph = onnx.helper.make_graph(nodes, "network", inputs, outputs, [weights, temperature])
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=10)
     metadata = {"classes": json.dumps(CLASSES), "crop": "44", "temperature": "1.5", **more}
     onnx.helper.set_model_props(model, metadata)

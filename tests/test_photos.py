@@ -4,9 +4,10 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from fer.core.stage import InputError
+from fer.inference.avif import list_properties
 from fer.inference.detection import LOW, TALL, UPRIGHT, Detector, Found, crop_face, cut, suppress
 from fer.inference.photos import LARGEST_PICTURE, SIZE, Box, crop_whole, cv2, decode_photo
 
@@ -67,6 +68,26 @@ def test_the_face_is_found_in_every_form(form, photo, detector):
     (face,) = detector.find(found)
     assert face.middle == pytest.approx((267, 226), abs=8) and face.size == pytest.approx((170, 212), abs=12)
     assert abs(face.roll) < 10 and not face.is_cut(found)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_avif_is_turned_as_its_file_says(orientation, photo):
+    """Pillow writes what EXIF says of it in AVIF's own words."""
+    photo = photo.resize((128, 150))
+    photo.getexif()[0x0112] = orientation
+    upright = np.asarray(ImageOps.exif_transpose(photo), float)
+    found = decode(save(photo, "AVIF", exif=photo.getexif()))[:, :, ::-1]
+    assert found.shape == upright.shape and np.abs(found - upright).mean() < 5
+
+
+def test_a_damaged_avif_says_something_or_nothing_of_how_it_is_turned(photo):
+    content = save(photo, "AVIF", exif=turned(photo)["exif"])
+    assert (b"irot", 3) in list_properties(content)
+    rng = np.random.default_rng(0)
+    for _ in range(3000):
+        damaged = bytearray(content[: rng.choice([len(content), rng.integers(1, 400)])])
+        damaged[int(rng.integers(min(400, len(damaged))))] = int(rng.integers(256))
+        assert all(len(kind) == 4 for kind, _ in list_properties(bytes(damaged)))
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,17 @@
 import contextlib
 import csv
 import fcntl
+import io
 import json
 import os
 import pty
 import re
+import signal
 import struct
 import subprocess
 import sys
 import termios
+import time
 
 import numpy as np
 import onnx
@@ -43,12 +46,12 @@ finally:
 """
 """Runs a script and prints on stderr the installed packages and the modules of `fer` that it has loaded."""
 OURS = {
-    *("fer.core", "fer.core.hardware", "fer.core.quiet", "fer.core.stage", "fer.data", "fer.data.fer2013"),
+    *("fer.core", "fer.core.hardware", "fer.core.stage", "fer.data", "fer.data.fer2013"),
     *(
         "fer.inference",
         *(
             f"fer.inference.{name}"
-            for name in ("detection", "drawing", "onnx", "photos", "recognition", "summary", "tracking")
+            for name in ("avif", "detection", "drawing", "onnx", "photos", "recognition", "summary", "tracking")
         ),
     ),
 }
@@ -125,6 +128,29 @@ def test_nothing_but_onnxruntime_opencv_and_numpy_is_loaded(photo_file, network)
     assert not loaded - {"cv2", "numpy", "onnxruntime", "flatbuffers", "_distutils_hack", "sitecustomize"} - OURS
 
 
+def test_no_temporary_place_is_needed(photo_file, network):
+    before = "import tempfile; tempfile._candidate_tempdir_list = lambda: []"
+    code = f"{before}; tempfile.TemporaryFile()"
+    assert (
+        "No usable temporary directory"
+        in subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr
+    )
+    list_loaded(photo_file, network, before)
+
+
+@pytest.mark.parametrize("milliseconds", range(100, 1000, 75))
+def test_ctrl_c_at_any_moment(network, photo_file, tmp_path, milliseconds):
+    """While libraries are loaded, while photos are judged, and in between."""
+    for number in range(30):
+        (tmp_path / f"{number}.jpg").symlink_to(photo_file)
+    command = [sys.executable, SCRIPT, tmp_path, "--model", network]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(milliseconds / 1000)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode in (0, 130, -signal.SIGINT) and said in ("", "stopped\n")
+
+
 def test_one_cropped_face_is_judged_as_the_data_sets_are(predict, network, tmp_path):
     face = np.random.default_rng(1).integers(0, 256, (48, 48), np.uint8)
     (tmp_path / "face.png").write_bytes(encode(face))
@@ -136,7 +162,7 @@ def test_one_cropped_face_is_judged_as_the_data_sets_are(predict, network, tmp_p
 def test_the_temperature_of_the_file_is_applied(network):
     face = np.random.default_rng(1).integers(0, 256, (1, 48, 48), np.uint8)
     model = load_exported(network)
-    powers = np.exp(model.compute_logits(face)["logits"] / 1.5)
+    powers = np.exp(model.compute(face, "logits")["logits"] / 1.5)
     assert model.predict(face) == pytest.approx(powers / powers.sum())
     assert model.predict(face[:0]).shape == (0, 7)
 
@@ -159,6 +185,29 @@ def test_a_folder_with_a_bad_file(predict, photo_file, tmp_path):
     assert [row["emotion"] in CLASSES for row in rows] == [True, False, True] and rows[1]["left"] == ""
     assert sum(float(rows[0][emotion]) for emotion in CLASSES) == pytest.approx(1, abs=1e-3)
     assert predict(folder / "d.png").stdout == f"{folder}/d.png  no face found\n"
+
+
+def test_hundreds_of_damaged_files(predict, photo_file, tmp_path):
+    """Each is answered or named; those that are whole are judged."""
+    picture, rng = Image.open(photo_file).resize((128, 150)), np.random.default_rng(0)
+    forms = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP", "avif": "AVIF", "gif": "GIF", "tiff": "TIFF", "bmp": "BMP"}
+    names = []
+    for form, kind in forms.items():
+        buffer = io.BytesIO()
+        picture.save(buffer, kind)
+        whole = buffer.getvalue()
+        for number in range(50):
+            damaged = bytearray(whole[: rng.integers(1, len(whole))] if number % 2 else whole)
+            for _ in range(rng.integers(1, 20)):
+                damaged[rng.integers(len(damaged))] = rng.integers(256)
+            names.append(tmp_path / f"{number:02}.{form}")
+            names[-1].write_bytes(damaged if number else whole)
+    process = predict(tmp_path, code=1)
+    answered = {line.split("  ")[0] for line in process.stdout.splitlines()}
+    refused = {line.split(": ")[0].strip() for line in process.stderr.splitlines()[1:]}
+    assert answered | refused == {*map(str, names)} and not answered & refused
+    assert len(refused) > 100 and {str(tmp_path / f"00.{form}") for form in forms} <= answered
+    assert process.stderr.splitlines()[0] == f"error: {len(refused)} of {len(names)} went wrong:"
 
 
 def test_more_photos_than_a_batch(predict, tmp_path):

@@ -1,4 +1,4 @@
-"""The kept runs: README's tables say what results/ holds."""
+"""The kept runs: the pages' tables say what results/ holds."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ FACTS = {
 @pytest.mark.parametrize("folder", KEPT, ids=lambda folder: folder.name)
 def test_the_pages_say_what_the_run_gave(folder):
     pages = collect.set_tables(folder)
-    assert "README.md" in pages
+    assert {"README.md", "results/README.md"} & pages.keys()
     for page, text in pages.items():
         assert text == (ROOT / page).read_text(), page
 
@@ -64,7 +64,7 @@ def folder(tmp_path):
 
 def test_every_number_of_the_table_is_the_runs(folder):
     """Change a number in the JSON, and the table changes there."""
-    before = collect.make_table(folder)
+    before = collect.make_table(folder, "README.md")
     assert "| VGG19 | " in before and "| 70.31% |" in before
     assert "the whole pipeline took 62 minutes. All of it: [here](results/here/)." in before
     changes = {
@@ -85,8 +85,10 @@ def test_every_number_of_the_table_is_the_runs(folder):
         assert shown not in before
         path = folder / name
         path.write_text(json.dumps(json.loads(path.read_text()) | change))
-        assert shown in collect.make_table(folder)
-    assert "| 45.67% |" in collect.make_table(folder) and "| 76.5 |" in collect.make_table(folder)
+        assert shown in collect.make_table(folder, "README.md")
+    assert "| 45.67% |" in collect.make_table(folder, "README.md") and "| 76.5 |" in collect.make_table(
+        folder, "README.md"
+    )
 
 
 def test_networks_that_were_trained_elsewhere_say_so(folder):
@@ -96,22 +98,30 @@ def test_networks_that_were_trained_elsewhere_say_so(folder):
         if name.startswith("train_"):
             entry["hardware"] = "AMD EPYC" if name == "train_baseline" else "NVIDIA H200"
     path.write_text(json.dumps(times))
-    assert "2 cores of AMD EPYC, VGG19 and ResNet18 trained on NVIDIA H200; the whole" in collect.make_table(folder)
+    assert "2 cores of AMD EPYC, VGG19 and ResNet18 trained on NVIDIA H200; the whole" in collect.make_table(
+        folder, "README.md"
+    )
     for entry in times.values():
         entry["hardware"] = "AMD EPYC"
     path.write_text(json.dumps(times))
-    assert "2 cores of AMD EPYC; the whole" in collect.make_table(folder)
+    assert "2 cores of AMD EPYC; the whole" in collect.make_table(folder, "README.md")
 
 
 def test_a_table_has_its_place(folder):
     readme = "one\n<!-- results here -->\nold\n<!-- end of results -->\ntwo\n<!-- end of results -->\n"
     new = "one\n<!-- results here -->\nnew\n<!-- end of results -->\ntwo\n<!-- end of results -->\n"
-    assert collect.set_table(readme, "here", "new") == new
-    assert collect.set_table("<!-- results a -->\n<!-- end of results -->", "a", "x").split("\n")[1] == "x"
+    assert collect.set_table(readme, "here", "new", "x.md") == new
+    assert collect.set_table("<!-- results a -->\n<!-- end of results -->", "a", "x", "x.md").split("\n")[1] == "x"
     with pytest.raises(InputError, match="no place for the run"):
-        collect.set_table(readme, "there", "new")
-    with pytest.raises(InputError, match="before the next run"):
-        collect.set_table("<!-- results a -->\ntext\n" + readme, "a", "new")
+        collect.set_tables(folder)
+    for unclosed in ("<!-- results a -->\ntext\n" + readme, "<!-- results a -->\ntext"):
+        with pytest.raises(InputError, match=r"x\.md: no line .* before the next run"):
+            collect.set_table(unclosed, "a", "new", "x.md")
+
+
+def test_links_are_those_of_the_page(folder):
+    assert "[here](results/here/)" in collect.make_table(folder, "README.md")
+    assert "[here](here/)" in collect.make_table(folder, "results/README.md")
 
 
 def test_seconds_are_those_of_the_last_success():
@@ -126,7 +136,7 @@ def test_seconds_are_those_of_the_last_success():
 
 def test_a_run_without_times_has_dashes(folder):
     (folder / "metrics/timing.json").unlink()
-    lines = collect.make_table(folder).split("\n")
+    lines = collect.make_table(folder, "README.md").split("\n")
     assert lines[2].endswith("| – |") and lines[-1].endswith("| – | – |")
 
 
@@ -140,6 +150,6 @@ def test_networks_are_those_of_the_run(folder):
     exports = json.loads((folder / "metrics/export.json").read_text())
     del exports["networks"]["baseline"]
     (folder / "metrics/export.json").write_text(json.dumps(exports))
-    table = collect.make_table(folder)
+    table = collect.make_table(folder, "README.md")
     assert "Baseline" not in table
     assert [line.split(" | ")[4] for line in table.split("\n")[2:4]] == ["–", "71.60%"]

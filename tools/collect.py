@@ -1,10 +1,11 @@
-"""Keep a finished run: copy its figures to results/<name>/, and set its tables into README.md and docs/benchmark.md.
+"""Keep a finished run: copy its figures to results/<name>/, and set its tables into the pages that have a place for it.
 
     make results NAME=fer2013-cpu
 
 results/<name>/ then has metrics/ (JSON, timing.json among them), plots/ (PNG), report.html, timing.html, dvc.lock, and
 run.json: profile, data, split, seed, versions, hardware, and the wall time of each stage. The tables stand between two
-comments that name the run, wherever those are; they are made of results/<name>/ alone.
+comments that name the run, in README.md or results/README.md and in docs/benchmark.md; they are made of results/<name>/
+alone.
 """
 
 import argparse
@@ -36,6 +37,7 @@ from times import write_times  # noqa: E402
 
 ROWS = {"official": ("PrivateTest", "PublicTest"), "paper": ("both, 7,178 rows", "1,432 of them")}
 """By split: the test rows, and the val rows."""
+CLOSING = "<!-- end of results -->"
 LIBRARIES = ("tensorflow", "keras", "torch", "torchvision", "lightning", "scikit-learn", "numpy", "dvc")
 
 
@@ -73,8 +75,8 @@ def describe_run(lock: dict[str, Any], trainings: Mapping[str, float]) -> dict[s
     }
 
 
-def make_table(folder: Path) -> str:
-    """The README's lines (two tables) about the run in `folder` (results/<name>)."""
+def make_table(folder: Path, page: str) -> str:
+    """The lines (two tables) of README.md or results/README.md about the run in `folder` (results/<name>)."""
     facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     metrics = folder / "metrics"
     compare = Comparison.read(metrics / "compare.json", "compare")
@@ -101,12 +103,13 @@ def make_table(folder: Path) -> str:
         low, high = vote.accuracy_ci95
         lines.append(f"| {title} | {vote.accuracy:.2%} | {low:.2%} to {high:.2%} | {vote.val_accuracy:.2%} | | |")
     rows = Data.read(metrics / "data.json", "prepare").rows
+    link = f"{'' if page.startswith('results/') else 'results/'}{folder.name}"
     lines += [
         "",
         f"Profile `{facts['profile']}`, split `{facts['split']}`, {rows['test']['total']:,} test images, seed "
         f"{facts['seed']}, {facts['hardware']['cores']} cores of {facts['hardware']['cpu']}"
         f"{''.join(tell_other_hardware(facts['hardware']['cpu'], titles, timing))}; the whole pipeline took "
-        f"{facts['minutes']:.0f} minutes. All of it: [{folder.name}](results/{folder.name}/).",
+        f"{facts['minutes']:.0f} minutes. All of it: [{folder.name}]({link}/).",
         "",
         "The same networks exported, one crop per face, two threads:",
         "",
@@ -131,7 +134,7 @@ def tell_other_hardware(cpu: str, titles: Mapping[str, str], timing: Timing) -> 
         yield f", {listing([titles[name] for name in used if used[name] == hardware])} trained on {hardware}"
 
 
-def make_lines(folder: Path) -> str:
+def make_lines(folder: Path, page: str) -> str:
     """docs/benchmark.md's lines about the run in `folder`: its networks in the columns of the published ones."""
     facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     lock = YAML(typ="safe").load(folder / "dvc.lock")
@@ -166,33 +169,39 @@ def make_lines(folder: Path) -> str:
     return "\n".join(lines)
 
 
-def set_table(text: str, name: str, table: str, page: str = "README.md") -> str:
+def set_table(text: str, name: str, table: str, page: str) -> str:
     """The text of a page with `table` between the comments of the run `name`, each on a line of its own."""
-    opening, closing = f"<!-- results {name} -->", "<!-- end of results -->"
-    lines = text.split("\n")
-    if opening not in lines or closing not in lines[lines.index(opening) :]:
-        raise InputError(f"{page}: no place for the run; add two lines there, {opening} and {closing}")
+    opening, lines = f"<!-- results {name} -->", text.split("\n")
     start = lines.index(opening) + 1
-    end = lines.index(closing, start)
-    if any(line.startswith("<!-- results ") for line in lines[start:end]):
-        raise InputError(f"{page}: no line {closing} before the next run; add one after {opening}")
+    end = lines.index(CLOSING, start) if CLOSING in lines[start:] else len(lines)
+    if end == len(lines) or any(line.startswith("<!-- results ") for line in lines[start:end]):
+        raise InputError(f"{page}: no line {CLOSING} before the next run; add one after {opening}")
     return "\n".join([*lines[:start], table, *lines[end:]])
 
 
-def set_tables(folder: Path) -> dict[str, str]:
-    """{page: its text with the table of the run in `folder`} of the pages that have a place for it.
+def find_pages(name: str) -> dict[str, str]:
+    """{page: its text} of the pages that have a place for the run `name`.
 
-    README.md has to have one.
+    Raises:
+        InputError: neither README.md nor results/README.md has one.
     """
-    name, pages = folder.name, {}
-    for page, make in PAGES.items():
-        text = (ROOT / page).read_text(encoding="utf-8")
-        if page == "README.md" or f"<!-- results {name} -->" in text.split("\n"):
-            pages[page] = set_table(text, name, make(folder), page)
+    opening = f"<!-- results {name} -->"
+    texts = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
+    pages = {page: text for page, text in texts.items() if opening in text.split("\n")}
+    if not {"README.md", "results/README.md"} & pages.keys():
+        raise InputError(
+            f"README.md: no place for the run; add two lines there or in results/README.md, {opening} and {CLOSING}"
+        )
     return pages
 
 
-PAGES = {"README.md": make_table, "docs/benchmark.md": make_lines}
+def set_tables(folder: Path) -> dict[str, str]:
+    """{page: its text with the table of the run in `folder`} of the pages that have a place for it."""
+    name, pages = folder.name, find_pages(folder.name)
+    return {page: set_table(text, name, PAGES[page](folder, page), page) for page, text in pages.items()}
+
+
+PAGES = {"README.md": make_table, "results/README.md": make_table, "docs/benchmark.md": make_lines}
 
 
 def main() -> None:
@@ -205,7 +214,8 @@ def main() -> None:
     if subprocess.run(["dvc", "status", "--quiet"]).returncode:
         raise InputError("the pipeline is not up to date; run `dvc repro` first (`dvc status` says what is missing)")
     folder = Path("results") / name
-    set_table(Path("README.md").read_text(encoding="utf-8"), name, "")
+    for page, text in find_pages(name).items():  # it may fail now, not after the copying
+        set_table(text, name, "", page)
     unfinished = folder.with_name(f".{name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     write_times()

@@ -132,8 +132,7 @@ def shift_for_crops(faces: NDArray[np.uint8], crop: int, crops: int) -> Iterator
 def predict(model: OnnxModel, faces: NDArray[np.uint8], crops: int, head: str) -> NDArray[np.float64]:
     """Probabilities of one head, averaged over the crops, without the file's temperature: as `stages/evaluate.py`."""
     parts = [
-        to_probabilities(model.compute_logits(moved, head)[head], 1.0)
-        for moved in shift_for_crops(faces, model.crop, crops)
+        to_probabilities(model.compute(moved, head)[head], 1.0) for moved in shift_for_crops(faces, model.crop, crops)
     ]
     averaged: NDArray[np.float64] = np.mean(parts, axis=0)
     return averaged

@@ -4,7 +4,7 @@ What is needed to use a network stands in the metadata of its file: `architectur
 width in pixels of the centre crop that it takes), `normalisation`, `temperature` (of its softmax, fitted on val),
 `trained_on` (the data set's file name), `precision`, `val_accuracy` (of this very file, one crop, in [0, 1]), and how
 it came about (see `stages/export.py`). With a second head also `vote_classes` (JSON) and `votes_temperature`; `answers`
-(the output that answers where one answer is wanted), `answers_temperature`, and `val_agreement` (JSON: how often each
+(the output that `probabilities` come from), `answers_temperature`, and `val_agreement` (JSON: how often each
 output agrees with the annotators' majority on val, in [0, 1]).
 """
 
@@ -22,8 +22,9 @@ from fer.core.stage import InputError
 from fer.data.fer2013 import CLASSES, SIZE, VOTED
 
 BATCH = 64
-INPUT, OUTPUT, VOTES = "pixels", "logits", "votes"
-"""Names in the graph; the second output is there where the network has a second head."""
+INPUT, OUTPUT, VOTES, ANSWER = "pixels", "logits", "votes", "probabilities"
+"""Names in the graph. `VOTES` is there where the network has a second head; `ANSWER` is one of the two after its
+temperature and softmax, over the seven classes."""
 
 
 class OnnxModel(NamedTuple):
@@ -40,7 +41,7 @@ class OnnxModel(NamedTuple):
 
     def predict(self, faces: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Calibrated class probabilities float64 (N, 7) of grey faces uint8 (N, 48, 48), from the centre crop."""
-        return to_probabilities(self.compute_logits(faces)[OUTPUT], self.temperature)
+        return to_probabilities(self.compute(faces, OUTPUT)[OUTPUT], self.temperature)
 
     def answer(self, faces: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
         """What to say of grey faces uint8 (N, 48, 48), by the head that agrees best with annotators.
@@ -50,31 +51,27 @@ class OnnxModel(NamedTuple):
             of annotators who would say what, over `VOTED`, or None of a network without a second head.
         """
         if not self.has_votes:
-            return self.predict(faces), None
-        logits = self.compute_logits(faces, OUTPUT, VOTES)
-        chosen = logits[self.metadata.get("answers", OUTPUT)][:, : len(self.classes)]
-        temperature = float(self.metadata.get("answers_temperature", self.temperature))
-        shares = to_probabilities(logits[VOTES], float(self.metadata["votes_temperature"]))
-        return to_probabilities(chosen, temperature), shares
+            return self.compute(faces, ANSWER)[ANSWER], None
+        said = self.compute(faces, ANSWER, VOTES)
+        return said[ANSWER], to_probabilities(said[VOTES], float(self.metadata["votes_temperature"]))
 
     @property
     def has_votes(self) -> bool:
         """Whether there is a second head."""
         return "votes_temperature" in self.metadata
 
-    def compute_logits(self, faces: NDArray[np.uint8], *heads: str) -> dict[str, NDArray[np.float64]]:
-        """{head: logits} of grey faces uint8 (N, 48, 48), before temperature and softmax.
+    def compute(self, faces: NDArray[np.uint8], *outputs: str) -> dict[str, NDArray[np.float64]]:
+        """{output: what it gives} for grey faces uint8 (N, 48, 48).
 
-        float64 (N, 7) of `OUTPUT`, which is the default, and (N, 8) of `VOTES`.
+        `OUTPUT` and `ANSWER` are float64 (N, 7), `VOTES` (N, 8).
         """
-        heads = heads or (OUTPUT,)
         pixels = to_pixels(faces, self.crop)
         starts = range(0, len(pixels), BATCH)
-        parts = [self.session.run([*heads], {INPUT: pixels[start : start + BATCH]}) for start in starts]
-        widths = {OUTPUT: len(self.classes), VOTES: len(VOTED)}
+        parts = [self.session.run([*outputs], {INPUT: pixels[start : start + BATCH]}) for start in starts]
+        widths = {OUTPUT: len(self.classes), VOTES: len(VOTED), ANSWER: len(self.classes)}
         return {
-            head: np.concatenate([np.empty((0, widths[head])), *(part[place] for part in parts)])
-            for place, head in enumerate(heads)
+            output: np.concatenate([np.empty((0, widths[output])), *(part[place] for part in parts)])
+            for place, output in enumerate(outputs)
         }
 
 
@@ -153,13 +150,13 @@ def load_exported(path: str | Path, threads: int | None = None) -> OnnxModel:
         inputs, outputs = session.get_inputs(), session.get_outputs()
         shapes = [(value.name, value.type, value.shape[1:]) for value in (*inputs, *outputs)]
         expected = [(INPUT, "tensor(float)", [crop, crop]), (OUTPUT, "tensor(float)", [len(CLASSES)])]
-        if VOTES in [value.name for value in outputs]:
+        two = VOTES in [value.name for value in outputs]
+        if two:
             expected.append((VOTES, "tensor(float)", [len(VOTED)]))
+        expected.append((ANSWER, "tensor(float)", [len(CLASSES)]))
         valid = (
             shapes == expected
-            and (len(outputs) == 1 or 0 < float(metadata["votes_temperature"]) < math.inf)
-            and metadata.get("answers", OUTPUT) in [value.name for value in outputs]
-            and 0 < float(metadata.get("answers_temperature", temperature)) < math.inf
+            and (not two or 0 < float(metadata["votes_temperature"]) < math.inf)
             and len(set(map(str, classes))) == len(CLASSES)
             and 0 < crop <= SIZE
             and 0 < temperature < math.inf

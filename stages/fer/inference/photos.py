@@ -1,7 +1,8 @@
 """Photos as people have them, decoded by OpenCV, and boxes in them.
 
 OpenCV rotates a photo as its EXIF data say, takes the first frame of an animation, reduces 16 bits to 8, and drops
-transparency. Other modules import `cv2` from this one: it reads the environment variables below once, as it is loaded.
+transparency. An AVIF says in another place how it is turned, which OpenCV does not read. Other modules import `cv2`
+from this one: it reads the environment variables below once, as it is loaded.
 """
 
 import os
@@ -14,6 +15,9 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
 LARGEST_FILE = 1_000_000_000
 """Bytes: more than a picture of `LARGEST_PICTURE` pixels takes in any format."""
 
+import contextlib  # noqa: E402
+import sys  # noqa: E402
+from collections.abc import Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any, NamedTuple  # noqa: E402
 
@@ -21,9 +25,9 @@ import cv2 as cv2  # noqa: E402 (`as` declares that other modules may import it 
 import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
-from fer.core.quiet import quiet_stderr  # noqa: E402
 from fer.core.stage import InputError, explain  # noqa: E402
 from fer.data.fer2013 import SIZE  # noqa: E402
+from fer.inference.avif import list_properties  # noqa: E402
 
 SUFFIXES = (
     *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff"),
@@ -81,17 +85,42 @@ def decode_photo(content: NDArray[np.uint8], name: str | Path) -> Photo:
     """
     if not len(content):
         raise InputError(f"{name}: empty, expected a picture")
+    turned = content[4:12].tobytes() in (b"ftypavif", b"ftypavis")
     too_large = False
-    with quiet_stderr():  # libpng and others write their complaints there
+    with silent():
         try:
-            photo = cv2.imdecode(content, cv2.IMREAD_COLOR)
+            photo = cv2.imdecode(content, cv2.IMREAD_COLOR | (cv2.IMREAD_IGNORE_ORIENTATION if turned else 0))
         except cv2.error as error:
             photo, too_large = None, "CV_IO_MAX_IMAGE_PIXELS" in str(error)  # raised before a pixel is decoded
     if too_large:
         raise InputError(f"{name}: more than {LARGEST_PICTURE:,} pixels; scale it down")
     if photo is None:
         raise InputError(f"{name}: not a readable picture, or damaged; give a JPEG, PNG, WebP, GIF, TIFF or BMP")
-    return photo
+    return turn_avif(photo, content.tobytes()) if turned else photo
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """Discard what native code writes to stderr: the complaints of libpng, FFmpeg and others."""
+    sys.stderr.flush()
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
+
+
+def turn_avif(photo: Photo, content: bytes) -> Photo:
+    """A decoded AVIF, turned and mirrored as its file says."""
+    for kind, value in list_properties(content):
+        if kind == b"irot":
+            photo = np.rot90(photo, value & 3)  # counter-clockwise, as NumPy's
+        elif kind == b"imir":
+            photo = photo[:, ::-1] if value & 1 else photo[::-1]
+    return np.ascontiguousarray(photo)
 
 
 def crop_whole(photo: Photo) -> tuple[Box, Crop]:
