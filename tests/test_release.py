@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 from torchvision.transforms.functional import ten_crop
 
 import release
+from fer.core.hardware import name_cpu
 from fer.core.params import read_params
 from fer.core.record import Record
 from fer.core.stage import InputError
@@ -51,7 +52,7 @@ def test_the_files_are_those_of_the_card(card):
 
 @RELEASED
 def test_the_card_is_right_about_fer2013(card, real_zip, run_stage, tmp_path):
-    """To the digit. Other processors round otherwise: in int8 that may decide about a face, in float32 it did not."""
+    """To the digit where it was measured. Other processors round otherwise, which may decide about a face or two."""
     votes = real_zip.parent / "ferplus" / "fer2013new.csv"
     if not votes.exists():
         pytest.skip("FER+ is not beside FER-2013")
@@ -67,7 +68,8 @@ def test_the_card_is_right_about_fer2013(card, real_zip, run_stage, tmp_path):
         for number, accuracy in crops:
             model = load_exported(PRETRAINED / name)
             found = release.measure_accuracy(model, splits, number, settings, card.seed)
-            allowed = 1e-6 if kind == "float32" else 3 / len(splits["test"].labels)
+            here = card.speed_hardware == name_cpu()
+            allowed = (1e-6 if here else 1.5 if kind == "float32" else 3) / len(splits["test"].labels)
             for ours, theirs in (
                 (found.measured.accuracy, accuracy.measured.accuracy),
                 (found.measured.accuracy_unseen, accuracy.measured.accuracy_unseen),
@@ -75,7 +77,7 @@ def test_the_card_is_right_about_fer2013(card, real_zip, run_stage, tmp_path):
                 (found.annotators.votes_accuracy, accuracy.annotators.votes_accuracy),
             ):
                 assert ours == pytest.approx(theirs, abs=allowed)
-            if kind == "float32":
+            if here and kind == "float32":
                 assert found.measured.per_class == accuracy.measured.per_class
 
 

@@ -31,7 +31,8 @@ from fer.core.record import Count, Record, Share  # noqa: E402
 from fer.core.schema import Evaluate  # noqa: E402
 from fer.core.stage import InputError, catch, write_files  # noqa: E402
 from fer.data.faces import Split, read_faces  # noqa: E402
-from fer.data.fer2013 import DRAWN, SIZE  # noqa: E402
+from fer.data.fer2013 import CLASSES, DRAWN, SIZE  # noqa: E402
+from fer.data.votes import find_majority  # noqa: E402
 from fer.evidence.annotators import judge_network  # noqa: E402
 from fer.evidence.metrics import bound_accuracy, measure, sum_calibration_error  # noqa: E402
 from fer.evidence.predictions import SCORED, Predictions, as_written  # noqa: E402
@@ -71,7 +72,15 @@ class File(Record):
     temperature: float
     """Of the softmax, in the file's metadata."""
     ece: Share
-    """Expected calibration error on test of its answers, by one crop and with that temperature."""
+    """Expected calibration error on test of its first head, by one crop and with that temperature."""
+    answers: str
+    """The head that its `probabilities` come from."""
+    val_agreement: dict[str, Share] | None
+    """By head, how often it agrees with the annotators' majority on val; None where the data have no votes."""
+    answers_accuracy: Share | None
+    """Of `probabilities` on test, by one crop, against the annotators' majority, where that is one of the seven."""
+    answers_ece: Share | None
+    """Their expected calibration error, likewise."""
     lost_on_val: float
     """Points of val accuracy, by one crop, beside the float32 file."""
     kept_in_float32: list[str]
@@ -169,12 +178,22 @@ def measure_file(
     model, content = load_exported(path), path.read_bytes()
     test = splits["test"]
     one, ten = (measure_accuracy(model, splits, crops, settings, seed) for crops in (1, 10))
+    answered = None
+    if test.votes is not None:
+        majority = find_majority(test.votes)
+        known = (majority >= 0) & (majority < len(CLASSES))
+        if known.any():
+            answered = as_written(majority[known].astype(np.uint8), model.answer(test.images[known])[0])
     val, val_beside = (accuracy.measured.val_accuracy for accuracy in (one, beside.one_crop if beside else one))
     return File(
         bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
         temperature=model.temperature,
         ece=sum_calibration_error(Predictions(test.labels, model.predict(test.images)), settings.bins),
+        answers=model.metadata["answers"],
+        val_agreement=json.loads(model.metadata.get("val_agreement", "null")),
+        answers_accuracy=answered and round(float(answered.correct.mean()), 6),
+        answers_ece=answered and sum_calibration_error(answered, settings.bins),
         lost_on_val=round(100 * (val_beside - val), 2),
         kept_in_float32=json.loads(model.metadata["kept_in_float32"]),
         one_crop=one,
