@@ -199,7 +199,8 @@ def test_where_nothing_helps_all_stays_in_float32(exported, narrow, monkeypatch)
 
 def test_the_same_network_gives_the_same_bytes(exported):
     content, _, _ = exported
-    assert export.finish(content, {"a": "1", "b": "2"}) == export.finish(content, {"a": "1", "b": "2"})
+    metadata = {"answers": "logits", "answers_temperature": "1.5"}
+    assert export.finish(content, metadata) == export.finish(content, metadata)
 
 
 @pytest.mark.parametrize("content", ["", "{}", '"temperature_single_crop": null', '"temperature_single_crop": 0'])

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import shutil
+import subprocess
 import sys
 
 import numpy as np
@@ -53,18 +54,19 @@ def test_the_files_are_those_of_the_card(card):
 @RELEASED
 def test_the_card_is_right_about_fer2013(card, real_zip, run_stage, tmp_path):
     """To the digit where it was measured. Other processors round otherwise, which may decide about a face or two."""
-    votes = real_zip.parent / "ferplus" / "fer2013new.csv"
-    if not votes.exists():
-        pytest.skip("FER+ is not beside FER-2013")
-    faces = tmp_path / "faces.h5"
-    arguments = ["--source", real_zip, "--votes", votes, "--split", card.split, "--out", faces]
+    script, votes = real_zip.parent / "to_csv.py", real_zip.parent / "ferplus" / "fer2013new.csv"
+    if not (script.exists() and votes.exists()):
+        pytest.skip("beside FER-2013 there is no FER+, or nothing that brings it into FER+'s order")
+    source, faces = tmp_path / "fer2013.csv", tmp_path / "faces.h5"
+    subprocess.run([sys.executable, script, real_zip, source], check=True, capture_output=True)
+    arguments = ["--source", source, "--votes", votes, "--split", card.split, "--out", faces]
     prepared = run_stage("prepare", *arguments, "--report", tmp_path / "data.json", "--plots", tmp_path / "plots")
     assert prepared.returncode == 0, prepared.stderr
     splits, _ = read_faces(faces)
     (settings,) = read_params("evaluate")
     for kind, name in FILES.items():
         said = card.files[kind]
-        crops = ((1, said.one_crop), (10, said.ten_crops)) if kind == "float32" else ((1, said.one_crop),)
+        crops = ((1, said.one_crop), (10, said.ten_crops)) if kind == "int8" else ((1, said.one_crop),)  # it is slow
         for number, accuracy in crops:
             model = load_exported(PRETRAINED / name)
             found = release.measure_accuracy(model, splits, number, settings, card.seed)
