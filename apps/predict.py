@@ -31,10 +31,11 @@ from typing import Literal, NamedTuple, TextIO
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "stages"))
 
+from fer.core.quiet import no_stderr
 from fer.core.stage import InputError, catch, explain, replacing
 from fer.inference.detection import FRAME_SIDE
 from fer.inference.drawing import draw_faces, draw_photo
-from fer.inference.photos import SUFFIXES, Crop, Photo, cv2, read_photo, silent
+from fer.inference.photos import SUFFIXES, Crop, Photo, cv2, read_photo
 from fer.inference.recognition import (
     THRESHOLD,
     Description,
@@ -242,7 +243,7 @@ class Film:
             InputError: no video can be written there.
         """
         self.path, self.rate, self.frames = str(path), rate, 0
-        with silent():
+        with no_stderr():
             self.writer = cv2.VideoWriter(self.path, cv2.VideoWriter.fourcc(*"mp4v"), rate, size)
         if not self.writer.isOpened():
             raise InputError("no MP4 can be written there; leave --draw out")
@@ -259,7 +260,7 @@ class Film:
         Raises:
             InputError: it is incomplete.
         """
-        with silent():
+        with no_stderr():
             self.writer.release()
             if cv2.VideoCapture(self.path).get(cv2.CAP_PROP_FRAME_COUNT) != self.frames:
                 raise InputError("the drawn video could not be written in full; free some space and run again")
@@ -282,7 +283,7 @@ def judge_video(source: str | int, name: str, recogniser: Recogniser, drawing: P
             raise InputError(f"{path}: the name is not UTF-8; rename it") from None
     if isinstance(source, str) and not Path(source).is_file():
         raise InputError(f"{source}: not found")
-    with silent():
+    with no_stderr():
         video = cv2.VideoCapture(source)
     rate = video.get(cv2.CAP_PROP_FPS)
     rate = rate if 0.1 <= rate <= 240 else 30

@@ -17,7 +17,7 @@ import argparse
 import json
 import re
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,8 @@ from fer.core.stage import run, write_files
 from fer.data.faces import Split, read_faces
 from fer.data.fer2013 import CLASSES, DRAWN, VOTED, is_sample
 from fer.data.votes import find_majority, split_heads
-from fer.evidence.metrics import fit_temperature_to
+from fer.evidence.annotators import is_emotion
+from fer.evidence.metrics import average, fit_temperature_to
 from fer.evidence.records import Scores
 from fer.inference.onnx import ANSWER, INPUT, OUTPUT, VOTES, OnnxModel, open_session, to_pixels
 from fer.networks.network import find_network
@@ -246,28 +247,28 @@ def quantise_well(content: bytes, faces: Images, crop: int, val: Split) -> tuple
 
 def score(content: bytes, crop: int, rows: Split) -> float:
     """The accuracy of an ONNX model (bytes) on `rows`, by the centre crop."""
-    return float((run_onnx(content, crop, rows.images).argmax(axis=1) == rows.labels).mean())
+    return float((run_onnx(content, crop, rows.images, OUTPUT)[OUTPUT].argmax(axis=1) == rows.labels).mean())
 
 
-def run_onnx(content: bytes, crop: int, faces: Images, head: str = OUTPUT) -> npt.NDArray[np.float64]:
-    """The logits (N, 7) of an ONNX model (bytes) for faces, or (N, 8) of its second head."""
-    return OnnxModel(open_session(content), "", CLASSES, crop, 1.0, {}).compute(faces, head)[head]
+def run_onnx(content: bytes, crop: int, faces: Images, *heads: str) -> dict[str, npt.NDArray[np.float64]]:
+    """{head: its logits for faces} of an ONNX model (bytes)."""
+    return OnnxModel(open_session(content), "", CLASSES, crop, 1.0, {}).compute(faces, *heads)
 
 
-def choose_answers(content: bytes, crop: int, val: Split, heads: Iterable[str], temperature: float) -> dict[str, str]:
+def choose_answers(logits: Mapping[str, npt.NDArray[np.float64]], val: Split, temperature: float) -> dict[str, str]:
     """Metadata on the head that answers where one answer is wanted: the one that agrees best with annotators on val.
 
-    Its answer is one of the seven emotions, and its temperature is fitted to their majority. Where the data have no
-    votes, or no face has a majority for one of the seven, it is the first head, with its own `temperature`.
+    `logits` are each head's, (N, 7) or (N, 8), for all rows of `val`. The answer is one of the seven emotions, and its
+    temperature is fitted to their majority. Where the data have no votes, or no face has a majority for one of the
+    seven, it is the first head, with its own `temperature`.
     """
     majority = find_majority(val.votes) if val.votes is not None else np.full(len(val.labels), -1)
-    known = (majority >= 0) & (majority < len(CLASSES))
+    known = is_emotion(majority)
     if not known.any():
         return {"answers": OUTPUT, "answers_temperature": str(temperature)}
-    said, wanted = {}, majority[known]
-    for head in heads:
-        said[head] = softmax(run_onnx(content, crop, val.images[known], head)[:, : len(CLASSES)], axis=1)
-    agreement = {head: round(float((one.argmax(axis=1) == wanted).mean()), 6) for head, one in said.items()}
+    wanted = majority[known]
+    said = {head: softmax(one[known, : len(CLASSES)], axis=1) for head, one in logits.items()}
+    agreement = {head: average(one.argmax(axis=1) == wanted) for head, one in said.items()}
     best = max(agreement, key=lambda head: agreement[head])
     fitted = fit_temperature_to(said[best], np.eye(len(CLASSES))[wanted])
     return {
@@ -325,8 +326,9 @@ def main() -> None:
     temperatures = {OUTPUT: scores.temperature_single_crop, VOTES: scores.votes_temperature_single_crop or 1.0}
     outputs = {}
     for precision, file, exported in (("float32", f"{name}.onnx", content), ("int8", f"{name}.int8.onnx", small)):
+        on_test, on_val = (run_onnx(exported, crop, rows, *heads) for rows in (test, splits["val"].images))
         difference = max(
-            float(abs(softmax(run_onnx(exported, crop, test, head), axis=1) - softmax(original, axis=1)).max())
+            float(abs(softmax(on_test[head], axis=1) - softmax(original, axis=1)).max())
             for head, original in heads.items()
         )
         if precision == "float32" and not difference <= AGREEMENT:
@@ -341,9 +343,9 @@ def main() -> None:
             "precision": precision,
             "kept_in_float32": json.dumps(kept if precision == "int8" else []),
             "largest_difference": f"{difference:.3g}",
-            "val_accuracy": str(round(score(exported, crop, splits["val"]), 6)),
+            "val_accuracy": str(average(on_val[OUTPUT].argmax(axis=1) == splits["val"].labels)),
         }
-        metadata |= choose_answers(exported, crop, splits["val"], heads, temperatures[OUTPUT])
+        metadata |= choose_answers(on_val, splits["val"], temperatures[OUTPUT])
         if VOTES in heads:
             metadata |= {"vote_classes": json.dumps(VOTED), "votes_temperature": str(temperatures[VOTES])}
         outputs[f"{args.out}/{file}"] = finish(exported, metadata)

@@ -78,29 +78,21 @@ MAJORITIES = np.array([[0, 0, 0, 8, 1, 0, 1, 0, 0, 0], [0, 0, 0, 1, 9, 0, 0, 0, 
 
 
 @pytest.mark.parametrize("better", ["logits", "votes"])
-def test_the_head_that_agrees_with_annotators_answers(monkeypatch, better):
+def test_the_head_that_agrees_with_annotators_answers(better):
     """One says happy and sad, as they do; the other says happy of both, and contempt is not asked for."""
-
-    def answer(content, crop, faces, head="logits"):
-        logits = np.zeros((len(faces), 7 if head == "logits" else 8))
-        logits[:, 3] = 2
-        if head == better:
-            logits[1, 4] = 4
-        if head == "votes":
-            logits[:, 7] = 9
-        return logits
-
-    monkeypatch.setattr(export, "run_onnx", answer)
+    logits = {"logits": np.zeros((4, 7)), "votes": np.zeros((4, 8))}
+    for one in logits.values():
+        one[:, 3] = 2
+    logits[better][1, 4] = 4
+    logits["votes"][:, 7] = 9
     val = Split(np.zeros((4, 48, 48), np.uint8), np.array([3, 3, 3, 3], np.uint8), None, MAJORITIES)
-    said = export.choose_answers(b"", 44, val, ["logits", "votes"], 1.7)
+    said = export.choose_answers(logits, val, 1.7)
     assert said["answers"] == better
     agreement = json.loads(said["val_agreement"])
     assert agreement == {"logits": 0.5, "votes": 0.5} | {better: 1.0}
     assert float(said["answers_temperature"]) < 0.2  # it was right about both, and may be surer
     for rows in (val._replace(votes=None), val._replace(votes=MAJORITIES[[2, 2, 3, 3]])):
-        assert export.choose_answers(b"", 44, rows, ["logits", "votes"], 1.7) == {
-            "answers": "logits", "answers_temperature": "1.7",
-        }  # fmt: skip
+        assert export.choose_answers(logits, rows, 1.7) == {"answers": "logits", "answers_temperature": "1.7"}
 
 
 def test_the_baseline_answers_as_its_predictions(finished_pipeline):
@@ -159,7 +151,7 @@ def test_int8_is_smaller_and_close(exported, narrow):
     prepared, faces = export.prepare(content), narrow[1]
     small = export.quantise(prepared, faces, crop, [])
     assert len(small) < 0.6 * len(content)
-    assert abs(export.run_onnx(small, crop, faces) - compute_logits(faces)).max() < 0.5
+    assert abs(export.run_onnx(small, crop, faces, "logits")["logits"] - compute_logits(faces)).max() < 0.5
     larger = export.quantise(prepared, faces, crop, export.list_parts(prepared)["layer4.1.conv2"])
     assert len(small) < len(larger) < len(content)
 

@@ -46,7 +46,7 @@ finally:
 """
 """Runs a script and prints on stderr the installed packages and the modules of `fer` that it has loaded."""
 OURS = {
-    *("fer.core", "fer.core.hardware", "fer.core.stage", "fer.data", "fer.data.fer2013"),
+    *("fer.core", "fer.core.hardware", "fer.core.quiet", "fer.core.stage", "fer.data", "fer.data.fer2013"),
     *(
         "fer.inference",
         *(

@@ -31,9 +31,9 @@ from fer.core.record import Count, Record, Share  # noqa: E402
 from fer.core.schema import Evaluate  # noqa: E402
 from fer.core.stage import InputError, catch, write_files  # noqa: E402
 from fer.data.faces import Split, read_faces  # noqa: E402
-from fer.data.fer2013 import CLASSES, DRAWN, SIZE  # noqa: E402
+from fer.data.fer2013 import DRAWN, SIZE  # noqa: E402
 from fer.data.votes import find_majority  # noqa: E402
-from fer.evidence.annotators import judge_network  # noqa: E402
+from fer.evidence.annotators import is_emotion, judge_network  # noqa: E402
 from fer.evidence.metrics import bound_accuracy, measure, sum_calibration_error  # noqa: E402
 from fer.evidence.predictions import SCORED, Predictions, as_written  # noqa: E402
 from fer.evidence.records import (  # noqa: E402
@@ -181,7 +181,7 @@ def measure_file(
     answered = None
     if test.votes is not None:
         majority = find_majority(test.votes)
-        known = (majority >= 0) & (majority < len(CLASSES))
+        known = is_emotion(majority)
         if known.any():
             answered = as_written(majority[known].astype(np.uint8), model.answer(test.images[known])[0])
     val, val_beside = (accuracy.measured.val_accuracy for accuracy in (one, beside.one_crop if beside else one))

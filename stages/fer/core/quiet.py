@@ -5,6 +5,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from typing import IO
 
 
 @contextlib.contextmanager
@@ -13,16 +14,31 @@ def quiet_stderr() -> Iterator[None]:
 
     TensorFlow logs a dozen lines before any of its log settings take effect.
     """
-    sys.stderr.flush()
-    stderr = os.dup(2)
     with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
         try:
-            yield
+            with stderr_into(held):
+                yield
         except BaseException:
             held.seek(0)
-            os.write(stderr, held.read())
+            os.write(2, held.read())
             raise
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
+
+
+@contextlib.contextmanager
+def no_stderr() -> Iterator[None]:
+    """Discard what native code writes to stderr."""
+    with open(os.devnull, "wb") as nowhere, stderr_into(nowhere):
+        yield
+
+
+@contextlib.contextmanager
+def stderr_into(file: IO[bytes]) -> Iterator[None]:
+    """Have this process's stderr, native code's as well, go into an open file."""
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)

@@ -24,6 +24,11 @@ def find_favourites(votes: Votes) -> npt.NDArray[np.int64]:
     return favourites
 
 
+def is_emotion(majority: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Whether what `find_majority` found (N,) is one of the seven emotions, which every network knows: bool (N,)."""
+    return (majority >= 0) & (majority < len(CLASSES))
+
+
 def judge_network(test: Predictions, second: Floats | None, votes: Votes | None) -> Annotators | None:
     """How a network stands to the annotators, on test; None where the data have no votes.
 
@@ -33,7 +38,7 @@ def judge_network(test: Predictions, second: Floats | None, votes: Votes | None)
     if votes is None:
         return None
     majority, shares = find_majority(votes), to_shares(votes).astype(float)
-    among_seven = (majority >= 0) & (majority < len(CLASSES))
+    among_seven = is_emotion(majority)
     told = shares.sum(axis=1) > 0
     sevens = shares[:, : len(CLASSES)]
     told_seven = sevens.sum(axis=1) > 0

@@ -15,9 +15,6 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
 LARGEST_FILE = 1_000_000_000
 """Bytes: more than a picture of `LARGEST_PICTURE` pixels takes in any format."""
 
-import contextlib  # noqa: E402
-import sys  # noqa: E402
-from collections.abc import Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any, NamedTuple  # noqa: E402
 
@@ -25,6 +22,7 @@ import cv2 as cv2  # noqa: E402 (`as` declares that other modules may import it 
 import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
+from fer.core.quiet import no_stderr  # noqa: E402
 from fer.core.stage import InputError, explain  # noqa: E402
 from fer.data.fer2013 import SIZE  # noqa: E402
 from fer.inference.avif import list_properties  # noqa: E402
@@ -87,7 +85,7 @@ def decode_photo(content: NDArray[np.uint8], name: str | Path) -> Photo:
         raise InputError(f"{name}: empty, expected a picture")
     turned = content[4:12].tobytes() in (b"ftypavif", b"ftypavis")
     too_large = False
-    with silent():
+    with no_stderr():  # libpng and others write their complaints there
         try:
             photo = cv2.imdecode(content, cv2.IMREAD_COLOR | (cv2.IMREAD_IGNORE_ORIENTATION if turned else 0))
         except cv2.error as error:
@@ -97,20 +95,6 @@ def decode_photo(content: NDArray[np.uint8], name: str | Path) -> Photo:
     if photo is None:
         raise InputError(f"{name}: not a readable picture, or damaged; give a JPEG, PNG, WebP, GIF, TIFF or BMP")
     return turn_avif(photo, content.tobytes()) if turned else photo
-
-
-@contextlib.contextmanager
-def silent() -> Iterator[None]:
-    """Discard what native code writes to stderr: the complaints of libpng, FFmpeg and others."""
-    sys.stderr.flush()
-    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        os.close(nowhere)
 
 
 def turn_avif(photo: Photo, content: bytes) -> Photo:

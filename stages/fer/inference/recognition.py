@@ -1,5 +1,6 @@
 """From photos to expressions: what `apps/predict.py` and `apps/serve.py` share."""
 
+from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple, NotRequired, TypedDict
 
@@ -99,14 +100,8 @@ class Recogniser:
         if not crops:
             return [[] for _ in found]
         probabilities, shares = self.model.answer(np.stack(crops))
-        rows = iter(range(len(crops)))
-        return [
-            [
-                Face(place, probabilities[row := next(rows)], None if shares is None else shares[row])
-                for place, _ in photo
-            ]
-            for photo in found
-        ]
+        answers = zip(probabilities, repeat(None) if shares is None else shares)  # noqa: B905 (repeat has no end)
+        return [[Face(place, *next(answers)) for place, _ in photo] for photo in found]
 
     def describe(self, face: Face) -> Description:
         """A `Face` as a dict that JSON can hold."""
