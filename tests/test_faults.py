@@ -183,6 +183,15 @@ def test_a_stage_ends_when_dvc_was_killed(shell, clone):
     assert clone.read(*outputs) != before
 
 
+@pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])
+def test_a_stage_ends_when_dvc_was_killed_before_it_began(shell, clone):
+    """While Python starts: nothing of the stage has run by then, and whoever adopts orphans is its parent."""
+    clone.edit("params.yaml", {"split: official": "split: paper"})
+    clone.strike("prepare", f"import signal, time; {KILL_DVC}; time.sleep(1)", code=-signal.SIGKILL, SHELL=shell)
+    report = clone.path / "metrics/data.json"
+    assert not report.exists() or json.loads(report.read_text())["split"] == "official"
+
+
 def test_a_killed_stage_stops_dvc(clone):
     """kill -9 of the stage alone: dvc says so, nothing of it is recorded, and the next run makes it whole."""
     before = clone.read("dvc.lock")

@@ -80,14 +80,25 @@ def catch(main: Callable[[], Any]) -> None:
 
 
 def find_dvc() -> "psutil.Process | None":
-    """The DVC process that runs this stage: the parent, or the grandparent if the parent is a shell.
+    """The DVC process that runs this stage: the parent, or the grandparent if the parent is a shell; None if it ended.
 
-    DVC starts every stage by `$SHELL -c`, or `/bin/sh -c`. bash replaces itself with the stage, others wait for it.
+    DVC starts every stage by `$SHELL -c`, or `/bin/sh -c`. bash replaces itself with the stage, others wait for it. All
+    of them belong to the group of DVC; a process that adopts orphans does not.
     """
     import psutil  # here, as only stages under DVC need it
 
-    parent = psutil.Process(os.getppid())
-    return parent.parent() if "-c" in parent.cmdline() else parent
+    process: psutil.Process | None = psutil.Process(os.getppid())
+    if process and is_of_group(process) and "-c" in process.cmdline():
+        process = process.parent()
+    return process if process and is_of_group(process) else None
+
+
+def is_of_group(process: "psutil.Process") -> bool:
+    """Whether a process belongs to the process group of this one."""
+    try:
+        return os.getpgid(process.pid) == os.getpgrp()
+    except (ProcessLookupError, PermissionError):  # macOS refuses to tell about another session
+        return False
 
 
 def terminate_after(find_process: "Callable[[], psutil.Process | None]") -> None:
