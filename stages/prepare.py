@@ -8,6 +8,7 @@ The split `paper` is the study's own (section 1, Dataset); see docs/data.md for 
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -158,7 +159,7 @@ def find_votes(path: str, source: str, rows: Rows) -> npt.NDArray[np.uint8] | No
     """
     if path in NO_VOTES:
         return None
-    if Path(path).resolve() == Path(SAMPLE_VOTES).resolve() and not is_sample(source):
+    if os.path.realpath(path) == os.path.realpath(SAMPLE_VOTES) and not is_sample(source):
         print(f"without votes: prepare.votes names the embedded sample's, not those of {source}", file=sys.stderr)
         return None
     if rows.kind == "images" or rows.challenge_file == "icml_face_data.csv":
@@ -225,7 +226,7 @@ def main() -> None:
     if args.split not in NOTES:
         raise InputError(f"--split is {args.split!r}, expected official or paper")
     named = [args.source, args.out, args.report, *([] if args.votes in NO_VOTES else [args.votes])]
-    paths = [Path(path).resolve() for path in named]
+    paths = [os.path.realpath(path) for path in named]  # unlike Path.resolve, it takes links to themselves
     if len(set(paths)) < len(paths):
         raise InputError(
             f"--source, --votes, --out and --report name the same file twice ({paths[1]}); give each its own"

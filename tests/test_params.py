@@ -25,6 +25,8 @@ def read_changed(tmp_path, old, new):
 
 
 BAD = {
+    "a profile of an odd name": ("  smoke:  ", "  __base__: {}\n  smoke:  ", "profiles.__base__: unknown key"),
+    "a network of an odd name": ("  vgg19: models/vgg19.safetensors ", "  model_config: models/x.keras\n  vgg19: models/vgg19.safetensors ", "networks: it should not be 'model_config', which names something else"),
     "unknown key": ("seed: 2013", "seed: 2013\nsede: 1", "params.yaml: sede: unknown key; allowed here: profile, dataset, seed, networks"),
     "unknown key inside": ("  split: official", "  split: official\n  splits: x", "prepare.splits: unknown key; allowed here: split, votes, drop"),
     "missing key": ("seed: 2013", "", "params.yaml: seed: missing"),

@@ -181,6 +181,13 @@ def test_pictures_of_the_data(run_stage, tmp_path, table):
             assert np.asarray(picture.convert("L")).std() > 20
 
 
+def test_a_source_that_links_to_itself_is_one_sentence(run_prepare, tmp_path):
+    (tmp_path / "x.csv").symlink_to(tmp_path / "x.csv")
+    process, *_ = run_prepare(tmp_path / "x.csv")
+    assert process.returncode == 1 and "Traceback" not in process.stderr
+    assert process.stderr.startswith(f"error: '{tmp_path / 'x.csv'}': not found")
+
+
 def test_bad_input_leaves_earlier_output_alone(run_prepare, tmp_path, table):
     _, out, report = run_prepare(write_csv(tmp_path / "x.csv", table))
     before = out.read_bytes(), report.read_bytes()
@@ -327,6 +334,26 @@ BAD_FACES = {
         "test is empty",
     ),
 }
+
+
+def test_a_lost_chunk_is_not_read_as_black(tmp_path, table):
+    """Of a file that claims rows which were never written, HDF5 gives zeros."""
+    path = tmp_path / "faces.h5"
+    damage_file(path, lambda file: None)
+    read_faces(path)
+    for options in ({}, {"chunks": (1, 48, 48)}):
+        damage_file(path, lambda file, options=options: lose(file, "test/images", 2 * bool(options), options))
+        with pytest.raises(InputError, match=r"faces.h5: .*; run `dvc repro prepare`"):
+            read_faces(path)
+
+
+def lose(file, name, written, options):
+    """Make a dataset anew in which only so many rows were ever written."""
+    shape = file[name].shape
+    del file[name]
+    empty = file.create_dataset(name, shape, np.uint8, **options)
+    if written:
+        empty[:written] = 1
 
 
 def replace(file, name, content):

@@ -379,6 +379,30 @@ def test_a_compressed_table_without_a_tar(opener, tmp_path, table):
         read_source(tmp_path / "x", seed=1)
 
 
+def test_a_tar_with_a_damaged_header_is_refused(tmp_path, table):
+    """`tarfile` takes it for the end of the archive, and would leave out what follows."""
+    files = {f"train/{emotion}/Training_{number}.png": encode(FACE) for number, emotion in enumerate(CLASSES)}
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, "w") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    content = bytearray(path.read_bytes())
+    content[content.index(b"train/sad") + 150] ^= 8  # in the header's checksum
+    for damaged in (content, path.read_bytes()[: content.rindex(b"IEND") + 8]):
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match="truncated or damaged"):
+            read_source(path, seed=1)
+
+
+def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path):
+    (tmp_path / "x/train/sad").mkdir(parents=True)
+    os.mkfifo(tmp_path / "x/train/sad/Training_0.png")
+    with pytest.raises(InputError, match=r"Training_0.png: neither a file nor a folder; remove it"):
+        read_source(tmp_path / "x", seed=1)
+
+
 def test_what_is_neither_file_nor_folder(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InputError, match="neither a file nor a folder"):

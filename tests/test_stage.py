@@ -12,6 +12,7 @@ import pytest
 from conftest import ROOT
 
 from fer.core.stage import InputError, check_writable, replacing, to_json, write_files
+from fer.core.timing import read_times
 
 PRELUDE = f"import sys; sys.path.insert(0, {str(ROOT / 'stages')!r}); from fer.core.stage import *; import time\n"
 
@@ -78,6 +79,14 @@ def test_a_signal_leaves_no_half_file(number, code, tmp_path):
     assert process.returncode == code
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_times_that_are_no_numbers_are_forgotten(tmp_path):
+    path = tmp_path / "timing.json"
+    path.write_text('{"train_x": {"seconds": NaN}}')
+    assert read_times(path) == {}
+    path.write_text('{"train_x": {"seconds": 1.5}}')
+    assert read_times(path) == {"train_x": {"seconds": 1.5}}
 
 
 def test_replacing_makes_folders_and_keeps_the_suffix(tmp_path):

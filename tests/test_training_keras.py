@@ -370,6 +370,16 @@ def test_a_damaged_checkpoint_is_said_and_ignored(place, stopped_again, capsys):
     assert "Epoch 1/4" in output.out
 
 
+def test_a_damaged_history_is_not_taken_up(place, stopped_again, capsys):
+    """Another digit in it is valid JSON."""
+    state = stopped_again.snapshot() / "state.json"
+    text = state.read_text()
+    digit = text.index('"val_accuracy": 0.') + len('"val_accuracy": 0.')
+    state.write_text(f"{text[:digit]}{(int(text[digit]) + 1) % 10}{text[digit + 1 :]}")
+    assert stopped_again.train() == (place.model.read_bytes(), place.history.read_bytes())
+    assert "training starts from the beginning" in capsys.readouterr().err
+
+
 def test_other_params_do_not_resume(stopped_again, capsys):
     stopped_again.train(TINY.model_copy(update={"dropout": 0.3}))
     assert "Epoch 1/4" in capsys.readouterr().out

@@ -26,6 +26,7 @@ from fer.networks import resnet18
 from fer.networks.network import Shape
 from fer.training import checkpoints
 from fer.training.pytorch import train as training
+from fer.training.pytorch.checkpoints import find_last
 from fer.training.pytorch.data import FER2013, Batches, TrainingBatches, score
 from fer.training.pytorch.files import load_network
 from fer.training.pytorch.train import MovingAverage, Transfer, anneal, decay, judge_votes, train
@@ -617,6 +618,20 @@ def test_other_code_starts_anew(copy):
     with open(copy.folder / "stages/fer/training/pytorch/data.py", "a") as file:
         file.write("# changed\n")
     assert "resuming" not in copy.finish()
+
+
+@pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt"])
+@pytest.mark.parametrize("damage", ["one bit", "empty"])
+def test_damage_that_torch_would_read_is_found(tmp_path, capsys, name, damage):
+    weights = torch.arange(1000.0)
+    for file in ("last.ckpt", "best.ckpt"):
+        torch.save({"epoch": 1, "callbacks": {"x": {"dirpath": str(tmp_path)}}, "weights": weights}, tmp_path / file)
+    assert find_last(tmp_path) == tmp_path / "last.ckpt"
+    content = bytearray((tmp_path / name).read_bytes())
+    content[content.index(weights[500:510].numpy().tobytes())] ^= 1
+    (tmp_path / name).write_bytes(content if damage == "one bit" else b"")
+    assert find_last(tmp_path) is None
+    assert "damaged (" in capsys.readouterr().err
 
 
 def test_a_damaged_checkpoint_is_said_so_and_ignored(copy, unbroken):

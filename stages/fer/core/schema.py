@@ -169,8 +169,13 @@ RESERVED = {
 """Names that a network cannot have, as they name something beside it."""
 
 
+def can_be_field(name: str) -> bool:
+    """Whether pydantic takes a name for a field."""
+    return not name.startswith("_") and not hasattr(Section, name)
+
+
 def refuse_reserved(name: str) -> str:
-    if name in RESERVED:
+    if name in RESERVED or not can_be_field(name):
         raise ValueError(f"not be {name!r}, which names something else")
     return name
 
@@ -201,7 +206,9 @@ def make_schema(content: Any) -> type[Params]:
     """
     content = content if isinstance(content, dict) else {}
     profiles, networks = (
-        {str(key): value for key, value in found.items()} if isinstance(found := content.get(key), dict) else {}
+        {str(key): value for key, value in found.items() if can_be_field(str(key))}
+        if isinstance(found := content.get(key), dict)
+        else {}
         for key in ("profiles", "networks")
     )
     sections = {

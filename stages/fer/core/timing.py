@@ -20,6 +20,7 @@ def read_times(path: str | Path) -> dict[str, Any]:
     """{stage: its times} of metrics/timing.json; empty where it is missing or damaged."""
     try:
         content = json.loads(Path(path).read_bytes())
+        to_json(content)  # a number that is not finite cannot be written again
     except (FileNotFoundError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

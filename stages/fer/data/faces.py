@@ -130,6 +130,10 @@ def read_split(file: h5py.File, name: str, voted: bool) -> Split:
         found = file[f"{name}/{key}"]
         if (found.dtype, found.shape) != (np.dtype(kind), shape):
             raise InputError(f"{name}/{key} holds {found.dtype} {found.shape}, expected {kind} {shape}")
+        if not found.id.get_storage_size():
+            raise InputError(f"{name}/{key} lacks its rows")
+        for start in range(0, count, found.chunks[0]) if found.chunks else ():
+            found.id.read_direct_chunk((start, *[0] * (found.ndim - 1)))  # of a lost one HDF5 would give zeros
     arrays: dict[str, Any] = {key: file[f"{name}/{key}"][()] for key in layout}
     rows = Split(**{"duplicate_of_train": None} | arrays)
     if rows.labels.max() >= len(CLASSES):

@@ -1,6 +1,6 @@
 """The terms of FER-2013: classes, parts, splits and image size; and the embedded sample that replaces it."""
 
-from pathlib import Path
+import os
 
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """The challenge's labels 0..6, in its order."""
@@ -48,4 +48,4 @@ DRAWN = "drawn faces"
 
 def is_sample(dataset: str) -> bool:
     """Whether `dataset` in params.yaml names the embedded sample."""
-    return Path(dataset).resolve() == Path(SAMPLE).resolve()
+    return os.path.realpath(dataset) == os.path.realpath(SAMPLE)

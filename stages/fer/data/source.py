@@ -10,6 +10,7 @@ import io
 import lzma
 import os
 import posixpath
+import stat
 import tarfile
 import zipfile
 import zlib
@@ -158,8 +159,7 @@ def read_file(file: IO[bytes], path: Path, read_pictures: ReadPictures) -> Rows:
     if start[257:262] == b"ustar":
         with tarfile.open(fileobj=content, mode="r:") as archive:
             members = list_tar(archive, path)
-            while content.read(1 << 20):  # up to gzip's checksum at the very end
-                pass
+            require_end(content, archive.offset)
             return read_members(members, path, read_pictures)
     return read_table(content, str(path), None if decompress else path.stat().st_size)
 
@@ -221,7 +221,10 @@ def list_folder(path: Path) -> dict[str, Member]:
             file = Path(folder, name)
             if not is_litter(name):
                 inside = file.relative_to(path).as_posix()
-                members[inside] = Member(file.stat().st_size, partial(open_file, file))
+                state = file.stat()
+                if not stat.S_ISREG(state.st_mode):  # a pipe would be waited for
+                    raise InputError(f"{file}: neither a file nor a folder; remove it")
+                members[inside] = Member(state.st_size, partial(open_file, file))
     return members
 
 
@@ -251,6 +254,21 @@ def list_tar(archive: tarfile.TarFile, path: Path) -> dict[str, Member]:
             extract = partial(io.BytesIO, extract().read())
         add_member(members, path, info.name, not info.isfile(), Member(info.size, extract))
     return members
+
+
+def require_end(content: IO[bytes], offset: int) -> None:
+    """Raise `TarError` unless zeros alone follow a tar's last member, up to the end, and gzip's checksum there.
+
+    `tarfile` takes a damaged header for the end, and leaves out all members from there on.
+    """
+    content.seek(offset)
+    size = 0
+    while part := content.read(1 << 20):
+        size += len(part)
+        if part.strip(b"\0"):
+            raise tarfile.ReadError("a member's header is damaged, or something follows the end")
+    if size < tarfile.BLOCKSIZE:
+        raise tarfile.ReadError("it has no end")
 
 
 def open_file(path: Path) -> IO[bytes]:

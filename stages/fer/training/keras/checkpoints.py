@@ -48,8 +48,9 @@ class Snapshots(keras.callbacks.Callback):
         older = find_snapshots(self.folder)
         unfinished = self.folder / "unfinished"
         copy_files(self.folder / "work", unfinished)
-        state = {"epochs": self.epochs, "seconds": self.seconds, "files": hash_files(unfinished)}
-        (unfinished / "state.json").write_text(json.dumps(state), encoding="utf-8")
+        state = json.dumps({"epochs": self.epochs, "seconds": self.seconds, "files": hash_files(unfinished)})
+        digest = hashlib.sha256(state.encode()).hexdigest()
+        (unfinished / "state.json").write_text(f"{digest}\n{state}", encoding="utf-8")
         unfinished.rename(self.folder / f"epoch-{epoch + 1:06}")
         for snapshot in older:
             shutil.rmtree(snapshot)
@@ -104,7 +105,10 @@ def restore(folder: Path) -> tuple[list[dict[str, Any]], float]:
     snapshots = find_snapshots(folder)
     if snapshots:
         try:
-            state = json.loads((snapshots[-1] / "state.json").read_text(encoding="utf-8"))
+            digest, _, content = (snapshots[-1] / "state.json").read_bytes().partition(b"\n")
+            if hashlib.sha256(content).hexdigest().encode() != digest:
+                raise ValueError("state.json differs from what was written")
+            state = json.loads(content)
             if hash_files(snapshots[-1]) != state["files"]:
                 raise ValueError("contents differ from what was written")
             epochs, seconds = state["epochs"], state["seconds"]

@@ -1,6 +1,7 @@
 """The state of a PyTorch training: written whole, and found again after a stop."""
 
 import sys
+import zipfile
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,15 @@ def find_last(checkpoints: Path) -> Path | None:
     if not path.exists():
         return None
     try:
+        for file in (path, checkpoints / "best.ckpt"):
+            with zipfile.ZipFile(file) as archive:
+                if bad := archive.testzip():  # torch.load does not look at the checksums
+                    raise ValueError(f"{file.name}: {bad} differs from what was written")
         state = torch.load(path, map_location="cpu", weights_only=True)
         torch.load(checkpoints / "best.ckpt", map_location="cpu", weights_only=True)
         (folder,) = {callback["dirpath"] for callback in state["callbacks"].values() if "dirpath" in callback}
     except Exception as error:  # torch.load raises nearly everything on a damaged file
-        print(f"{path}: damaged ({str(error).splitlines()[0][:100]}); training starts anew", file=sys.stderr)
+        print(f"{path}: damaged ({' '.join(str(error).split())[:100]}); training starts anew", file=sys.stderr)
         return None
     if folder != str(checkpoints):  # the checkout was moved, and Lightning stores absolute paths
         state["callbacks"] = replace_text(state["callbacks"], folder, str(checkpoints))
