@@ -11,6 +11,8 @@ import onnx
 import pytest
 import torch
 from conftest import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
 
 import export
 from fer.core.stage import InputError
@@ -149,11 +151,32 @@ def test_no_path_of_this_machine_is_in_the_file(exported):
 def test_int8_is_smaller_and_close(exported, narrow):
     content, compute_logits, crop = exported
     prepared, faces = export.prepare(content), narrow[1]
-    small = export.quantise(prepared, faces, crop, [])
+    ranges = export.find_ranges(prepared, faces, crop)
+    small = export.quantise(prepared, ranges, [])
     assert len(small) < 0.6 * len(content)
     assert abs(export.run_onnx(small, crop, faces, "logits")["logits"] - compute_logits(faces)).max() < 0.5
-    larger = export.quantise(prepared, faces, crop, export.list_parts(prepared)["layer4.1.conv2"])
+    larger = export.quantise(prepared, ranges, export.list_parts(prepared)["layer4.1.conv2"])
     assert len(small) < len(larger) < len(content)
+
+
+def test_weights_leave_room_for_a_sum_of_two(exported, narrow):
+    """A processor without VNNI adds two products of uint8 and int8 in 16 bits."""
+    content, _, crop = exported
+    prepared = export.prepare(content)
+    graph = onnx.load_from_string(export.quantise(prepared, export.find_ranges(prepared, narrow[1], crop), [])).graph
+    weights = [onnx.numpy_helper.to_array(one) for one in graph.initializer if one.data_type == onnx.TensorProto.INT8]
+    largest = max(int(abs(one.astype(int)).max()) for one in weights if one.ndim > 1)
+    assert largest == 64 and 2 * 255 * largest < 2**15
+
+
+@given(st.floats(2**-100, 2**100, width=32), st.sampled_from([-1, 1]))
+def test_ranges_are_rounded_outwards(size, sign):
+    end = np.float32(sign * size)
+    rounded = export.round_outwards(end)
+    assert rounded.dtype == np.float32 and np.sign(rounded) == sign
+    assert abs(end) <= abs(rounded) <= abs(end) * (1 + 1 / 16)
+    assert export.round_outwards(rounded) == rounded == export.round_outwards(end + (rounded - end) / 2)
+    assert export.round_outwards(np.float32(0)) == 0
 
 
 def test_a_batchnorm_that_is_no_convolutions_is_kept_first(finished_pipeline):
@@ -175,7 +198,7 @@ def test_layers_stay_in_float32_until_little_is_lost(exported, narrow, monkeypat
     answers = iter([1.0, 0.5, 0.5, 1.0])
     monkeypatch.setattr(export, "score", lambda *_: next(answers))
     tried = []
-    monkeypatch.setattr(export, "quantise", lambda prepared, faces, crop, kept: tried.append(kept) or b"small")
+    monkeypatch.setattr(export, "quantise", lambda prepared, ranges, kept: tried.append(kept) or b"small")
     small, kept = export.quantise_well(content, faces, crop, SimpleNamespace(labels=range(200)))
     assert (small, kept) == (b"small", ["conv1", "head"])
     assert [len(nodes) for nodes in tried] == [0, 1, 2]
