@@ -22,7 +22,6 @@ import contextlib
 import socket
 import sys
 import time
-import urllib.parse
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from email.message import Message
@@ -40,7 +39,7 @@ from starlette.requests import ClientDisconnect
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "stages"))
 
-from fer.core.stage import InputError, catch
+from fer.core.stage import InputError, catch, explain
 from fer.data.fer2013 import CLASSES
 from fer.inference.onnx import read_accuracy, read_metadata
 from fer.inference.photos import decode_photo
@@ -160,8 +159,8 @@ app = FastAPI(
 app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])  # against DNS rebinding
 worker = ThreadPoolExecutor(max_workers=1)
 """One picture at a time: each has all cores, and a `Recogniser` must not be shared between threads."""
-recognisers: dict[str, tuple[int, Recogniser]] = {}
-"""By name of the network: when its file was written (ns), and its recogniser."""
+recognisers: dict[str, tuple[tuple[int, ...], Recogniser]] = {}
+"""By name of the network: which file it was (time in ns, inode, bytes), and its recogniser."""
 
 
 class RefusedRequest(Exception):
@@ -170,9 +169,13 @@ class RefusedRequest(Exception):
 
 def open_recogniser(name: str) -> Recogniser:
     """The `Recogniser` of a network, kept until its file changes."""
-    written = find_model(name).stat().st_mtime_ns
-    if name not in recognisers or recognisers[name][0] != written:
-        recognisers[name] = written, Recogniser(name)
+    try:
+        file = find_model(name).stat()
+    except OSError as error:
+        raise InputError(explain(error)) from None
+    known = (file.st_mtime_ns, file.st_ino, file.st_size)  # a file that replaces another may be as old
+    if name not in recognisers or recognisers[name][0] != known:
+        recognisers[name] = known, Recogniser(name)
     return recognisers[name][1]
 
 
@@ -218,19 +221,22 @@ def split_form(content: bytes, kind: str) -> list[tuple[str, bytes]]:
     """The name and the bytes of each file in a form; `kind` is the request's Content-Type.
 
     Raises:
-        RefusedRequest: it is no form with files, or one with too many.
+        RefusedRequest: it is no form with files, or one with too many, or with names that make no sense.
     """
     message = Message()
     message["content-type"] = kind
-    boundary = message.get_boundary()
-    parts = (b"\r\n" + content).split(b"\r\n--" + boundary.encode("utf-8", "replace")) if boundary else []
     files = []
-    for part in parts[1:]:
-        head, separator, body = part.partition(b"\r\n\r\n")
-        described = HeaderParser().parsestr(head.decode("utf-8", "replace").lstrip("\r\n"))
-        name = described.get_filename()
-        if separator and name is not None:
-            files.append((name[:200], body))
+    try:
+        boundary = message.get_boundary()
+        parts = (b"\r\n" + content).split(b"\r\n--" + boundary.encode("utf-8", "replace")) if boundary else []
+        for part in parts[1:]:
+            head, separator, body = part.partition(b"\r\n\r\n")
+            described = HeaderParser().parsestr(head.decode("utf-8", "replace").lstrip("\r\n"))
+            name = described.get_filename()
+            if separator and name is not None:
+                files.append((name[:200].encode("utf-8", "replace").decode(), body))
+    except (TypeError, ValueError):  # of what stands for a name, `filename*=undefined''x`
+        raise RefusedRequest(400, "the form has a name that cannot be read; send plain file names") from None
     if not files:
         raise RefusedRequest(400, "no form with pictures; send multipart/form-data, a file per picture")
     if len(files) > MOST_PICTURES:
@@ -241,7 +247,7 @@ def split_form(content: bytes, kind: str) -> list[tuple[str, bytes]]:
 def check_origin(request: Request) -> None:
     """Refuse requests that a page of another site makes the browser send."""
     origin = request.headers.get("origin")
-    if origin and urllib.parse.urlsplit(origin).netloc != request.headers.get("host"):
+    if origin and origin.partition("://")[2] != request.headers.get("host"):
         raise RefusedRequest(403, f"pages of {origin:.100} may not ask here; open http://{request.headers['host']}")
 
 
@@ -294,10 +300,12 @@ def show_description() -> HTMLResponse:
 
 @app.get("/api/models", response_model=Models, summary="The networks")
 def answer_models() -> JSONResponse:
-    facts = [
-        {"name": name, "trained_on": known.get("trained_on", "unknown"), "val_accuracy": read_accuracy(known)}
-        for name, known in ((name, read_metadata(find_model(name))) for name in list_models())
-    ]
+    facts = []
+    for name in list_models():
+        with contextlib.suppress(InputError):  # it has just been removed
+            known = read_metadata(find_model(name))
+            trained_on, accuracy = known.get("trained_on", "unknown"), read_accuracy(known)
+            facts.append({"name": name, "trained_on": trained_on, "val_accuracy": accuracy})
     return JSONResponse({"models": facts, "default": app.state.model}, headers=HEADERS)
 
 

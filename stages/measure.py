@@ -12,7 +12,9 @@ Times are from grey faces in memory to probabilities: the milliseconds that one 
 """
 
 import argparse
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 
 from fer.core.hardware import name_cpu
 from fer.core.params import read_params
-from fer.core.stage import run, write_files
+from fer.core.stage import InputError, run, write_files
 from fer.core.timing import record_times, time_calls
 from fer.data.faces import Split, read_faces
 from fer.evidence.records import (
@@ -41,25 +43,36 @@ BATCH = 64
 BATCHES = 10
 
 
+@contextlib.contextmanager
+def require_valid(path: Path, key: str) -> Iterator[None]:
+    """Turn what a missing or an odd `key` in a file's metadata raises, a record's refusal too, into an `InputError`."""
+    try:
+        yield
+    except (KeyError, ValueError):
+        raise InputError(f"{path}: {key} is missing in its metadata, or damaged; run `dvc repro -f export`") from None
+
+
 def measure(path: Path, rows: Split) -> Exported:
     """What is known of one exported network, on `rows`."""
     model = load_exported(path)
     predicted = model.predict(rows.images).argmax(axis=1)
-    return Exported(
-        accuracy=round(float((predicted == rows.labels).mean()), 6),
-        largest_difference=float(model.metadata["largest_difference"]),
-        bytes=path.stat().st_size,
-    )
+    with require_valid(path, "largest_difference"):
+        return Exported(
+            accuracy=round(float((predicted == rows.labels).mean()), 6),
+            largest_difference=float(model.metadata["largest_difference"]),
+            bytes=path.stat().st_size,
+        )
 
 
 def measure_quantised(path: Path, rows: Split, float32: Exported) -> Quantised:
     """As `measure`, and beside the network in `float32`."""
     int8 = measure(path, rows)
-    return Quantised(
-        **dict(int8),
-        lost=round(float32.accuracy - int8.accuracy, 6),
-        kept_in_float32=json.loads(load_exported(path).metadata["kept_in_float32"]),
-    )
+    with require_valid(path, "kept_in_float32"):
+        return Quantised(
+            **dict(int8),
+            lost=round(float32.accuracy - int8.accuracy, 6),
+            kept_in_float32=json.loads(load_exported(path).metadata["kept_in_float32"]),
+        )
 
 
 def measure_speed(path: Path, faces: NDArray[np.uint8]) -> ExportedTimes:

@@ -25,6 +25,10 @@ BATCH = 64
 INPUT, OUTPUT, VOTES, ANSWER = "pixels", "logits", "votes", "probabilities"
 """Names in the graph. `VOTES` is there where the network has a second head; `ANSWER` is one of the two after its
 temperature and softmax, over the seven classes."""
+TRIAL = np.stack([np.zeros((SIZE, SIZE), np.uint8), np.arange(SIZE * SIZE).reshape(SIZE, SIZE).astype(np.uint8)])
+"""Two faces that a network has to answer about when it is loaded: a black one, and all kinds of pixels."""
+TOLERANCE = 0.01
+"""Of the sum of a face's probabilities."""
 
 
 class OnnxModel(NamedTuple):
@@ -64,10 +68,19 @@ class OnnxModel(NamedTuple):
         """{output: what it gives} for grey faces uint8 (N, 48, 48).
 
         `OUTPUT` and `ANSWER` are float64 (N, 7), `VOTES` (N, 8).
+
+        Raises:
+            InputError: the network fails, or gives something else than numbers.
         """
         pixels = to_pixels(faces, self.crop)
         starts = range(0, len(pixels), BATCH)
-        parts = [self.session.run([*outputs], {INPUT: pixels[start : start + BATCH]}) for start in starts]
+        remedy = "run `dvc repro -f export`"
+        try:
+            parts = [self.session.run([*outputs], {INPUT: pixels[start : start + BATCH]}) for start in starts]
+        except Exception as error:  # see `load_exported`
+            raise InputError(f"{self.name}: fails ({' '.join(str(error).split())[:200]}); {remedy}") from None
+        if not all(np.isfinite(values).all() for part in parts for values in part):
+            raise InputError(f"{self.name}: gives values that are not finite; {remedy}")
         widths = {OUTPUT: len(self.classes), VOTES: len(VOTED), ANSWER: len(self.classes)}
         return {
             output: np.concatenate([np.empty((0, widths[output])), *(part[place] for part in parts)])
@@ -133,7 +146,8 @@ def load_exported(path: str | Path, threads: int | None = None) -> OnnxModel:
     """The network in a file of `stages/export.py`; `threads` as in `open_session`.
 
     Raises:
-        InputError: the file is missing, damaged, not an ONNX file, or not one that `stages/export.py` wrote.
+        InputError: the file is missing, damaged, not an ONNX file, not one that `stages/export.py` wrote, or gives no
+            probabilities for two faces.
     """
     path = Path(path)
     if not path.is_file():
@@ -165,4 +179,8 @@ def load_exported(path: str | Path, threads: int | None = None) -> OnnxModel:
         valid = False
     if not valid:
         raise InputError(f"{path}: not exported by this pipeline; give a file of models/export/")
-    return OnnxModel(session, path.name.removesuffix(".onnx"), classes, crop, temperature, metadata)
+    model = OnnxModel(session, path.name.removesuffix(".onnx"), classes, crop, temperature, metadata)
+    probabilities, _ = model.answer(TRIAL)
+    if probabilities.shape != (len(TRIAL), len(CLASSES)) or abs(probabilities.sum(axis=1) - 1).max() > TOLERANCE:
+        raise InputError(f"{path}: gives no probabilities; run `dvc repro -f export`")
+    return model
