@@ -7,7 +7,7 @@ define CHECK_PYTHON
 	@$(PYTHON) -c 'import sys; v = sys.version_info; not (3, 11) <= v[:2] <= (3, 13) and sys.exit(f"error: Python {v[0]}.{v[1]} found, 3.11 to 3.13 needed; name one with make PYTHON=...")'
 endef
 
-.PHONY: repro gpu test lint format deps plots report times serve results release remote url lock
+.PHONY: repro gpu test lint format deps plots report times serve results release remote verify url lock
 .DEFAULT_GOAL := repro
 
 repro: $(READY)      ## run the whole pipeline, or what is left of it
@@ -65,7 +65,15 @@ remote: url $(READY) ## share DVC's caches: make remote URL=... (a folder, ssh:/
 		python -m pip --require-virtualenv install --quiet --disable-pip-version-check \
 			--constraint requirements.lock '.[remote]';; esac
 	dvc remote add --force --default team "$$URL"
+	dvc remote modify team verify true
 	@echo "Commit .dvc/config to share it; then \`dvc push\` brings the caches there, and \`dvc pull\` fetches them."
+
+# DVC trusts its cache and a remote; this reads all of it. Files of another form of name are unfinished ones.
+verify:              ## compare DVC's cache, or the FOLDER=... of a remote, with its checksums
+	@cd '$(or $(FOLDER),.dvc/cache)/files/md5' 2>/dev/null || \
+		{ echo 'error: $(or $(FOLDER),.dvc/cache) is no cache or remote of DVC; it has no files/md5' >&2; exit 1; }; \
+		find ?? -type f | \
+		sed -En 's|^(..)/([0-9a-f]{30})(\.dir)?$$|\1\2  &|p' | md5sum --check --quiet
 
 url:
 	@case "$$URL" in *[![:space:]]*) ;; *) \
