@@ -334,6 +334,29 @@ def test_models_that_do_not_fit(model_file, tmp_path):
             torch_model.load_model(model_file, "vgg19", "float32")
 
 
+@pytest.mark.parametrize("kind", ["F8_E4M3", "I32", "U32"])
+def test_weights_of_another_type(model_file, kind):
+    """PyTorch would take them, and convert what was never meant so, or knows no isfinite of them."""
+    content = model_file.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["head.bias"]["dtype"] = kind
+    if kind == "F8_E4M3":
+        header["head.bias"]["shape"] = [7 * 4]
+    packed = json.dumps(header).encode()
+    model_file.write_bytes(len(packed).to_bytes(8, "little") + packed + content[8 + length :])
+    with pytest.raises(InputError, match=r"vgg19\.safetensors: head\.bias holds torch\.\w+, expected torch\.float32"):
+        torch_model.load_model(model_file, "vgg19", "float32")
+
+
+def test_values_that_are_not_finite(model_file):
+    state = make_network("vgg19").state_dict()
+    state["head.bias"][3] = math.inf
+    model_file.write_bytes(pack_network("vgg19", 0.07, state))
+    with pytest.raises(InputError, match="holds values that are not finite"):
+        torch_model.load_model(model_file, "vgg19", "float32")
+
+
 def test_a_network_that_gives_nan_is_refused(model_file):
     model = torch_model.load_model(model_file, "vgg19", "float32")
     torch.nn.init.constant_(model.network.head.bias, math.nan)

@@ -112,15 +112,18 @@ def load_network(path: str | Path, expected: str | None = None) -> tuple[torch.n
         width = math.nan
     if not 0 < width <= 1:
         raise InputError(f"{path}: width is {metadata.get('width')}, expected a number above 0, up to 1; {remedy}")
-    if not all(tensor.isfinite().all() for tensor in state.values()):
-        raise InputError(f"{path}: holds values that are not finite; {remedy}")
     network: torch.nn.Module = architecture.build(Shape(width))
     if "votes.weight" in state:
         network = add_votes_head(network)
     if "normalise.mean" in state:
         network = prepend(Normalise(), network)
+    for key, tensor in network.state_dict().items():
+        if key in state and state[key].dtype != tensor.dtype:
+            raise InputError(f"{path}: {key} holds {state[key].dtype}, expected {tensor.dtype}; {remedy}")
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
         raise InputError(f"{path}: {' '.join(str(error).split())[:200]}; {remedy}") from None
+    if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
+        raise InputError(f"{path}: holds values that are not finite; {remedy}")
     return network.eval(), name
