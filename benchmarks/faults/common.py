@@ -1,0 +1,34 @@
+"""What the parts of `benchmarks/fire.py` share: what they are given, and the rows that they report."""
+
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Settings(NamedTuple):
+    """What a part is given."""
+
+    seed: int
+    count: int | None
+    """How much to draw; None for the part's own number."""
+    folder: Path
+    """Empty, for everything that the part writes; removed after it."""
+
+
+class Row(NamedTuple):
+    """A line of a part's table."""
+
+    what: str
+    """What was done, in a few words: `dvc and stage killed`."""
+    tried: int
+    held: int
+    """How often it went as promised."""
+    seconds: float
+    found: tuple[str, ...] = ()
+    """A sentence for each time that it did not, with what is needed to repeat it."""
+
+
+def make_row(what: str, told: list[str], began: float) -> Row:
+    """A row of what began then (`time.monotonic`); `told` has an empty string for each time that it held."""
+    found = tuple(fault for fault in told if fault)
+    return Row(what, len(told), len(told) - len(found), time.monotonic() - began, found)

@@ -1,0 +1,105 @@
+"""Kill it, damage its inputs, move it to another machine, load it: how this project stands up, in figures.
+
+    python benchmarks/fire.py kills                 # two hours; the other parts take minutes
+    python benchmarks/fire.py damage --count 500
+    python benchmarks/fire.py all
+
+The parts are the modules of `benchmarks/faults/`, each with its own docstring: `kills`, `damage`, `same_bytes`,
+`processor`, `load`, `sharing`. Each prints a table, writes it to results/fire/<part>.json with machine and versions,
+and sets it into docs/fire.md. What did not hold is told in sentences below the table, and the exit code is then 1. All
+is drawn from `--seed`; `--count` is the number of what a part draws, by default its own. Nothing in the working tree
+changes but those two files: everything happens in temporary clones of it.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / folder) for folder in ("benchmarks", "stages", "tools", "tests")]
+
+from faults.common import Row, Settings  # noqa: E402
+
+from fer.core.hardware import name_cpu  # noqa: E402
+from fer.core.stage import InputError, catch, to_json, write_files  # noqa: E402
+
+PARTS = ("kills", "damage", "same_bytes", "processor", "load", "sharing")
+LIBRARIES = ("tensorflow", "torch", "lightning", "dvc", "onnxruntime", "opencv-python-headless", "numpy")
+PAGE = "docs/fire.md"
+
+
+def burn(part: str, settings: Settings) -> list[Row]:
+    """Run a part; its rows, in the order of its table."""
+    rows: list[Row] = []
+    print(f"## {part}\n\n| what | tried | held | seconds |\n|---|---|---|---|", flush=True)
+    for row in importlib.import_module(f"faults.{part}").run(settings):
+        rows.append(row)
+        print(f"| {row.what} | {row.tried:,} | {row.held:,} | {row.seconds:.0f} |", flush=True)
+    for row in rows:
+        for sentence in row.found:
+            print(f"- {row.what}: {sentence}", flush=True)
+    return rows
+
+
+def keep(part: str, rows: list[Row], settings: Settings) -> None:
+    """Write results/fire/<part>.json."""
+    facts = {
+        "seed": settings.seed,
+        "cpu": name_cpu(),
+        "cores": os.cpu_count(),
+        "system": platform.platform(terse=True),
+        "versions": {"python": platform.python_version(), **{library: version(library) for library in LIBRARIES}},
+        "rows": [row._asdict() for row in rows],
+    }
+    write_files({str(ROOT / "results" / "fire" / f"{part}.json"): to_json(facts)})
+
+
+def make_table(part: str) -> str:
+    """A part's lines in docs/fire.md."""
+    facts = json.loads((ROOT / "results" / "fire" / f"{part}.json").read_text(encoding="utf-8"))
+    lines = ["| what | tried | held |", "|---|---|---|"]
+    lines += [f"| {row['what']} | {row['tried']:,} | {row['held']:,} |" for row in facts["rows"]]
+    minutes = sum(row["seconds"] for row in facts["rows"]) / 60
+    lines += ["", f"Seed {facts['seed']}, {facts['cores']} cores of {facts['cpu']}, {minutes:.0f} minutes."]
+    return "\n".join(lines)
+
+
+def set_table(text: str, part: str) -> str:
+    """The text of docs/fire.md with the table of a part between its two comments."""
+    before, opening, rest = text.partition(f"<!-- {part} -->\n")
+    _, closing, after = rest.partition("<!-- end -->")
+    if not closing:
+        raise InputError(f"{PAGE}: no place for {part}; add two lines there, <!-- {part} --> and <!-- end -->")
+    return f"{before}{opening}{make_table(part)}\n{closing}{after}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="+", choices=(*PARTS, "all"), metavar="PART", help=", ".join((*PARTS, "all")))
+    parser.add_argument("--seed", type=int, default=0, help="(%(default)s)")
+    parser.add_argument("--count", type=int, help="how much is drawn, by default the part's own number")
+    parser.add_argument("--dry", action="store_true", help="print only: neither results/fire nor docs/fire.md changes")
+    args = parser.parse_args()
+    broken = 0
+    for part in PARTS if "all" in args.parts else dict.fromkeys(args.parts):
+        with tempfile.TemporaryDirectory(prefix=f"fire-{part}-") as folder:
+            began, settings = time.monotonic(), Settings(args.seed, args.count, Path(folder))
+            rows = burn(part, settings)
+        broken += sum(row.tried - row.held for row in rows)
+        print(f"\n{part}: {time.monotonic() - began:.0f} s\n", flush=True)
+        if not args.dry:
+            keep(part, rows, settings)
+            write_files({str(ROOT / PAGE): set_table((ROOT / PAGE).read_text(encoding="utf-8"), part).encode()})
+    if broken:
+        raise InputError(f"{broken:,} did not hold; the sentences below the tables say which")
+
+
+if __name__ == "__main__":
+    catch(main)
