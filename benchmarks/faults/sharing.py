@@ -190,8 +190,12 @@ def pull_afresh(person: Person, name: str) -> str:
 
 
 def compare(one: Person, other: Person) -> str:
-    """Whose files are not the same, or an empty string."""
-    found, due = one.read(), other.read()
+    """Which files of two are not the same, or an empty string."""
+    return compare_data(one.read(), other.read())
+
+
+def compare_data(found: dict[str, str], due: dict[str, str]) -> str:
+    """The same of what `Person.read` gave."""
     differ = sorted(name for name in found.keys() | due.keys() if found.get(name) != due.get(name))
     return f"{len(differ)} files differ, {differ[0]} first" if differ else ""
 
@@ -259,14 +263,14 @@ def share_at_once(one: Person, rng: np.random.Generator, count: int) -> Iterator
     """Two push what differs while a third one pulls; two push the same; two pull."""
     began, told = time.monotonic(), []
     for _ in range(count):
-        two, three = one.clone("two"), one.clone("three")
+        two, three, before = one.clone("two"), one.clone("three"), one.read()
         two.must("dvc", "pull")
-        two.add(rng)
+        for person in (one, two):
+            person.add(rng)
         faults = run_at_once((one, "push"), (two, "push"), (three, "pull"))
-        told += [*faults, pull_afresh(two, "fresh"), compare(three, one)]
+        told += [*faults, *(pull_afresh(person, "fresh") for person in (one, two)), compare_data(three.read(), before)]
         two.leave()
         three.leave()
-        one.add(rng)
     yield make_row("two push while a third one pulls", told, began)
     began, told = time.monotonic(), []
     for _ in range(count):
