@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from importlib.metadata import version
+from itertools import zip_longest
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -62,10 +63,12 @@ def keep(part: str, rows: list[Row], settings: Settings) -> None:
 
 
 def make_table(part: str) -> str:
-    """A part's lines in docs/fire.md."""
+    """A part's lines in docs/fire.md: two rows side by side, as there are many."""
     facts = json.loads((ROOT / "results" / "fire" / f"{part}.json").read_text(encoding="utf-8"))
-    lines = ["| what | tried | held |", "|---|---|---|"]
-    lines += [f"| {row['what']} | {row['tried']:,} | {row['held']:,} |" for row in facts["rows"]]
+    cells = [f"{row['what']} | {row['held']:,} of {row['tried']:,}" for row in facts["rows"]]
+    half = (len(cells) + 1) // 2
+    pairs = zip_longest(cells[:half], cells[half:], fillvalue=" | ")
+    lines = ["| what | held | what | held |", "|---|---|---|---|", *(f"| {left} | {right} |" for left, right in pairs)]
     minutes = sum(row["seconds"] for row in facts["rows"]) / 60
     lines += ["", f"Seed {facts['seed']}, {facts['cores']} cores of {facts['cpu']}, {minutes:.0f} minutes."]
     return "\n".join(lines)

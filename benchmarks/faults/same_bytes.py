@@ -1,4 +1,4 @@
-"""The narrow pipeline in another folder, time zone, locale and home: every out the same, byte for byte, and dvc.lock.
+"""The narrow pipeline elsewhere, from nothing: every out the same, byte for byte, and dvc.lock.
 
 The first clone is that of `faults/kills.py`. Two more are compared with it: one that runs from nothing, and one on the
 first one's DVC cache. Nothing is drawn; `count` is how many of the two are tried.
@@ -49,14 +49,14 @@ class Place(NamedTuple):
 
 PLACES = (
     Place(
-        name="in another folder, time zone, locale and home",
+        name="elsewhere, from nothing",
         folder="elsewhere/zweite Kopie für später",
         environment={"TZ": "Asia/Kathmandu", "LANG": "C", "LC_ALL": "C", "PYTHONHASHSEED": "4711"},
         umask=0o077,
         on_cache=False,
     ),
     Place(
-        name="in a third one, on the first clone's cache",
+        name="elsewhere, on the first one's cache",
         folder="third/on the cache",
         environment={"TZ": "America/St_Johns", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0"},
         umask=0o022,
