@@ -49,10 +49,11 @@ def burn(part: str, settings: Settings) -> list[Row]:
     return rows
 
 
-def keep(part: str, rows: list[Row], settings: Settings) -> None:
+def keep(part: str, rows: list[Row], settings: Settings, seconds: float) -> None:
     """Write results/fire/<part>.json."""
     facts = {
         "seed": settings.seed,
+        "seconds": round(seconds),
         "cpu": name_cpu(),
         "cores": os.cpu_count(),
         "system": platform.platform(terse=True),
@@ -69,8 +70,10 @@ def make_table(part: str) -> str:
     half = (len(cells) + 1) // 2
     pairs = zip_longest(cells[:half], cells[half:], fillvalue=" | ")
     lines = ["| what | held | what | held |", "|---|---|---|---|", *(f"| {left} | {right} |" for left, right in pairs)]
-    minutes = sum(row["seconds"] for row in facts["rows"]) / 60
-    lines += ["", f"Seed {facts['seed']}, {facts['cores']} cores of {facts['cpu']}, {minutes:.0f} minutes."]
+    lines += [
+        "",
+        f"Seed {facts['seed']}, {facts['cores']} cores of {facts['cpu']}, {facts['seconds'] / 60:.0f} minutes.",
+    ]
     return "\n".join(lines)
 
 
@@ -95,10 +98,11 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix=f"fire-{part}-") as folder:
             began, settings = time.monotonic(), Settings(args.seed, args.count, Path(folder))
             rows = burn(part, settings)
+            seconds = time.monotonic() - began
         broken += sum(row.tried - row.held for row in rows)
-        print(f"\n{part}: {time.monotonic() - began:.0f} s\n", flush=True)
+        print(f"\n{part}: {seconds:.0f} s\n", flush=True)
         if not args.dry:
-            keep(part, rows, settings)
+            keep(part, rows, settings, seconds)
             write_files({str(ROOT / PAGE): set_table((ROOT / PAGE).read_text(encoding="utf-8"), part).encode()})
     if broken:
         raise InputError(f"{broken:,} did not hold; the sentences below the tables say which")

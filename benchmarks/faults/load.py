@@ -635,12 +635,12 @@ def predict(folder: Path, photos: list[bytes], faces: list[Faces], count: int, s
         right = name not in answers if name in damaged else answers.get(name) == faces[number % len(photos)]
         named = (f"{name}:" in problems) == (name in damaged)
         told.append("" if right and named else f"{name} of {count} (seed {seed}): {answers.get(name)}, named: {named}")
-    yield make_row(f"photos of a folder in predict, {len(damaged):,} of them damaged", told, began)
+    yield make_row(f"predict: photos of a folder, {len(damaged):,} of them damaged", told, began)
     sentence = f"error: {len(damaged):,} of {count:,} went wrong:" if count > 1 else "error: "
     ended = code == 1 and sentence in problems and "Traceback" not in problems
-    yield make_row("its exit code and its sentence", ["" if ended else f"{code}, {problems[:100]!r}"], began)
-    yield compare_memory("its memory", memory[0], max(memory[1], memory[0]), began, LARGEST)
-    yield make_row(f"its memory at most {LARGEST} MB", ["" if most < LARGEST else f"{most:.0f} MB"], began)
+    yield make_row("predict: exit code and sentence", ["" if ended else f"{code}, {problems[:100]!r}"], began)
+    yield compare_memory("predict: memory", memory[0], max(memory[1], memory[0]), began, LARGEST)
+    yield make_row(f"predict: memory at most {LARGEST} MB", ["" if most < LARGEST else f"{most:.0f} MB"], began)
 
 
 def run(settings: Settings) -> Iterator[Row]:
