@@ -90,8 +90,8 @@ def test_names_that_make_no_sense(head):
 def team(tmp_path):
     if not sharing.SSHD:
         pytest.skip("no sshd here; install Debian's package openssh-server")
-    with sharing.serve_ssh(tmp_path) as (url, lines):
-        yield sharing.make_team(tmp_path, url, lines, np.random.default_rng(1))
+    with sharing.serve_ssh(tmp_path) as (url, user):
+        yield sharing.make_team(tmp_path, url, user, np.random.default_rng(1))
 
 
 def test_a_team_for_seconds(team):

@@ -1,5 +1,6 @@
 """Several people and machines: real DVC remotes, a folder and one over real SSH, and queued experiments."""
 
+import contextlib
 import getpass
 import os
 import shutil
@@ -33,33 +34,40 @@ def folder(tmp_path):
 
 @pytest.fixture
 def ssh(tmp_path):
-    """URL of a folder behind an SSH server of our own, on a free port of this machine, and a user's settings for it."""
+    """URL of a folder behind an SSH server of our own, and a user's settings for it."""
     if not SSHD:
         pytest.skip("no sshd here; install Debian's package openssh-server")
+    with serve_ssh(tmp_path) as served:
+        yield served
+
+
+@contextlib.contextmanager
+def serve_ssh(folder):
+    """URL of folder/store behind an SSH server on a free port of this machine, and a user's settings for it."""
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # an empty folder that a server of root's insists on
     for key in ("host_key", "user_key"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / key], check=True)
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / key], check=True)
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     settings = {
         "ListenAddress": f"127.0.0.1:{port}",
-        "HostKey": tmp_path / "host_key",
-        "AuthorizedKeysFile": tmp_path / "user_key.pub",
+        "HostKey": folder / "host_key",
+        "AuthorizedKeysFile": folder / "user_key.pub",
         "AuthenticationMethods": "publickey",
         "PidFile": "none",
         "StrictModes": "no",
         "Subsystem": "sftp internal-sftp",
         "UsePAM": "no",
     }
-    config, log = tmp_path / "sshd_config", tmp_path / "sshd.log"
+    config, log = folder / "sshd_config", folder / "sshd.log"
     config.write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
     server = subprocess.Popen([SSHD, "-D", "-f", config, "-E", log])
     try:
         wait_for(port, server, log)
-        (tmp_path / "store").mkdir()
-        url = f"ssh://127.0.0.1:{port}{tmp_path}/store"
-        yield url, {"user": getpass.getuser(), "keyfile": str(tmp_path / "user_key")}
+        (folder / "store").mkdir()
+        url = f"ssh://127.0.0.1:{port}{folder}/store"
+        yield url, {"user": getpass.getuser(), "keyfile": str(folder / "user_key")}
     finally:
         server.terminate()
         server.wait()

@@ -6,12 +6,10 @@ pushes and how many pulls are killed (20), each at a moment that is drawn, once 
 """
 
 import contextlib
-import getpass
 import hashlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from conftest import ENVIRONMENT, Clone, Project, make_narrow
 from ruamel.yaml import YAML
-from test_sharing import SSHD, set_up, wait_for
+from test_sharing import SSHD, serve_ssh, set_up
 
 from faults.common import Row, Settings, make_row
 
@@ -121,32 +119,8 @@ class Person(Project):
         return base / "files" / "md5" / digest[:2] / digest[2:]
 
 
-@contextlib.contextmanager
-def serve_ssh(folder: Path) -> Iterator[tuple[str, str]]:
-    """URL of a folder behind an SSH server of our own, and the lines of .dvc/config.local that it takes."""
-    if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # an empty folder that a server of root's insists on
-    for key in ("host_key", "user_key"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / key], check=True)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    config, log = folder / "sshd_config", folder / "sshd.log"
-    config.write_text(
-        f"ListenAddress 127.0.0.1:{port}\nHostKey {folder}/host_key\nAuthorizedKeysFile {folder}/user_key.pub\n"
-        "AuthenticationMethods publickey\nPidFile none\nStrictModes no\nSubsystem sftp internal-sftp\nUsePAM no\n"
-    )
-    server = subprocess.Popen([SSHD, "-D", "-f", config, "-E", log])
-    try:
-        wait_for(port, server, log)
-        lines = f"['remote \"team\"']\n    user = {getpass.getuser()}\n    keyfile = {folder}/user_key\n"
-        yield f"ssh://127.0.0.1:{port}{folder}/store", lines
-    finally:
-        server.terminate()
-        server.wait()
-
-
-def make_team(folder: Path, url: str, lines: str, rng: np.random.Generator) -> Person:
-    """The first of a team, who has run the first stages, has data, and has pushed."""
+def make_team(folder: Path, url: str, user: dict[str, str], rng: np.random.Generator) -> Person:
+    """The first of a team, who has run the first stages, has data, and has pushed; `user` as of `serve_ssh`."""
     environment = {"HOME": str(folder), "SSH_AUTH_SOCK": ""}
     for name, room in (("TMPDIR", "temporary"), ("DVC_SITE_CACHE_DIR", "site")):
         (folder / room).mkdir()
@@ -154,7 +128,6 @@ def make_team(folder: Path, url: str, lines: str, rng: np.random.Generator) -> P
     for role in ("AUTHOR", "COMMITTER"):
         environment |= {f"GIT_{role}_NAME": "tester", f"GIT_{role}_EMAIL": "tester@example.org"}
     one = Person(Team(folder, folder / "store", environment), "one")
-    one.team.store.mkdir()
     one.path.mkdir()
     make_narrow(Clone(one.path))
     one.must("dvc", "repro", STAGES[-1])
@@ -165,7 +138,8 @@ def make_team(folder: Path, url: str, lines: str, rng: np.random.Generator) -> P
         yaml.dump(known, one.path / name)
     set_up(one)
     one.must("make", "remote", f"URL={url}")
-    (one.path / ".dvc" / "config.local").write_text(lines)
+    lines = ["['remote \"team\"']", *(f"    {key} = {value}" for key, value in user.items())]
+    (one.path / ".dvc" / "config.local").write_text("\n".join(lines) + "\n")
     one.add(rng)
     one.must("dvc", "push")
     return one
@@ -438,8 +412,8 @@ def run(settings: Settings) -> Iterator[Row]:
     count = settings.count or COUNT
     victims = [*VICTIMS][:count]
     rng = np.random.default_rng(settings.seed)
-    with serve_ssh(settings.folder) as (url, lines):
-        one = make_team(settings.folder, url, lines, rng)
+    with serve_ssh(settings.folder) as (url, user):
+        one = make_team(settings.folder, url, user, rng)
         yield from share_at_once(one, rng, max(1, count // 5))
         yield kill_pushes(one, rng, count, settings.seed)
         yield kill_pulls(one, rng, count, settings.seed)

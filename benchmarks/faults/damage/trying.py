@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from faults.damage.case import ROOT, Case, Kind, Place, Wrong, load_files
 from faults.damage.kinds import KINDS
+from fer.core.quiet import stderr_into
 from fer.core.stage import catch
 
 SECONDS = 10.0
@@ -107,7 +108,7 @@ def run_script(command: list[str], place: Place) -> tuple[int, str, str | None]:
 def run_here(read: Callable[[], None], place: Place) -> tuple[int, str, str | None]:
     """Exit code and stderr of a call that ends as a stage does; and what no user could read."""
     log, code, last, problem = place.outputs.parent / "stderr", 0, "", None
-    with listening(log), contextlib.redirect_stdout(io.StringIO()):
+    with open(log, "wb") as file, stderr_into(file), contextlib.redirect_stdout(io.StringIO()):
         try:
             catch(read)
         except SystemExit as error:
@@ -116,22 +117,8 @@ def run_here(read: Callable[[], None], place: Place) -> tuple[int, str, str | No
             problem = str(error)
         except BaseException as error:
             problem = describe(error, place)
-    return code, log.read_text(errors="replace") + last, problem
-
-
-@contextlib.contextmanager
-def listening(path: Path) -> Iterator[None]:
-    """What is written to stderr, by native code as well, goes to a file."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with open(path, "wb") as file:
-        os.dup2(file.fileno(), 2)
-    try:
-        yield
-    finally:
         sys.stderr.flush()
-        os.dup2(kept, 2)
-        os.close(kept)
+    return code, log.read_text(errors="replace") + last, problem
 
 
 def describe(error: BaseException, place: Place) -> str:
