@@ -12,6 +12,7 @@ from conftest import ROOT
 from ruamel.yaml import YAML
 
 import deps
+from fer.core.stage import InputError
 
 ROOMS = ("core", "data", "networks", "training", "evidence")
 """Each imports only those to its left."""
@@ -213,6 +214,22 @@ def test_a_page_has_at_most_150_lines(page):
 def test_the_pipeline_names_the_files_that_stages_import():
     process = subprocess.run([sys.executable, "tools/deps.py", "--check"], cwd=ROOT, capture_output=True, text=True)
     assert process.returncode == 0, f"{process.stderr}`make deps` writes the deps, plots and artifacts of dvc.yaml"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("\nartifacts:", "\nowner: me\nartifacts:", "owner would be lost"),
+        ("  train_vgg19:", "  train_vgg:", "no stage train_vgg19"),
+        ("\nstages:", "\nstage:", "has no stages"),
+        ("\nstages:", "\nstages: [", "no YAML"),
+    ],
+)
+def test_a_pipeline_that_cannot_be_brought_up_to_date_is_refused(old, new, sentence):
+    text = (ROOT / "dvc.yaml").read_text()
+    assert text.count(old) == 1
+    with pytest.raises(InputError, match=sentence):
+        deps.write_pipeline(text.replace(old, new), PARAMS)
 
 
 def test_an_import_more_is_a_dep_more(tmp_path, monkeypatch):

@@ -19,6 +19,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import YAMLError
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 ROOT = Path(__file__).parents[1]
@@ -37,6 +38,8 @@ NOT_FOR_STAGES = {
 """An importer and a file that it imports, but not in a stage."""
 TEMPLATES = {"stages/report.py": "stages/fer/evidence/report/page.html.j2"}
 """Files that a script reads beside data and code."""
+WRITTEN = ("metrics", "plots", "artifacts")
+"""The sections written here."""
 DATA_PICTURES = [f"plots/{path}" for path in OF_DATA]
 READ_OF_EACH = {
     "compare": ("data/predictions/{name}.csv", "metrics/{name}.json"),
@@ -199,10 +202,32 @@ def flow(values: list[str]) -> CommentedSeq:
     return sequence
 
 
+def check_sections(text: str, networks: Iterable[str]) -> None:
+    """Refuse a dvc.yaml that `write_pipeline` would lose something of, or in which a network is not trained."""
+    try:
+        pipeline = YAML(typ="safe").load(text)
+    except YAMLError as error:
+        raise InputError(f"dvc.yaml: no YAML ({' '.join(str(error).split())[:200]})") from None
+    if not isinstance(pipeline, dict) or not isinstance(pipeline.get("stages"), dict):
+        raise InputError("dvc.yaml: has no stages; get it back with `git checkout dvc.yaml`")
+    sections = list(pipeline)
+    behind = [name for name in sections[sections.index("stages") + 1 :] if name not in WRITTEN]
+    if behind:
+        raise InputError(f"dvc.yaml: {', '.join(behind)} would be lost behind `stages`; put it before")
+    for name in networks:
+        if f"train_{name}" not in pipeline["stages"]:
+            raise InputError(f"dvc.yaml: no stage train_{name}, a network of params.yaml; copy that of another network")
+
+
 def write_pipeline(text: str, params: dict[str, Any]) -> str:
-    """The text of dvc.yaml with all that follows from the code and from `params` (params.yaml) brought up to date."""
+    """The text of dvc.yaml with all that follows from the code and from `params` (params.yaml) brought up to date.
+
+    Raises:
+        InputError: a network has no stage that trains it, or dvc.yaml is not as described above.
+    """
     models = dict(params["networks"])
     networks = find_networks(models)
+    check_sections(text, networks)
     text, _, _ = text.partition("\n# From here on")
     yaml = YAML()
     yaml.indent(mapping=2, sequence=4, offset=2)
