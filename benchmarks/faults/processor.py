@@ -1,8 +1,9 @@
-"""Whether operations give the same bytes on another kind of processor, as they are and where all may do the same only.
+"""Whether another kind of processor gives the same bytes, as libraries are and where all may do the same only.
 
 Kinds of processor are this one, two that QEMU emulates where Debian's `qemu-user` is installed, neither with AVX-512
 nor VNNI, and those of earlier runs: results/fire/processors.json keeps the bytes of each, by setting, library and
-operation. A row compares those of this one with all others. `count` is how many libraries are tried, for a test.
+operation. A row compares those of this one with all others. The last row is the whole run of the sample, in float32 and
+with AVX2, beside the scores that are tracked. `count` is how many libraries are tried, for a test; without that run.
 """
 
 import json
@@ -14,15 +15,18 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from conftest import ENVIRONMENT, ROOT, Clone
+
 from faults.common import Row, Settings
 from faults.operations import LIBRARIES
 from fer.core.hardware import name_cpu
 from fer.core.stage import write_files
 
-FILE = Path(__file__).parents[2] / "results" / "fire" / "processors.json"
+FILE = ROOT / "results" / "fire" / "processors.json"
+AVX2 = "AVX2 and one thread"
 KINDS = {
     "as it is": {},
-    "AVX2 and one thread": {
+    AVX2: {
         "ATEN_CPU_CAPABILITY": "avx2",
         "MKL_CBWR": "COMPATIBLE",  # AVX2 here is another code on Intel's than on AMD's
         "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
@@ -72,6 +76,27 @@ def compare(found: dict[str, str], others: dict[str, dict[str, str]]) -> tuple[i
     return len(pairs), [f"{name} differs from that of {cpu}" for name, cpu in pairs if found[name] != others[cpu][name]]
 
 
+def run_sample(folder: Path) -> Path:
+    """A clone after the sample's run with AVX2 and float32."""
+    folder.mkdir()
+    clone = Clone(folder)
+    clone.edit("params.yaml", {"precision: auto": "precision: float32"})
+    clone.commit()
+    subprocess.run(["dvc", "repro", "-q", "compare"], cwd=folder, env=ENVIRONMENT | KINDS[AVX2], check=True)
+    return folder
+
+
+def compare_scores(folder: Path, other: Path) -> tuple[dict[str, float], int]:
+    """{score of metrics/summary that differs: by how much}, and how many there are."""
+    moves = {}
+    files = sorted((folder / "metrics/summary").glob("*.json"))
+    for file in files:
+        theirs = json.loads((other / "metrics/summary" / file.name).read_text())
+        for key, value in json.loads(file.read_text()).items():
+            moves[f"{key} of {file.stem}"] = abs(value - theirs[key])
+    return {name: move for name, move in moves.items() if move}, len(moves)
+
+
 def run(settings: Settings) -> Iterator[Row]:
     known = json.loads(FILE.read_text()) if FILE.exists() else {}
     here, emulated = name_cpu(), EMULATED if shutil.which("qemu-x86_64") else {}
@@ -87,3 +112,9 @@ def run(settings: Settings) -> Iterator[Row]:
             yield Row(f"{TITLES[library]}, {kind}", tried, tried - len(differ), time.monotonic() - began, tuple(differ))
     if settings.count is None:
         write_files({str(FILE): (json.dumps(known, indent=1) + "\n").encode()})
+        began = time.monotonic()
+        moves, tried = compare_scores(ROOT, run_sample(settings.folder / "sample"))
+        farthest = 100 * max(moves.values(), default=0)
+        differ = tuple(f"{name} differs by {100 * move:.2f} points" for name, move in moves.items())
+        what = f"scores of the sample's run by AVX2 and float32, at most {farthest:.1f} points apart"
+        yield Row(what, tried, tried - len(moves), time.monotonic() - began, differ)
