@@ -94,7 +94,8 @@ def read_history(path: str | Path) -> pd.DataFrame:
         raise InputError(f"{path}: not found; run `dvc repro`") from None
     except (ValueError, pd.errors.ParserError):
         pass
-    raise InputError(f"{path}: no history of a training (columns {', '.join(HISTORY)}); train anew with `dvc repro -f`")
+    remedy = "train anew with `dvc repro -f -s train_<network>`"
+    raise InputError(f"{path}: no history of a training (columns {', '.join(HISTORY)}); {remedy}")
 
 
 def tabulate(test: Predictions, measured: Measured, bins: int) -> dict[str, bytes]:

@@ -36,7 +36,7 @@ from fer.evidence.records import (
     PrecisionTimes,
     Quantised,
 )
-from fer.inference.onnx import load_exported
+from fer.inference.onnx import REMEDY, load_exported, read_metadata
 
 CALLS = 200
 BATCH = 64
@@ -49,7 +49,7 @@ def require_valid(path: Path, key: str) -> Iterator[None]:
     try:
         yield
     except (KeyError, ValueError):
-        raise InputError(f"{path}: {key} is missing in its metadata, or damaged; run `dvc repro -f export`") from None
+        raise InputError(f"{path}: {key} is missing in its metadata, or damaged; {REMEDY}") from None
 
 
 def measure(path: Path, rows: Split) -> Exported:
@@ -71,7 +71,7 @@ def measure_quantised(path: Path, rows: Split, float32: Exported) -> Quantised:
         return Quantised(
             **dict(int8),
             lost=round(float32.accuracy - int8.accuracy, 6),
-            kept_in_float32=json.loads(load_exported(path).metadata["kept_in_float32"]),
+            kept_in_float32=json.loads(read_metadata(path)["kept_in_float32"]),
         )
 
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from fer.core.params import read_params
-from fer.core.stage import InputError, run, write_files
+from fer.core.stage import InputError, check_distinct, run, write_files
 from fer.data.faces import Split, pack_faces
 from fer.data.fer2013 import CLASSES, SAMPLE_VOTES, SPLITS, is_sample
 from fer.data.ferplus import read_votes
@@ -225,15 +225,11 @@ def main() -> None:
     seed, prepare = read_params("seed", "prepare")
     if args.split not in NOTES:
         raise InputError(f"--split is {args.split!r}, expected official or paper")
-    named = [args.source, args.out, args.report, *([] if args.votes in NO_VOTES else [args.votes])]
-    paths = [os.path.realpath(path) for path in named]  # unlike Path.resolve, it takes links to themselves
-    if len(set(paths)) < len(paths):
-        raise InputError(
-            f"--source, --votes, --out and --report name the same file twice ({paths[1]}); give each its own"
-        )
+    named = {"--source": args.source} if args.votes in NO_VOTES else {"--source": args.source, "--votes": args.votes}
+    check_distinct({**named, "--out": args.out, "--report": args.report})
 
     with ExitStack() as stack:  # DVC hashes what is read for the lock only afterwards
-        for path in (args.source, *named[3:]):
+        for path in named.values():
             stack.enter_context(require_unchanged(Path(path)))
         outputs, splits = make_outputs(args, seed, prepare)
     write_files(outputs)

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from fer.core.params import read_params
-from fer.core.stage import InputError, replacing, run
+from fer.core.stage import check_distinct, replacing, run
 from fer.data.fer2013 import ANNOTATORS, CLASSES, FERPLUS_COLUMNS, SIZE, USAGES, VOTE_CLASSES
 
 Floats = npt.NDArray[np.float64]
@@ -442,9 +442,7 @@ def main() -> None:
     parser.add_argument("--votes", required=True, help="the CSV of votes to write")
     parser.add_argument("--sheet", required=True, help="the contact sheet to write (PNG)")
     args = parser.parse_args()
-    paths = [Path(path).resolve() for path in (args.out, args.votes, args.sheet)]
-    if len(set(paths)) < len(paths):
-        raise InputError(f"--out, --votes and --sheet name the same file twice ({paths[0]}); give each its own")
+    check_distinct({"--out": args.out, "--votes": args.votes, "--sheet": args.sheet})
     seed, sample = read_params("seed", "sample")
     counts = dict(zip(USAGES, (sample.train_rows, sample.val_rows, sample.test_rows), strict=True))
     with replacing(args.out) as unfinished, replacing(args.votes) as unfinished_votes:

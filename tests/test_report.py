@@ -812,6 +812,17 @@ def test_times_stand_on_a_page_of_their_own(tmp_path):
     assert any(re.fullmatch(r"  VGG19 +3,457 +108 +Processor 9", line) for line in printed)
 
 
+def test_times_that_cannot_be_written_cost_no_result(tmp_path, capsys):
+    """A folder in the place of the file, and a file in the place of its folder."""
+    speed = TrainingTimes(seconds=1.0, images_per_second=1.0, hardware="Processor 9")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_bytes(b"x")
+    record_times(tmp_path / "folder", "measure", speed)
+    record_times(tmp_path / "file" / "timing.json", "measure", speed)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2 and all(line.startswith("how long measure took is not kept: ") for line in lines)
+
+
 @pytest.mark.parametrize("damaged", [None, b"", b"[]", b'{"train_vgg19": {"seconds": "long"}, "measure": 5}'])
 def test_no_times_are_dashes(damaged, tmp_path):
     file = tmp_path / "timing.json"

@@ -8,6 +8,7 @@ import sys
 import time
 from datetime import datetime
 
+import psutil
 import pytest
 from conftest import ROOT
 
@@ -79,6 +80,26 @@ def test_a_signal_leaves_no_half_file(number, code, tmp_path):
     assert process.returncode == code
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_signal_while_another_process_starts_leaves_no_traceback(tmp_path, monkeypatch):
+    """What waits for it, and then dies of the same signal, says nothing of its own."""
+    (tmp_path / "sitecustomize.py").write_text("import time; time.sleep(1)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    script = tmp_path / "x.py"
+    calls = "call_apart(os.system, ['echo begun', *['sleep 5'] * 5])"
+    script.write_text(
+        f"{PRELUDE}from fer.core.apart import call_apart\nif __name__ == '__main__': run(lambda: {calls})"
+    )
+    process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "begun\n"
+    time.sleep(0.3)
+    process.terminate()
+    time.sleep(0.2)
+    for child in psutil.Process(process.pid).children(recursive=True):
+        child.terminate()
+    _, printed = process.communicate(timeout=60)
+    assert (process.returncode, printed) == (143, "")
 
 
 def test_times_that_are_no_numbers_are_forgotten(tmp_path):

@@ -15,4 +15,5 @@ def call_apart(function: Callable[[str], Result], names: Sequence[str]) -> dict[
         function: of a module, or a `functools.partial` of one; it and its results are pickled.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
-        return dict(zip(names, pool.map(function, names), strict=True))
+        # not pool.map: at SIGTERM it cancels what waits, which a pool whose process died meets with a traceback
+        return {name: pool.submit(function, name).result() for name in names}

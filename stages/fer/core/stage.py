@@ -156,6 +156,20 @@ def replacing(path: str | Path) -> Iterator[Path]:
             unfinished.unlink(missing_ok=True)
 
 
+def check_distinct(paths: Mapping[str, str | Path]) -> None:
+    """Refuse {option: path} of which two are one file, by links as well.
+
+    Raises:
+        InputError: two are.
+    """
+    options: dict[str, str] = {}
+    for option, path in paths.items():
+        real = os.path.realpath(path)  # unlike Path.resolve, it takes links to themselves
+        if real in options:
+            raise InputError(f"{options[real]} and {option} name the same file ({path}); give each its own")
+        options[real] = option
+
+
 def check_writable(path: str | Path) -> None:
     """Raise now, not after hours of work, what `replacing(path)` would raise; `path` itself stays as it is."""
 

@@ -7,13 +7,14 @@ and what git tracks shall change only where the arithmetic does.
 import fcntl
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from fer.core.record import Record
-from fer.core.stage import to_json, write_files
+from fer.core.stage import InputError, explain, to_json, write_files
 
 
 def read_times(path: str | Path) -> dict[str, Any]:
@@ -27,15 +28,22 @@ def read_times(path: str | Path) -> dict[str, Any]:
 
 
 def record_times(path: str | Path, stage: str, times: Record) -> None:
-    """Set what `stage` took, `times`, into metrics/timing.json, beside what other stages wrote there."""
+    """Set what `stage` took, `times`, into metrics/timing.json, beside what other stages wrote there.
+
+    Results are worth more than times: where these cannot be written, a sentence on stderr says so, and that is all.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        write_files({path: to_json(dict(sorted((read_times(path) | {stage: times.model_dump()}).items())))})
-    finally:
-        os.close(folder)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            write_files({path: to_json(dict(sorted((read_times(path) | {stage: times.model_dump()}).items())))})
+        finally:
+            os.close(folder)
+    except (OSError, InputError) as error:
+        reason = explain(error) if isinstance(error, OSError) else error
+        print(f"how long {stage} took is not kept: {reason}", file=sys.stderr)
 
 
 def time_calls(call: Callable[[], object], count: int) -> list[float]:

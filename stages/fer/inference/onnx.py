@@ -29,6 +29,7 @@ TRIAL = np.stack([np.zeros((SIZE, SIZE), np.uint8), np.arange(SIZE * SIZE).resha
 """Two faces that a network has to answer about when it is loaded: a black one, and all kinds of pixels."""
 TOLERANCE = 0.01
 """Of the sum of a face's probabilities."""
+REMEDY = "run `dvc repro -f -s export`"
 
 
 class OnnxModel(NamedTuple):
@@ -74,13 +75,12 @@ class OnnxModel(NamedTuple):
         """
         pixels = to_pixels(faces, self.crop)
         starts = range(0, len(pixels), BATCH)
-        remedy = "run `dvc repro -f export`"
         try:
             parts = [self.session.run([*outputs], {INPUT: pixels[start : start + BATCH]}) for start in starts]
         except Exception as error:  # see `load_exported`
-            raise InputError(f"{self.name}: fails ({' '.join(str(error).split())[:200]}); {remedy}") from None
+            raise InputError(f"{self.name}: fails ({' '.join(str(error).split())[:200]}); {REMEDY}") from None
         if not all(np.isfinite(values).all() for part in parts for values in part):
-            raise InputError(f"{self.name}: gives values that are not finite; {remedy}")
+            raise InputError(f"{self.name}: gives values that are not finite; {REMEDY}")
         widths = {OUTPUT: len(self.classes), VOTES: len(VOTED), ANSWER: len(self.classes)}
         return {
             output: np.concatenate([np.empty((0, widths[output])), *(part[place] for part in parts)])
@@ -182,5 +182,5 @@ def load_exported(path: str | Path, threads: int | None = None) -> OnnxModel:
     model = OnnxModel(session, path.name.removesuffix(".onnx"), classes, crop, temperature, metadata)
     probabilities, _ = model.answer(TRIAL)
     if probabilities.shape != (len(TRIAL), len(CLASSES)) or abs(probabilities.sum(axis=1) - 1).max() > TOLERANCE:
-        raise InputError(f"{path}: gives no probabilities; run `dvc repro -f export`")
+        raise InputError(f"{path}: gives no probabilities; {REMEDY}")
     return model

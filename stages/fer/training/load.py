@@ -40,5 +40,5 @@ def predict(
     for head in heads:
         sums = head.sum(axis=1)
         if head.shape[1] and not ((head >= 0).all() and (abs(sums - 1) < TOLERANCE).all()):  # not so for NaN either
-            raise InputError(f"{path}: gives no probabilities; train it anew with `dvc repro -f`")
+            raise InputError(f"{path}: gives no probabilities; train it anew with `dvc repro -f -s train_<network>`")
     return heads

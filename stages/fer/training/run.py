@@ -59,7 +59,7 @@ class Training(Record):
     best_epoch: Count
     """From 1; the first of those with the highest val accuracy."""
     train_loss: float
-    """Of that epoch, as the next three."""
+    """Of that epoch, as the next three: what is minimised, so with label smoothing and the second head's share."""
     train_accuracy: Share
     """Over its batches, with augmentation and dropout."""
     val_loss: float
@@ -81,6 +81,13 @@ class TrainingTimes(Record):
     """Training images."""
     hardware: str
     """Name of the processor or of the GPU."""
+
+
+def learns_votes(name: str, labels: str, there: bool) -> bool:
+    """Whether a network's second head is to learn annotators' votes; says so where it cannot, without any `there`."""
+    if labels == "emotion+votes" and not there:
+        print(f"{name} learns the labels alone: the data have no votes", flush=True)
+    return labels == "emotion+votes" and there
 
 
 def summarise(epochs: Sequence[dict[str, Any]], run: Run) -> Training:

@@ -50,7 +50,7 @@ def load_network(path: str | Path, name: str) -> keras.Model:
         InputError: the file is missing, damaged, or of a network that does not take pixels (N, 48, 48, 1) or does not
             give seven probabilities, or fifteen with those of votes.
     """
-    remedy = f"train it anew with `dvc repro -f train_{name}`"
+    remedy = f"train it anew with `dvc repro -f -s train_{name}`"
     if not Path(path).is_file():
         raise InputError(f"{path}: not found; run `dvc repro`")
     try:

@@ -27,7 +27,7 @@ from fer.training.keras.checkpoints import Snapshots, save_weights
 from fer.training.keras.data import build_augmentation, make_datasets
 from fer.training.keras.files import pack_network
 from fer.training.keras.framework import keras, tf
-from fer.training.run import Run, save_training
+from fer.training.run import Run, learns_votes, save_training
 
 
 class FusedBatchNormalization(keras.layers.BatchNormalization):
@@ -252,9 +252,7 @@ def fit(
     ]  # fmt: skip
     train_rows = len(splits["train"].labels)
     steps = math.ceil(train_rows / settings.batch_size)
-    votes = settings.labels == "emotion+votes" and splits["train"].votes is not None
-    if settings.labels == "emotion+votes" and not votes:
-        print(f"{name} learns the labels alone: the data have no votes", flush=True)
+    votes = learns_votes(name, settings.labels, splits["train"].votes is not None)
     second = {"votes": True} if votes else {}
     epochs = range(len(snapshots.epochs), settings.epochs)
     train_set, val_set = make_datasets(splits, votes, settings.batch_size, seed, epochs)

@@ -84,7 +84,7 @@ def load_network(path: str | Path, expected: str | None = None) -> tuple[torch.n
     Raises:
         InputError: the file is missing, damaged, of another architecture or has other classes.
     """
-    remedy = "train it anew with `dvc repro -f train_<network>`"
+    remedy = "train it anew with `dvc repro -f -s train_<network>`"
     if not Path(path).is_file():
         raise InputError(f"{path}: not found; run `dvc repro`")
     try:

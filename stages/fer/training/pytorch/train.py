@@ -42,7 +42,7 @@ from fer.training.pytorch.data import (
 from fer.training.pytorch.files import IMAGENET, Normalise, pack_network, prepend
 from fer.training.pytorch.heads import HEADS, add_votes_head
 from fer.training.pytorch.weights import load_start
-from fer.training.run import Run, save_training
+from fer.training.run import Run, learns_votes, save_training
 
 LAUNCHED = {"TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "MASTER_ADDR"}
 """Environment variables of launchers: torchrun, SLURM or a cluster sets at least one."""
@@ -309,11 +309,8 @@ def train(name: str, settings: PyTorchTraining, compute: Compute, seed: int, arg
     architecture = find_network(name)
     network: nn.Module = architecture.build(Shape(settings.width, settings.dropout))
     load_start(network, name, settings.weights)
-    if settings.labels == "emotion+votes":
-        if train_rows.shares is None:
-            print(f"{name} learns the labels alone: {args.data} has no votes", flush=True)
-        else:
-            network = add_votes_head(network)
+    if learns_votes(name, settings.labels, train_rows.shares is not None):
+        network = add_votes_head(network)
     if settings.normalisation == "imagenet":
         network = prepend(Normalise(*IMAGENET), network)
     elif settings.normalisation == "train":
