@@ -1,6 +1,6 @@
 """Kill it, damage its inputs, move it to another machine, load it: how this project stands up, in figures.
 
-    python benchmarks/fire.py kills                 # two hours; the other parts take minutes
+    python benchmarks/fire.py kills                 # an hour; the other parts take minutes
     python benchmarks/fire.py damage --count 500
     python benchmarks/fire.py all
 

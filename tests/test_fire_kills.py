@@ -41,7 +41,7 @@ def folder(finished_pipeline, tmp_path):
 def test_a_share_of_the_faults(pipeline, monkeypatch, tmp_path):
     """One kill, and what takes seconds; all of it holds."""
     few = {what: kills.OTHERS[what][-1:] for what in (kills.READ_ONLY, ".dvc/tmp/rwlock cut short")}
-    monkeypatch.setattr(kills, "run_undisturbed", lambda folder: pipeline)
+    monkeypatch.setattr(kills, "run_undisturbed", lambda folder, **_: pipeline)
     monkeypatch.setattr(kills, "OTHERS", few)
     rows = list(kills.run(Settings(0, 1, tmp_path)))
     assert [row.what for row in rows[1:]] == [
@@ -50,7 +50,7 @@ def test_a_share_of_the_faults(pipeline, monkeypatch, tmp_path):
     ]
     assert [(row.tried, row.held, row.found) for row in rows] == [(1, 1, ())] * 3
     assert rows[0].what in kills.KILLS
-    assert not (tmp_path / "run").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"fresh"}
 
 
 def test_what_is_wrong_after_a_fault_is_told(pipeline, folder):
@@ -98,7 +98,7 @@ def test_a_fault_that_did_not_hold(pipeline, tmp_path):
         folder.mkdir()
         return kills.End((f"drew {draw.integers(1000)}",), stops=("report, after 1.00 s",))
 
-    row = kills.try_faults("a fault", {4: fault}, pipeline, Settings(7, None, tmp_path))
+    row = kills.sum_up("a fault", [kills.try_fault("a fault", 4, fault, pipeline, Settings(7, None, tmp_path))])
     drawn = np.random.default_rng([7, 4, *b"a fault"]).integers(1000)
     assert row[:3] == ("a fault", 1, 0)
     assert row.found == (f"seed 7, number 4, report, after 1.00 s: drew {drawn}",)

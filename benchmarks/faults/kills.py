@@ -6,7 +6,8 @@ while they resume. The next `dvc repro` starts at once, beside what the kill lef
 and the dvc.lock of the undisturbed run, byte for byte, with no unfinished file, no process and no traceback left.
 
 Seed and number decide what is killed, and after how many seconds; what is hit then depends on the machine's speed.
-`count` also limits how many of the other faults are tried.
+`count` also limits how many of the other faults are tried. As many runs as there are cores go on at once, one thread
+each: twice as many in an hour, on two cores, as one after the other.
 """
 
 import hashlib
@@ -17,9 +18,11 @@ import shlex
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +37,7 @@ from fer.core.stage import InputError
 
 COUNT = 30
 LOCK = "dvc.lock"
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1")
 LONG = 3600
 """Seconds after which a command counts as hung."""
 
@@ -85,6 +89,7 @@ class End(NamedTuple):
     """What a row says beside its numbers."""
     stops: tuple[str, ...] = ()
     """Where and when it was stopped."""
+    seconds: float = 0
 
 
 Fault = Callable[[np.random.Generator, Pipeline, Path], End]
@@ -138,19 +143,19 @@ def start(folder: Path, *command: str, umask: int = -1, **environment: str) -> s
         )
 
 
-def run_command(folder: Path, *command: str) -> tuple[int, str]:
+def run_command(folder: Path, *command: str, **environment: str) -> tuple[int, str]:
     """Exit code of a command, and what it printed."""
     find_log(folder).touch()
     before = len(read_log(folder))
-    code = start(folder, *command).wait(LONG)
+    code = start(folder, *command, **environment).wait(LONG)
     return code, read_log(folder)[before:]
 
 
-def run_undisturbed(folder: Path) -> Pipeline:
+def run_undisturbed(folder: Path, **environment: str) -> Pipeline:
     fresh, finished = make_clone(folder / "fresh"), folder / "finished"
     copy_clone(fresh, finished)
     began = time.monotonic()
-    code, printed = run_command(finished, "dvc", "repro")
+    code, printed = run_command(finished, "dvc", "repro", **environment)
     if code:
         raise InputError(f"the undisturbed run ended with {code}: {find_reason(printed)}")
     return Pipeline(fresh, finished, time.monotonic() - began)
@@ -215,7 +220,7 @@ def kill_stage(dvc: "subprocess.Popen[bytes]") -> str | None:
 
 def stop(what: str, seconds: float, folder: Path) -> str | None:
     """Run `dvc repro` and stop it after so many seconds; where that was, None if it had ended before."""
-    dvc = start(folder, "dvc", "repro")
+    dvc = start(folder, "dvc", "repro", **ONE_THREAD)
     with suppress(subprocess.TimeoutExpired):
         dvc.wait(seconds)
         return None
@@ -249,12 +254,12 @@ def stop_at_random(what: str, times: int = 1) -> Fault:
 
 def finish(folder: Path, pipeline: Pipeline) -> End:
     """Run `dvc repro` after a fault, as a user does, with what docs/trouble.md says where DVC asks for it."""
-    code, printed = run_command(folder, "dvc", "repro")
+    code, printed = run_command(folder, "dvc", "repro", **ONE_THREAD)
     notes = []
     while code and len(notes) < len(REMEDIES) and (remedy := find_remedy(printed)):
         notes.append(f"with {remedy}")
         run_command(folder, *remedy.split())
-        code, printed = run_command(folder, "dvc", "repro")
+        code, printed = run_command(folder, "dvc", "repro", **ONE_THREAD)
     if not code and is_reordered(pipeline.finished / LOCK, folder / LOCK):
         notes.append("dvc.lock in another order")
     return End(tuple(find_wrong(code, printed, folder, pipeline)), tuple(notes))
@@ -309,7 +314,7 @@ def fill_disk(draw: np.random.Generator, pipeline: Pipeline, folder: Path) -> En
     mount = f"mount -t tmpfs -o size={size}k none {{0}} && cp -a {{1}}/. {{0}} && cd {{0}}"
     script = f"{mount} || exit; dvc repro; code=$?; cp -a . {{2}}; exit $code"
     places = [shlex.quote(str(place)) for place in (folder, pipeline.fresh, kept)]
-    code, printed = run_command(folder, *UNSHARE, script.format(*places))
+    code, printed = run_command(folder, *UNSHARE, script.format(*places), **ONE_THREAD)
     folder.rmdir()
     kept.rename(folder)
     end = finish(folder, pipeline)._replace(stops=(f"{size} KiB",))
@@ -320,7 +325,7 @@ def forbid_writing(outs: str, stage: str) -> Fault:
     def fault(_: np.random.Generator, pipeline: Pipeline, folder: Path) -> End:
         copy_clone(pipeline.finished, folder)
         mount = f"mount --bind {outs} {outs} && mount -o remount,ro,bind {outs}"
-        code, printed = run_command(folder, *UNSHARE, f"{mount} && dvc repro -f -s {stage}")
+        code, printed = run_command(folder, *UNSHARE, f"{mount} && dvc repro -f -s {stage}", **ONE_THREAD)
         return check_sentence(code, printed, "read-only file system", finish(folder, pipeline))
 
     return fault
@@ -342,7 +347,7 @@ def leave_locks(_: np.random.Generator, pipeline: Pipeline, folder: Path) -> End
     (folder / ".dvc/tmp/rwlock").write_text(json.dumps({"write": locked, "read": {}}))
     for name in ("lock", "rwlock.lock"):
         (folder / ".dvc/tmp" / name).write_text(f" {dead.pid}\n")
-    code, printed = run_command(folder, "dvc", "repro", "-f", "-s", "prepare")
+    code, printed = run_command(folder, "dvc", "repro", "-f", "-s", "prepare", **ONE_THREAD)
     end = finish(folder, pipeline)
     return end._replace(wrong=(f"it ended with {code}: {find_reason(printed)}", *end.wrong)) if code else end
 
@@ -372,49 +377,58 @@ OTHERS: dict[str, list[Fault]] = {
 
 def try_fault(what: str, number: int, fault: Fault, pipeline: Pipeline, settings: Settings) -> End:
     """How a run with this fault ended; what was wrong is told in one sentence."""
-    draw = np.random.default_rng([settings.seed, number, *what.encode()])
-    folder = settings.folder / "run"
-    find_log(folder).unlink(missing_ok=True)
-    try:
-        end = fault(draw, pipeline, folder)
-    except subprocess.TimeoutExpired as error:
-        end = End((f"hung: {error.cmd}",))
-    finally:
-        left = find_processes(folder)
-        for process in left:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(left)
-    shutil.rmtree(folder)
+    began, draw = time.monotonic(), np.random.default_rng([settings.seed, number, *what.encode()])
+    with tempfile.TemporaryDirectory(dir=settings.folder) as place:
+        folder = Path(place, "run")
+        try:
+            end = fault(draw, pipeline, folder)
+        except subprocess.TimeoutExpired as error:
+            end = End((f"hung: {error.cmd}",))
+        finally:
+            left = find_processes(folder)
+            for process in left:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            psutil.wait_procs(left)
     told = ", ".join([f"seed {settings.seed}, number {number}", *end.stops]) + f": {'; '.join(end.wrong)}"
-    return end._replace(wrong=(told,) if end.wrong else ())
+    return end._replace(wrong=(told,) if end.wrong else (), seconds=time.monotonic() - began)
 
 
-def try_faults(what: str, faults: Mapping[int, Fault], pipeline: Pipeline, settings: Settings) -> Row:
-    """The row of a table; `faults` by the numbers that seed their draws."""
-    began = time.monotonic()
-    ends = [try_fault(what, number, fault, pipeline, settings) for number, fault in faults.items()]
+def sum_up(what: str, ends: Sequence[End]) -> Row:
+    """The row of a table."""
     found = tuple(told for end in ends for told in end.wrong)
     notes = Counter(note for end in ends for note in end.notes)
     said = f" ({', '.join(f'{times} {note}' for note, times in notes.items())})" if notes else ""
-    return Row(f"{what}{said}", len(ends), len(ends) - len(found), time.monotonic() - began, found)
+    return Row(f"{what}{said}", len(ends), len(ends) - len(found), sum(end.seconds for end in ends), found)
+
+
+def draw_kills(settings: Settings) -> dict[str, dict[int, Fault]]:
+    """{what is killed: {number: how}}; the number seeds the draws."""
+    count = COUNT if settings.count is None else settings.count
+    kinds = np.random.default_rng(settings.seed).choice(KILLS, count).tolist()
+    twice = {number: stop_at_random(kinds[number], 2) for number in range(2, count, 3)}
+    once: dict[str, dict[int, Fault]] = {what: {} for what in KILLS}
+    for number, kind in enumerate(kinds):
+        if number not in twice:
+            once[kind][number] = stop_at_random(kind)
+    return {what: faults for what, faults in {**once, "killed once more while resuming": twice}.items() if faults}
 
 
 def run(settings: Settings) -> Iterator[Row]:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, and so do its children
-    count = COUNT if settings.count is None else settings.count
-    pipeline = run_undisturbed(settings.folder)
-    kinds = np.random.default_rng(settings.seed).choice(KILLS, count).tolist()
-    twice = {number: stop_at_random(kinds[number], 2) for number in range(2, count, 3)}
-    for what in KILLS:
-        numbers = [number for number in range(count) if kinds[number] == what and number not in twice]
-        if numbers:
-            yield try_faults(what, dict.fromkeys(numbers, stop_at_random(what)), pipeline, settings)
-    if twice:
-        yield try_faults("killed once more while resuming", twice, pipeline, settings)
-    mounts = subprocess.run([*UNSHARE, "mount -t tmpfs none /mnt"], capture_output=True).returncode == 0
-    for what, faults in OTHERS.items():
-        if what in MOUNTED and not mounts:
+    pipeline = run_undisturbed(settings.folder, **ONE_THREAD)
+    others = {what: dict(enumerate(faults[: settings.count])) for what, faults in OTHERS.items()}
+    if subprocess.run([*UNSHARE, "mount -t tmpfs none /mnt"], capture_output=True).returncode:
+        for what in MOUNTED:
+            others.pop(what, None)
             yield Row(f"{what}: not tried, as nobody may mount one here", 0, 0, 0)
-        else:
-            yield try_faults(what, dict(enumerate(faults[:count])), pipeline, settings)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        rows: dict[str, list[Future[End]]] = {
+            what: [pool.submit(try_fault, what, number, fault, pipeline, settings) for number, fault in faults.items()]
+            for what, faults in {**draw_kills(settings), **others}.items()
+        }
+        try:
+            for what, ends in rows.items():
+                yield sum_up(what, [end.result() for end in ends])
+        finally:
+            pool.shutdown(cancel_futures=True)
