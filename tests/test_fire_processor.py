@@ -40,6 +40,10 @@ def test_what_differs_is_told(monkeypatch, tmp_path):
 def test_by_how_much_scores_differ(tmp_path):
     for name, accuracy in (("one", 0.75), ("two", 0.5)):
         (tmp_path / name / "metrics/summary").mkdir(parents=True)
-        (tmp_path / name / "metrics/summary/vgg19.json").write_text(json.dumps({"accuracy": accuracy, "ece": 0.1}))
-    moves, tried = processor.compare_scores(tmp_path / "one", tmp_path / "two")
-    assert (moves, tried) == ({"accuracy of vgg19": 0.25}, 2)
+        for network in ("vgg19", "compact"):
+            scores = {"accuracy": accuracy if network == "vgg19" else 0.9, "macro_f1": 0.5, "ece": 0.1}
+            (tmp_path / name / "metrics/summary" / f"{network}.json").write_text(json.dumps(scores))
+    accuracy, *others = processor.compare_scores(tmp_path / "one", tmp_path / "two", 0.0)
+    assert accuracy.what.startswith("accuracy in") and accuracy.what.endswith("at most 25.0 points apart")
+    assert (accuracy.tried, accuracy.held, accuracy.found) == (2, 1, ("that of vgg19 differs by 25.00 points",))
+    assert [(row.tried, row.held, row.found) for row in others] == [(2, 2, ())] * 2

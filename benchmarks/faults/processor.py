@@ -2,8 +2,9 @@
 
 Kinds of processor are this one, two that QEMU emulates where Debian's `qemu-user` is installed, neither with AVX-512
 nor VNNI, and those of earlier runs: results/fire/processors.json keeps the bytes of each, by setting, library and
-operation. A row compares those of this one with all others. The last row is the whole run of the sample, in float32 and
-with AVX2, beside the scores that are tracked. `count` is how many libraries are tried, for a test; without that run.
+operation. A row compares those of this one with all others. The last rows are the whole run of the sample, in float32
+and with AVX2, beside the scores that are tracked; they are left out where `count`, for a test, says how many libraries
+are tried.
 """
 
 import json
@@ -50,6 +51,7 @@ TITLES = {
     "onnxruntime": "ONNX Runtime",
     "opencv": "OpenCV",
 }
+SCORES = {"accuracy": "accuracy", "macro_f1": "macro F1", "ece": "calibration error"}
 UNABLE = {"pytorch": ["resampling"]}
 """{library: operations at which QEMU 7.2 fails}."""
 
@@ -86,15 +88,18 @@ def run_sample(folder: Path) -> Path:
     return folder
 
 
-def compare_scores(folder: Path, other: Path) -> tuple[dict[str, float], int]:
-    """{score of metrics/summary that differs: by how much}, and how many there are."""
-    moves = {}
+def compare_scores(folder: Path, other: Path, began: float) -> Iterator[Row]:
+    """A row for each score of metrics/summary in two folders: of how many networks it is the same."""
     files = sorted((folder / "metrics/summary").glob("*.json"))
-    for file in files:
-        theirs = json.loads((other / "metrics/summary" / file.name).read_text())
-        for key, value in json.loads(file.read_text()).items():
-            moves[f"{key} of {file.stem}"] = abs(value - theirs[key])
-    return {name: move for name, move in moves.items() if move}, len(moves)
+    ours, theirs = (
+        {file.stem: json.loads((place / "metrics/summary" / file.name).read_text()) for file in files}
+        for place in (folder, other)
+    )
+    for key, title in SCORES.items():
+        moves = {name: 100 * abs(scores[key] - theirs[name][key]) for name, scores in ours.items()}
+        differ = tuple(f"that of {name} differs by {move:.2f} points" for name, move in moves.items() if move)
+        what = f"{title} in the sample's run by AVX2 and float32, at most {max(moves.values()):.1f} points apart"
+        yield Row(what, len(moves), len(moves) - len(differ), time.monotonic() - began, differ)
 
 
 def run(settings: Settings) -> Iterator[Row]:
@@ -113,8 +118,4 @@ def run(settings: Settings) -> Iterator[Row]:
     if settings.count is None:
         write_files({str(FILE): (json.dumps(known, indent=1) + "\n").encode()})
         began = time.monotonic()
-        moves, tried = compare_scores(ROOT, run_sample(settings.folder / "sample"))
-        farthest = 100 * max(moves.values(), default=0)
-        differ = tuple(f"{name} differs by {100 * move:.2f} points" for name, move in moves.items())
-        what = f"scores of the sample's run by AVX2 and float32, at most {farthest:.1f} points apart"
-        yield Row(what, tried, tried - len(moves), time.monotonic() - began, differ)
+        yield from compare_scores(ROOT, run_sample(settings.folder / "sample"), began)
