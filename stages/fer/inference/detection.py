@@ -22,7 +22,7 @@ PHOTO_SIDE = 1024
 """Photos with a longer side are searched scaled down to it, in pixels."""
 FRAME_SIDE = 320
 """The same for the frames of a video, and for a second search of photos: YuNet overlooks faces above 300 pixels."""
-ANGLES = (0, 30, -30)
+ANGLES = (0, 35, -35)
 """Degrees by which the photo is turned, clockwise, for a search each."""
 LEAST_SCORE, LEAST_POINTS = 0.7, 0.5
 """Of a face, and of its points, in [0, 1]; without points a face is taken to be turned as the search was."""
