@@ -218,7 +218,7 @@ def test_the_source_is_never_overwritten(run_stage, tmp_path, table):
     process = run_stage(
         "prepare", "--source", source, "--split", "official", "--out", source, "--report", tmp_path / "y"
     )
-    assert process.returncode == 1 and "name the same file" in process.stderr
+    assert process.returncode == 1 and "--source and --out name the same file (" in process.stderr
     assert source.read_bytes() == table.csv()
 
 

@@ -272,7 +272,7 @@ def test_votes_and_output_are_never_the_same_file(run_stage, tmp_path):
     paths = ("--source", tmp_path / "faces.csv", "--votes", tmp_path / "votes.csv", "--out", tmp_path / "votes.csv")
     process = run_stage("prepare", *paths, "--report", tmp_path / "data.json", "--split", "official")
     assert process.returncode == 1
-    assert "name the same file" in process.stderr and "Traceback" not in process.stderr
+    assert "--votes and --out name the same file (" in process.stderr and "Traceback" not in process.stderr
     assert (tmp_path / "votes.csv").read_bytes() == content
 
 

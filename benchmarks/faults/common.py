@@ -4,6 +4,9 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1")
+"""The environment in which PyTorch and TensorFlow compute with one thread."""
+
 
 class Settings(NamedTuple):
     """What a part is given."""

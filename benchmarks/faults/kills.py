@@ -32,12 +32,11 @@ import psutil
 from conftest import ENVIRONMENT, Clone, make_narrow
 from ruamel.yaml import YAML
 
-from faults.common import Row, Settings
+from faults.common import ONE_THREAD, Row, Settings
 from fer.core.stage import InputError
 
 COUNT = 30
 LOCK = "dvc.lock"
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1")
 LONG = 3600
 """Seconds after which a command counts as hung."""
 

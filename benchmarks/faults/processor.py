@@ -18,7 +18,7 @@ from pathlib import Path
 
 from conftest import ENVIRONMENT, ROOT, Clone
 
-from faults.common import Row, Settings
+from faults.common import ONE_THREAD, Row, Settings
 from faults.operations import LIBRARIES
 from fer.core.hardware import name_cpu
 from fer.core.stage import write_files
@@ -31,14 +31,12 @@ KINDS = {
         "ATEN_CPU_CAPABILITY": "avx2",
         "MKL_CBWR": "COMPATIBLE",  # AVX2 here is another code on Intel's than on AMD's
         "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
-        "OMP_NUM_THREADS": "1",
         "ONEDNN_MAX_CPU_ISA": "AVX2",
         "OPENBLAS_CORETYPE": "Haswell",
         "OPENBLAS_NUM_THREADS": "1",
         "TENSORFLOW_USE_CUSTOM_CONTRACTION_KERNEL": "false",
         "TF_ENABLE_ONEDNN_OPTS": "0",
-        "TF_NUM_INTEROP_THREADS": "1",
-        "TF_NUM_INTRAOP_THREADS": "1",
+        **ONE_THREAD,
     },
 }
 """{how the libraries are set: their environment}."""
