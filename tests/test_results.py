@@ -9,7 +9,8 @@ from conftest import ROOT
 import collect
 from fer.core.record import Record
 from fer.core.stage import InputError
-from fer.evidence.records import Comparison, Data, Exports, Scores, Summary, Training, read_timing
+from fer.evidence.records import Comparison, Data, Exports, Measured, Scores, Summary, Training, read_timing
+from seeds import OneSeed, Seeds
 
 KEPT = sorted(path.parent for path in (ROOT / "results").glob("*/run.json"))
 FACTS = {
@@ -56,8 +57,9 @@ def test_a_kept_run_is_made_of_records(folder):
 @pytest.fixture
 def folder(tmp_path):
     """A kept run of the kept metrics."""
-    folder = tmp_path / "results" / "here"
-    shutil.copytree(ROOT / "results" / "fer2013-cpu" / "metrics", folder / "metrics")
+    kept, folder = ROOT / "results" / "fer2013-cpu", tmp_path / "results" / "here"
+    shutil.copytree(kept / "metrics", folder / "metrics")
+    shutil.copyfile(kept / "dvc.lock", folder / "dvc.lock")
     (folder / "run.json").write_text(json.dumps(FACTS))
     return folder
 
@@ -132,6 +134,34 @@ def test_seconds_are_those_of_the_last_success():
     ]
     commands = {"a": 'python stages/a.py --in "x y"', "b": "python stages/b.py"}
     assert collect.read_seconds(log, commands) == {"a": 7.5, "b": None}
+
+
+def test_further_seeds_stand_below_the_table(folder, capsys):
+    """As long as they are of this run; a run that is kept once more keeps them."""
+    own = Scores.read(folder / "metrics/resnet18.json", "")
+    measured = Measured.model_validate(own.model_dump(include=set(Measured.model_fields)))
+    one = OneSeed.model_validate(own.model_dump(include=set(OneSeed.model_fields)) | {"seed": 7})
+    facts = {"network": "resnet18", "profile": "cpu", "split": "official", "mean": 0.1234, "lowest": 0.2345}
+    more = {"seeds": [one, one.model_copy(update={"seed": 8})], "highest": 0.3456}
+    vote = measured.model_copy(update={"accuracy": 0.4567, "accuracy_unseen": 0.5678})
+    (folder / "seeds.json").write_bytes(Seeds(**facts, **more, vote=vote).to_bytes())
+    said = (
+        "ResNet18 under the seeds 7 and 8: 12.34% on test in the mean, 23.45% to 34.56%; their soft vote has 45.67% ("
+    )
+    assert said in collect.make_table(folder, "README.md")
+    row = collect.make_lines(folder, "docs/benchmark.md").split("\n")[-1]
+    assert row.startswith("| Soft vote of ResNet18 under 2 seeds | 45.67 | ") and "| 56.78 | PrivateTest |" in row
+
+    again = shutil.copytree(folder, folder.with_name("again"), ignore=shutil.ignore_patterns("seeds.json"))
+    collect.keep_seeds(folder, again)
+    assert (again / "seeds.json").read_bytes() == (folder / "seeds.json").read_bytes() and not capsys.readouterr().out
+    (again / "metrics/resnet18.json").write_bytes(own.model_copy(update={"accuracy": 0.5}).to_bytes())
+    assert "seeds" not in collect.make_table(again, "README.md")
+    collect.keep_seeds(folder, again)
+    assert not (again / "seeds.json").exists() and "of another run, left out" in capsys.readouterr().out
+    (folder / "seeds.json").write_text("{}")
+    with pytest.raises(InputError, match=r"seeds\.json: not as tools/seeds\.py writes it"):
+        collect.make_table(folder, "README.md")
 
 
 def test_a_run_without_times_has_dashes(folder):

@@ -3,9 +3,9 @@
     make results NAME=fer2013-cpu
 
 results/<name>/ then has metrics/ (JSON, timing.json among them), plots/ (PNG), report.html, timing.html, dvc.lock, and
-run.json: profile, data, split, seed, versions, hardware, and the wall time of each stage. The tables stand between two
-comments that name the run, in README.md or results/README.md and in docs/benchmark.md; they are made of results/<name>/
-alone.
+run.json: profile, data, split, seed, versions, hardware, and the wall time of each stage; and seeds.json, if
+tools/seeds.py has written one there of this very run. The tables stand between two comments that name the run, in
+README.md or results/README.md and in docs/benchmark.md; they are made of results/<name>/ alone.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
@@ -32,7 +33,8 @@ from fer.core.params import read_params  # noqa: E402
 from fer.core.stage import LOG, InputError, catch, to_json, write_files  # noqa: E402
 from fer.evidence.records import Comparison, Data, Ensemble, Exports, Measured, Scores, Timing, read_timing  # noqa: E402
 from fer.evidence.report.captions import NONE, listing  # noqa: E402
-from fer.networks.network import find_networks  # noqa: E402
+from fer.networks.network import find_network, find_networks  # noqa: E402
+from seeds import Seeds  # noqa: E402
 from times import write_times  # noqa: E402
 
 ROWS = {"official": ("PrivateTest", "PublicTest"), "paper": ("both, 7,178 rows", "1,432 of them")}
@@ -102,6 +104,14 @@ def make_table(folder: Path, page: str) -> str:
     for title, vote in votes.items():
         low, high = vote.accuracy_ci95
         lines.append(f"| {title} | {vote.accuracy:.2%} | {low:.2%} to {high:.2%} | {vote.val_accuracy:.2%} | | |")
+    if seeds := read_seeds(folder):
+        numbers, (low, high) = listing([str(one.seed) for one in seeds.seeds]), seeds.vote.accuracy_ci95
+        lines += [
+            "",
+            f"{titles[seeds.network]} under the seeds {numbers}: {seeds.mean:.2%} on test in the mean, "
+            f"{seeds.lowest:.2%} to {seeds.highest:.2%}; their soft vote has {seeds.vote.accuracy:.2%} ({low:.2%} to "
+            f"{high:.2%}).",
+        ]
     rows = Data.read(metrics / "data.json", "prepare").rows
     link = f"{'' if page.startswith('results/') else 'results/'}{folder.name}"
     lines += [
@@ -125,6 +135,30 @@ def make_table(folder: Path, page: str) -> str:
             cells += [NONE, NONE]
         lines.append(f"| {titles[name]} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def read_seeds(folder: Path) -> Seeds | None:
+    """What `folder` (a run, kept or finished) has of further seeds, None where that is nothing, or of another run."""
+    path = folder / "seeds.json"
+    if not path.exists():
+        return None
+    try:
+        seeds = Seeds.model_validate_json(path.read_bytes())
+    except ValidationError:
+        raise InputError(f"{path}: not as tools/seeds.py writes it; write it anew, or remove it") from None
+    scores = folder / "metrics" / f"{seeds.network}.json"
+    own = Scores.read(scores, "evaluate").accuracy if scores.exists() else None
+    return seeds if seeds.seeds[0].accuracy == own else None
+
+
+def keep_seeds(folder: Path, unfinished: Path) -> None:
+    """Take seeds.json from the run that is replaced, if that was the same run; hours of training stand in it."""
+    path = folder / "seeds.json"
+    if path.exists():
+        shutil.copyfile(path, unfinished / path.name)
+        if not read_seeds(unfinished):
+            (unfinished / path.name).unlink()
+            print(f"{path}: of another run, left out; tools/seeds.py writes it anew")
 
 
 def tell_other_hardware(cpu: str, titles: Mapping[str, str], timing: Timing) -> Iterator[str]:
@@ -166,6 +200,9 @@ def make_lines(folder: Path, page: str) -> str:
         cost = f"{scores.cost.parameters / 1e6:.1f} M"
         add(network.TITLE, scores, cost, str(network.INPUT_SIZE), weights, "FER+ votes" if voted else "none", crops)
     add("Soft vote of all", compare.ensemble, *[NONE] * 5)
+    if seeds := read_seeds(folder):
+        title = find_network(seeds.network).TITLE
+        add(f"Soft vote of {title} under {len(seeds.seeds)} seeds", seeds.vote, *[NONE] * 5)
     return "\n".join(lines)
 
 
@@ -230,6 +267,7 @@ def main() -> None:
     timing = read_timing("metrics/timing.json", networks)
     trainings = {f"train_{network}": times.seconds for network, times in timing.training.items() if times}
     (unfinished / "run.json").write_bytes(to_json(describe_run(lock, trainings)))
+    keep_seeds(folder, unfinished)
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.rename(folder)
     pages = set_tables(folder)
