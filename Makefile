@@ -1,4 +1,4 @@
-# Every target sets up .venv by itself where it is missing or older than the lock file.
+# Targets that need .venv set it up where it is missing or older than the lock file.
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
@@ -52,7 +52,7 @@ serve:               ## a page on this machine that says what the faces in a pho
 	@python -c 'import cv2, fastapi, onnxruntime, uvicorn' 2>/dev/null || $(MAKE) --no-print-directory $(READY)
 	@python apps/serve.py
 
-results: $(READY)    ## NAME=...: keep the finished run in results/NAME/, and its table in README.md
+results: $(READY)    ## NAME=...: keep the finished run in results/NAME/, and set its tables into the pages
 	python tools/collect.py $(NAME)
 
 release: $(READY)    ## NAME=...: make pretrained/ from a kept run
