@@ -89,8 +89,8 @@ class Output:
         self.table = csv.writer(table, lineterminator="\n") if table else None
         if self.table:
             place = ("left", "top", "width", "height", "roll", "cut")
-            columns = ("file", "frame", "seconds", "face", *place, *ANSWERED)
-            self.table.writerow((*columns, *classes))
+            self.columns = ("file", "frame", "seconds", "face", *place, *ANSWERED, *classes)
+            self.table.writerow(self.columns)
 
     def write(self, item: Item) -> None:
         """Print an item, or add its rows to the table; add it to its summary."""
@@ -106,7 +106,7 @@ class Output:
                 known = [face[key] for key in ANSWERED]
                 self.table.writerow([*source, *place, *known, *face["probabilities"].values()])
             if not item.faces:
-                self.table.writerow(source + [None] * (11 + len(self.classes)))
+                self.table.writerow(source + [None] * (len(self.columns) - len(source)))
         elif self.as_json:
             time_of_frame = {"frame": item.frame, "seconds": item.seconds} if video else {}
             answer = {"file": item.file, **time_of_frame, "faces": item.faces}
