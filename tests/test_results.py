@@ -145,9 +145,7 @@ def test_further_seeds_stand_below_the_table(folder, capsys):
     more = {"seeds": [one, one.model_copy(update={"seed": 8})], "highest": 0.3456}
     vote = measured.model_copy(update={"accuracy": 0.4567, "accuracy_unseen": 0.5678})
     (folder / "seeds.json").write_bytes(Seeds(**facts, **more, vote=vote).to_bytes())
-    said = (
-        "ResNet18 under the seeds 7 and 8: 12.34% on test in the mean, 23.45% to 34.56%; their soft vote has 45.67% ("
-    )
+    said = "ResNet18 under the seeds 7 and 8 has 12.34% in the mean, 23.45% to 34.56%, and their soft vote 45.67% ("
     assert said in collect.make_table(folder, "README.md")
     row = collect.make_lines(folder, "docs/benchmark.md").split("\n")[-1]
     assert row.startswith("| Soft vote of ResNet18 under 2 seeds | 45.67 | ") and "| 56.78 | PrivateTest |" in row

@@ -104,14 +104,6 @@ def make_table(folder: Path, page: str) -> str:
     for title, vote in votes.items():
         low, high = vote.accuracy_ci95
         lines.append(f"| {title} | {vote.accuracy:.2%} | {low:.2%} to {high:.2%} | {vote.val_accuracy:.2%} | | |")
-    if seeds := read_seeds(folder):
-        numbers, (low, high) = listing([str(one.seed) for one in seeds.seeds]), seeds.vote.accuracy_ci95
-        lines += [
-            "",
-            f"{titles[seeds.network]} under the seeds {numbers}: {seeds.mean:.2%} on test in the mean, "
-            f"{seeds.lowest:.2%} to {seeds.highest:.2%}; their soft vote has {seeds.vote.accuracy:.2%} ({low:.2%} to "
-            f"{high:.2%}).",
-        ]
     rows = Data.read(metrics / "data.json", "prepare").rows
     link = f"{'' if page.startswith('results/') else 'results/'}{folder.name}"
     lines += [
@@ -119,7 +111,7 @@ def make_table(folder: Path, page: str) -> str:
         f"Profile `{facts['profile']}`, split `{facts['split']}`, {rows['test']['total']:,} test images, seed "
         f"{facts['seed']}, {facts['hardware']['cores']} cores of {facts['hardware']['cpu']}"
         f"{''.join(tell_other_hardware(facts['hardware']['cpu'], titles, timing))}; the whole pipeline took "
-        f"{facts['minutes']:.0f} minutes. All of it: [{folder.name}]({link}/).",
+        f"{facts['minutes']:.0f} minutes. All of it: [{folder.name}]({link}/).{tell_seeds(folder, titles)}",
         "",
         "The same networks exported, one crop per face, two threads:",
         "",
@@ -135,6 +127,18 @@ def make_table(folder: Path, page: str) -> str:
             cells += [NONE, NONE]
         lines.append(f"| {titles[name]} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def tell_seeds(folder: Path, titles: Mapping[str, str]) -> str:
+    """A sentence, after a space, on what further seeds gave, where the run in `folder` has them."""
+    seeds = read_seeds(folder)
+    if not seeds:
+        return ""
+    numbers, (low, high) = listing([str(one.seed) for one in seeds.seeds]), seeds.vote.accuracy_ci95
+    return (
+        f" {titles[seeds.network]} under the seeds {numbers} has {seeds.mean:.2%} in the mean, {seeds.lowest:.2%} to "
+        f"{seeds.highest:.2%}, and their soft vote {seeds.vote.accuracy:.2%} ({low:.2%} to {high:.2%})."
+    )
 
 
 def read_seeds(folder: Path) -> Seeds | None:
