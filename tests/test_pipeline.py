@@ -244,8 +244,13 @@ def keep_the_run(clone):
     assert "README.md: no place for the run" in clone.run(*command, code=1)
     with open(clone.path / "README.md", "a") as readme:
         readme.write("<!-- results tiny -->\n\n<!-- end of results -->\n")
+    lock = clone.path / "dvc.lock"
+    left = '  train_gone:\n    cmd: "true"\n    outs:\n    - path: metrics/gone.json\n      md5: 99914b932bd37a50b983c5e7c90ae93b\n'
+    lock.write_text(lock.read_text() + left)  # a network that is in dvc.yaml no more
+    (clone.path / "metrics" / "gone.json").write_text("{}")
     clone.run(*command)
     kept = clone.path / "results" / "tiny"
+    assert not (kept / "metrics" / "gone.json").exists()
     assert "[tiny](results/tiny/)" in (clone.path / "README.md").read_text()
     for name in ("metrics/compare.json", "metrics/timing.json", "plots/vgg19/test/gradcam.png", "dvc.lock"):
         assert (kept / name).read_bytes() == (clone.path / name).read_bytes()

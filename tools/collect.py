@@ -54,16 +54,22 @@ def read_seconds(log: Iterable[str], commands: Mapping[str, str]) -> dict[str, f
     return {stage: last.get(tuple(shlex.split(command))) for stage, command in commands.items()}
 
 
-def describe_run(lock: dict[str, Any], trainings: Mapping[str, float]) -> dict[str, Any]:
+def list_stages(lock: dict[str, Any]) -> dict[str, Any]:
+    """{stage: what dvc.lock (as read) has of it} of the stages of dvc.yaml; DVC leaves others in, once they ran."""
+    known = subprocess.run(["dvc", "stage", "list", "--name-only"], stdout=subprocess.PIPE, text=True, check=True)
+    return {stage: lock["stages"][stage] for stage in known.stdout.split() if stage in lock["stages"]}
+
+
+def describe_run(stages: Mapping[str, Any], trainings: Mapping[str, float]) -> dict[str, Any]:
     """run.json as a dict.
 
     Args:
-        lock: dvc.lock, as read.
+        stages: of `list_stages`.
         trainings: {stage: seconds of all its epochs}, which is more than its log says where it was stopped and resumed.
     """
     profile, dataset, split, seed = read_params("profile", "dataset", "prepare.split", "seed")
     log = LOG.read_text(encoding="utf-8").splitlines() if LOG.exists() else []
-    seconds = read_seconds(log, {stage: entry["cmd"] for stage, entry in lock["stages"].items()})
+    seconds = read_seconds(log, {stage: entry["cmd"] for stage, entry in stages.items()})
     seconds |= {stage: max(trainings[stage], seconds[stage] or 0) for stage in trainings}
     return {
         "profile": profile,
@@ -260,17 +266,19 @@ def main() -> None:
     unfinished = folder.with_name(f".{name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     write_times()
-    for path in [*Path("metrics").rglob("*.json"), *Path("plots").rglob("*.png"), Path("dvc.lock")]:
-        if path.name != "sample.png":
-            (unfinished / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, unfinished / path)
+    stages = list_stages(YAML(typ="safe").load(Path("dvc.lock")))
+    outs = {Path(out["path"]) for entry in stages.values() for out in entry.get("outs", ())}
+    files = [*Path("metrics").rglob("*.json"), *Path("plots").rglob("*.png")]
+    made = [path for path in files if outs & {path, *path.parents} and path.name != "sample.png"]
+    for path in (*made, Path("metrics/timing.json"), Path("dvc.lock")):
+        (unfinished / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, unfinished / path)
     for page in ("report.html", "timing.html"):
         shutil.copyfile(Path("plots") / page, unfinished / page)
-    lock = YAML(typ="safe").load(Path("dvc.lock"))
     (networks,) = read_params("networks")
     timing = read_timing("metrics/timing.json", networks)
     trainings = {f"train_{network}": times.seconds for network, times in timing.training.items() if times}
-    (unfinished / "run.json").write_bytes(to_json(describe_run(lock, trainings)))
+    (unfinished / "run.json").write_bytes(to_json(describe_run(stages, trainings)))
     keep_seeds(folder, unfinished)
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.rename(folder)
