@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -171,6 +172,11 @@ def real_zip():
     if not path:
         pytest.skip("the environment variable FER2013 does not name the real data")
     return Path(path)
+
+
+def pytest_configure():
+    """Tests started in the background (`pytest &` in a script) inherit that SIGINT is ignored, and so do their processes."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):
