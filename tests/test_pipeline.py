@@ -257,6 +257,9 @@ def keep_the_run(clone):
     assert (kept / "timing.html").read_bytes() == (clone.path / "plots" / "timing.html").read_bytes()
     seconds = json.loads((kept / "run.json").read_text())["stages_seconds"]
     assert len(seconds) == 18 and None not in seconds.values()
+    (clone.path / "metrics" / "timing.json").unlink()  # as in a clone whose results all came from a remote
+    clone.run(*command)
+    assert not (kept / "metrics" / "timing.json").exists()
     (clone.path / "metrics" / "compare.json").unlink()
     assert "not up to date" in clone.run(*command, code=1)
     assert (kept / "metrics" / "compare.json").exists()

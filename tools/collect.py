@@ -33,7 +33,7 @@ from fer.core.params import read_params  # noqa: E402
 from fer.core.stage import LOG, InputError, catch, to_json, write_files  # noqa: E402
 from fer.evidence.records import Comparison, Data, Ensemble, Exports, Measured, Scores, Timing, read_timing  # noqa: E402
 from fer.evidence.report.captions import NONE, listing  # noqa: E402
-from fer.networks.network import find_network, find_networks  # noqa: E402
+from fer.networks.network import find_networks  # noqa: E402
 from seeds import Seeds  # noqa: E402
 from times import write_times  # noqa: E402
 
@@ -201,7 +201,8 @@ def make_lines(folder: Path, page: str) -> str:
         ]
         lines.append(f"| {' | '.join([title, *known, measured_on, chosen_on, *cells])} |")
 
-    for name, network in find_networks(compare.table7).items():
+    networks = find_networks(compare.table7)
+    for name, network in networks.items():
         scores = Scores.read(metrics / f"{name}.json", "evaluate")
         settings = lock["stages"][f"train_{name}"]["params"]["params.yaml"][f"profiles.{facts['profile']}.{name}"]
         voted = data.votes_md5 is not None and settings.get("labels") == "emotion+votes"
@@ -211,8 +212,7 @@ def make_lines(folder: Path, page: str) -> str:
         add(network.TITLE, scores, cost, str(network.INPUT_SIZE), weights, "FER+ votes" if voted else "none", crops)
     add("Soft vote of all", compare.ensemble, *[NONE] * 5)
     if seeds := read_seeds(folder):
-        title = find_network(seeds.network).TITLE
-        add(f"Soft vote of {title} under {len(seeds.seeds)} seeds", seeds.vote, *[NONE] * 5)
+        add(f"Soft vote of {networks[seeds.network].TITLE} under {len(seeds.seeds)} seeds", seeds.vote, *[NONE] * 5)
     return "\n".join(lines)
 
 
@@ -268,9 +268,10 @@ def main() -> None:
     write_times()
     stages = list_stages(YAML(typ="safe").load(Path("dvc.lock")))
     outs = {Path(out["path"]) for entry in stages.values() for out in entry.get("outs", ())}
+    outs.add(Path("metrics/timing.json"))  # no out; where nothing has run on this machine, there is none
     files = [*Path("metrics").rglob("*.json"), *Path("plots").rglob("*.png")]
     made = [path for path in files if outs & {path, *path.parents} and path.name != "sample.png"]
-    for path in (*made, Path("metrics/timing.json"), Path("dvc.lock")):
+    for path in (*made, Path("dvc.lock")):
         (unfinished / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, unfinished / path)
     for page in ("report.html", "timing.html"):
