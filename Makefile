@@ -11,7 +11,7 @@ endef
 .DEFAULT_GOAL := repro
 
 repro: $(READY)      ## run the whole pipeline, or what is left of it
-	@PYTHONPATH=stages python -m fer.core.params
+	@PYTHONPATH=stages python -m fer_pipeline.params.read
 	dvc repro
 	@python tools/changes.py
 

@@ -29,14 +29,14 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Literal, NamedTuple, TextIO
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "stages"))
-
-from fer.core.quiet import no_stderr
-from fer.core.stage import InputError, catch, explain, replacing
-from fer.inference.detection import FRAME_SIDE
-from fer.inference.drawing import draw_faces, draw_photo
-from fer.inference.photos import SUFFIXES, Crop, Photo, cv2, read_photo
-from fer.inference.recognition import (
+import checkout  # noqa: F401
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.files import replacing
+from fer_pipeline.inference.detection import FRAME_SIDE
+from fer_pipeline.inference.drawing import draw_faces, draw_photo
+from fer_pipeline.inference.opencv import cv2
+from fer_pipeline.inference.photos import SUFFIXES, Crop, Photo, read_photo
+from fer_pipeline.inference.recognition import (
     THRESHOLD,
     Description,
     Place,
@@ -46,8 +46,10 @@ from fer.inference.recognition import (
     find_model,
     tell_models,
 )
-from fer.inference.summary import Summary, draw, to_csv
-from fer.inference.tracking import Tracker
+from fer_pipeline.inference.summary import Summary, draw, to_csv
+from fer_pipeline.inference.tracking import Tracker
+from fer_pipeline.running.quiet import no_stderr
+from fer_pipeline.running.stage import catch, explain
 
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 COUNTED = (".avi", ".m4v", ".mov", ".mp4")

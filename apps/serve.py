@@ -20,7 +20,6 @@ import argparse
 import asyncio
 import contextlib
 import socket
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -37,18 +36,25 @@ from pydantic import BaseModel, Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "stages"))
-
-from fer.core.stage import InputError, catch, explain
-from fer.data.fer2013 import CLASSES
-from fer.inference.onnx import read_accuracy, read_metadata
-from fer.inference.photos import decode_photo
-from fer.inference.recognition import Recogniser, check_name, choose_model, find_model, list_models, tell_models
+import checkout  # noqa: F401
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.exported.onnx import read_accuracy, read_metadata
+from fer_pipeline.faces.fer2013 import CLASSES
+from fer_pipeline.inference.photos import decode_photo
+from fer_pipeline.inference.recognition import (
+    Recogniser,
+    check_name,
+    choose_model,
+    find_model,
+    list_models,
+    tell_models,
+)
+from fer_pipeline.running.stage import catch, explain
 
 HOST = "127.0.0.1"
 PAGE, DESCRIPTION = Path(__file__).with_suffix(".html"), Path(__file__).with_name("api.html")
 LARGEST_UPLOAD = 20_000_000
-"""Bytes of a picture file; `fer.inference.photos.LARGEST_PICTURE` bounds its pixels."""
+"""Bytes of a picture file; `fer_pipeline.inference.photos.LARGEST_PICTURE` bounds its pixels."""
 MOST_PICTURES = 100
 """In one form."""
 LARGEST_FORM = 5 * LARGEST_UPLOAD

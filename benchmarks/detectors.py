@@ -26,13 +26,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "stages"))
-
-from fer.core.stage import InputError, catch
-from fer.inference import detection
-from fer.inference.detection import Detector, suppress
-from fer.inference.onnx import open_session
-from fer.inference.photos import cv2, decode_photo
+import checkout  # noqa: F401
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.exported.onnx import open_session
+from fer_pipeline.inference import detection
+from fer_pipeline.inference.detection import Detector, suppress
+from fer_pipeline.inference.opencv import cv2
+from fer_pipeline.inference.photos import decode_photo
+from fer_pipeline.running.stage import catch
 
 LIST, FOLDER = Path(__file__).with_name("photos.csv"), Path(__file__).parents[1] / "build" / "photos"
 SIDE = 640

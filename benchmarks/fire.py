@@ -28,8 +28,10 @@ sys.path[:0] = [str(ROOT / folder) for folder in ("benchmarks", "stages", "tools
 
 from faults.common import Row, Settings  # noqa: E402
 
-from fer.core.hardware import name_cpu  # noqa: E402
-from fer.core.stage import InputError, catch, to_json, write_files  # noqa: E402
+from fer_pipeline.core.errors import InputError  # noqa: E402
+from fer_pipeline.core.files import to_json, write_files  # noqa: E402
+from fer_pipeline.running.hardware import name_cpu  # noqa: E402
+from fer_pipeline.running.stage import catch  # noqa: E402
 
 PARTS = ("kills", "damage", "same_bytes", "processor", "load", "sharing")
 LIBRARIES = ("tensorflow", "torch", "lightning", "dvc", "onnxruntime", "opencv-python-headless", "numpy")

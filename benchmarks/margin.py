@@ -2,7 +2,7 @@
 
     python benchmarks/margin.py data/prepared/faces.h5 [--network pretrained/compact.int8] [--faces 1500]
 
-`TALL`, `LOW` and `UPRIGHT` of stages/fer/inference/detection.py are measured here, on train faces: how high the
+`TALL`, `LOW` and `UPRIGHT` of fer_pipeline.inference.detection are measured here, on train faces: how high the
 detector's box is, as a share of the image, and how far its middle lies from the image's. Then val faces are turned by
 angles of up to 45 degrees, and their accuracy is printed as they are; cropped from the turned photo as the detector
 finds them; and the same without turning them upright. All images are enlarged four times and padded by half, with their
@@ -11,20 +11,18 @@ cropped in their own way: these numbers come from FER-2013.
 """
 
 import argparse
-import sys
-from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "stages"))
-
-from fer.core.stage import InputError, catch
-from fer.data.faces import read_faces
-from fer.data.fer2013 import SIZE
-from fer.inference.detection import LOW, TALL, Detector, Found, crop_face
-from fer.inference.onnx import load_exported
-from fer.inference.photos import cv2
-from fer.inference.recognition import choose_model, find_model
+import checkout  # noqa: F401
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.exported.onnx import load_exported
+from fer_pipeline.faces.faces import read_faces
+from fer_pipeline.faces.fer2013 import SIZE
+from fer_pipeline.inference.detection import LOW, TALL, Detector, Found, crop_face
+from fer_pipeline.inference.opencv import cv2
+from fer_pipeline.inference.recognition import choose_model, find_model
+from fer_pipeline.running.stage import catch
 
 SCALE = 4
 SIDE, PAD = SCALE * SIZE, SCALE * SIZE // 2

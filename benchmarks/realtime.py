@@ -7,7 +7,6 @@ milliseconds of each part over 300 frames: reading (MPEG-4), finding and croppin
 """
 
 import argparse
-import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -16,14 +15,13 @@ from pathlib import Path
 import numpy as np
 from matplotlib.cbook import get_sample_data
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "stages"))
-
-from fer.core.stage import catch
-from fer.inference.detection import FRAME_SIDE
-from fer.inference.drawing import draw_faces
-from fer.inference.photos import cv2
-from fer.inference.recognition import Recogniser, list_models
-from fer.inference.tracking import Tracker
+import checkout  # noqa: F401
+from fer_pipeline.inference.detection import FRAME_SIDE
+from fer_pipeline.inference.drawing import draw_faces
+from fer_pipeline.inference.opencv import cv2
+from fer_pipeline.inference.recognition import Recogniser, list_models
+from fer_pipeline.inference.tracking import Tracker
+from fer_pipeline.running.stage import catch
 
 FRAMES, RATE, WIDTH, HEIGHT = 300, 30, 640, 480
 

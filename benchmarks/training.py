@@ -25,17 +25,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-STAGES = Path(__file__).parents[1] / "stages"
-sys.path.insert(0, str(STAGES))
+import checkout  # noqa: F401
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.faces.faces import Split
+from fer_pipeline.faces.fer2013 import CLASSES, SIZE
+from fer_pipeline.networks.network import Network, Shape, find_network
+from fer_pipeline.params.read import read_params
+from fer_pipeline.params.schema import Compute, KerasTraining, PyTorchTraining
+from fer_pipeline.running.hardware import name_cpu
+from fer_pipeline.running.stage import catch
+from fer_pipeline.running.timing import time_calls
 
-from fer.core.hardware import name_cpu  # noqa: E402
-from fer.core.params import read_params  # noqa: E402
-from fer.core.schema import Compute, KerasTraining, PyTorchTraining  # noqa: E402
-from fer.core.stage import InputError, catch  # noqa: E402
-from fer.core.timing import time_calls  # noqa: E402
-from fer.data.faces import Split  # noqa: E402
-from fer.data.fer2013 import CLASSES, SIZE  # noqa: E402
-from fer.networks.network import Network, Shape, find_network  # noqa: E402
+STAGES = Path(__file__).parents[1] / "stages"
 
 if TYPE_CHECKING:
     import keras
@@ -63,10 +64,10 @@ def measure_pytorch(name: str, network: Network, settings: PyTorchTraining, comp
     """Print all figures of a PyTorch network."""
     import torch
     import torch.nn.functional as F
+    from fer_pipeline.training.pytorch.environment import enter
     from torch.utils.flop_counter import FlopCounterMode
 
-    from fer.training.pytorch.data import EVALUATION_CROPS, as_input, choose_precision, score
-    from fer.training.pytorch.environment import enter
+    from fer_pipeline.networks.pytorch.crops import EVALUATION_CROPS, as_input, choose_precision, score
 
     enter()
     torch.manual_seed(0)
@@ -147,8 +148,9 @@ def time_our_epoch(
     import lightning as L
     import torch
 
-    from fer.training.pytorch.data import FER2013, choose_precision
-    from fer.training.pytorch.train import Transfer, compile_network, make_trainer
+    from fer_pipeline.networks.pytorch.crops import choose_precision
+    from fer_pipeline.training.pytorch.data import FER2013
+    from fer_pipeline.training.pytorch.train import Transfer, compile_network, make_trainer
 
     class Clock(L.Callback):
         seconds = 0.0
@@ -216,9 +218,9 @@ def time_plain_training(model: "torch.nn.Module", size: int, batch_size: int, ro
 
 def measure_keras(name: str, network: Network, settings: KerasTraining, compute: Compute, rows: Split) -> None:
     """Print the figures of a Keras network."""
-    from fer.training.keras.data import build_augmentation, make_datasets, to_arrays
-    from fer.training.keras.framework import keras, tf
-    from fer.training.keras.train import (
+    from fer_pipeline.networks.keras.framework import keras, tf
+    from fer_pipeline.training.keras.data import build_augmentation, make_datasets, to_arrays
+    from fer_pipeline.training.keras.train import (
         FusedBatchNormalization,
         choose_gpus,
         choose_precision,

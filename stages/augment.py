@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fer.core.apart import call_apart
-from fer.core.params import read_params
-from fer.core.stage import run, write_files
-from fer.data.faces import Split, read_faces
-from fer.data.fer2013 import CLASSES
-from fer.evidence.plots import draw_varied, set_style, to_png
-from fer.networks.network import find_network
+from fer_pipeline.core.files import write_files
+from fer_pipeline.faces.faces import Split, read_faces
+from fer_pipeline.faces.fer2013 import CLASSES
+from fer_pipeline.figures.style import draw_varied, set_style, to_png
+from fer_pipeline.networks.network import find_network
+from fer_pipeline.params.read import read_params
+from fer_pipeline.running.apart import call_apart
+from fer_pipeline.running.stage import run
 
 
 def choose_rows(train: Split) -> npt.NDArray[np.int64]:
@@ -30,7 +31,7 @@ def choose_rows(train: Split) -> npt.NDArray[np.int64]:
 def vary(name: str, faces: npt.NDArray[np.uint8], augments: dict[str, Any], seed: int) -> npt.NDArray[np.uint8]:
     """Faces uint8 (N, 48, 48) as the network `name` is trained on them: uint8 (N, size, size), before mixup."""
     network = find_network(name)
-    framework = import_module(f"fer.training.{network.FRAMEWORK}.data")
+    framework = import_module(f"fer_pipeline.training.{network.FRAMEWORK}.data")
     varied: npt.NDArray[np.uint8] = framework.vary_faces(faces, network.INPUT_SIZE, augments[name], seed)
     return varied
 

@@ -6,25 +6,27 @@ Alone   python stages/compare.py --data data/prepared/faces.h5 --predictions dat
         --report compare.json --summary ensemble.json --plots compare
 
 The networks are those of params.yaml, in its order: any number from 2 on. What is worked out is in
-`fer.evidence.comparison`, what the JSON holds in `fer.evidence.records`.
+`fer_pipeline.metrics.comparison`, what the JSON holds in `fer_pipeline.metrics.records`.
 """
 
 import argparse
 
 import pandas as pd
 
-from fer.core.params import read_params
-from fer.core.stage import InputError, run, write_files
-from fer.data.faces import read_faces
-from fer.data.fer2013 import CLASSES
-from fer.evidence import comparison
-from fer.evidence.comparison_figures import draw_comparison
-from fer.evidence.labels import judge_labels
-from fer.evidence.labels_figures import draw_labels
-from fer.evidence.metrics import measure, summarise
-from fer.evidence.predictions import Predictions, read_predictions
-from fer.evidence.records import Comparison, Scores
-from fer.networks.network import find_networks
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.files import write_files
+from fer_pipeline.faces.faces import read_faces
+from fer_pipeline.faces.fer2013 import CLASSES
+from fer_pipeline.figures.comparison import draw_comparison
+from fer_pipeline.figures.labels import draw_labels
+from fer_pipeline.metrics import comparison
+from fer_pipeline.metrics.labels import judge_labels
+from fer_pipeline.metrics.records import Comparison, Scores
+from fer_pipeline.metrics.scores import measure, summarise
+from fer_pipeline.networks.network import find_networks
+from fer_pipeline.params.read import read_params
+from fer_pipeline.predictions.predictions import Predictions, read_predictions
+from fer_pipeline.running.stage import run
 
 
 def read_scores(path: str, test: Predictions) -> Scores:

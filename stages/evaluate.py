@@ -23,20 +23,23 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix
 
-from fer.core.params import read_params
-from fer.core.stage import InputError, run, write_files
-from fer.core.timing import record_times, time_calls
-from fer.data.faces import Split, read_faces
-from fer.data.fer2013 import CLASSES
-from fer.evidence import figures
-from fer.evidence.annotators import fit_votes_temperature, judge_network
-from fer.evidence.metrics import average, bin_confidence, cover, fit_temperature, measure, summarise
-from fer.evidence.plots import set_style, to_png
-from fer.evidence.predictions import SCORED, Predictions, as_written, to_csv, votes_to_csv
-from fer.evidence.records import Cost, EvaluationTimes, Measured, Scores
-from fer.networks.network import Network, find_network
-from fer.training.load import load_model, predict
-from fer.training.run import HISTORY
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.files import write_files
+from fer_pipeline.faces.faces import Split, read_faces
+from fer_pipeline.faces.fer2013 import CLASSES
+from fer_pipeline.figures import network as figures
+from fer_pipeline.figures.style import set_style, to_png
+from fer_pipeline.metrics.annotators import judge_network
+from fer_pipeline.metrics.records import Cost, EvaluationTimes, Measured, Scores
+from fer_pipeline.metrics.scores import average, bin_confidence, cover, measure, summarise
+from fer_pipeline.networks.load import load_model, predict
+from fer_pipeline.networks.network import Network, find_network
+from fer_pipeline.params.read import read_params
+from fer_pipeline.predictions.calibration import fit_temperature, fit_votes_temperature
+from fer_pipeline.predictions.predictions import SCORED, Predictions, as_written, to_csv, votes_to_csv
+from fer_pipeline.running.stage import run
+from fer_pipeline.running.timing import record_times, time_calls
+from fer_pipeline.training.common.run import HISTORY
 
 BATCH = 256
 """Images at a time where their rate is measured."""
@@ -145,7 +148,7 @@ def draw(
 
 
 def explain(model: Any, images: NDArray[np.uint8], test: Predictions) -> dict[str, list[Any]]:
-    """For `fer.evidence.figures.draw_grad_cam`: of each class the first correct one and the most confident error.
+    """Of each class the first correct face and the most confident error, for `draw_grad_cam`.
 
     The heat is that of the predicted class.
     """

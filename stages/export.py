@@ -28,17 +28,19 @@ from onnxruntime.quantization.calibrate import TensorsData, create_calibrator, s
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from scipy.special import softmax
 
-from fer.core.params import read_params
-from fer.core.quiet import quiet_stderr
-from fer.core.stage import run, write_files
-from fer.data.faces import Split, read_faces
-from fer.data.fer2013 import CLASSES, DRAWN, VOTED, is_sample
-from fer.data.votes import find_majority, split_heads
-from fer.evidence.annotators import is_emotion
-from fer.evidence.metrics import average, fit_temperature_to
-from fer.evidence.records import Scores
-from fer.inference.onnx import ANSWER, INPUT, OUTPUT, VOTES, OnnxModel, open_session, to_pixels
-from fer.networks.network import find_network
+from fer_pipeline.core.files import write_files
+from fer_pipeline.exported.onnx import ANSWER, INPUT, OUTPUT, VOTES, OnnxModel, open_session, to_pixels
+from fer_pipeline.faces.faces import Split, read_faces
+from fer_pipeline.faces.fer2013 import CLASSES, DRAWN, VOTED, is_sample
+from fer_pipeline.faces.votes import find_majority, split_heads
+from fer_pipeline.metrics.annotators import is_emotion
+from fer_pipeline.metrics.records import Scores
+from fer_pipeline.metrics.scores import average
+from fer_pipeline.networks.network import find_network
+from fer_pipeline.params.read import read_params
+from fer_pipeline.predictions.calibration import fit_temperature_to
+from fer_pipeline.running.quiet import quiet_stderr
+from fer_pipeline.running.stage import run
 
 AGREEMENT = 1e-4
 """The largest allowed difference in a probability between the float32 file and the network in its framework."""
@@ -57,8 +59,8 @@ ComputeLogits = Callable[[Images], npt.NDArray[np.float32]]
 
 def convert_keras(path: str | Path, name: str) -> tuple[bytes, ComputeLogits]:
     """A trained Keras network as an ONNX model (bytes), and the network itself as a function."""
-    from fer.training.keras.files import load_network
-    from fer.training.keras.framework import keras, tf
+    from fer_pipeline.networks.keras.files import load_network
+    from fer_pipeline.networks.keras.framework import keras, tf
 
     tf.config.experimental.enable_op_determinism()
     size = find_network(name).INPUT_SIZE
@@ -95,8 +97,8 @@ def convert_pytorch(path: str | Path, name: str) -> tuple[bytes, ComputeLogits]:
     """A trained PyTorch network as an ONNX model (bytes), and the network itself as a function."""
     import torch
 
-    from fer.training.pytorch.files import load_network
-    from fer.training.pytorch.heads import TwoHeads
+    from fer_pipeline.networks.pytorch.files import load_network
+    from fer_pipeline.networks.pytorch.heads import TwoHeads
 
     size = find_network(name).INPUT_SIZE
     network, _ = load_network(path, name)

@@ -20,12 +20,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fer.core.hardware import name_cpu
-from fer.core.params import read_params
-from fer.core.stage import InputError, run, write_files
-from fer.core.timing import record_times, time_calls
-from fer.data.faces import Split, read_faces
-from fer.evidence.records import (
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.files import write_files
+from fer_pipeline.exported.onnx import REMEDY, load_exported, read_metadata
+from fer_pipeline.faces.faces import Split, read_faces
+from fer_pipeline.metrics.records import (
     Exported,
     ExportedTimes,
     Exports,
@@ -36,7 +35,10 @@ from fer.evidence.records import (
     PrecisionTimes,
     Quantised,
 )
-from fer.inference.onnx import REMEDY, load_exported, read_metadata
+from fer_pipeline.params.read import read_params
+from fer_pipeline.running.hardware import name_cpu
+from fer_pipeline.running.stage import run
+from fer_pipeline.running.timing import record_times, time_calls
 
 CALLS = 200
 BATCH = 64

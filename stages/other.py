@@ -18,17 +18,18 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import confusion_matrix
 
-from fer.core.apart import call_apart
-from fer.core.params import read_params
-from fer.core.stage import run, write_files
-from fer.data.faces import Split, read_faces
-from fer.data.fer2013 import CLASSES
-from fer.data.source import read_other
-from fer.evidence.metrics import average, bound_accuracy, score_classes
-from fer.evidence.predictions import Predictions, as_written
-from fer.evidence.records import Other, OtherScores
-from fer.networks.network import find_network
-from fer.training.load import load_model, predict
+from fer_pipeline.core.files import write_files
+from fer_pipeline.faces.faces import Split, read_faces
+from fer_pipeline.faces.fer2013 import CLASSES
+from fer_pipeline.metrics.records import Other, OtherScores
+from fer_pipeline.metrics.scores import average, bound_accuracy, score_classes
+from fer_pipeline.networks.load import load_model, predict
+from fer_pipeline.networks.network import find_network
+from fer_pipeline.params.read import read_params
+from fer_pipeline.predictions.predictions import Predictions, as_written
+from fer_pipeline.raw.source import read_other
+from fer_pipeline.running.apart import call_apart
+from fer_pipeline.running.stage import run
 
 
 def predict_apart(

@@ -19,13 +19,15 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from fer.core.params import read_params
-from fer.core.stage import InputError, check_distinct, run, write_files
-from fer.data.faces import Split, pack_faces
-from fer.data.fer2013 import CLASSES, SAMPLE_VOTES, SPLITS, is_sample
-from fer.data.ferplus import read_votes
-from fer.data.source import Rows, hash_file, read_source, require_unchanged
-from fer.evidence.records import Across, Conflicts, Data, Dropped, Duplicates, Pixels, Source
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.files import check_distinct, write_files
+from fer_pipeline.faces.faces import Split, pack_faces
+from fer_pipeline.faces.fer2013 import CLASSES, SAMPLE_VOTES, SPLITS, is_sample
+from fer_pipeline.metrics.records import Across, Conflicts, Data, Dropped, Duplicates, Pixels, Source
+from fer_pipeline.params.read import read_params
+from fer_pipeline.raw.ferplus import read_votes
+from fer_pipeline.raw.source import Rows, hash_file, read_source, require_unchanged
+from fer_pipeline.running.stage import run
 
 Positions = npt.NDArray[np.int64]
 """int64 (n,): rows of the source."""
@@ -207,7 +209,7 @@ def make_outputs(args: argparse.Namespace, seed: int, prepare: Any) -> tuple[dic
     )
     outputs = {args.out: pack_faces(splits, args.split, source.md5), args.report: report.to_bytes()}
     if args.plots:
-        from fer.evidence.plots import plot_data  # matplotlib takes as long to load as 10,000 rows take to read
+        from fer_pipeline.figures.style import plot_data  # matplotlib takes as long to load as 10,000 rows take to read
 
         outputs |= {f"{args.plots}/{name}": content for name, content in plot_data(splits).items()}
     return outputs, splits

@@ -11,11 +11,12 @@ same files give the same page, on every machine with the same libraries: it name
 
 import argparse
 
-from fer.core.params import read_params
-from fer.core.stage import run, write_files
-from fer.evidence.report.page import list_facts, make_page
-from fer.evidence.report.read import read_evidence
-from fer.networks.network import find_networks
+from fer_pipeline.core.files import write_files
+from fer_pipeline.networks.network import find_networks
+from fer_pipeline.params.read import read_params
+from fer_pipeline.report.page import list_facts, make_page
+from fer_pipeline.report.read import read_evidence
+from fer_pipeline.running.stage import run
 
 
 def main() -> None:

@@ -23,9 +23,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from fer.core.params import read_params
-from fer.core.stage import check_distinct, replacing, run
-from fer.data.fer2013 import ANNOTATORS, CLASSES, FERPLUS_COLUMNS, SIZE, USAGES, VOTE_CLASSES
+from fer_pipeline.core.files import check_distinct, replacing
+from fer_pipeline.faces.fer2013 import ANNOTATORS, CLASSES, FERPLUS_COLUMNS, SIZE, USAGES, VOTE_CLASSES
+from fer_pipeline.params.read import read_params
+from fer_pipeline.running.stage import run
 
 Floats = npt.NDArray[np.float64]
 """A float64 array: pixels (48, 48) of tones 0..1, coordinates (48, 48) in -1..1, or random numbers."""

@@ -12,20 +12,20 @@ docs/training.md.
 
 from importlib import import_module
 
-from fer.core.params import read_params
-from fer.core.stage import run
-from fer.networks.network import find_network
-from fer.training.checkpoints import lock_training
-from fer.training.run import parse_arguments
+from fer_pipeline.networks.network import find_network
+from fer_pipeline.params.read import read_params
+from fer_pipeline.running.stage import run
+from fer_pipeline.training.common.checkpoints import lock_training
+from fer_pipeline.training.common.run import parse_arguments
 
 
 def main() -> None:
     args = parse_arguments(__doc__)
     framework = find_network(args.name).FRAMEWORK
-    import_module(f"fer.training.{framework}.environment").enter()
+    import_module(f"fer_pipeline.networks.{framework}.environment").enter()
     seed, compute, settings = read_params("seed", "compute", f"profiles.${{profile}}.{args.name}")
     with lock_training(args.name):
-        import_module(f"fer.training.{framework}.train").train(args.name, settings, compute, seed, args)
+        import_module(f"fer_pipeline.training.{framework}.train").train(args.name, settings, compute, seed, args)
 
 
 if __name__ == "__main__":

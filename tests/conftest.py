@@ -21,7 +21,7 @@ from matplotlib.cbook import get_sample_data
 from PIL import Image
 from ruamel.yaml import YAML
 
-from fer.data.fer2013 import CLASSES, USAGES
+from fer_pipeline.faces.fer2013 import CLASSES, USAGES
 
 ROOT = Path(__file__).parents[1]
 SMALL = {"train_rows: 2400": "train_rows: 140", "val_rows: 400": "val_rows: 35", "test_rows: 400": "test_rows: 35"}

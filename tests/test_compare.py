@@ -17,15 +17,15 @@ from conftest import PAPERS as NETWORKS
 from sklearn.metrics import accuracy_score, f1_score
 
 import compare
-from fer.core.params import read_params
-from fer.core.stage import InputError
-from fer.data.faces import Split, pack_faces
-from fer.data.fer2013 import CLASSES
-from fer.evidence import comparison
-from fer.evidence.comparison_figures import draw_agreement, draw_all_wrong, draw_class_f1, draw_comparison, name_errors
-from fer.evidence.predictions import Predictions, to_csv
-from fer.evidence.records import Comparison, Scores
-from fer.networks.network import find_networks
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.faces.faces import Split, pack_faces
+from fer_pipeline.faces.fer2013 import CLASSES
+from fer_pipeline.figures.comparison import draw_agreement, draw_all_wrong, draw_class_f1, draw_comparison, name_errors
+from fer_pipeline.metrics import comparison
+from fer_pipeline.metrics.records import Comparison, Scores
+from fer_pipeline.networks.network import find_networks
+from fer_pipeline.params.read import read_params
+from fer_pipeline.predictions.predictions import Predictions, to_csv
 
 UNUSED = {
     "accuracy_unseen": None,

@@ -7,11 +7,12 @@ from conftest import Table, write_folder
 from PIL import Image
 from torchvision import transforms
 
-from fer.core.schema import Augment
-from fer.data.faces import Split, pack_faces
-from fer.data.fer2013 import SPLITS
-from fer.training.pytorch.augment import cut, draw_variations, vary
-from fer.training.pytorch.data import FER2013, TrainingBatches, as_input, crop_for_evaluation, score
+from fer_pipeline.faces.faces import Split, pack_faces
+from fer_pipeline.faces.fer2013 import SPLITS
+from fer_pipeline.networks.pytorch.crops import as_input, crop_for_evaluation, score
+from fer_pipeline.params.schema import Augment
+from fer_pipeline.training.pytorch.augment import cut, draw_variations, vary
+from fer_pipeline.training.pytorch.data import FER2013, TrainingBatches
 
 CROP_AND_FLIP = Augment(
     crop="random", flip=0.5, rotation=0.0, scale=0.0, shift=0.0, contrast=0.0, brightness=0.0, erase=0.0, erase_size=19,

@@ -22,21 +22,22 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 from torchvision.transforms.functional import ten_crop
 
 import evaluate
-import fer.evidence.figures as figures
-import fer.training.pytorch.model as torch_model  # with torchvision before TensorFlow: the other way round, Triton crashes
-from fer.core.params import read_params
-from fer.core.schema import Evaluate
-from fer.core.stage import InputError
-from fer.core.timing import time_calls
-from fer.data.faces import Split, pack_faces, read_faces
-from fer.data.fer2013 import CLASSES
-from fer.evidence.metrics import bin_confidence, cover, fit_temperature, measure, summarise, temper
-from fer.evidence.predictions import as_written, read_predictions, to_csv
-from fer.evidence.records import Measured, Scores, Summary, read_timing
-from fer.evidence.report.read import list_figures
-from fer.networks.network import find_network
-from fer.training.pytorch.data import as_input, crop_for_evaluation
-from fer.training.pytorch.files import Shape, pack_network
+import fer_pipeline.figures.network as figures
+import fer_pipeline.networks.pytorch.model as torch_model  # with torchvision before TensorFlow: the other way round, Triton crashes
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.faces.faces import Split, pack_faces, read_faces
+from fer_pipeline.faces.fer2013 import CLASSES
+from fer_pipeline.metrics.records import Measured, Scores, Summary, read_timing
+from fer_pipeline.metrics.scores import bin_confidence, cover, measure, summarise
+from fer_pipeline.networks.network import find_network
+from fer_pipeline.networks.pytorch.crops import as_input, crop_for_evaluation
+from fer_pipeline.networks.pytorch.files import Shape, pack_network
+from fer_pipeline.params.read import read_params
+from fer_pipeline.params.schema import Evaluate
+from fer_pipeline.predictions.calibration import fit_temperature, temper
+from fer_pipeline.predictions.predictions import as_written, read_predictions, to_csv
+from fer_pipeline.report.read import list_figures
+from fer_pipeline.running.timing import time_calls
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}  # on a busy machine, threads wait for each other
 SETTINGS = Evaluate(threshold=0.6, confident=0.99, bins=15, bootstrap=2000)
@@ -501,7 +502,7 @@ def test_the_stage_on_a_torch_network(project):
 
 
 def test_the_stage_on_a_keras_network_and_on_files_that_are_none(project, tmp_path):
-    keras = pytest.importorskip("fer.training.keras.model").keras
+    keras = pytest.importorskip("fer_pipeline.networks.keras.model").keras
     keras.config.set_dtype_policy("float32")  # whatever a training in this process set
     layers = keras.layers
 
@@ -530,7 +531,7 @@ def test_the_stage_on_a_keras_network_and_on_files_that_are_none(project, tmp_pa
     assert metrics.cost.parameters == (9 + 1) * 4 + (12 * 12 * 4 + 1) * 7
     assert metrics.cost.macs == 12 * 12 * 9 * 4 + 12 * 12 * 4 * 7
 
-    import fer.training.keras.model as keras_model
+    import fer_pipeline.networks.keras.model as keras_model
 
     (project.folder / "torn.keras").write_bytes((project.folder / "baseline.keras").read_bytes()[:-500])
     (project.folder / "empty.keras").write_bytes(b"")

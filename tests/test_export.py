@@ -15,14 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import export
-from fer.core.stage import InputError
-from fer.data.faces import Split, read_faces
-from fer.data.fer2013 import CLASSES
-from fer.evidence.metrics import temper
-from fer.evidence.records import Exports, Scores, read_timing
-from fer.inference.onnx import load_exported
-from fer.networks.network import Shape, find_network
-from fer.training.pytorch.files import load_network, pack_network
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.exported.onnx import load_exported
+from fer_pipeline.faces.faces import Split, read_faces
+from fer_pipeline.faces.fer2013 import CLASSES
+from fer_pipeline.metrics.records import Exports, Scores, read_timing
+from fer_pipeline.networks.network import Shape, find_network
+from fer_pipeline.networks.pytorch.files import load_network, pack_network
+from fer_pipeline.predictions.calibration import temper
 
 NAMES = ("baseline", "vgg19", "resnet18", "compact")
 

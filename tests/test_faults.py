@@ -17,9 +17,10 @@ import pytest
 from conftest import ENVIRONMENT, Clone, Project, Table, make_narrow
 from ruamel.yaml import YAML
 
-from fer.core.stage import InputError, replacing
-from fer.training import checkpoints
-from fer.training.checkpoints import lock_training
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.files import replacing
+from fer_pipeline.training.common import checkpoints
+from fer_pipeline.training.common.checkpoints import lock_training
 
 HOOK = """
 import os

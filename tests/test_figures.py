@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from fer.data.fer2013 import CLASSES
-from fer.evidence import figures
-from fer.evidence.comparison_figures import draw_agreement, draw_class_f1, draw_ensembles
-from fer.evidence.metrics import bin_confidence
-from fer.evidence.plots import PALETTE, pick_colours, set_style, to_png
-from fer.evidence.predictions import Predictions
+from fer_pipeline.faces.fer2013 import CLASSES
+from fer_pipeline.figures import network as figures
+from fer_pipeline.figures.comparison import draw_agreement, draw_class_f1, draw_ensembles
+from fer_pipeline.figures.style import PALETTE, pick_colours, set_style, to_png
+from fer_pipeline.metrics.scores import bin_confidence
+from fer_pipeline.predictions.predictions import Predictions
 
 
 def draw_rows(count, sharpness, seed=0):

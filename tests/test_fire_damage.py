@@ -10,9 +10,9 @@ import pytest
 from conftest import ROOT, Table, write_network
 
 import measure
-from fer.core.stage import InputError
-from fer.data.faces import Split
-from fer.inference.onnx import load_exported
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.exported.onnx import load_exported
+from fer_pipeline.faces.faces import Split
 
 sys.path.append(str(ROOT / "benchmarks"))
 

@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 
 import serve
-from fer.core.stage import InputError
+from fer_pipeline.core.errors import InputError
 
 sys.path.append(str(ROOT / "benchmarks"))
 

@@ -12,7 +12,7 @@ from conftest import ROOT
 from ruamel.yaml import YAML
 
 import deps
-from fer.core.stage import InputError
+from fer_pipeline.core.errors import InputError
 
 ROOMS = ("core", "data", "networks", "training", "evidence")
 """Each imports only those to its left."""
@@ -23,8 +23,8 @@ FER = sorted((ROOT / "stages" / "fer").rglob("*.py"))
 CODE = sorted(path for folder in ("stages", "apps", "tools") for path in (ROOT / folder).rglob("*.py"))
 TEMPLATES = sorted(path for folder in ("stages", "apps", "tools") for path in (ROOT / folder).rglob("*.html*"))
 HEAVY = ("torch", "tensorflow", "keras", "h5py")
-LIGHT = [f"fer.core.{path.stem}" for path in FER if path.parent.name == "core" and path.stem != "__init__"]
-LIGHT += ["fer.data.fer2013", *(f"fer.networks.{name}" for name in PARAMS["networks"])]
+LIGHT = [f"fer_pipeline.core.{path.stem}" for path in FER if path.parent.name == "core" and path.stem != "__init__"]
+LIGHT += ["fer_pipeline.faces.fer2013", *(f"fer_pipeline.networks.{name}" for name in PARAMS["networks"])]
 
 
 def name_module(path):
@@ -115,11 +115,11 @@ def test_every_file_of_fer_lies_in_a_room():
 @pytest.mark.parametrize(
     ("text", "rooms"),
     [
-        ("import os\nfrom fer.data import table", {"data"}),
-        ("def f():\n  import fer.evidence.paper", {"evidence"}),
+        ("import os\nfrom fer_pipeline.raw import table", {"data"}),
+        ("def f():\n  import fer_pipeline.metrics.paper", {"evidence"}),
         ("from fer import training", {"training"}),
-        ("import_module(f'fer.networks.{name}')", {"networks"}),
-        ("'''A docstring on fer.evidence.'''", set()),
+        ("import_module(f'fer_pipeline.networks.{name}')", {"networks"}),
+        ("'''A docstring on fer_pipeline.metrics.'''", set()),
     ],
 )
 def test_an_import_is_found_wherever_it_stands(text, rooms):
@@ -128,7 +128,10 @@ def test_an_import_is_found_wherever_it_stands(text, rooms):
 
 def test_no_two_modules_import_each_other():
     graph = make_graph()
-    assert "fer.core.stage" in graph["fer.data.faces"] and "fer.data.table" in graph["fer.data.source"]
+    assert (
+        "fer_pipeline.core.files" in graph["fer_pipeline.faces.faces"]
+        and "fer_pipeline.raw.table" in graph["fer_pipeline.raw.source"]
+    )
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -240,8 +243,10 @@ def test_an_import_more_is_a_dep_more(tmp_path, monkeypatch):
     before = deps.write_pipeline(pipeline, PARAMS)
     assert deps.write_pipeline(before, PARAMS) == before
     with open(tmp_path / "stages" / "fer" / "data" / "table.py", "a") as file:
-        file.write("\ndef f():\n    from fer.core import quiet\n")
+        file.write("\ndef f():\n    from fer_pipeline.core import quiet\n")
     after = YAML(typ="safe").load(deps.write_pipeline(before, PARAMS))["stages"]
     before = YAML(typ="safe").load(before)["stages"]
     added = {stage: {*after[stage]["deps"]} - {*before[stage]["deps"]} for stage in after if "deps" in after[stage]}
-    assert {stage: files for stage, files in added.items() if files} == {"prepare": {"stages/fer/core/quiet.py"}}
+    assert {stage: files for stage, files in added.items() if files} == {
+        "prepare": {"stages/fer_pipeline/running/quiet.py"}
+    }

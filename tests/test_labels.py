@@ -8,14 +8,15 @@ import pandas as pd
 import pytest
 from conftest import PAPERS as NETWORKS
 
-from fer.data.faces import read_faces
-from fer.data.fer2013 import CLASSES, VOTE_CLASSES
-from fer.data.votes import find_majority
-from fer.evidence.annotators import find_favourites, fit_votes_temperature, judge_network
-from fer.evidence.labels import judge_labels, tabulate_contradicted, tabulate_levels
-from fer.evidence.labels_figures import draw_annotators, draw_contradicted, draw_labels, draw_levels
-from fer.evidence.predictions import Predictions, votes_to_csv
-from fer.evidence.records import Comparison, Scores
+from fer_pipeline.faces.faces import read_faces
+from fer_pipeline.faces.fer2013 import CLASSES, VOTE_CLASSES
+from fer_pipeline.faces.votes import find_majority
+from fer_pipeline.figures.labels import draw_annotators, draw_contradicted, draw_labels, draw_levels
+from fer_pipeline.metrics.annotators import find_favourites, judge_network
+from fer_pipeline.metrics.labels import judge_labels, tabulate_contradicted, tabulate_levels
+from fer_pipeline.metrics.records import Comparison, Scores
+from fer_pipeline.predictions.calibration import fit_votes_temperature
+from fer_pipeline.predictions.predictions import Predictions, votes_to_csv
 
 
 def say(*predicted, labels, confidence=0.7):

@@ -11,15 +11,15 @@ import torchvision
 from safetensors.torch import load_file, save_file
 from torch.utils.flop_counter import FlopCounterMode
 
-import fer.networks as networks
-from fer.core.stage import InputError
-from fer.networks import compact, resnet18, vgg19
-from fer.networks.network import Shape, find_network, find_networks
-from fer.networks.resnet18 import resample
-from fer.training.pytorch import weights
-from fer.training.pytorch.files import load_network, pack_network
-from fer.training.pytorch.heads import add_votes_head
-from fer.training.pytorch.weights import load_start
+import fer_pipeline.networks as networks
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.networks import compact, resnet18, vgg19
+from fer_pipeline.networks.network import Shape, find_network, find_networks
+from fer_pipeline.networks.pytorch.files import load_network, pack_network
+from fer_pipeline.networks.pytorch.heads import add_votes_head
+from fer_pipeline.networks.resnet18 import resample
+from fer_pipeline.training.pytorch import weights
+from fer_pipeline.training.pytorch.weights import load_start
 
 
 def build_vgg19(width=1.0):
@@ -318,7 +318,7 @@ WRONG_FILES = {
 def test_what_is_wrong_with_a_networks_file_is_said(name, write_file):
     old, new, message = WRONG_FILES[name]
     assert old in FILE
-    with pytest.raises(InputError, match=rf"stages/fer/networks/{name}\.py: {message}"):
+    with pytest.raises(InputError, match=rf"stages/fer_pipeline/networks/{name}\.py: {message}"):
         find_network(write_file(name, FILE.replace(old, new)))
 
 

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import other
-from fer.core.stage import InputError
-from fer.data.faces import read_faces
-from fer.data.fer2013 import CLASSES, SPLITS
-from fer.data.images import decode_any_size
-from fer.data.source import read_other
-from fer.evidence.predictions import as_written
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.faces.faces import read_faces
+from fer_pipeline.faces.fer2013 import CLASSES, SPLITS
+from fer_pipeline.predictions.predictions import as_written
+from fer_pipeline.raw.images import decode_any_size
+from fer_pipeline.raw.source import read_other
 
 
 def draw_face(seed, height=48, width=48):

@@ -2,10 +2,10 @@
 
 import pytest
 
-from fer.core.params import read_params
-from fer.data.fer2013 import CLASSES
-from fer.evidence import paper
-from fer.networks.network import find_networks
+from fer_pipeline.faces.fer2013 import CLASSES
+from fer_pipeline.metrics import paper
+from fer_pipeline.networks.network import find_networks
+from fer_pipeline.params.read import read_params
 
 PRINTED = {name: network.PAPER for name, network in find_networks(["baseline", "vgg19", "resnet18"]).items()}
 VGG19 = PRINTED["vgg19"]

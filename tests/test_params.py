@@ -10,8 +10,8 @@ import pytest
 from conftest import ROOT
 from ruamel.yaml import YAML
 
-from fer.core.params import read_params
-from fer.core.stage import InputError
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.params.read import read_params
 
 PIPELINE = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 TEXT = (ROOT / "params.yaml").read_text()
@@ -123,7 +123,7 @@ def script_of(stage):
 
 def test_trainings_do_not_load_the_readers_of_raw_data():
     """So that a change there, which leaves faces.h5 as it is, trains nothing anew."""
-    code = "import sys; from fer.training.{}.train import train; print(sys.modules.get('fer.data.source'))"
+    code = "import sys; from fer_pipeline.training.{}.train import train; print(sys.modules.get('fer_pipeline.raw.source'))"
     for framework in ("keras", "pytorch"):
         command = [sys.executable, "-c", code.format(framework)]
         assert subprocess.check_output(command, cwd=ROOT / "stages", text=True).endswith("None\n")

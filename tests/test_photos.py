@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from fer.core.stage import InputError
-from fer.inference.avif import list_properties
-from fer.inference.detection import LOW, TALL, UPRIGHT, Detector, Found, crop_face, cut, suppress
-from fer.inference.photos import LARGEST_PICTURE, SIZE, Box, crop_whole, cv2, decode_photo
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.inference.avif import list_properties
+from fer_pipeline.inference.detection import LOW, TALL, UPRIGHT, Detector, Found, crop_face, cut, suppress
+from fer_pipeline.inference.opencv import LARGEST_PICTURE, cv2
+from fer_pipeline.inference.photos import SIZE, Box, crop_whole, decode_photo
 
 
 @pytest.fixture(scope="module")

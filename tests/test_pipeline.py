@@ -99,7 +99,7 @@ def test_other_params_of_a_network_rerun_it_and_what_follows_it(finished_clone):
 
 SMALL_NETWORK = '''"""A small network of another input size, for a test."""
 
-from fer.data.fer2013 import CLASSES
+from fer_pipeline.faces.fer2013 import CLASSES
 
 TITLE = "Small CNN"
 FRAMEWORK = "pytorch"
@@ -113,7 +113,7 @@ def build(settings):
 
     from torch import nn
 
-    from fer.networks.layers import GlobalAverage
+    from fer_pipeline.networks.pytorch.layers import GlobalAverage
 
     features = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU())
     head = nn.Linear(8, len(CLASSES))
@@ -143,7 +143,7 @@ SMALL_STAGE = """\
 
 def add_small_network(clone):
     """One file, its line and its block in params.yaml, its training in dvc.yaml; the rest of dvc.yaml is written."""
-    (clone.path / "stages/fer/networks/small.py").write_text(SMALL_NETWORK)
+    (clone.path / "stages/fer_pipeline/networks/small.py").write_text(SMALL_NETWORK)
     yaml = YAML()
     params = yaml.load(clone.path / "params.yaml")
     params["networks"]["small"] = "models/small.safetensors"
@@ -188,7 +188,7 @@ def test_another_network_is_one_file(finished_clone, photo_file):
     assert "grace_hopper.jpg" in line and "%" in line
 
     finished_clone.run("git", "checkout", "-q", ".")
-    (finished_clone.path / "stages/fer/networks/small.py").unlink()
+    (finished_clone.path / "stages/fer_pipeline/networks/small.py").unlink()
     assert "Running stage" not in finished_clone.run("dvc", "repro")
     after = read_files(finished_clone)
     assert {name: after[name] for name in before} == before
@@ -196,13 +196,13 @@ def test_another_network_is_one_file(finished_clone, photo_file):
 
 
 TRAINED_BY_AN_EDIT = {
-    "stages/fer/networks/resnet18.py": {"train_resnet18"},
-    "stages/fer/networks/baseline.py": {"train_baseline"},
-    "stages/fer/training/pytorch/train.py": {"train_vgg19", "train_resnet18", "train_compact"},
-    "stages/fer/training/keras/train.py": {"train_baseline"},
-    "stages/fer/core/schema.py": set(),
-    "stages/fer/evidence/metrics.py": set(),
-    "stages/fer/inference/onnx.py": set(),
+    "stages/fer_pipeline/networks/resnet18.py": {"train_resnet18"},
+    "stages/fer_pipeline/networks/baseline.py": {"train_baseline"},
+    "stages/fer_pipeline/training/pytorch/train.py": {"train_vgg19", "train_resnet18", "train_compact"},
+    "stages/fer_pipeline/training/keras/train.py": {"train_baseline"},
+    "stages/fer_pipeline/params/schema.py": set(),
+    "stages/fer_pipeline/metrics/scores.py": set(),
+    "stages/fer_pipeline/exported/onnx.py": set(),
 }
 
 

@@ -11,11 +11,11 @@ from conftest import ROOT, Clone
 from ruamel.yaml import YAML
 
 import plots_page
-from fer.core.params import read_params
-from fer.data.fer2013 import CLASSES
-from fer.evidence.plots import PALETTE
-from fer.evidence.records import Summary
-from fer.networks.network import find_networks
+from fer_pipeline.faces.fer2013 import CLASSES
+from fer_pipeline.figures.style import PALETTE
+from fer_pipeline.metrics.records import Summary
+from fer_pipeline.networks.network import find_networks
+from fer_pipeline.params.read import read_params
 
 NETWORKS = {name: network.TITLE for name, network in find_networks(read_params("networks")[0]).items()}
 TEMPLATES = ROOT / ".dvc" / "plots"

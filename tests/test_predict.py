@@ -21,14 +21,15 @@ import pytest
 from conftest import ROOT, encode, write_network
 from PIL import Image
 
-from fer.core.stage import InputError
-from fer.data.fer2013 import CLASSES
-from fer.inference import recognition
-from fer.inference.onnx import load_exported, read_accuracy, read_metadata
-from fer.inference.photos import Box, compute_iou, cv2
-from fer.inference.recognition import Face, Place
-from fer.inference.summary import COLOURS, Summary, draw, to_csv
-from fer.inference.tracking import Tracker
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.exported.onnx import load_exported, read_accuracy, read_metadata
+from fer_pipeline.faces.fer2013 import CLASSES
+from fer_pipeline.inference import recognition
+from fer_pipeline.inference.opencv import cv2
+from fer_pipeline.inference.photos import Box, compute_iou
+from fer_pipeline.inference.recognition import Face, Place
+from fer_pipeline.inference.summary import COLOURS, Summary, draw, to_csv
+from fer_pipeline.inference.tracking import Tracker
 from predict import Film
 
 SCRIPT = ROOT / "apps" / "predict.py"
@@ -46,11 +47,18 @@ finally:
 """
 """Runs a script and prints on stderr the installed packages and the modules of `fer` that it has loaded."""
 OURS = {
-    *("fer.core", "fer.core.hardware", "fer.core.quiet", "fer.core.stage", "fer.data", "fer.data.fer2013"),
     *(
-        "fer.inference",
+        "fer_pipeline.core",
+        "fer_pipeline.running.hardware",
+        "fer_pipeline.running.quiet",
+        "fer_pipeline.core.files",
+        "fer_pipeline.raw",
+        "fer_pipeline.faces.fer2013",
+    ),
+    *(
+        "fer_pipeline.inference",
         *(
-            f"fer.inference.{name}"
+            f"fer_pipeline.inference.{name}"
             for name in ("avif", "detection", "drawing", "onnx", "photos", "recognition", "summary", "tracking")
         ),
     ),
@@ -118,7 +126,9 @@ def list_loaded(photo_file, network, before=""):
     code = LOADED.format(script=str(SCRIPT), before=before)
     command = [sys.executable, "-c", code, photo_file, "--model", network]
     process = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert process.returncode == 0 and "photo" not in process.stderr.replace("fer.inference.photos", ""), process.stderr
+    assert process.returncode == 0 and "photo" not in process.stderr.replace("fer_pipeline.inference.photos", ""), (
+        process.stderr
+    )
     return set(process.stderr.split())
 
 

@@ -6,10 +6,10 @@ import io
 import numpy as np
 import pytest
 
-from fer.core.stage import InputError
-from fer.data.faces import Split
-from fer.data.fer2013 import CLASSES
-from fer.evidence.predictions import COLUMNS, read_predictions, to_csv
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.faces.faces import Split
+from fer_pipeline.faces.fer2013 import CLASSES
+from fer_pipeline.predictions.predictions import COLUMNS, read_predictions, to_csv
 
 LINES = """split,index,actual,predicted,confidence,angry,disgust,fear,happy,sad,surprise,neutral
 val,0,angry,angry,0.700000,0.700000,0.100000,0.000000,0.000000,0.000000,0.000000,0.200000

@@ -14,9 +14,9 @@ from conftest import ROOT, Table, encode, write_folder, write_zip
 from PIL import Image
 
 import prepare
-from fer.core.stage import InputError
-from fer.data.faces import Split, pack_faces, read_faces
-from fer.data.fer2013 import CLASSES, SPLITS, USAGES
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.faces.faces import Split, pack_faces, read_faces
+from fer_pipeline.faces.fer2013 import CLASSES, SPLITS, USAGES
 
 
 @pytest.fixture

@@ -17,13 +17,13 @@ from ruamel.yaml import YAML
 from torchvision.transforms.functional import ten_crop
 
 import release
-from fer.core.hardware import name_cpu
-from fer.core.params import read_params
-from fer.core.record import Record
-from fer.core.stage import InputError
-from fer.data.faces import read_faces
-from fer.inference.onnx import OUTPUT, load_exported
-from fer.training.load import load_model
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.record import Record
+from fer_pipeline.exported.onnx import OUTPUT, load_exported
+from fer_pipeline.faces.faces import read_faces
+from fer_pipeline.networks.load import load_model
+from fer_pipeline.params.read import read_params
+from fer_pipeline.running.hardware import name_cpu
 
 PRETRAINED = ROOT / "pretrained"
 FILES = {kind: file.format("compact") for kind, file in release.FILES.items()}
@@ -89,7 +89,7 @@ import sys
 sys.modules |= dict.fromkeys(["torch", "tensorflow", "keras"])  # an import of one of these fails
 sys.path.insert(0, "stages")
 import numpy as np
-from fer.inference.onnx import load_exported
+from fer_pipeline.exported.onnx import load_exported
 for name in ("compact", "compact.int8"):
     model = load_exported(f"pretrained/{name}.onnx")
     faces = np.random.default_rng(0).integers(0, 256, (3, 48, 48), np.uint8)
@@ -106,7 +106,7 @@ JUDGE = """
 import sys
 sys.path.insert(0, "stages")
 import numpy as np
-from fer.inference.onnx import load_exported
+from fer_pipeline.exported.onnx import load_exported
 model = load_exported("pretrained/compact.int8.onnx")
 np.save(sys.argv[2], model.compute(np.load(sys.argv[1]), "logits", "votes")["logits"])
 """

@@ -18,13 +18,10 @@ from conftest import ROOT, encode
 from ruamel.yaml import YAML
 
 import times
-from fer.core.hardware import name_cpu
-from fer.core.params import read_params
-from fer.core.stage import InputError
-from fer.core.timing import record_times
-from fer.data.fer2013 import CLASSES
-from fer.evidence import paper
-from fer.evidence.records import (
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.faces.fer2013 import CLASSES
+from fer_pipeline.metrics import paper
+from fer_pipeline.metrics.records import (
     Comparison,
     Data,
     EvaluationTimes,
@@ -37,10 +34,13 @@ from fer.evidence.records import (
     TrainingTimes,
     read_timing,
 )
-from fer.evidence.report import captions
-from fer.evidence.report.page import list_facts, make_page
-from fer.evidence.report.read import COMPARED, Evidence, list_figures, read_evidence
-from fer.networks.network import find_networks
+from fer_pipeline.networks.network import find_networks
+from fer_pipeline.params.read import read_params
+from fer_pipeline.report import captions
+from fer_pipeline.report.page import list_facts, make_page
+from fer_pipeline.report.read import COMPARED, Evidence, list_figures, read_evidence
+from fer_pipeline.running.hardware import name_cpu
+from fer_pipeline.running.timing import record_times
 
 NETWORKS = find_networks(NAMES)
 STRANGER = SimpleNamespace(TITLE="Stranger", PAPER=None)

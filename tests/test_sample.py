@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 import sample
-from fer.core.params import read_params
-from fer.data.fer2013 import CLASSES, USAGES
-from fer.data.ferplus import read_votes
-from fer.data.source import read_source
-from fer.data.votes import find_majority
+from fer_pipeline.faces.fer2013 import CLASSES, USAGES
+from fer_pipeline.faces.votes import find_majority
+from fer_pipeline.params.read import read_params
+from fer_pipeline.raw.ferplus import read_votes
+from fer_pipeline.raw.source import read_source
 
 ROWS = {"Training": 70, "PublicTest": 14, "PrivateTest": 7}
 AT_REST = dict.fromkeys(sample.UNITS, 0.0)

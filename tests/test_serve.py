@@ -16,7 +16,7 @@ import pytest
 from conftest import ROOT, write_network
 from PIL import Image
 
-from fer.data.fer2013 import CLASSES
+from fer_pipeline.faces.fer2013 import CLASSES
 
 DRIVER_OPTIONS = {
     "goog:chromeOptions": {
@@ -54,7 +54,7 @@ def start(command, cwd):
 def folder(tmp_path_factory):
     """The apps, what they import, and two small networks that differ."""
     path = tmp_path_factory.mktemp("served")
-    for room in ("apps", "stages/fer/core", "stages/fer/data", "stages/fer/inference"):
+    for room in ("apps", "stages/fer_pipeline/core", "stages/fer_pipeline/raw", "stages/fer_pipeline/inference"):
         shutil.copytree(ROOT / room, path / room, ignore=shutil.ignore_patterns("__pycache__"))
     write_network(path / "models" / "export" / "resnet18.int8.onnx", trained_on="fer2013.csv", val_accuracy="0.7")
     write_network(path / "models" / "export" / "vgg19.onnx", seed=1, trained_on="drawn faces")
@@ -426,7 +426,13 @@ def test_nothing_of_the_training_is_loaded(folder):
         "PIL",
     }
     assert not loaded & {"ruamel", "ruamel.yaml", "jinja2", "sklearn", "torchvision", "lightning", "dvc", "dvclive"}
-    rooms = ("fer.core.stage", "fer.core.quiet", "fer.core.hardware", "fer.data.fer2013", "fer.inference.")
+    rooms = (
+        "fer_pipeline.core.files",
+        "fer_pipeline.running.quiet",
+        "fer_pipeline.running.hardware",
+        "fer_pipeline.faces.fer2013",
+        "fer_pipeline.inference.",
+    )
     ours = {module for module in loaded if module.startswith("fer.") and module.count(".") > 1}
     assert ours and all(module.startswith(rooms) for module in ours)
 

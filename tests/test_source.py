@@ -16,9 +16,9 @@ import pytest
 from conftest import Table, encode, write_folder, write_zip
 from PIL import Image
 
-from fer.core.stage import InputError
-from fer.data.fer2013 import CLASSES
-from fer.data.source import read_source, require_unchanged
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.faces.fer2013 import CLASSES
+from fer_pipeline.raw.source import read_source, require_unchanged
 
 
 def by_class(rows):
@@ -413,18 +413,18 @@ def test_what_is_neither_file_nor_folder(tmp_path):
 
 def test_a_file_that_changes_while_it_is_read(tmp_path, table, monkeypatch):
     """As when prepare is started before the download has ended."""
-    import fer.data.table
+    import fer_pipeline.raw.table
 
     path = tmp_path / "x"
     path.write_bytes(table.csv())
-    parse = fer.data.table.parse_block
+    parse = fer_pipeline.raw.table.parse_block
 
     def append_meanwhile(*args):
         with open(path, "ab") as file:
             file.write(b"0")
         return parse(*args)
 
-    monkeypatch.setattr(fer.data.table, "parse_block", append_meanwhile)
+    monkeypatch.setattr(fer_pipeline.raw.table, "parse_block", append_meanwhile)
     with pytest.raises(InputError, match="changed while it was read"):
         read_source(path, seed=1)
 
@@ -447,6 +447,6 @@ def test_a_folder_that_changes_while_it_is_read(change, tmp_path, table):
 
 
 def test_class_names_cover_the_seven():
-    from fer.data.images import LABELS
+    from fer_pipeline.raw.images import LABELS
 
     assert {LABELS[name] for name in CLASSES} == set(range(7))

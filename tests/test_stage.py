@@ -12,10 +12,13 @@ import psutil
 import pytest
 from conftest import ROOT
 
-from fer.core.stage import InputError, check_writable, replacing, to_json, write_files
-from fer.core.timing import read_times
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.files import check_writable, replacing, to_json, write_files
+from fer_pipeline.running.timing import read_times
 
-PRELUDE = f"import sys; sys.path.insert(0, {str(ROOT / 'stages')!r}); from fer.core.stage import *; import time\n"
+PRELUDE = (
+    f"import sys; sys.path.insert(0, {str(ROOT / 'stages')!r}); from fer_pipeline.core.files import *; import time\n"
+)
 
 
 def start(code):
@@ -45,13 +48,20 @@ def test_each_run_is_logged(tmp_path):
     log = tmp_path / "logs" / "stages.csv"
     bodies = {"pass": "0", "raise InputError('x')": "1", "sys.exit(143)": "143", "raise KeyboardInterrupt": "130"}
     for body in bodies:
-        start(f"import fer.core.stage; fer.core.stage.LOG = Path({str(log)!r})\nrun(lambda: exec({body!r}))").wait(60)
+        start(
+            f"import fer_pipeline.core.files; fer_pipeline.running.stage.LOG = Path({str(log)!r})\nrun(lambda: exec({body!r}))"
+        ).wait(60)
     rows = list(csv.reader(log.read_text().splitlines()))
     assert [code for _, _, code, _ in rows] == list(bodies.values())
     for began, seconds, _, command in rows:
         assert abs(datetime.fromisoformat(began).timestamp() - time.time()) < 120
         assert 0 <= float(seconds) < 60 and command.startswith("python -c")
-    assert start("import fer.core.stage; fer.core.stage.LOG = Path('/dev/null/x')\nrun(lambda: None)").wait(60) == 0
+    assert (
+        start(
+            "import fer_pipeline.core.files; fer_pipeline.running.stage.LOG = Path('/dev/null/x')\nrun(lambda: None)"
+        ).wait(60)
+        == 0
+    )
 
 
 def test_bugs_keep_their_traceback():
@@ -89,7 +99,7 @@ def test_a_signal_while_another_process_starts_leaves_no_traceback(tmp_path, mon
     script = tmp_path / "x.py"
     calls = "call_apart(os.system, ['echo begun', *['sleep 5'] * 5])"
     script.write_text(
-        f"{PRELUDE}from fer.core.apart import call_apart\nif __name__ == '__main__': run(lambda: {calls})"
+        f"{PRELUDE}from fer_pipeline.running.apart import call_apart\nif __name__ == '__main__': run(lambda: {calls})"
     )
     process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "begun\n"

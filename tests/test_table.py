@@ -9,9 +9,9 @@ from conftest import Table
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fer.core.stage import InputError
-from fer.data.fer2013 import USAGES
-from fer.data.table import BadRow, parse_pixels, parse_pixels_fast, read_table
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.faces.fer2013 import USAGES
+from fer_pipeline.raw.table import BadRow, parse_pixels, parse_pixels_fast, read_table
 
 TABLE = Table(per_class=(2, 1, 1))
 
@@ -20,8 +20,8 @@ TABLE = Table(per_class=(2, 1, 1))
 def small_blocks():
     """Blocks of about one row, so that small tables cross many of their borders."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fer.data.table.BLOCK_BYTES", 10_000)
-        patch.setattr("fer.data.table.ROWS_AT_ONCE", 2)
+        patch.setattr("fer_pipeline.raw.table.BLOCK_BYTES", 10_000)
+        patch.setattr("fer_pipeline.raw.table.ROWS_AT_ONCE", 2)
         yield
 
 

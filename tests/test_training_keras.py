@@ -20,18 +20,20 @@ import pytest
 from ruamel.yaml import YAML
 
 import train as stage
-from fer.core.hardware import has_fast_bf16, name_cpu
-from fer.core.schema import Compute, KerasAugment, KerasTraining
-from fer.core.stage import InputError, run
-from fer.data.faces import Split, pack_faces, read_faces
-from fer.data.votes import to_shares
-from fer.networks import baseline
-from fer.training import checkpoints
-from fer.training.keras import data as keras_data
-from fer.training.keras import environment
-from fer.training.keras import train as training
-from fer.training.keras.framework import keras, tf
-from fer.training.run import HISTORY
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.faces.faces import Split, pack_faces, read_faces
+from fer_pipeline.faces.votes import to_shares
+from fer_pipeline.networks import baseline
+from fer_pipeline.networks.keras import environment
+from fer_pipeline.networks.keras.framework import keras, tf
+from fer_pipeline.networks.precision import has_fast_bf16
+from fer_pipeline.params.schema import Compute, KerasAugment, KerasTraining
+from fer_pipeline.running.hardware import name_cpu
+from fer_pipeline.running.stage import run
+from fer_pipeline.training.common import checkpoints
+from fer_pipeline.training.common.run import HISTORY
+from fer_pipeline.training.keras import data as keras_data
+from fer_pipeline.training.keras import train as training
 
 layers = keras.layers
 

@@ -18,18 +18,19 @@ from conftest import ROOT
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from fer.core.params import read_params
-from fer.core.stage import InputError
-from fer.data.faces import Split, pack_faces, read_faces
-from fer.data.fer2013 import CLASSES, SPLITS
-from fer.networks import resnet18
-from fer.networks.network import Shape
-from fer.training import checkpoints
-from fer.training.pytorch import train as training
-from fer.training.pytorch.checkpoints import find_last
-from fer.training.pytorch.data import FER2013, Batches, TrainingBatches, score
-from fer.training.pytorch.files import load_network
-from fer.training.pytorch.train import MovingAverage, Transfer, anneal, decay, judge_votes, train
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.faces.faces import Split, pack_faces, read_faces
+from fer_pipeline.faces.fer2013 import CLASSES, SPLITS
+from fer_pipeline.networks import resnet18
+from fer_pipeline.networks.network import Shape
+from fer_pipeline.networks.pytorch.crops import score
+from fer_pipeline.networks.pytorch.files import load_network
+from fer_pipeline.params.read import read_params
+from fer_pipeline.training.common import checkpoints
+from fer_pipeline.training.pytorch import train as training
+from fer_pipeline.training.pytorch.checkpoints import find_last
+from fer_pipeline.training.pytorch.data import FER2013, Batches, TrainingBatches
+from fer_pipeline.training.pytorch.train import MovingAverage, Transfer, anneal, decay, judge_votes, train
 
 PROFILES, COMPUTE = read_params("profiles", "compute")
 SMALL = PROFILES.smoke.resnet18.model_copy(
@@ -615,7 +616,7 @@ def test_other_params_start_anew_and_leave_the_old_state(copy, unbroken):
 
 def test_other_code_starts_anew(copy):
     copy.stop_in_epoch(3, signal.SIGKILL)
-    with open(copy.folder / "stages/fer/training/pytorch/data.py", "a") as file:
+    with open(copy.folder / "stages/fer_pipeline/training/pytorch/data.py", "a") as file:
         file.write("# changed\n")
     assert "resuming" not in copy.finish()
 

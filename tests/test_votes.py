@@ -13,12 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import prepare
-from fer.core.stage import InputError
-from fer.data import source
-from fer.data.faces import pack_faces, read_faces
-from fer.data.fer2013 import CLASSES, FERPLUS_COLUMNS, SPLITS, USAGES, VOTE_CLASSES
-from fer.data.ferplus import parse_votes, read_votes
-from fer.data.votes import find_majority, to_shares
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.faces.faces import pack_faces, read_faces
+from fer_pipeline.faces.fer2013 import CLASSES, FERPLUS_COLUMNS, SPLITS, USAGES, VOTE_CLASSES
+from fer_pipeline.faces.votes import find_majority, to_shares
+from fer_pipeline.raw import source
+from fer_pipeline.raw.ferplus import parse_votes, read_votes
 
 HEADER = ["Usage", "Image name", *FERPLUS_COLUMNS]
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

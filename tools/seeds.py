@@ -20,19 +20,21 @@ from pathlib import Path
 import numpy as np
 from ruamel.yaml import YAML
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "stages"))
+import checkout  # noqa: F401
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.files import write_files
+from fer_pipeline.core.record import Count, Record, Share
+from fer_pipeline.faces.faces import read_faces
+from fer_pipeline.metrics.comparison import vote
+from fer_pipeline.metrics.records import Measured
+from fer_pipeline.metrics.scores import measure
+from fer_pipeline.networks.load import load_model, predict
+from fer_pipeline.networks.network import find_network
+from fer_pipeline.params.read import read_params
+from fer_pipeline.predictions.predictions import SCORED, Predictions, as_written
+from fer_pipeline.running.stage import catch
 
-from fer.core.params import read_params  # noqa: E402
-from fer.core.record import Count, Record, Share  # noqa: E402
-from fer.core.stage import InputError, catch, write_files  # noqa: E402
-from fer.data.faces import read_faces  # noqa: E402
-from fer.evidence.comparison import vote  # noqa: E402
-from fer.evidence.metrics import measure  # noqa: E402
-from fer.evidence.predictions import SCORED, Predictions, as_written  # noqa: E402
-from fer.evidence.records import Measured  # noqa: E402
-from fer.networks.network import find_network  # noqa: E402
-from fer.training.load import load_model, predict  # noqa: E402
+ROOT = Path(__file__).parents[1]
 
 DATA = Path("data/prepared/faces.h5")
 

@@ -6,23 +6,23 @@ Neither file is in git or DVC, for times differ from machine to machine. A stage
 from git, from the run cache or from another machine) shows dashes; `dvc repro -f -s measure` runs one anew.
 """
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "stages"))
+import checkout  # noqa: F401
+from fer_pipeline.core.files import write_files
+from fer_pipeline.metrics.records import Timing, read_timing
+from fer_pipeline.networks.network import find_networks
+from fer_pipeline.params.read import read_params
+from fer_pipeline.report.captions import caption_speed, decimal, thousands
+from fer_pipeline.report.cells import Cell, File, Table
+from fer_pipeline.report.page import Section, render
+from fer_pipeline.running.stage import catch
 
-from fer.core.params import read_params  # noqa: E402
-from fer.core.stage import catch, write_files  # noqa: E402
-from fer.evidence.records import Timing, read_timing  # noqa: E402
-from fer.evidence.report.captions import caption_speed, decimal, thousands  # noqa: E402
-from fer.evidence.report.cells import Cell, File, Table  # noqa: E402
-from fer.evidence.report.page import Section, render  # noqa: E402
-from fer.networks.network import find_networks  # noqa: E402
+ROOT = Path(__file__).parents[1]
 
 Columns = dict[str, Callable[[Any], str]]
 """{key: how it is shown}."""

@@ -33,7 +33,7 @@ from conftest import ENVIRONMENT, Clone, make_narrow
 from ruamel.yaml import YAML
 
 from faults.common import ONE_THREAD, Row, Settings
-from fer.core.stage import InputError
+from fer_pipeline.core.errors import InputError
 
 COUNT = 30
 LOCK = "dvc.lock"

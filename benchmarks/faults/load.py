@@ -30,8 +30,9 @@ from conftest import ROOT, write_network
 from matplotlib.cbook import get_sample_data
 
 from faults.common import Row, Settings, make_row
-from fer.inference.photos import cv2, decode_photo
-from fer.inference.recognition import Recogniser
+from fer_pipeline.inference.opencv import cv2
+from fer_pipeline.inference.photos import decode_photo
+from fer_pipeline.inference.recognition import Recogniser
 
 HOST = "127.0.0.1"
 AT_ONCE, DISTURBING, HELD_OPEN = 50, 4, 200
@@ -85,7 +86,7 @@ class Server(NamedTuple):
 @contextlib.contextmanager
 def serving(folder: Path) -> Iterator[Server]:
     """A server with two networks; what it complains about goes into a file, as a pipe that nobody reads would fill."""
-    for room in ("apps", "stages/fer/core", "stages/fer/data", "stages/fer/inference"):
+    for room in ("apps", "stages/fer_pipeline/core", "stages/fer_pipeline/raw", "stages/fer_pipeline/inference"):
         shutil.copytree(ROOT / room, folder / room, ignore=shutil.ignore_patterns("__pycache__"))
     for seed, name in enumerate((LEFT, OTHER)):
         write_network(folder / "models" / "export" / f"{name}.onnx", seed, trained_on="fer2013.csv")

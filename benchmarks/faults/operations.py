@@ -84,7 +84,7 @@ def list_pytorch() -> Operations:
 
 
 def list_keras() -> Operations:
-    from fer.training.keras.framework import tf
+    from fer_pipeline.networks.keras.framework import tf
 
     tf.config.experimental.enable_op_determinism()
     images, weights = tf.constant(draw(16, 22, 22, 32)), tf.constant(draw(3, 3, 32, 64, seed=1))
@@ -123,7 +123,7 @@ def list_numpy() -> Operations:
 
 
 def list_onnxruntime() -> Operations:
-    from fer.inference.onnx import OUTPUT, load_exported
+    from fer_pipeline.exported.onnx import OUTPUT, load_exported
 
     folder = Path(__file__).parents[2] / "pretrained"
     faces = np.random.default_rng(0).integers(0, 256, (8, 48, 48), np.uint8)
@@ -135,7 +135,7 @@ def list_onnxruntime() -> Operations:
 
 
 def list_opencv() -> Operations:
-    from fer.inference.photos import cv2
+    from fer_pipeline.inference.opencv import cv2
 
     photo = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
     turned = cv2.getRotationMatrix2D((320, 240), 17, 0.9)

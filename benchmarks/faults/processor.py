@@ -20,8 +20,8 @@ from conftest import ENVIRONMENT, ROOT, Clone
 
 from faults.common import ONE_THREAD, Row, Settings
 from faults.operations import LIBRARIES
-from fer.core.hardware import name_cpu
-from fer.core.stage import write_files
+from fer_pipeline.core.files import write_files
+from fer_pipeline.running.hardware import name_cpu
 
 FILE = ROOT / "results" / "fire" / "processors.json"
 AVX2 = "AVX2 and one thread"

@@ -24,7 +24,7 @@ def read_torch(case: Case, place: Place) -> None:
     """As a training that goes on: what it finds has to be what was written."""
     import torch
 
-    from fer.training.pytorch.checkpoints import find_last
+    from fer_pipeline.training.pytorch.checkpoints import find_last
 
     if find_last(place.inputs) is None:
         return
@@ -52,7 +52,7 @@ def damage_keras(rng: Generator, place: Place) -> Case:
 
 
 def read_keras(case: Case, place: Place) -> None:
-    from fer.training.keras.checkpoints import find_snapshots, restore
+    from fer_pipeline.training.keras.checkpoints import find_snapshots, restore
 
     written = place.sound / "checkpoints/keras"
     found = restore(place.inputs)
@@ -88,8 +88,8 @@ def damage_weights(rng: Generator, place: Place) -> Case:
 
 
 def read_weights(case: Case, place: Place) -> None:
-    from fer.networks.network import Shape, find_network
-    from fer.training.pytorch.weights import load_start
+    from fer_pipeline.networks.network import Shape, find_network
+    from fer_pipeline.training.pytorch.weights import load_start
 
     try:
         load_start(find_network("compact").build(Shape(0.05)), "compact", str(case.path))

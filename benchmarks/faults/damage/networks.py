@@ -15,7 +15,7 @@ from faults.damage.ways import BYTES, ODD, Generator, change, set_odd
 
 def check_probabilities(name: str, path: Path) -> None:
     """Load a network as the evaluation does, and let it judge some faces."""
-    from fer.training.load import load_model, predict
+    from fer_pipeline.networks.load import load_model, predict
 
     images = np.random.default_rng(0).integers(0, 256, (4, 48, 48), np.uint8)
     predict(load_model(name, path, "float32"), images, 1, path)
@@ -155,7 +155,7 @@ def read_onnx(case: Case, place: Place) -> None:
     if case.expected == "predict":
         call_predict(judge_arguments(case, place))
         return
-    from fer.data.faces import read_faces
+    from fer_pipeline.faces.faces import read_faces
 
     rows = read_faces(place.sound / "faces/faces.h5")[0]["test"]
     measure = load("stages/measure.py")

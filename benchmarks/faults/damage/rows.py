@@ -39,7 +39,7 @@ def read_plainly(content: bytes) -> list[Face] | None:
 
 def read_rows(path: Path) -> list[Face]:
     """The rows of a faces.h5 of the official split, in the order of its splits."""
-    from fer.data.faces import read_faces
+    from fer_pipeline.faces.faces import read_faces
 
     splits, _ = read_faces(path)
     return [
@@ -126,7 +126,7 @@ def read_pictures(files: Mapping[str, bytes]) -> dict[str, Face]:
     """{name: its row} of sound pictures whose names begin with their Usage, in prepare's order."""
     from PIL import Image
 
-    from fer.data.fer2013 import CLASSES
+    from fer_pipeline.faces.fer2013 import CLASSES
 
     usages = {"Training": 0, "PublicTest": 1, "PrivateTest": 2}
     rows = {}
@@ -195,7 +195,7 @@ def damage_votes(rng: Generator, place: Place) -> Case:
 
 def read_votes_plainly(content: bytes) -> list[list[int]] | None:
     """The ten votes of each row, in the simplest way."""
-    from fer.data.fer2013 import FERPLUS_COLUMNS, VOTE_CLASSES
+    from fer_pipeline.faces.fer2013 import FERPLUS_COLUMNS, VOTE_CLASSES
 
     columns = {vote: column.lower() for column, vote in FERPLUS_COLUMNS.items()}
     try:
@@ -208,7 +208,7 @@ def read_votes_plainly(content: bytes) -> list[list[int]] | None:
 
 
 def read_prepared_votes(case: Case, place: Place) -> None:
-    from fer.data.faces import read_faces
+    from fer_pipeline.faces.faces import read_faces
 
     sound = place.sound / "votes" / "fer2013.csv"
     call("stages/prepare.py", prepare_arguments(Case("", sound), place, str(case.path)))

@@ -18,11 +18,11 @@ def make_sound(folder: str) -> None:
     from test_predict import write_video
     from test_votes import draw_votes, write
 
-    from fer.data.faces import Split, pack_faces
-    from fer.evidence.predictions import to_csv
-    from fer.inference.photos import cv2
-    from fer.networks.network import Shape, find_network
-    from fer.training.pytorch.files import pack_network
+    from fer_pipeline.faces.faces import Split, pack_faces
+    from fer_pipeline.inference.opencv import cv2
+    from fer_pipeline.networks.network import Shape, find_network
+    from fer_pipeline.networks.pytorch.files import pack_network
+    from fer_pipeline.predictions.predictions import to_csv
 
     def put(name: str, content: bytes) -> None:
         path = Path(folder, name)
@@ -98,11 +98,11 @@ def make_sound(folder: str) -> None:
 
 def make_sound_keras(folder: str) -> None:
     """Write a network in Keras, and a snapshot of its training."""
-    from fer.core.params import read_params
-    from fer.networks.network import find_network
-    from fer.training.keras.checkpoints import Snapshots
-    from fer.training.keras.files import pack_network
-    from fer.training.keras.framework import keras
+    from fer_pipeline.networks.keras.files import pack_network
+    from fer_pipeline.networks.keras.framework import keras
+    from fer_pipeline.networks.network import find_network
+    from fer_pipeline.params.read import read_params
+    from fer_pipeline.training.keras.checkpoints import Snapshots
 
     (settings,) = read_params("profiles.${profile}.baseline")
     keras.utils.set_random_seed(0)

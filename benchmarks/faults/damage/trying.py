@@ -17,8 +17,8 @@ import numpy as np
 
 from faults.damage.case import ROOT, Case, Kind, Place, Wrong, load_files
 from faults.damage.kinds import KINDS
-from fer.core.quiet import stderr_into
-from fer.core.stage import catch
+from fer_pipeline.running.quiet import stderr_into
+from fer_pipeline.running.stage import catch
 
 SECONDS = 10.0
 """Within which a reader has to end; a script, which loads its libraries first, has `SCRIPT_SECONDS`."""

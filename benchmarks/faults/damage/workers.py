@@ -26,7 +26,7 @@ from faults.damage.trying import (
     read_memory,
     try_one,
 )
-from fer.core.apart import call_apart
+from fer_pipeline.running.apart import call_apart
 
 WORKERS = 2
 COPIED = ("stages", "apps", "tools", "metrics", "plots")

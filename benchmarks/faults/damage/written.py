@@ -58,7 +58,7 @@ KEYS = ("seed", "dataset", "networks", "profile", "profiles.${profile}", "prepar
 
 
 def read_parameters(case: Case, place: Place) -> None:
-    from fer.core.params import read_params
+    from fer_pipeline.params.read import read_params
 
     read_params(*KEYS, path=case.path)
 
@@ -153,9 +153,9 @@ def damage_predictions(rng: Generator, place: Place) -> Case:
 
 
 def read_predicted(case: Case, place: Place) -> None:
-    from fer.data.faces import read_faces
-    from fer.data.fer2013 import CLASSES
-    from fer.evidence.predictions import read_predictions
+    from fer_pipeline.faces.faces import read_faces
+    from fer_pipeline.faces.fer2013 import CLASSES
+    from fer_pipeline.predictions.predictions import read_predictions
 
     faces = read_faces(place.sound / "faces/faces.h5")[0]
     found = read_predictions(case.path, faces)
@@ -199,8 +199,8 @@ def damage_timing(rng: Generator, place: Place) -> Case:
 
 def read_times(case: Case, place: Place) -> None:
     """As `make times` does, and as a stage that adds its own."""
-    from fer.core.timing import record_times
-    from fer.evidence.records import EvaluationTimes, read_timing
+    from fer_pipeline.metrics.records import EvaluationTimes, read_timing
+    from fer_pipeline.running.timing import record_times
 
     times = load("tools/times.py")
     tables = times.list_tables(read_timing(case.path, ["compact"]), {"compact": "Compact"})
@@ -224,8 +224,8 @@ def damage_history(rng: Generator, place: Place) -> Case:
 
 
 def read_curves(case: Case, place: Place) -> None:
-    from fer.evidence.figures import draw_curves
-    from fer.evidence.plots import to_png
+    from fer_pipeline.figures.network import draw_curves
+    from fer_pipeline.figures.style import to_png
 
     to_png(draw_curves(load("stages/evaluate.py").read_history(case.path), "Compact"))
 

@@ -1,1 +1,0 @@
-"""From what people have on disk to faces.h5."""

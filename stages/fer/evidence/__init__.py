@@ -1,1 +1,0 @@
-"""What the predictions tell: metrics, comparisons, pictures and the report."""

@@ -1,1 +1,0 @@
-"""One file per network, with all that is particular to it."""

@@ -1,1 +1,0 @@
-"""The Keras side: data, checkpoints, files, the training, and a trained network in use."""

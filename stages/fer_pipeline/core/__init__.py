@@ -1,0 +1,1 @@
+"""What every stage rests on: errors, files written whole, records. Whatever is edited here reruns every stage."""

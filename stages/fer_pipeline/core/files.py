@@ -1,0 +1,105 @@
+"""Output files that are written whole or not at all."""
+
+import contextlib
+import glob
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fer_pipeline.core.errors import InputError
+
+AnyPath = TypeVar("AnyPath", bound=str | Path)
+
+ROOT = Path(__file__).parents[3]
+"""The folder that holds params.yaml and dvc.yaml."""
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` to write to; on success it replaces `path` in one step.
+
+    On any exception the unfinished file is removed and `path` stays as it was. Missing parent folders are created.
+    Unfinished files of `path` that a killed process left behind are removed as well.
+
+    Raises:
+        InputError: `path` is empty, or names a folder or a device.
+    """
+    path = Path(path)
+    if not path.name or (path.exists() and not path.is_file()):
+        raise InputError(f"'{path}' is not a regular file; name a new or an existing file to write to")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_stale(path)
+    unfinished = path.with_name(f".{path.stem}.{os.getpid()}.unfinished{path.suffix}")
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    except OSError as error:
+        if error.errno is not None and (error.filename is None or Path(error.filename) == unfinished):
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+        raise
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+
+
+def check_distinct(paths: Mapping[str, str | Path]) -> None:
+    """Refuse {option: path} of which two are one file, by links as well.
+
+    Raises:
+        InputError: two are.
+    """
+    options: dict[str, str] = {}
+    for option, path in paths.items():
+        real = os.path.realpath(path)  # unlike Path.resolve, it takes links to themselves
+        if real in options:
+            raise InputError(f"{options[real]} and {option} name the same file ({path}); give each its own")
+        options[real] = option
+
+
+def check_writable(path: str | Path) -> None:
+    """Raise now, not after hours of work, what `replacing(path)` would raise; `path` itself stays as it is."""
+
+    class Reverted(Exception):
+        """Makes `replacing` discard the new file."""
+
+    with contextlib.suppress(Reverted), replacing(path) as unfinished:
+        unfinished.touch()
+        raise Reverted
+
+
+def remove_stale(path: Path) -> None:
+    """Remove the unfinished files of `path` whose process (its number is in their names) no longer runs."""
+    for left in path.parent.glob(f".{glob.escape(path.stem)}.*.unfinished{glob.escape(path.suffix)}"):
+        process = left.name.removesuffix(f".unfinished{path.suffix}").rpartition(".")[2]
+        if process.isdecimal() and not is_running(int(process)):
+            with contextlib.suppress(OSError):
+                left.unlink(missing_ok=True)
+
+
+def is_running(process: int) -> bool:
+    """Whether a process with this number runs on this machine; one that has ended, but is still listed, does not."""
+    try:
+        os.kill(process, 0)
+        state = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2]
+    except ProcessLookupError:
+        return False
+    except OSError:  # it belongs to another user, or there is no /proc
+        return True
+    return state.split()[:1] != ["Z"]
+
+
+def write_files(contents: Mapping[AnyPath, bytes | memoryview]) -> None:
+    """Write {path: bytes}: first all of them to temporary files, then each is renamed to its path.
+
+    Whatever goes wrong before the last file is complete leaves all of them as they were.
+    """
+    with contextlib.ExitStack() as stack:
+        for path, content in contents.items():
+            stack.enter_context(replacing(path)).write_bytes(content)
+
+
+def to_json(content: Any) -> bytes:
+    """`content` as indented JSON with a final newline; NaN and infinity raise ValueError."""
+    return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()

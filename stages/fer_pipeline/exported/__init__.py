@@ -1,0 +1,1 @@
+"""Exported networks: the ONNX files and how they are run."""

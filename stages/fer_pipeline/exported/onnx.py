@@ -1,0 +1,186 @@
+"""Exported networks: files of `stages/export.py`, read and run with onnxruntime and NumPy alone.
+
+What is needed to use a network stands in the metadata of its file: `architecture`, `classes` (JSON), `crop` (height and
+width in pixels of the centre crop that it takes), `normalisation`, `temperature` (of its softmax, fitted on val),
+`trained_on` (the data set's file name), `precision`, `val_accuracy` (of this very file, one crop, in [0, 1]), and how
+it came about (see `stages/export.py`). With a second head also `vote_classes` (JSON) and `votes_temperature`; `answers`
+(the output that `probabilities` come from), `answers_temperature`, and `val_agreement` (JSON: how often each
+output agrees with the annotators' majority on val, in [0, 1]).
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.faces.fer2013 import CLASSES, SIZE, VOTED
+from fer_pipeline.running.hardware import count_cores
+
+BATCH = 64
+INPUT, OUTPUT, VOTES, ANSWER = "pixels", "logits", "votes", "probabilities"
+"""Names in the graph. `VOTES` is there where the network has a second head; `ANSWER` is one of the two after its
+temperature and softmax, over the seven classes."""
+TRIAL = np.stack([np.zeros((SIZE, SIZE), np.uint8), np.arange(SIZE * SIZE).reshape(SIZE, SIZE).astype(np.uint8)])
+"""Two faces that a network has to answer about when it is loaded: a black one, and all kinds of pixels."""
+TOLERANCE = 0.01
+"""Of the sum of a face's probabilities."""
+REMEDY = "run `dvc repro -f -s export`"
+
+
+class OnnxModel(NamedTuple):
+    """An exported network, ready to run on a CPU."""
+
+    session: Any
+    """`onnxruntime.InferenceSession`; onnxruntime has no type hints."""
+    name: str
+    """The file's name without `.onnx`: '<network>.int8'."""
+    classes: tuple[str, ...]
+    crop: int
+    temperature: float
+    metadata: dict[str, str]
+
+    def predict(self, faces: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Calibrated class probabilities float64 (N, 7) of grey faces uint8 (N, 48, 48), from the centre crop."""
+        return to_probabilities(self.compute(faces, OUTPUT)[OUTPUT], self.temperature)
+
+    def answer(self, faces: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+        """What to say of grey faces uint8 (N, 48, 48), by the head that agrees best with annotators.
+
+        Returns:
+            Calibrated probabilities float64 (N, 7) that a face is taken for each emotion; and the shares float64 (N, 8)
+            of annotators who would say what, over `VOTED`, or None of a network without a second head.
+        """
+        if not self.has_votes:
+            return self.compute(faces, ANSWER)[ANSWER], None
+        said = self.compute(faces, ANSWER, VOTES)
+        return said[ANSWER], to_probabilities(said[VOTES], float(self.metadata["votes_temperature"]))
+
+    @property
+    def has_votes(self) -> bool:
+        """Whether there is a second head."""
+        return "votes_temperature" in self.metadata
+
+    def compute(self, faces: NDArray[np.uint8], *outputs: str) -> dict[str, NDArray[np.float64]]:
+        """{output: what it gives} for grey faces uint8 (N, 48, 48).
+
+        `OUTPUT` and `ANSWER` are float64 (N, 7), `VOTES` (N, 8).
+
+        Raises:
+            InputError: the network fails, or gives something else than numbers.
+        """
+        pixels = to_pixels(faces, self.crop)
+        starts = range(0, len(pixels), BATCH)
+        try:
+            parts = [self.session.run([*outputs], {INPUT: pixels[start : start + BATCH]}) for start in starts]
+        except Exception as error:  # see `load_exported`
+            raise InputError(f"{self.name}: fails ({' '.join(str(error).split())[:200]}); {REMEDY}") from None
+        if not all(np.isfinite(values).all() for part in parts for values in part):
+            raise InputError(f"{self.name}: gives values that are not finite; {REMEDY}")
+        widths = {OUTPUT: len(self.classes), VOTES: len(VOTED), ANSWER: len(self.classes)}
+        return {
+            output: np.concatenate([np.empty((0, widths[output])), *(part[place] for part in parts)])
+            for place, output in enumerate(outputs)
+        }
+
+
+def to_probabilities(logits: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
+    """The softmax of logits (N, K), divided by the temperature before it."""
+    scaled = logits / temperature
+    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    probabilities: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def to_pixels(faces: NDArray[np.uint8], crop: int) -> NDArray[np.float32]:
+    """The input of an exported network: the centre of faces uint8 (N, 48, 48) as float32 (N, crop, crop), 0..255."""
+    border = (SIZE - crop) // 2
+    return faces[:, border : border + crop, border : border + crop].astype(np.float32)
+
+
+def open_session(model: str | bytes, threads: int | None = None, optimise: bool = True) -> Any:
+    """An `onnxruntime.InferenceSession` on the CPU for a path or for the bytes of a file.
+
+    Args:
+        threads: None takes every core. From layer to layer they spin, for 0.05 ms at most, and then sleep: to wake one
+            up for each layer costs a small network a fifth of its time, spinning on would slow down OpenCV between two
+            faces.
+        optimise: rewrite the graph for speed; not worth its time where nothing is run.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or count_cores()
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.intra_op.spin_duration_us", "50")
+    if not optimise:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """The metadata of an exported network, unchecked; empty where the file cannot be read.
+
+    It takes about 10 ms for an int8 file of 20 MB.
+    """
+    try:
+        session = open_session(str(path), threads=1, optimise=False)
+        metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
+    except Exception:  # whatever is wrong with the file is said by `load_exported`, once it is chosen
+        return {}
+    return metadata
+
+
+def read_accuracy(metadata: dict[str, str]) -> float:
+    """The accuracy on val that metadata have, in [0, 1]; 0 where they have none that is valid."""
+    try:
+        accuracy = float(metadata["val_accuracy"])
+    except (KeyError, ValueError):
+        return 0.0
+    return accuracy if 0 <= accuracy <= 1 else 0.0
+
+
+def load_exported(path: str | Path, threads: int | None = None) -> OnnxModel:
+    """The network in a file of `stages/export.py`; `threads` as in `open_session`.
+
+    Raises:
+        InputError: the file is missing, damaged, not an ONNX file, not one that `stages/export.py` wrote, or gives no
+            probabilities for two faces.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: not found; run `dvc repro export` (or `dvc pull`, where a remote has it)")
+    try:
+        session = open_session(str(path), threads)
+    except Exception as error:  # onnxruntime raises a dozen classes without a public base
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: not an ONNX file, or damaged ({reason}); run `dvc repro export`") from None
+    metadata = session.get_modelmeta().custom_metadata_map
+    try:
+        classes = tuple(json.loads(metadata["classes"]))
+        crop, temperature = int(metadata["crop"]), float(metadata["temperature"])
+        inputs, outputs = session.get_inputs(), session.get_outputs()
+        shapes = [(value.name, value.type, value.shape[1:]) for value in (*inputs, *outputs)]
+        expected = [(INPUT, "tensor(float)", [crop, crop]), (OUTPUT, "tensor(float)", [len(CLASSES)])]
+        two = VOTES in [value.name for value in outputs]
+        if two:
+            expected.append((VOTES, "tensor(float)", [len(VOTED)]))
+        expected.append((ANSWER, "tensor(float)", [len(CLASSES)]))
+        valid = (
+            shapes == expected
+            and (not two or 0 < float(metadata["votes_temperature"]) < math.inf)
+            and len(set(map(str, classes))) == len(CLASSES)
+            and 0 < crop <= SIZE
+            and 0 < temperature < math.inf
+        )
+    except (KeyError, ValueError, TypeError):
+        valid = False
+    if not valid:
+        raise InputError(f"{path}: not exported by this pipeline; give a file of models/export/")
+    model = OnnxModel(session, path.name.removesuffix(".onnx"), classes, crop, temperature, metadata)
+    probabilities, _ = model.answer(TRIAL)
+    if probabilities.shape != (len(TRIAL), len(CLASSES)) or abs(probabilities.sum(axis=1) - 1).max() > TOLERANCE:
+        raise InputError(f"{path}: gives no probabilities; {REMEDY}")
+    return model

@@ -1,0 +1,231 @@
+"""The pictures of the comparison, for any number of networks; `fer_pipeline.metrics.comparison` makes their tables."""
+
+import textwrap
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from fer_pipeline.figures.style import PALETTE, PERCENT, count_columns, pick_colours, set_style, to_png
+from fer_pipeline.metrics.comparison import ENSEMBLE_TITLE
+
+SOURCES = {"literature": "Table 1 of the paper", "paper": "the paper's networks", "ours": "ours"}
+MARKS = {"literature": "o", "paper": "s", "ours": "D"}
+GALLERY = (3, 6)
+"""Rows and columns of faces."""
+TITLE, SMALL = 11, 8
+"""Points: of titles over a whole picture, and of the smallest type, for notes and the names above faces."""
+ENSEMBLE_COLOUR = "0.35"
+
+
+def draw_comparison(
+    tables: Mapping[str, pd.DataFrame], images: npt.NDArray[np.uint8], titles: Mapping[str, str], label: str
+) -> dict[str, bytes]:
+    """{name: PNG} of literature, class_f1, ensembles, agreement and all_wrong.
+
+    Args:
+        tables: {name: table} as `fer_pipeline.metrics.comparison` makes them.
+        images: uint8 (N, 48, 48), those of test.
+        titles: {network: its title}.
+        label: the sentence under the literature that sets ours beside the paper's.
+    """
+    set_style()
+    figures = {
+        "literature": draw_literature(tables["literature"], label),
+        "class_f1": draw_class_f1(tables["class_f1"], titles),
+        "ensembles": draw_ensembles(tables["ensembles"]),
+        "agreement": draw_agreement(tables["agreement"]),
+        "all_wrong": draw_all_wrong(tables["all_wrong"], images, list(titles)),
+    }
+    return {name: to_png(figure) for name, figure in figures.items()}
+
+
+def draw_literature(table: pd.DataFrame, label: str) -> Figure:
+    """Figure 10: accuracies on one axis, the highest on top; hollow marks are accuracies on other data sets."""
+    figure, axes = plt.subplots(figsize=(7, 0.27 * len(table) + 1.3))
+    colours = dict(zip(SOURCES, PALETTE, strict=False))
+    for place, row in enumerate(table[::-1].itertuples()):
+        elsewhere = row.source == "literature" and row.dataset != "FER-2013"
+        face = "white" if elsewhere else colours[row.source]
+        axes.plot([0, row.accuracy], [place, place], color="0.85", linewidth=1, zorder=1)
+        axes.plot(
+            row.accuracy, place, MARKS[row.source], color=colours[row.source], markerfacecolor=face, markersize=6.5
+        )
+        axes.annotate(
+            f"{row.accuracy:.2%}",
+            (row.accuracy, place),
+            (7, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=SMALL,
+        )
+    axes.set_yticks(range(len(table)), [name_row(row) for row in table[::-1].itertuples()])
+    for tick, source in zip(axes.get_yticklabels(), table["source"][::-1], strict=True):
+        tick.set_fontweight("bold" if source == "ours" else "normal")
+    lowest = min(0.55, table["accuracy"].min() - 0.05)
+    axes.set(xlim=(max(0, lowest), min(1.08, table["accuracy"].max() + 0.06)), ylim=(-0.7, len(table) - 0.3))
+    axes.set(xlabel="accuracy", title="Accuracy: literature, paper and this run")
+    axes.xaxis.set_major_formatter(PERCENT)
+    axes.grid(False, axis="y")
+    handles = [
+        Line2D([], [], color=colours[source], marker=MARKS[source], linestyle="", label=name)
+        for source, name in SOURCES.items()
+        if source in set(table["source"])
+    ]
+    hollow = Line2D([], [], color=colours["literature"], markerfacecolor="white", marker="o", linestyle="")
+    hollow.set_label("the same, on other data")
+    handles.insert(1, hollow)
+    figure.legend(handles=handles, loc="outside upper center", ncols=4, fontsize=SMALL, frameon=False, columnspacing=1)
+    add_note(figure, label)
+    sns.despine(figure, left=True)
+    return figure
+
+
+def name_row(row: Any) -> str:
+    """The label of a row of Figure 10."""
+    if row.source == "literature":
+        return f"{row.name} {row.year}, {row.dataset}"
+    return f"{row.name}, {'the paper' if row.source == 'paper' else 'this run'}"
+
+
+def draw_class_f1(table: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
+    """Bars of F1 per class, one colour per network; a class without test images stays empty."""
+    figure, axes = plt.subplots(figsize=(7, 3.4))
+    colours = {titles[name]: colour for name, colour in zip(titles, pick_colours(len(titles)), strict=True)}
+    colours[ENSEMBLE_TITLE] = ENSEMBLE_COLOUR
+    long = table.rename(columns={**titles, "ensemble": ENSEMBLE_TITLE}).melt(
+        "emotion", var_name="network", value_name="F1"
+    )
+    sns.barplot(
+        long.dropna(), x="emotion", y="F1", hue="network", order=list(table["emotion"]), hue_order=list(colours),
+        palette=colours, saturation=1, legend=False, ax=axes,
+    )  # fmt: skip
+    axes.set(xlabel="", ylabel="F1", ylim=(0, 1), title="F1 per class on test")
+    handles = [Patch(color=colour, label=name) for name, colour in colours.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=count_columns(len(handles)), frameon=False)
+    sns.despine(figure)
+    return figure
+
+
+def draw_ensembles(table: pd.DataFrame) -> Figure:
+    """Accuracy on test of each network and soft vote, with its 95 % interval; the note names the chosen weights."""
+    figure, axes = plt.subplots(figsize=(7, 0.36 * len(table) + 1.5))
+    colours = dict(zip(table["kind"].unique(), PALETTE, strict=False))
+    singles = table[table["kind"] == "one network"]
+    axes.axvline(singles["accuracy"].max(), color="0.6", linewidth=1, linestyle="--", zorder=1)
+    for place, row in enumerate(table[::-1].itertuples()):
+        axes.plot([row.ci95_low, row.ci95_high], [place, place], color=colours[row.kind], linewidth=2, alpha=0.5)
+        axes.plot(row.accuracy, place, "o", color=colours[row.kind], markersize=7)
+        gain = "" if row.kind == "one network" else f" ({row.gain_points:+.2f})".replace("-", "−")
+        axes.annotate(
+            f"{row.accuracy:.2%}{gain}",
+            (row.accuracy, place),
+            (0, 8),
+            textcoords="offset points",
+            ha="center",
+            fontsize=SMALL,
+            bbox={"color": "white", "pad": 0},
+        )
+    axes.set_yticks(range(len(table)), [name_vote(row, len(singles)) for row in table[::-1].itertuples()])
+    axes.set(ylim=(-0.6, len(table) - 0.2), xlabel="accuracy on test, with its 95 % interval")
+    axes.set_title("Each network, and the soft votes")
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=1))
+    axes.grid(False, axis="y")
+    handles = [Line2D([], [], color=colour, marker="o", label=kind) for kind, colour in colours.items()]
+    figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
+    weights = [
+        f"{name} {weight}" for name, weight in zip(singles["name"], table["weights"].iloc[-1].split(), strict=True)
+    ]
+    note = (
+        "A soft vote is the mean of its members' probabilities. In brackets: points gained over the best member. "
+        f"Dashed: the best single network. Weights chosen on val: {', '.join(weights)}."
+    )
+    add_note(figure, note)
+    sns.despine(figure, left=True)
+    return figure
+
+
+def name_vote(row: Any, networks: int) -> str:
+    """The label of a row of the ensembles, of so many networks."""
+    if row.kind == "weights chosen on val":
+        return "All, weighted"
+    return "All" if len(row.weights.split()) == networks else str(row.name)
+
+
+def draw_agreement(table: pd.DataFrame) -> Figure:
+    """Per class, the shares of images that all, some or none of the networks get right, as one bar."""
+    columns = [column for column in table.columns if column.startswith("right_by_")]
+    networks = len(columns) - 1
+    names = ["all", *(f"{count} of {networks}" for count in range(networks - 1, 0, -1)), "none"]
+    colours = sns.color_palette("cividis", len(names))[::-1]
+    figure, axes = plt.subplots(figsize=(7, 3.6))
+    places = range(len(table) - 1, -1, -1)
+    left = 0 * table["images"]
+    for column, name, colour in zip(columns, names, colours, strict=True):
+        bars = axes.barh(places, table[column], left=left, color=colour, label=name, linewidth=0)
+        texts = [f"{share:.0%}" if share >= 0.05 else "" for share in table[column]]
+        ink = "black" if np.dot(colour, (0.299, 0.587, 0.114)) > 0.5 else "white"
+        axes.bar_label(bars, texts, label_type="center", fontsize=SMALL, color=ink)
+        left = left + table[column]
+    axes.set_yticks(places, [f"{row.emotion} ({row.images:,})" for row in table.itertuples()])
+    axes.set(xlim=(0, 1), xlabel="share of the test images of the class")
+    axes.set_title(f"How many of the {networks} networks classify an image correctly")
+    axes.xaxis.set_major_formatter(PERCENT)
+    axes.grid(False)
+    figure.legend(loc="outside lower center", ncols=7, frameon=False, columnspacing=1.2, handlelength=1.4)
+    sns.despine(figure, left=True)
+    return figure
+
+
+def draw_all_wrong(table: pd.DataFrame, images: npt.NDArray[np.uint8], networks: list[str]) -> Figure:
+    """The first images that no network gets right: the row of test, the actual class and what is predicted instead.
+
+    `networks` are the columns of `table` that hold their predictions.
+    """
+    height, width = GALLERY
+    shown = table.head(height * width)
+    height = max(1, -(-len(shown) // width))
+    captions = [name_errors(row, networks) for row in shown.to_dict("records")]
+    lines = max((caption.count("\n") for caption in captions), default=0)
+    figure, grid = plt.subplots(height, width, figsize=(7, (1.2 + 0.15 * lines) * height + 0.9), squeeze=False)
+    for cell in grid.flat:
+        cell.axis("off")
+    for cell, index, caption in zip(grid.flat, shown["index"], captions, strict=False):
+        cell.imshow(images[index], cmap="gray", vmin=0, vmax=255)
+        cell.set_title(caption, fontsize=SMALL)
+    if len(table):
+        same = int(table["same"].sum())
+        number = f"{len(table):,} test image{'s' if len(table) > 1 else ''}"
+        head = f"{number} that no network classifies correctly; on {same:,} all predict the same"
+        add_note(
+            figure,
+            "Above each face: its row in test, its label, and what the networks predict instead (×2: two of them). "
+            "First come those where all predict the same (is the label right?), the most confident first.",
+        )
+    else:
+        head = "Every test image is classified correctly by at least one network"
+    figure.suptitle(head, fontsize=TITLE)
+    return figure
+
+
+def name_errors(row: Mapping[str, Any], networks: list[str]) -> str:
+    """The text above a face: its row, its label, and the classes predicted instead, the most frequent first."""
+    votes = Counter(row[name] for name in networks).most_common()
+    instead = votes[0][0] if len(votes) == 1 else ", ".join(f"{one} ×{n}" if n > 1 else one for one, n in votes)
+    wrapped = textwrap.fill(instead.replace(" ×", "\xa0×"), 14).replace("\xa0", " ")
+    return f"{row['index']}: {row['actual']}\n→ {wrapped}"
+
+
+def add_note(figure: Figure, text: str) -> None:
+    """Small print under a picture."""
+    figure.supxlabel(textwrap.fill(text, 105), fontsize=SMALL, color="0.3")

@@ -1,0 +1,246 @@
+"""The pictures of one network's results (Figures 3 to 9), each a matplotlib figure drawn from arrays and tables.
+
+`name` is the network's title, as it stands in the picture's.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from fer_pipeline.faces.fer2013 import CLASSES
+from fer_pipeline.figures.style import PALETTE, PERCENT
+from fer_pipeline.metrics.records import ClassScores
+from fer_pipeline.metrics.scores import bin_confidence
+from fer_pipeline.predictions.predictions import Predictions
+
+BLUE, ORANGE, GREEN, VERMILLION = PALETTE[:4]
+CORRECT, INCORRECT, NEUTRAL = BLUE, VERMILLION, "0.55"
+PER_ROW = 8
+"""Faces in a row of a gallery."""
+FEW = 20
+"""A bin of confidence with fewer images is pale: its accuracy has a standard error of up to 11 points."""
+SMALL = 8
+"""Points, of the smallest type."""
+
+Example = tuple[npt.NDArray[np.uint8], npt.NDArray[np.floating], int]
+"""A crop uint8 (44, 44), its heat (44, 44) in [0, 1], and the predicted class."""
+
+
+def draw_curves(history: pd.DataFrame, name: str) -> Figure:
+    """Accuracy and loss by epoch, with the best epoch and the gap between train and val there (Figures 3, 4, 6)."""
+    best = history.loc[history["val_accuracy"].idxmax()]
+    marker = "." if len(history) <= 30 else ""
+    figure, panels = plt.subplots(1, 2, figsize=(7, 3))
+    for axes, metric in zip(panels, ("accuracy", "loss"), strict=True):
+        for split, color, style in (("train", ORANGE, "--"), ("val", BLUE, "-")):
+            axes.plot(history["epoch"], history[f"{split}_{metric}"], style, color=color, marker=marker, label=split)
+        axes.axvline(best["epoch"], color="0.5", linewidth=1, linestyle=":")
+        axes.set(xlabel="epoch", title=f"{name}: {metric}")
+        axes.margins(y=0.1)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    gap = best["train_accuracy"] - best["val_accuracy"]
+    panels[0].plot([best["epoch"]] * 2, [best["train_accuracy"], best["val_accuracy"]], color="0.2", linewidth=2)
+    panels[0].yaxis.set_major_formatter(PERCENT)
+    note = f"best epoch {best['epoch']:.0f}\nval {best['val_accuracy']:.1%}\ngap {100 * gap:+.1f} points"
+    panels[0].text(0.97, 0.06, note, transform=panels[0].transAxes, ha="right", va="bottom", bbox=box())
+    panels[1].legend(loc="upper right", framealpha=1, edgecolor="none")
+    sns.despine(figure)
+    return figure
+
+
+def box() -> dict[str, str]:
+    """The ground of a text that stands on a plot."""
+    return {"facecolor": "white", "edgecolor": "0.8", "boxstyle": "round,pad=0.4"}
+
+
+def draw_confusion(counts: npt.NDArray[np.integer], name: str) -> Figure:
+    """The confusion matrix int (7, 7), rows being actual: shares of the row as colour and number, counts below."""
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+    figure, axes = plt.subplots(figsize=(7, 5.6))
+    pairs = zip(shares.ravel(), counts.ravel(), strict=True)
+    cells = np.reshape([f"{share:.2f}\n{count:,}" if count else "0" for share, count in pairs], counts.shape)
+    rows = [f"{emotion}\n{total:,}" for emotion, total in zip(CLASSES, totals[:, 0], strict=True)]
+    sns.heatmap(
+        shares, vmin=0, vmax=1, cmap="Blues", annot=cells, fmt="", annot_kws={"size": 8.5}, linewidths=0.5, square=True,
+        xticklabels=CLASSES, yticklabels=rows, cbar_kws={"label": "share of the actual class", "shrink": 0.8}, ax=axes,
+    )  # fmt: skip
+    axes.tick_params(axis="x", rotation=30)
+    axes.tick_params(axis="y", rotation=0)
+    axes.set(xlabel="predicted class", ylabel="actual class, and its test images")
+    axes.set_title(f"{name}: confusion matrix on test")
+    return figure
+
+
+def draw_confidence(rows: Predictions, bins: int, ece: float, name: str) -> Figure:
+    """Confidence of correct and incorrect predictions, as histogram and box plot; reliability diagram (Figure 8)."""
+    correct = rows.correct
+    kinds = {"correct": CORRECT, "incorrect": INCORRECT}
+    table = pd.DataFrame({"confidence": rows.confidence, "prediction": np.where(correct, *kinds)})
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(7, 3.3), width_ratios=(1.1, 0.7, 1.25))
+    sns.histplot(
+        table, x="confidence", hue="prediction", hue_order=list(kinds), palette=kinds, element="step",
+        stat="probability", common_norm=False, bins=np.linspace(0, 1, 21), legend=False, ax=left,
+    )  # fmt: skip
+    left.set(xlim=(0, 1), xticks=(0, 0.5, 1), ylabel="share within each group", title="histogram")
+    left.yaxis.set_major_formatter(PERCENT)
+    sns.boxplot(
+        table, x="prediction", y="confidence", hue="prediction", order=list(kinds), hue_order=list(kinds),
+        palette=kinds, legend=False, showfliers=False, width=0.6, linewidth=1, saturation=1, ax=middle,
+    )  # fmt: skip
+    middle.set(ylim=(0, 1.02), xlabel="", title="box plot")
+    middle.tick_params(axis="x", labelsize=SMALL)
+    for place, kind in enumerate(kinds):
+        if kind not in set(table["prediction"]):
+            middle.text(place, 0.5, "none", ha="center")
+    table = pd.DataFrame(bin_confidence(rows, bins))
+    draw_reliability(table[table["images"] > 0], right)
+    counts = {"correct": int(correct.sum()), "incorrect": int((~correct).sum())}
+    handles = [
+        *(Patch(color=color, alpha=0.6, label=f"{kind} ({counts[kind]:,})") for kind, color in kinds.items()),
+        Patch(color=NEUTRAL, label="accuracy of the bin"),
+        *([Patch(**pale(), label=f"fewer than {FEW} images")] if (table["images"].between(1, FEW - 1)).any() else []),
+    ]
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=SMALL, columnspacing=1.4
+    )
+    title = f"{name}: confidence on test, expected calibration error {ece:.3f}"
+    figure.suptitle(title, fontsize=plt.rcParams["axes.titlesize"])
+    sns.despine(figure)
+    return figure
+
+
+def pale() -> dict[str, Any]:
+    """How a bar of few images looks."""
+    return {"facecolor": "0.91", "edgecolor": "0.65", "linewidth": 0.5}
+
+
+def draw_reliability(table: pd.DataFrame, axes: Axes) -> None:
+    """Accuracy of each bin of confidence as bars, around the diagonal of a calibrated network.
+
+    `table` is that of `bin_confidence` without the empty bins. A bin of few images is pale and shows their number.
+    """
+    for row in table.itertuples():
+        few = row.images < FEW
+        look = pale() if few else {"facecolor": NEUTRAL, "edgecolor": "white", "linewidth": 0.5}
+        axes.bar(row.low, row.accuracy, row.high - row.low, align="edge", **look)
+        if few:
+            place = (row.low + row.high) / 2, row.accuracy + 0.015
+            axes.text(*place, f"{row.images}", ha="center", fontsize=SMALL - 1, bbox={"color": "white", "pad": 0.2})
+    axes.plot([0, 1], [0, 1], color="0.15", linestyle="--", linewidth=1)
+    axes.set(xlim=(0, 1), xticks=(0, 0.5, 1), ylim=(0, 1.09), xlabel="confidence", ylabel="accuracy")
+    axes.set_title("reliability diagram")
+    axes.yaxis.set_major_formatter(PERCENT)
+
+
+def draw_classes(classes: Mapping[str, ClassScores], name: str) -> Figure:
+    """Precision, recall and F1 of each class as bars (Figure 9); a dash where there is none."""
+    figure, axes = plt.subplots(figsize=(7, 3.4))
+    scores = (("precision", "precision", BLUE), ("recall", "recall", ORANGE), ("f1", "F1", GREEN))
+    places = np.arange(len(CLASSES))
+    for offset, (key, label, color) in zip((-0.27, 0, 0.27), scores, strict=True):
+        heights = [getattr(classes[emotion], key) for emotion in CLASSES]
+        known = [place for place, height in zip(places, heights, strict=True) if height is not None]
+        axes.bar(np.array(known) + offset, [heights[place] for place in known], 0.27, color=color, label=label)
+        for place in set(places) - set(known):
+            axes.text(place + offset, 0.01, "–", ha="center")
+    axes.set_xticks(places, [f"{emotion}\n{classes[emotion].support:,}" for emotion in CLASSES])
+    axes.grid(False, axis="x")
+    axes.set(ylim=(0, 1.01), xlabel="class, and its test images", ylabel="score")
+    axes.set_title(f"{name}: precision, recall and F1 by class", pad=26)
+    axes.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
+    sns.despine(figure)
+    return figure
+
+
+def draw_risk_coverage(curve: Mapping[str, npt.NDArray[np.float64]], name: str) -> Figure:
+    """Accuracy against the share of images kept (`fer_pipeline.metrics.scores.cover`), thresholds marked along it."""
+    figure, axes = plt.subplots(figsize=(7, 3.2))
+    axes.plot(curve["coverage"], curve["accuracy"], color=BLUE, marker="." if len(curve["coverage"]) < 15 else "")
+    low = curve["accuracy"].min()
+    axes.set(
+        xlim=(0, 1.02), ylim=(low - 0.4 * max(1 - low, 0.01), 1 + 0.1 * max(1 - low, 0.01)),
+        xlabel="coverage: share of the test images kept, the most confident first", ylabel="accuracy on these",
+        title=f"{name}: accuracy by coverage",
+    )  # fmt: skip
+    room = 1.0
+    for threshold in (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99):
+        kept = np.flatnonzero(curve["threshold"] >= threshold)
+        if len(kept) and curve["coverage"][kept[-1]] < room:
+            point = curve["coverage"][kept[-1]], curve["accuracy"][kept[-1]]
+            room = point[0] - 0.1  # the next mark's text needs so much of the axis
+            label = None if axes.get_legend_handles_labels()[0] else "confidence ≥ …"
+            axes.plot(*point, "o", color=VERMILLION, markersize=5, label=label)
+            side = "right" if point[0] > 0.1 else "left"  # the curve falls: below and to the left there is room
+            axes.annotate(f"{threshold:g}", point, (-5, -13), textcoords="offset points", ha=side)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="lower left", framealpha=1, edgecolor="none")
+    axes.xaxis.set_major_formatter(PERCENT)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=1 if low > 0.95 else 0))
+    sns.despine(figure)
+    return figure
+
+
+def draw_mistakes(faces: npt.NDArray[np.uint8], rows: Predictions, name: str, count: int = 32) -> Figure:
+    """A gallery of the `count` errors of the highest confidence: actual → predicted, and the confidence."""
+    wrong = np.flatnonzero(~rows.correct)
+    chosen = wrong[np.argsort(-rows.confidence[wrong], kind="stable")][:count]
+    captions = [f"{CLASSES[rows.actual[i]]} →\n{CLASSES[rows.predicted[i]]} {rows.confidence[i]:.2f}" for i in chosen]
+    title = f"{name}: the {len(chosen)} most confident of {len(wrong):,} errors, actual → predicted"
+    if len(chosen) == len(wrong):
+        title = f"{name}: all {len(wrong)} errors, the most confident first, actual → predicted"
+    return draw_gallery(faces[chosen], captions, title if len(chosen) else f"{name}: no error on test")
+
+
+def draw_gallery(faces: npt.NDArray[np.uint8], captions: Sequence[str], title: str) -> Figure:
+    """Faces uint8 (N, height, width) in rows of eight, a caption of two lines at most above each; N may be 0."""
+    height = max(1, -(-len(faces) // PER_ROW))
+    figure, grid = plt.subplots(height, PER_ROW, figsize=(7, 0.4 + 1.2 * height), squeeze=False)
+    for cell in grid.flat:
+        cell.axis("off")
+    for cell, face, caption in zip(grid.flat, faces, captions, strict=False):
+        cell.imshow(face, cmap="gray", vmin=0, vmax=255)
+        cell.set_title(caption, fontsize=SMALL, pad=3)
+    figure.suptitle(title, fontsize=plt.rcParams["axes.titlesize"])
+    return figure
+
+
+def draw_grad_cam(columns: Mapping[str, Sequence[Example | None]], name: str) -> Figure:
+    """Faces and where the evidence for the predicted class lies (Grad-CAM), a column per actual class.
+
+    Args:
+        columns: two rows of faces, by their names ('correct' and 'incorrect'), each with an example or None per class.
+    """
+    figure, grid = plt.subplots(4, len(CLASSES), figsize=(7, 4.9))
+    for cell in grid.flat:
+        cell.axis("off")
+    for row, (kind, examples) in zip((0, 2), columns.items(), strict=True):
+        for place, example in enumerate(examples):
+            above, below = grid[row : row + 2, place]
+            title = CLASSES[place]
+            if example is None:
+                above.text(0.5, 0.5, "none", transform=above.transAxes, ha="center", va="center")
+            else:
+                crop, heat, label = example
+                for cell in (above, below):
+                    cell.imshow(crop, cmap="gray", vmin=0, vmax=255)
+                if heat.any():
+                    below.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=0.55)
+                else:
+                    below.text(0.5, 0.08, "nowhere", transform=below.transAxes, ha="center", fontsize=9, bbox=box())
+                title += f"\n→ {CLASSES[label]}" if label != place else ""
+            above.set_title(title, fontsize=9, pad=3)
+        for cell, text in zip(grid[row : row + 2, 0], (kind, "Grad-CAM"), strict=True):
+            cell.text(-0.1, 0.5, text, transform=cell.transAxes, ha="right", va="center", rotation=90, fontsize=9)
+    title = f"{name}: Grad-CAM, the evidence for the predicted class (bright: most)"
+    figure.suptitle(title, fontsize=plt.rcParams["axes.titlesize"])
+    return figure

@@ -1,0 +1,113 @@
+"""Photos and frames with their faces marked: a box, the emotion, and a bar per class."""
+
+import math
+
+from fer_pipeline.inference.opencv import cv2
+from fer_pipeline.inference.photos import Box, Photo, compute_iou
+from fer_pipeline.inference.recognition import Description
+
+SMALLEST_DRAWN, LARGEST_ENLARGED = 240, 4000
+"""A photo with a side below the first is enlarged, in pixels, unless its other side would exceed the second."""
+CERTAIN, UNCERTAIN, BACKGROUND, WHITE = (60, 150, 30), (120, 120, 120), (60, 60, 60), (255, 255, 255)
+"""Colours in OpenCV's order: blue, green, red."""
+
+
+def draw_photo(photo: Photo, faces: list[Description]) -> Photo:
+    """As `draw_faces`, for a photo: a small one is enlarged, and a single face that fills it has its bars beside it."""
+    factor = math.ceil(SMALLEST_DRAWN / min(photo.shape[:2]))
+    if factor > 1 and factor * max(photo.shape) <= LARGEST_ENLARGED:
+        photo = cv2.resize(photo, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+        faces = [{**face, "box": [factor * pixels for pixels in face["box"]]} for face in faces]
+    return draw_faces(photo, faces, widen=len(faces) == 1)
+
+
+def draw_faces(photo: Photo, faces: list[Description], widen: bool = False) -> Photo:
+    """A copy of a photo with a box around each face, its emotion above, and seven bars below or beside it.
+
+    A face has no bars where there is no free place for them, unless `widen`: the picture is then made wider.
+    """
+    drawn, taken = photo.copy(), [Box(*face["box"]) for face in faces]
+    for face in faces:
+        left, top, width, height = face["box"]
+        row, line = measure_text(width)
+        colour = UNCERTAIN if face["uncertain"] else CERTAIN
+        cv2.rectangle(drawn, (left, top), (left + width, top + height), colour, line)
+        label = "uncertain" if face["uncertain"] else f"{face['emotion']} {face['confidence']:.0%}"
+        taken.append(draw_row(drawn, label, left, max(0, top - row - line), row, colour))
+    for face in faces:
+        box = Box(*face["box"])
+        row, line = measure_text(box.width)
+        width, height = max(box.width, 6 * row), 7 * row
+        place = find_place(drawn.shape, box, width, height, row, line, taken)
+        if not place and widen:
+            place = drawn.shape[1] + line, 0
+            missing = max(0, height - drawn.shape[0])
+            drawn = cv2.copyMakeBorder(drawn, 0, missing, 0, width + line, cv2.BORDER_CONSTANT, value=BACKGROUND)
+        if not place:
+            continue
+        left, top = place
+        taken.append(Box(left, top, width, height))
+        for emotion, share in face["probabilities"].items():
+            colour = CERTAIN if emotion == face["emotion"] and not face["uncertain"] else UNCERTAIN
+            draw_row(drawn, emotion, left, top, row, BACKGROUND, width, share, colour)
+            top += row
+    return drawn
+
+
+def measure_text(width: int) -> tuple[int, int]:
+    """The height of a row of text and the thickness of lines, in pixels, for a face `width` pixels wide."""
+    return max(14, width // 10), max(2, width // 80)
+
+
+def find_place(
+    shape: tuple[int, ...], box: Box, width: int, height: int, row: int, line: int, taken: list[Box]
+) -> tuple[int, int] | None:
+    """(left, top) where a face's bars fit below its box, beside or above it, clear of the boxes in `taken`, or None.
+
+    Args:
+        shape: (height, width, 3) of the picture.
+        box: of the face.
+        width, height: of the bars.
+        row, line: as from `measure_text`.
+    """
+    places = [
+        (box.left, box.top + box.height + line),
+        (box.left + box.width + line, box.top),
+        (box.left - width - line, box.top),
+        (box.left, box.top - row - 2 * line - height),
+    ]
+    for left, top in places:
+        inside = min(left, top) >= 0 and left + width <= shape[1] and top + height <= shape[0]
+        if inside and not any(compute_iou(Box(left, top, width, height), other) for other in taken):
+            return left, top
+    return None
+
+
+def draw_row(
+    photo: Photo,
+    text: str,
+    left: int,
+    top: int,
+    height: int,
+    background: tuple[int, int, int],
+    width: int | None = None,
+    share: float = 0,
+    bar: tuple[int, int, int] = UNCERTAIN,
+) -> Box:
+    """Draw white text on a background into `photo`, and give the box that it covers.
+
+    Args:
+        width: of the background in pixels, by default that of the text.
+        share: of the background that a bar behind the text covers, in [0, 1].
+        bar: its colour.
+    """
+    scale, thickness = height / 34, max(1, height // 20)
+    (length, above), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
+    width = width or length + height // 2
+    left = max(0, min(left, photo.shape[1] - width))
+    cv2.rectangle(photo, (left, top), (left + width, top + height - 1), background, cv2.FILLED)
+    if share:
+        cv2.rectangle(photo, (left, top), (left + round(share * width), top + height - 1), bar, cv2.FILLED)
+    start = left + height // 4, top + (height + above - below) // 2  # leaves room for descenders
+    cv2.putText(photo, text, start, cv2.FONT_HERSHEY_SIMPLEX, scale, WHITE, thickness, cv2.LINE_AA)
+    return Box(left, top, width, height)

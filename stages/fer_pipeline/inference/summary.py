@@ -1,0 +1,169 @@
+"""How much of each emotion a video or a folder of photos shows: a table, and a picture of it over time."""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_pipeline.inference.opencv import cv2
+from fer_pipeline.inference.photos import Photo
+from fer_pipeline.inference.recognition import Description
+
+UNCERTAIN = "uncertain"
+COLOURS = (
+    (40, 70, 200), (60, 140, 90), (150, 80, 130), (40, 180, 230), (190, 120, 40), (60, 140, 250), (150, 150, 150),
+)  # fmt: skip
+"""Of the seven emotions, in OpenCV's order (blue, green, red): they come again beyond that."""
+PALE = (225, 225, 225)
+"""Of faces whose emotion is uncertain."""
+COLUMNS = 240
+"""Spans of time in the picture of a video, at most."""
+WIDTH, PLOT, ROW, EDGE = 1200, 320, 34, 24
+"""Pixels: of the picture, the height of what is plotted, of a line of text, and of the border."""
+DARK, LINE = (40, 40, 40), (150, 150, 150)
+
+
+class Seen(NamedTuple):
+    """A face at some time."""
+
+    seconds: float
+    """Since the video's start; 0 in a photo."""
+    length: float
+    """Seconds that it stands for; 1 in a photo, where faces are counted."""
+    emotion: str
+
+
+class Summary:
+    """What was seen in one video, or in all photos together."""
+
+    def __init__(self, name: str, classes: Sequence[str], video: bool) -> None:
+        """`classes` are those of the network, in its order; `name` goes into the table and above the picture."""
+        self.name, self.video = name, video
+        self.kinds = [*classes, UNCERTAIN]
+        self.seen: list[Seen] = []
+        self.until = 0.0
+
+    def add(self, faces: list[Description], seconds: float = 0.0, length: float = 1.0) -> None:
+        """The faces of a photo; or of a frame at `seconds`, which stands for `length` seconds."""
+        self.until = max(self.until, seconds + length)
+        self.seen += [Seen(seconds, length, UNCERTAIN if face["uncertain"] else face["emotion"]) for face in faces]
+
+    def measure(self) -> dict[str, float]:
+        """{emotion: seconds, or faces of photos}, `uncertain` the last; two faces in one second are two seconds."""
+        amounts = dict.fromkeys(self.kinds, 0.0)
+        for one in self.seen:
+            amounts[one.emotion] += one.length
+        return amounts
+
+    def spread(self) -> NDArray[np.float64]:
+        """The shares of the emotions over time: (spans, 8), each row adding up to 1, or to 0 where no face was seen."""
+        spans = min(COLUMNS, max(1, math.ceil(self.until / 0.5)))
+        amounts = np.zeros((spans, len(self.kinds)))
+        for one in self.seen:
+            start, end = (spans * time / self.until for time in (one.seconds, one.seconds + one.length))
+            for place in range(int(start), min(spans, math.ceil(end))):
+                amounts[place, self.kinds.index(one.emotion)] += min(end, place + 1) - max(start, place)
+        total = amounts.sum(axis=1, keepdims=True)
+        shares: NDArray[np.float64] = np.divide(amounts, total, out=np.zeros_like(amounts), where=total > 0)
+        return shares
+
+
+def to_csv(summaries: Sequence[Summary]) -> str:
+    """A row for each source and emotion: seconds in a video, faces in photos, and their share."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("source", "emotion", "seconds", "faces", "share"))
+    for summary in summaries:
+        amounts = summary.measure()
+        total = sum(amounts.values())
+        for emotion, amount in amounts.items():
+            seconds, faces = (f"{amount:.3f}", "") if summary.video else ("", f"{amount:.0f}")
+            table.writerow((summary.name, emotion, seconds, faces, f"{amount / total:.4f}" if total else ""))
+    return text.getvalue()
+
+
+def draw(summaries: Sequence[Summary]) -> Photo:
+    """The picture: for a video its emotions over time, for photos a bar of their shares, and for both the amounts."""
+    return np.vstack([draw_one(summary) for summary in summaries])
+
+
+def draw_one(summary: Summary) -> Photo:
+    """The picture of one source, 1200 pixels wide."""
+    amounts = summary.measure()
+    total = sum(amounts.values())
+    shown = [(kind, amount) for kind, amount in amounts.items() if amount]
+    plot = PLOT if summary.video else PLOT // 4
+    lines = 2 + summary.video + math.ceil(len(shown) / 4)
+    picture = np.full((2 * EDGE + lines * ROW + plot, WIDTH, 3), 255, np.uint8)
+    if summary.video:
+        title = f"{summary.name}: {total:.1f} seconds of faces" if total else f"{summary.name}: no face"
+    else:
+        title = f"{summary.name}: {total:.0f} {'face' if total == 1 else 'faces'}"
+    write(picture, title, EDGE, EDGE, 0.75)
+    top = EDGE + ROW + ROW // 2
+    place = picture[top : top + plot, EDGE : WIDTH - EDGE]
+    if total and summary.video:
+        plot_over_time(place, summary.spread())
+    elif total:
+        plot_shares(place, np.array([*amounts.values()]) / total)
+    cv2.rectangle(picture, (EDGE, top), (WIDTH - EDGE - 1, top + plot - 1), LINE)
+    below = top + plot + ROW // 2
+    if summary.video:
+        for part in range(5):
+            label = format_time(summary.until * part / 4, summary.until)
+            left = EDGE + round(place.shape[1] * part / 4 - measure_text(label, 0.6) * part / 4)
+            write(picture, label, left, below, 0.6)
+        below += ROW
+    for number, (kind, amount) in enumerate(shown):
+        left, row = EDGE + (number % 4) * place.shape[1] // 4, below + (number // 4) * ROW
+        colour = find_colour(summary.kinds.index(kind), len(summary.kinds))
+        cv2.rectangle(picture, (left, row + 3), (left + 18, row + 21), colour, cv2.FILLED)
+        cv2.rectangle(picture, (left, row + 3), (left + 18, row + 21), LINE)
+        write(picture, f"{kind} {amount / total:.0%}", left + 28, row, 0.6)
+    return picture
+
+
+def plot_over_time(place: Photo, shares: NDArray[np.float64]) -> None:
+    """Fill a part of a picture with the shares (spans, kinds) one above the other, time to the right."""
+    height, width = place.shape[:2]
+    columns = np.linspace(0, width, len(shares) + 1).round().astype(int)
+    for (left, right), row in zip(pairwise(columns), shares, strict=True):
+        rows = np.concatenate([[0], np.cumsum(row)]) * height
+        for kind, (low, high) in enumerate(pairwise(rows.round().astype(int))):
+            place[height - high : height - low, left:right] = find_colour(kind, len(row))
+
+
+def plot_shares(place: Photo, shares: NDArray[np.float64]) -> None:
+    """Fill a part of a picture with shares (kinds,) side by side."""
+    columns = (np.concatenate([[0], np.cumsum(shares)]) * place.shape[1]).round().astype(int)
+    for kind, (left, right) in enumerate(pairwise(columns)):
+        place[:, left:right] = find_colour(kind, len(shares))
+
+
+def find_colour(kind: int, kinds: int) -> tuple[int, int, int]:
+    """The colour of an emotion, by its place; the last of all is `uncertain`."""
+    return PALE if kind == kinds - 1 else COLOURS[kind % len(COLOURS)]
+
+
+def measure_text(text: str, size: float) -> int:
+    """The width of a text in pixels."""
+    width: int = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)[0][0]
+    return width
+
+
+def write(picture: Photo, text: str, left: int, top: int, size: float) -> None:
+    """Write a line of text; what does not fit is cut off, with dots."""
+    while len(text) > 4 and left + measure_text(text, size) > WIDTH - EDGE:
+        text = text[:-4] + "..."
+    plain = text.encode("ascii", "replace").decode()  # OpenCV's letters
+    cv2.putText(picture, plain, (left, top + ROW // 2), cv2.FONT_HERSHEY_SIMPLEX, size, DARK, 1, cv2.LINE_AA)
+
+
+def format_time(seconds: float, until: float) -> str:
+    """A time as minutes and seconds, 1:05; or 7.5 s where all times are below a minute."""
+    return f"{seconds:.1f} s" if until < 60 else f"{round(seconds) // 60}:{round(seconds) % 60:02d}"

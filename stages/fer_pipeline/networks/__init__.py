@@ -1,0 +1,1 @@
+"""One file per network, and how trained networks are stored, loaded and run."""

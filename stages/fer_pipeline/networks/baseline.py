@@ -1,0 +1,86 @@
+"""The baseline CNN of Table 2, in Keras."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from fer_pipeline.faces.fer2013 import CLASSES, SIZE, VOTED
+from fer_pipeline.networks.network import Configuration, Curve, Paper, Result
+
+if TYPE_CHECKING:
+    import keras
+
+    from fer_pipeline.params.schema import KerasTraining
+
+TITLE = "Baseline CNN"
+FRAMEWORK = "keras"
+INPUT_SIZE = SIZE
+TEST_CROPS = 1
+
+BLOCKS = ((32, 64), (128, 128), (256, 256))
+"""Filters of the convolutions before each max pooling (Table 2)."""
+DENSE_UNITS = 256
+FEWEST = 4
+"""Filters or units of the narrowest layer."""
+
+PAPER = Paper(
+    training=Configuration("Adam", 0.0001, "categorical cross-entropy", 64, 50, None, "best val accuracy"),
+    result=Result(0.7375, 0.6725, 0.065, "Lightweight, fast convergence", "Limited capacity, weak on subtle classes"),
+    curves="Figures 3 and 4",
+    curve=Curve(0.2352, 0.2800, 0.57, (0.64, 0.66), 0.7375, 0.6725, 0.7114, 0.85),
+    note="The paper calls the baseline's 67.25 % validation accuracy in its text, and test accuracy in Table 7.",
+)
+"""Tables 3 and 7."""
+
+
+def build(
+    settings: "KerasTraining",
+    normalization: "type[keras.layers.Layer] | None" = None,
+    augmentation: "Sequence[keras.layers.Layer]" = (),
+    votes: bool = False,
+) -> "keras.Model":
+    """The network of Table 2: pixels 0..255 (N, 48, 48, 1) to probabilities float32 (N, 7), or (N, 15).
+
+    "Batch normalization throughout" is read as after every ReLU, "dropout (ranging from 0.3 to 0.5)" as 0.3 after
+    each pooling and 0.5 after the dense layer. The paper does not name the padding: `same` keeps 48, 24, 12 and
+    6 pixels, as its 2x2 poolings suggest; `valid` can be tried as well.
+
+    Args:
+        normalization: class of the layers after each ReLU, by default Keras' BatchNormalization.
+        augmentation: layers that precede the network.
+        votes: add a second head, whose eight probabilities of what annotators say follow those of the first.
+    """
+    import keras
+    from keras import layers
+
+    normalization = normalization or layers.BatchNormalization
+    network = [layers.Input((SIZE, SIZE, 1), name="pixels"), *augmentation, layers.Rescaling(1 / 255, name="rescale")]
+    for block, widths in enumerate(BLOCKS, 1):
+        for position, filters in enumerate(widths, 1):
+            name = f"conv{block}_{position}"
+            filters = scale_units(filters, settings.width)
+            network += [
+                layers.Conv2D(filters, 3, padding=settings.padding, activation="relu", name=name),
+                normalization(momentum=settings.norm_momentum, name=f"{name}_norm"),
+            ]
+        network += [layers.MaxPooling2D(2, name=f"pool{block}"), layers.Dropout(settings.dropout, name=f"drop{block}")]
+    network += [
+        layers.Flatten(name="flatten"),
+        layers.Dense(scale_units(DENSE_UNITS, settings.width), activation="relu", name="dense"),
+        normalization(momentum=settings.norm_momentum, name="dense_norm"),
+        layers.Dropout(settings.dropout_dense, name="dense_drop"),
+    ]
+    heads = {"classes": CLASSES, "votes": VOTED} if votes else {"classes": CLASSES}
+    last = [layers.Dense(len(said), activation="softmax", dtype="float32", name=name) for name, said in heads.items()]
+    if not votes:
+        return keras.Sequential([*network, *last], name="baseline")
+    pixels, *body = network
+    maps = pixels
+    for layer in body:
+        maps = layer(maps)
+    both = layers.Concatenate(dtype="float32", name="both")([head(maps) for head in last])
+    return keras.Model(pixels, both, name="baseline")
+
+
+def scale_units(count: int, width: float) -> int:
+    """`count` filters or units times `width`, at least `FEWEST`."""
+    return max(FEWEST, round(count * width))

@@ -1,0 +1,1 @@
+"""Trained Keras networks: their files, and what they predict."""

@@ -1,0 +1,68 @@
+"""models/<name>.keras: written so that the same weights give the same bytes, and read with errors in plain words."""
+
+import json
+import re
+import tempfile
+import zipfile
+from io import BytesIO
+from pathlib import Path
+
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.faces.fer2013 import CLASSES, SIZE, VOTED
+from fer_pipeline.networks.keras.framework import keras
+from fer_pipeline.running.quiet import quiet_stderr
+
+
+def pack_network(network: keras.Model) -> bytes:
+    """The bytes of a .keras file; the same weights give the same bytes, which is what DVC compares."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.keras"
+        network.save(path)
+        return normalize(path.read_bytes())
+
+
+def normalize(archive: bytes) -> bytes:
+    """The bytes of a .keras file without what changes from run to run: times, and memory addresses as object ids.
+
+    Times become 1980, the zip format's zero; ids are numbered in their order.
+    """
+    with zipfile.ZipFile(BytesIO(archive)) as file:
+        members = {name: file.read(name) for name in sorted(file.namelist())}
+    metadata = json.loads(members["metadata.json"])
+    members["metadata.json"] = json.dumps({**metadata, "date_saved": "1980-01-01@00:00:00"}).encode()
+    numbers: dict[bytes, int] = {}
+    members["config.json"] = re.sub(
+        rb'(?<="shared_object_id": )\d+',
+        lambda address: b"%d" % numbers.setdefault(address[0], len(numbers)),
+        members["config.json"],
+    )
+    content = BytesIO()
+    with zipfile.ZipFile(content, "w") as file:
+        for name, member in members.items():
+            file.writestr(zipfile.ZipInfo(name), member)
+    return content.getvalue()
+
+
+def load_network(path: str | Path, name: str) -> keras.Model:
+    """The trained network `name` in a .keras file.
+
+    Raises:
+        InputError: the file is missing, damaged, or of a network that does not take pixels (N, 48, 48, 1) or does not
+            give seven probabilities, or fifteen with those of votes.
+    """
+    remedy = f"train it anew with `dvc repro -f -s train_{name}`"
+    if not Path(path).is_file():
+        raise InputError(f"{path}: not found; run `dvc repro`")
+    try:
+        with quiet_stderr():
+            network = keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises nearly everything on a damaged file
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: damaged, or no Keras file ({reason}); {remedy}") from None
+    found = tuple(getattr(network, shape, "no one shape") for shape in ("input_shape", "output_shape"))
+    if found not in [((None, SIZE, SIZE, 1), (None, count)) for count in (len(CLASSES), len(CLASSES) + len(VOTED))]:
+        raise InputError(
+            f"{path}: takes {found[0]} and gives {found[1]}, expected (None, 48, 48, 1) and (None, 7), or (None, 15) "
+            f"with votes; {remedy}"
+        )
+    return network

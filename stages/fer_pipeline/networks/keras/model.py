@@ -1,0 +1,67 @@
+"""A trained Keras network as the evaluation uses it: probabilities and cost."""
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_pipeline.faces.fer2013 import SIZE
+from fer_pipeline.networks.keras.files import load_network
+from fer_pipeline.networks.keras.framework import keras, tf
+from fer_pipeline.running.hardware import name_cpu
+
+BATCH = 256
+
+
+class KerasModel(NamedTuple):
+    """A trained network, and its forward pass as one graph; it has no Grad-CAM."""
+
+    network: keras.Model
+    forward: tf.types.experimental.GenericFunction
+    precision: Literal["float32", "bfloat16"]
+    device: Literal["cpu", "cuda"]
+    hardware: str
+    """Name of the processor or of the GPU."""
+
+    def predict(self, images: npt.NDArray[np.uint8], crops: int = 1) -> npt.NDArray[np.float64]:
+        """Probabilities float64 (N, 7), or (N, 15), of uint8 (N, 48, 48), not cropped, whatever `crops` is."""
+        starts = range(0, len(images), BATCH)
+        parts = [self.forward(images[start : start + BATCH, :, :, np.newaxis]).numpy() for start in starts]
+        return np.concatenate(parts).astype(np.float64)
+
+    def count_parameters(self) -> int:
+        """The number of trainable weights."""
+        return sum(int(np.prod(weights.shape)) for weights in self.network.trainable_weights)
+
+    def count_macs(self) -> int:
+        """Multiply-accumulates of convolutions and dense layers for one image."""
+        macs = 0
+        for layer in self.network.layers:
+            if isinstance(layer, keras.layers.Conv2D):
+                macs += int(np.prod(layer.output.shape[1:3]) * np.prod(layer.kernel.shape))
+            elif isinstance(layer, keras.layers.Dense):
+                macs += int(np.prod(layer.kernel.shape))
+        return macs
+
+
+def load_model(path: str | Path, name: str, precision: str) -> KerasModel:
+    """The trained network `name` in a .keras file; it computes in the precision of its training, not in `precision`.
+
+    Raises:
+        InputError: as `fer_pipeline.networks.keras.files.load_network`.
+    """
+    tf.config.experimental.enable_op_determinism()
+    network = load_network(path, name)
+    types = {layer.compute_dtype for layer in network.layers}
+    forward = tf.function(
+        lambda images: network(images, training=False),
+        input_signature=[tf.TensorSpec((None, SIZE, SIZE, 1), tf.uint8)],
+    )
+    return KerasModel(
+        network,
+        forward,
+        precision="bfloat16" if "bfloat16" in types else "float32",
+        device="cpu",  # GPUs are hidden from TensorFlow outside of its own environment
+        hardware=name_cpu(),
+    )

@@ -1,0 +1,1 @@
+"""Parts of the PyTorch networks, trained ones in their files, and what they predict."""

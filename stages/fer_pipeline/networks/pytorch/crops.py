@@ -1,0 +1,61 @@
+"""What a PyTorch network sees of a face in evaluation, and what it says of it.
+
+The crops of training are drawn by `fer_pipeline.training.pytorch.augment`.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torchvision.transforms.functional import center_crop, ten_crop
+
+from fer_pipeline.faces.fer2013 import CLASSES
+from fer_pipeline.networks.precision import has_fast_bf16
+
+EVALUATION_CROPS = {"cpu": 60, "cuda": 6400}
+"""Crops in a batch in evaluation, by kind of device: on a CPU, larger batches do not fit its caches."""
+
+
+def crop_for_evaluation(images: torch.Tensor, size: int, crops: int) -> torch.Tensor:
+    """TenCrop(size), 44 in the paper: corners and centre, each also flipped; or the centre alone.
+
+    Args:
+        images: uint8 (N, 1, 48, 48).
+        size: height and width of the crops, in pixels.
+        crops: 10 or 1.
+
+    Returns:
+        uint8 (N * crops, 1, size, size), the crops of an image one after the other.
+    """
+    if crops == 1:
+        return center_crop(images, size)
+    return torch.stack(ten_crop(images, size), dim=1).flatten(0, 1)
+
+
+def as_input(crops: torch.Tensor) -> torch.Tensor:
+    """Crops (N, 1, H, W), uint8 or float32 in [0, 1], as networks take them: float32 (N, 3, H, W) in [0, 1].
+
+    Grey is repeated, and the channels lie last in memory.
+    """
+    pixels = crops if crops.is_floating_point() else crops / 255
+    return pixels.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+
+
+def score(network: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, size: int, crops: int) -> torch.Tensor:
+    """Log-probabilities of uint8 (N, 1, 48, 48), the probabilities averaged over the crops (section 2).
+
+    float32 (N, 7); or (N, 15) of a network with a second head, whose eight follow.
+    """
+    logits = network(as_input(crop_for_evaluation(images, size, crops))).float().unflatten(0, (-1, crops))
+    heads = logits.split([len(CLASSES), logits.shape[2] - len(CLASSES)], dim=2)
+    return torch.cat([head.log_softmax(2).logsumexp(1) - math.log(crops) for head in heads], dim=1)
+
+
+def choose_precision(precision: Literal["auto", "float32", "bfloat16"]) -> Literal["float32", "bfloat16"]:
+    """`precision`, where auto is bfloat16 if the hardware multiplies it."""
+    if precision != "auto":
+        return precision
+    gpu = torch.cuda.is_available()  # a T4 emulates bfloat16, and takes float32
+    fast = torch.cuda.is_bf16_supported(including_emulation=False) if gpu else has_fast_bf16()
+    return "bfloat16" if fast else "float32"

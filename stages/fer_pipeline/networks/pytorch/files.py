@@ -1,0 +1,129 @@
+"""models/<name>.safetensors: tensors and plain metadata, no pickled code."""
+
+import json
+import math
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.faces.fer2013 import CLASSES, VOTED
+from fer_pipeline.networks.network import Shape, find_network
+from fer_pipeline.networks.pytorch.heads import add_votes_head
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""Mean and deviation of ImageNet's channels, of pixels in [0, 1], as torchvision's weights expect them."""
+
+
+class Normalise(torch.nn.Module):
+    """Takes the mean of each channel away and divides by its deviation; float (N, 3, H, W) in [0, 1]."""
+
+    mean: torch.Tensor
+    deviation: torch.Tensor
+
+    def __init__(self, mean: Sequence[float] = (0.0,) * 3, deviation: Sequence[float] = (1.0,) * 3) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
+        self.register_buffer("deviation", torch.tensor(deviation).view(3, 1, 1))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return (images - self.mean) / self.deviation
+
+
+def prepend(normalise: Normalise, network: torch.nn.Module) -> torch.nn.Module:
+    """The network with a normalisation of its own before it.
+
+    Raises:
+        InputError: it is no `nn.Sequential`, in which alone the order of the parts is known.
+    """
+    if not isinstance(network, torch.nn.Sequential):
+        raise InputError("normalisation: this network cannot take it; make its build() return an nn.Sequential")
+    return type(network)(OrderedDict([("normalise", normalise), *network.named_children()]))
+
+
+def pack_network(name: str, width: float, state: Mapping[str, torch.Tensor]) -> bytes:
+    """The bytes of a safetensors file of a state dict, with what its use requires as metadata; the same each time."""
+    metadata = {
+        "architecture": name,
+        "classes": json.dumps(CLASSES),
+        **({"vote_classes": json.dumps(VOTED)} if "votes.weight" in state else {}),
+        "crop": str(find_network(name).INPUT_SIZE),
+        "normalisation": describe_normalisation(state),
+        "width": str(width),
+    }
+    content = save({key: tensor.cpu().contiguous() for key, tensor in state.items()}, metadata)
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = metadata  # safetensors writes it in a random order
+    ordered = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
+    return content[:8] + ordered + content[8 + length :]
+
+
+def describe_normalisation(state: Mapping[str, torch.Tensor]) -> str:
+    """What becomes of pixels before the first layer of a network with these tensors, in words."""
+    text = "grey repeated to three channels, pixels / 255"
+    if "normalise.mean" not in state:
+        return text
+    mean, deviation = (
+        ", ".join(f"{number:.6g}" for number in state[f"normalise.{key}"].flatten().tolist())
+        for key in ("mean", "deviation")
+    )
+    return f"{text}; then, in the network, less {mean}, divided by {deviation}"
+
+
+def load_network(path: str | Path, expected: str | None = None) -> tuple[torch.nn.Module, str]:
+    """The trained network in a file of `pack_network`'s bytes, in evaluation mode, and its name.
+
+    Args:
+        expected: the name of the network that it has to be; None takes any.
+
+    Raises:
+        InputError: the file is missing, damaged, of another architecture or has other classes.
+    """
+    remedy = "train it anew with `dvc repro -f -s train_<network>`"
+    if not Path(path).is_file():
+        raise InputError(f"{path}: not found; run `dvc repro`")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: damaged, or no safetensors file ({error}); {remedy}") from None
+    name = str(metadata.get("architecture"))
+    if expected not in (None, name):
+        raise InputError(f"{path}: architecture is {name}, expected {expected}; give the model of train_{expected}")
+    try:
+        architecture = find_network(name)
+    except InputError as error:
+        raise InputError(f"{path}: {error}; {remedy}") from None
+    expectations = {"classes": json.dumps(CLASSES), "crop": str(architecture.INPUT_SIZE)}
+    if "votes.weight" in state:
+        expectations["vote_classes"] = json.dumps(VOTED)
+    for key, known in expectations.items():
+        if metadata.get(key) != known:
+            raise InputError(f"{path}: {key} is {metadata.get(key, 'missing'):.100}, expected {known}; {remedy}")
+    try:
+        width = float(metadata["width"])
+    except (KeyError, ValueError):
+        width = math.nan
+    if not 0 < width <= 1:
+        raise InputError(f"{path}: width is {metadata.get('width')}, expected a number above 0, up to 1; {remedy}")
+    network: torch.nn.Module = architecture.build(Shape(width))
+    if "votes.weight" in state:
+        network = add_votes_head(network)
+    if "normalise.mean" in state:
+        network = prepend(Normalise(), network)
+    for key, tensor in network.state_dict().items():
+        if key in state and state[key].dtype != tensor.dtype:
+            raise InputError(f"{path}: {key} holds {state[key].dtype}, expected {tensor.dtype}; {remedy}")
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError(f"{path}: {' '.join(str(error).split())[:200]}; {remedy}") from None
+    if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
+        raise InputError(f"{path}: holds values that are not finite; {remedy}")
+    return network.eval(), name

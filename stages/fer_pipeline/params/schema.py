@@ -1,0 +1,233 @@
+"""What params.yaml may hold: each section with its keys, types and ranges.
+
+A schema refuses values and changes none, so nothing that is made from them depends on this file: no stage has it among
+its deps, and a change here retrains no network.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model, model_validator
+
+Count = Annotated[int, Field(ge=1)]
+Index = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Part = Annotated[float, Field(ge=0, lt=1)]
+"""A share below 1."""
+Text = Annotated[str, Field(min_length=1)]
+SetName = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9_-]*$")]
+Width = Annotated[float, Field(gt=0, le=1)]
+
+
+class Section(BaseModel):
+    """A block of params.yaml: no unknown keys, and no conversion ('5' is not taken for 5, nor yes for 1)."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Sample(Section):
+    """What `stages/sample.py` draws."""
+
+    train_rows: Annotated[int, Field(ge=70)]
+    val_rows: Annotated[int, Field(ge=7)]
+    test_rows: Annotated[int, Field(ge=7)]
+    weak_share: Share
+
+
+class Prepare(Section):
+    """How `stages/prepare.py` divides and cleans the rows."""
+
+    split: Literal["official", "paper"]
+    votes: Text | None
+    drop_blank: bool
+    drop_leaks: bool
+
+
+class Compute(Section):
+    """The hardware that trains the networks, and how it computes."""
+
+    precision: Literal["auto", "float32", "bfloat16"]
+    deterministic: bool
+    compile: bool
+    devices: Count | Literal["auto"]
+    num_nodes: Count
+    strategy: Text
+
+
+class Evaluate(Section):
+    """How `stages/evaluate.py` judges a network."""
+
+    threshold: Share
+    confident: Share
+    bins: Count
+    bootstrap: Annotated[int, Field(ge=100)]
+
+
+class KerasAugment(Section):
+    """How Keras' training faces are varied, each drawn anew in each epoch; 0 is off."""
+
+    flip: bool
+    shift: Part
+    rotation: Annotated[float, Field(ge=0, le=180)]
+    scale: Part
+
+
+class KerasTraining(Section):
+    """A network in Keras (Table 2) and its training (Table 3)."""
+
+    width: Width
+    padding: Literal["same", "valid"]
+    dropout: Part
+    dropout_dense: Part
+    norm_momentum: Part
+    labels: Literal["emotion", "emotion+votes"]
+    votes_weight: Annotated[float, Field(ge=0)]
+    augment: KerasAugment
+    learning_rate: Annotated[float, Field(gt=0, le=1)]
+    weight_decay: Share
+    schedule: Literal["constant", "one_cycle"]
+    warm_up: Part
+    label_smoothing: Part
+    ema: Part
+    batch_size: Count
+    epochs: Count
+
+
+class Augment(Section):
+    """How PyTorch's training faces are varied, each drawn anew in each epoch; 0 is off."""
+
+    crop: Literal["random", "centre"]
+    flip: Share
+    rotation: Annotated[float, Field(ge=0, le=180)]
+    scale: Part
+    shift: Part
+    contrast: Share
+    brightness: Share
+    erase: Share
+    erase_size: Annotated[int, Field(ge=1, le=48)]
+    mixup: Annotated[float, Field(ge=0, le=10)]
+
+
+class PyTorchTraining(Section):
+    """A network in PyTorch (sections 3.2 and 3.3) and its training (Table 3)."""
+
+    width: Width
+    dropout: Part
+    labels: Literal["emotion", "emotion+votes"]
+    votes_weight: Annotated[float, Field(ge=0)]
+    weights: Text
+    normalisation: Literal["none", "train", "imagenet"]
+    augment: Augment
+    freeze_epochs: Index
+    optimizer: Literal["sgd", "adamw"]
+    learning_rate: Annotated[float, Field(gt=0, le=10)]
+    momentum: Part
+    nesterov: bool
+    beta2: Part
+    weight_decay: Share
+    clip: Annotated[float, Field(ge=0)]
+    clip_by: Literal["value", "norm"]
+    schedule: Literal["step", "one_cycle", "cosine", "plateau"]
+    warm_up: Part
+    ema: Part
+    decay_start: Index
+    decay_every: Count
+    decay_rate: Annotated[float, Field(gt=0, le=1)]
+    label_smoothing: Part
+    class_weights: Literal["none", "balanced"]
+    batch_size: Count
+    epochs: Count
+    small_epochs: Index
+    patience: Count
+    min_delta: Share
+    val_crops: Literal[1, 10]
+
+    @model_validator(mode="after")
+    def check_momentum(self) -> "PyTorchTraining":
+        if self.nesterov and not self.momentum:
+            raise ValueError("have a momentum above 0 where nesterov is true")
+        return self
+
+    @model_validator(mode="after")
+    def check_epochs(self) -> "PyTorchTraining":
+        if max(self.freeze_epochs, self.small_epochs) >= self.epochs:
+            raise ValueError(
+                f"have freeze_epochs ({self.freeze_epochs}) and small_epochs ({self.small_epochs}) below epochs "
+                f"({self.epochs})"
+            )
+        return self
+
+
+TRAININGS = {".keras": KerasTraining, ".safetensors": PyTorchTraining}
+"""The section of a network, by the ending of its model's file."""
+
+RESERVED = {
+    *("actual", "confidence", "emotion", "index", "label", "same"),  # columns of plots/compare/*.csv
+    *("compare", "data", "ensemble", "export", "other"),  # files of metrics/ and plots/, and these:
+    *("sample", "summary", "timing", "train"),
+    *("layers", "network"),  # of stages/fer_pipeline/networks/
+}
+"""Names that a network cannot have, as they name something beside it."""
+
+
+def can_be_field(name: str) -> bool:
+    """Whether pydantic takes a name for a field."""
+    return not name.startswith("_") and not hasattr(Section, name)
+
+
+def refuse_reserved(name: str) -> str:
+    if name in RESERVED or not can_be_field(name):
+        raise ValueError(f"not be {name!r}, which names something else")
+    return name
+
+
+NetworkName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$"), AfterValidator(refuse_reserved)]
+ModelFile = Annotated[str, Field(pattern=r"^models/[^/]+\.(keras|safetensors)$")]
+
+
+class Params(Section):
+    """The whole of params.yaml; each key is explained there."""
+
+    profile: str
+    dataset: Text
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    networks: Annotated[dict[NetworkName, ModelFile], Field(min_length=2)]
+    sample: Sample
+    prepare: Prepare
+    other_sets: dict[SetName, Text]
+    compute: Compute
+    evaluate: Evaluate
+    profiles: Any
+
+
+def make_schema(content: Any) -> type[Params]:
+    """`Params` with the profiles and networks that `content`, params.yaml as read, names.
+
+    The active profile has a block for each network, another one may lack some.
+    """
+    content = content if isinstance(content, dict) else {}
+    profiles, networks = (
+        {str(key): value for key, value in found.items() if can_be_field(str(key))}
+        if isinstance(found := content.get(key), dict)
+        else {}
+        for key in ("profiles", "networks")
+    )
+    sections = {
+        name: section
+        for name, file in networks.items()
+        for ending, section in TRAININGS.items()
+        if str(file).endswith(ending)
+    }
+    active = content.get("profile")
+
+    def make_profile(name: str) -> type[Section]:
+        default = ... if name == active else None
+        blocks: dict[str, Any] = {key: (section, default) for key, section in sections.items()}
+        return create_model("Profile", __base__=Section, **blocks)
+
+    known: dict[str, Any] = {name: (make_profile(name), ...) for name in profiles}
+    names: Any = Literal[tuple(profiles)] if profiles else str
+    fields: dict[str, Any] = {
+        "profile": (names, ...),
+        "profiles": (create_model("Profiles", __base__=Section, **known), ...),
+    }
+    return create_model("Params", __base__=Params, **fields)

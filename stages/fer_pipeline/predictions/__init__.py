@@ -1,0 +1,1 @@
+"""Predictions as CSV files, and temperatures fitted to them."""

@@ -1,0 +1,341 @@
+"""Read FER-2013 in whatever form it is on disk; the form is recognised by content, not by name.
+
+The challenge's CSV, plain or compressed; the image folders; or either inside a .zip or .tar(.gz, .bz2, .xz).
+"""
+
+import bz2
+import gzip
+import hashlib
+import io
+import lzma
+import os
+import posixpath
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, Literal, NamedTuple, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.faces.fer2013 import USAGES
+from fer_pipeline.raw import table
+from fer_pipeline.raw.images import LARGEST_FILE, OTHER_SUFFIXES, Member, is_litter, read_class_folders, read_images
+
+COMPRESSIONS: dict[bytes, Callable[[IO[bytes]], Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ": lzma.open,
+}
+CHALLENGE_FILES = {
+    "f8428a1edbd21e88f42c73edd2a14f95": "fer2013.csv",
+    "b114b9e04e6949e5fe8b6a98b3892b1d": "icml_face_data.csv",
+}
+"""The CSV files that the challenge published, by their md5; the second has the rows of the first in another order."""
+DAMAGED = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    NotImplementedError,
+    UnicodeDecodeError,
+)
+"""What the archive modules raise on a truncated, damaged or unsupported file (gzip's BadGzipFile is an OSError)."""
+
+
+class Rows(NamedTuple):
+    """All rows of a source, in its order."""
+
+    images: npt.NDArray[np.uint8]
+    """uint8 (N, 48, 48), 0..255."""
+    labels: npt.NDArray[np.uint8]
+    """uint8 (N,), 0..6, positions in `CLASSES`."""
+    usages: npt.NDArray[np.uint8]
+    """uint8 (N,), 0..2, positions in `USAGES`."""
+    kind: Literal["table", "images"]
+    """'table' or 'images'."""
+    conversions: dict[str, int]
+    """Pictures converted to grey, by Pillow's mode."""
+    md5: str
+    """Hex digest of the file; for a folder, of its names and bytes."""
+    challenge_file: str | None = None
+    """The name of the challenge's file that the table is, byte for byte, wherever it was packed; None: of none."""
+    left_out: Mapping[str, int] = {}
+    """{folder: pictures} of another data set below no folder of a known emotion."""
+    scaled: int = 0
+    """Pictures of another data set that had another size than 48x48."""
+
+
+class HashedFile:
+    """A binary file that is read from start to end, and the md5 of what was read."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.digest = file, hashlib.md5(usedforsecurity=False)
+
+    def read(self, size: int) -> bytes:
+        return self.take(self.file.read(size))
+
+    def readline(self, size: int) -> bytes:
+        return self.take(self.file.readline(size))
+
+    def take(self, part: bytes) -> bytes:
+        self.digest.update(part)
+        return part
+
+
+ReadPictures = Callable[[Mapping[str, Member], Path], Rows]
+"""What is made of the pictures in a folder or archive."""
+
+
+def read_source(source: str | Path, seed: int) -> Rows:
+    """Read all rows of FER-2013.
+
+    `seed` splits the test pictures of an image release whose file names do not give the Usage.
+
+    Raises:
+        InputError: anything that differs from FER-2013 as published: what was found, where, and what was expected.
+    """
+
+    def read_release(members: Mapping[str, Member], path: Path) -> Rows:
+        images, labels, usages, conversions, md5 = read_images(members, path, seed)
+        return Rows(images, labels, usages, "images", conversions, md5)
+
+    return read(source, read_release, "put FER-2013 there, or set `dataset` in params.yaml to where it is")
+
+
+def read_other(source: str | Path) -> Rows:
+    """Read all rows of another data set: FER-2013's forms, and pictures in folders named after emotions.
+
+    Raises:
+        InputError: as `read_source` and `read_class_folders`.
+    """
+
+    def read_folders(members: Mapping[str, Member], path: Path) -> Rows:
+        found = read_class_folders(members, path)
+        usages = np.full(len(found.labels), USAGES.index("PrivateTest"), np.uint8)
+        return Rows(found.images, found.labels, usages, "images", {}, found.md5, None, found.left_out, found.scaled)
+
+    return read(source, read_folders, "set its path in `other_sets` in params.yaml to where it is")
+
+
+def read(source: str | Path, read_pictures: ReadPictures, remedy: str = "") -> Rows:
+    """All rows of a file or a folder; pictures are left to `read_pictures`, `remedy` is for one that is not there."""
+    path = Path(source)
+    if not str(source) or not path.exists():
+        raise InputError(f"'{source}': not found; {remedy}")
+    if path.is_dir():
+        return read_members(list_folder(path), path, read_pictures)
+    if not path.is_file():
+        raise InputError(f"{path}: neither a file nor a folder; give FER-2013 as downloaded")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: the file is empty; download it again")
+    with require_unchanged(path), ThreadPoolExecutor(1) as pool, open(path, "rb") as file:
+        md5 = pool.submit(hash_file, path)
+        with report_damage(path):
+            rows = read_file(file, path, read_pictures)
+        return rows._replace(md5=md5.result())
+
+
+def read_file(file: IO[bytes], path: Path, read_pictures: ReadPictures) -> Rows:
+    """Read a binary file by its first bytes: a zip, a tar, or a table, the last two also compressed."""
+    start = file.read(512)
+    file.seek(0)
+    if start.startswith(b"PK"):
+        with zipfile.ZipFile(file) as archive:
+            check_member_count(archive, file)
+            return read_members(list_zip(archive, path), path, read_pictures)
+    decompress = next((opener for magic, opener in COMPRESSIONS.items() if start.startswith(magic)), None)
+    content = decompress(file) if decompress else file
+    start = content.read(512)
+    content.seek(0)
+    if start[257:262] == b"ustar":
+        with tarfile.open(fileobj=content, mode="r:") as archive:
+            members = list_tar(archive, path)
+            require_end(content, archive.offset)
+            return read_members(members, path, read_pictures)
+    return read_table(content, str(path), None if decompress else path.stat().st_size)
+
+
+@contextmanager
+def require_unchanged(path: Path) -> Iterator[None]:
+    """Raise `InputError` if a file or folder changes inside the block, in place of any error that this has caused."""
+
+    def stamp() -> tuple[list[Path], list[tuple[int, int]]]:
+        files = sorted(path / name for name in list_folder(path)) if path.is_dir() else [path]
+        states = [file.stat() for file in files if file.exists()]
+        return files, [(state.st_size, state.st_mtime_ns) for state in states]
+
+    def check() -> None:
+        if stamp() != before:
+            raise InputError(f"{path}: changed while it was read; wait until it is complete and run again") from None
+
+    before = stamp()
+    try:
+        yield
+    except InputError:
+        check()
+        raise
+    check()
+
+
+@contextmanager
+def report_damage(path: Path) -> Iterator[None]:
+    """Turn what the archive modules raise on a damaged file into an `InputError`."""
+    try:
+        yield
+    except (*DAMAGED, OSError) as error:
+        if getattr(error, "filename", None):
+            raise
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: truncated or damaged archive ({reason}); download it again") from None
+
+
+def hash_file(path: Path) -> str:
+    """The md5 of a file, as a hex digest."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def list_folder(path: Path) -> dict[str, Member]:
+    """{name below `path`: Member} of a folder's files; links are followed, unreadable folders raise."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    members: dict[str, Member] = {}
+    seen: set[str] = set()
+    for folder, subfolders, names in os.walk(path, onerror=fail, followlinks=True):
+        if (real := os.path.realpath(folder)) in seen:
+            raise InputError(f"{folder}: a link to a folder that was read already; remove it")
+        seen.add(real)
+        subfolders.sort()
+        for name in names:
+            file = Path(folder, name)
+            if not is_litter(name):
+                inside = file.relative_to(path).as_posix()
+                state = file.stat()
+                if not stat.S_ISREG(state.st_mode):  # a pipe would be waited for
+                    raise InputError(f"{file}: neither a file nor a folder; remove it")
+                members[inside] = Member(state.st_size, partial(open_file, file))
+    return members
+
+
+def list_zip(archive: zipfile.ZipFile, path: Path) -> dict[str, Member]:
+    """{name: Member} of a zip's files; encrypted ones, links and names that point outside are refused."""
+    members: dict[str, Member] = {}
+    for info in archive.infolist():
+        if info.flag_bits & 1:
+            raise InputError(f"{path}: {info.filename} is encrypted; unpack it and give the unpacked file")
+        if not info.is_dir():
+            is_link = info.external_attr >> 28 == 0o12
+            add_member(members, path, info.filename, is_link, Member(info.file_size, partial(archive.open, info)))
+    return members
+
+
+def list_tar(archive: tarfile.TarFile, path: Path) -> dict[str, Member]:
+    """{name: Member} of a tar's files; links and names that point outside are refused.
+
+    Small files, pictures for instance, are held in memory: a compressed tar can only be read in its own order.
+    """
+    members: dict[str, Member] = {}
+    for info in archive:
+        if info.isdir():
+            continue
+        extract: Callable[[], IO[bytes]] = partial(open_in_tar, archive, info)
+        if info.isfile() and info.size <= LARGEST_FILE:
+            extract = partial(io.BytesIO, extract().read())
+        add_member(members, path, info.name, not info.isfile(), Member(info.size, extract))
+    return members
+
+
+def require_end(content: IO[bytes], offset: int) -> None:
+    """Raise `TarError` unless zeros alone follow a tar's last member, up to the end, and gzip's checksum there.
+
+    `tarfile` takes a damaged header for the end, and leaves out all members from there on.
+    """
+    content.seek(offset)
+    size = 0
+    while part := content.read(1 << 20):
+        size += len(part)
+        if part.strip(b"\0"):
+            raise tarfile.ReadError("a member's header is damaged, or something follows the end")
+    if size < tarfile.BLOCKSIZE:
+        raise tarfile.ReadError("it has no end")
+
+
+def open_file(path: Path) -> IO[bytes]:
+    """A file on disk, to read its bytes."""
+    return path.open("rb")
+
+
+def open_in_tar(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+    """A regular file inside a tar, to read its bytes."""
+    return cast(IO[bytes], archive.extractfile(info))
+
+
+def add_member(members: dict[str, Member], path: Path, name: str, is_link: bool, member: Member) -> None:
+    """Put `member` into `members` under its normalised name; `InputError` for one that no sound archive has."""
+    slashed = name.replace("\\", "/")
+    parts = slashed.split("/")
+    if parts[0] == "" or parts[0].endswith(":") or ".." in parts:
+        raise InputError(f"{path}: member {name!r} points outside the archive; do not trust it, download it again")
+    if is_link:
+        raise InputError(f"{path}: member {name!r} is a link or a device; pack the file itself")
+    plain = posixpath.normpath(slashed)
+    if plain in members:
+        raise InputError(f"{path}: member {name!r} appears twice; pack the archive again")
+    if not is_litter(plain):
+        members[plain] = member
+
+
+def check_member_count(archive: zipfile.ZipFile, file: IO[bytes]) -> None:
+    """Raise `BadZipFile` where a zip's directory lists fewer files than its last record counts; `zipfile` does not."""
+    file.seek(-22, io.SEEK_END)
+    record = file.read(22)
+    count = int.from_bytes(record[10:12], "little")
+    if record.startswith(b"PK\5\6") and count < 0xFFFF and count != len(archive.infolist()):
+        raise zipfile.BadZipFile(f"{len(archive.infolist()):,} of {count:,} members are listed")
+
+
+def read_members(members: Mapping[str, Member], path: Path, read_pictures: ReadPictures) -> Rows:
+    """Read the only table among `members`, or else their pictures."""
+    tables = sorted(name for name, member in members.items() if holds_table(name, member))
+    pictures = sorted(name for name in members if looks_like_face(name))
+    if len(tables) > 1 or (tables and pictures):
+        both = ", ".join(tables[:3] + pictures[:1])
+        raise InputError(f"{path}: holds more than one data set ({both}); give only one of them")
+    if not tables:
+        return read_pictures(members, path)
+    if path.is_dir():
+        return read(path / tables[0], read_pictures)
+    member = members[tables[0]]
+    with member.open() as file:
+        return read_table(file, f"{path}: {tables[0]}", member.size)
+
+
+def looks_like_face(name: str) -> bool:
+    """Whether a member is in train/<class>/ or test/<class>/."""
+    return name.lower().split("/")[-3:-2] in (["train"], ["test"])
+
+
+def holds_table(name: str, member: Member) -> bool:
+    """Whether a member starts with the challenge's header."""
+    if looks_like_face(name) or name.lower().endswith(OTHER_SUFFIXES):
+        return False
+    with member.open() as file:
+        return table.find_columns(table.read_header(file)) is not None
+
+
+def read_table(file: IO[bytes], name: str, size: int | None) -> Rows:
+    """`Rows` of the table in a binary file; its md5 is filled in by `read_source`."""
+    hashed = HashedFile(file)
+    arrays = table.read_table(hashed, name, size)
+    return Rows(*arrays, "table", conversions={}, md5="", challenge_file=CHALLENGE_FILES.get(hashed.digest.hexdigest()))

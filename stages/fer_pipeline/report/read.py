@@ -1,0 +1,117 @@
+"""What the report is made of, read from metrics/ and plots/."""
+
+import base64
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.faces.fer2013 import CLASSES, SPLITS
+from fer_pipeline.metrics.records import Comparison, Data, Exports, Other, Scores, Training
+from fer_pipeline.networks.network import Network
+
+OF_DATA = {"data/classes.png": "prepare", "data/faces.png": "prepare", "data/augmented.png": "augment"}
+"""The pictures in plots/data/, and the stages that draw them."""
+COMPARED = ("literature", "class_f1", "ensembles", "agreement", "all_wrong", "annotators", "levels", "contradicted")
+"""The pictures in plots/compare/."""
+
+
+class Evidence(NamedTuple):
+    """What the page is made of, as read."""
+
+    networks: dict[str, Network]
+    """In the order of params.yaml; what is by network has the same keys."""
+    data: Data
+    train: dict[str, Training]
+    scores: dict[str, Scores]
+    compare: Comparison
+    export: Exports
+    other: dict[str, Other]
+    """{set: ...}, in the order of `other_sets` in params.yaml."""
+    risk: dict[str, list[tuple[float, float]]]
+    """{network: [(coverage, accuracy), ...]}"""
+    pictures: dict[str, str]
+    """{path below plots/: base64}"""
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """{network: as the page names it}."""
+        return {name: network.TITLE for name, network in self.networks.items()}
+
+
+def read_evidence(
+    metrics: str | Path, plots: str | Path, networks: dict[str, Network], sets: Iterable[str] = ()
+) -> Evidence:
+    """Read all files below the folders `metrics` and `plots`; `sets` are the names of other data sets.
+
+    Raises:
+        InputError: a file is missing, damaged, without a key, or of other networks.
+    """
+    metrics, plots = Path(metrics), Path(plots)
+    pictures = dict(OF_DATA)
+    for name, network in networks.items():
+        pictures |= {f"{name}/test/{figure}.png": "evaluate" for figure in list_figures(network)}
+    pictures |= {f"compare/{figure}.png": "compare" for figure in COMPARED}
+    evidence = Evidence(
+        networks,
+        data=Data.read(metrics / "data.json", "prepare"),
+        train={name: Training.read(metrics / "train" / f"{name}.json", f"train_{name}") for name in networks},
+        scores={name: Scores.read(metrics / f"{name}.json", "evaluate") for name in networks},
+        compare=Comparison.read(metrics / "compare.json", "compare"),
+        export=Exports.read(metrics / "export.json", "measure"),
+        other={name: Other.read(metrics / "other" / f"{name}.json", f"other@{name}") for name in sets},
+        risk={name: read_risk(plots / name / "test" / "risk_coverage.csv") for name in networks},
+        pictures={path: read_picture(plots / path, stage) for path, stage in pictures.items()},
+    )
+    expect(metrics / "data.json", "rows", evidence.data.rows, SPLITS, "prepare")
+    for split, counts in evidence.data.rows.items():
+        expect(metrics / "data.json", f"rows.{split}", counts, ("total", *CLASSES), "prepare")
+    for name, scores in evidence.scores.items():
+        expect(metrics / f"{name}.json", "per_class", scores.per_class, CLASSES, "evaluate")
+    expect(metrics / "compare.json", "table7", evidence.compare.table7, networks, "compare")
+    expect(metrics / "export.json", "networks", evidence.export.networks, networks, "measure")
+    for name, other in evidence.other.items():
+        expect(metrics / "other" / f"{name}.json", "networks", other.networks, networks, f"other@{name}")
+    return evidence
+
+
+def list_figures(network: Network) -> list[str]:
+    """The pictures of a network in plots/<name>/test/."""
+    figures = ["curves", "confusion", "classes", "confidence", "risk_coverage", "mistakes"]
+    return [*figures, "gradcam"] if hasattr(network, "find_explained_layer") else figures
+
+
+def expect(path: Path, key: str, found: Iterable[str], expected: Iterable[str], stage: str) -> None:
+    """InputError where a part of a JSON file is about other things than expected, or in another order."""
+    found, expected = list(found), list(expected)
+    if found != expected:
+        listed = ", ".join(found) or "empty"
+        raise InputError(f"{path}: {key} is {listed}, expected {', '.join(expected)}; run `dvc repro {stage}`")
+
+
+def read_bytes(path: Path, stage: str) -> bytes:
+    """The content of a file that the DVC stage `stage` writes."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: not found; run `dvc repro {stage}`") from None
+
+
+def read_risk(path: Path) -> list[tuple[float, float]]:
+    """[(coverage, accuracy), ...] of risk_coverage.csv."""
+    lines = read_bytes(path, "evaluate").decode(errors="replace").splitlines()
+    try:
+        return [(float(row["coverage"]), float(row["accuracy"])) for row in csv.DictReader(lines)]
+    except (KeyError, ValueError, TypeError):
+        raise InputError(
+            f"{path}: expected the columns coverage and accuracy, with numbers; run `dvc repro evaluate`"
+        ) from None
+
+
+def read_picture(path: Path, stage: str) -> str:
+    """A PNG as base64."""
+    content = read_bytes(path, stage)
+    if not content.startswith(b"\x89PNG"):
+        raise InputError(f"{path}: no PNG; run `dvc repro {stage}`")
+    return base64.b64encode(content).decode()

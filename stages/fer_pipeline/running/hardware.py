@@ -1,0 +1,19 @@
+"""The machine that this process runs on."""
+
+import os
+import platform
+from pathlib import Path
+
+
+def name_cpu() -> str:
+    """The CPU's name as the system reports it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def count_cores() -> int:
+    """How many cores this process may use, or all of them where the system does not tell, as on macOS."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

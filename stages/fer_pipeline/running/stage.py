@@ -1,0 +1,119 @@
+"""How every script runs and ends: exit codes, errors of one sentence, and the end of DVC."""
+
+import contextlib
+import csv
+import datetime
+import errno
+import os
+import shlex
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.files import ROOT
+
+if TYPE_CHECKING:
+    import psutil
+
+LOG = ROOT / "logs" / "stages.csv"
+"""How long each run of a stage took: see `log_run`. Git-ignored."""
+
+
+def run(main: Callable[[], Any]) -> None:
+    """Run a stage's `main()` and end the process.
+
+    The exit code is 0 on success, 1 with one sentence on stderr for an error that the user can fix, and 130 after
+    Ctrl-C. A bug keeps its traceback. SIGTERM becomes an exception, so that unfinished outputs are removed on the way
+    out. A stage that DVC has started gets a SIGTERM when DVC ends.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if "DVC_STAGE" in os.environ:
+        threading.Thread(target=terminate_after, args=[find_dvc], daemon=True).start()
+    with log_run():
+        catch(main)
+
+
+@contextlib.contextmanager
+def log_run() -> Iterator[None]:
+    """Append a line to logs/stages.csv: start of this process (UTC), seconds it took, exit code, command."""
+    began, code = time.time(), 0
+    try:
+        yield
+    except BaseException as error:
+        code = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1
+        raise
+    finally:
+        start = datetime.datetime.fromtimestamp(began, datetime.UTC).isoformat(timespec="seconds")
+        row = [start, f"{time.time() - began:.1f}", str(code), shlex.join(["python", *sys.argv])]
+        with contextlib.suppress(OSError):  # not worth losing a result for
+            LOG.parent.mkdir(exist_ok=True)
+            with open(LOG, "a", encoding="utf-8", newline="") as file:
+                csv.writer(file).writerow(row)
+
+
+def catch(main: Callable[[], Any]) -> None:
+    """Call `main()`; an error that the user can fix ends the process with one sentence on stderr."""
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        sys.exit(f"error: {explain(error)}")
+
+
+def find_dvc() -> "psutil.Process | None":
+    """The DVC process that runs this stage: the parent, or the grandparent if the parent is a shell; None if it ended.
+
+    DVC starts every stage by `$SHELL -c`, or `/bin/sh -c`. bash replaces itself with the stage, others wait for it. All
+    of them belong to the group of DVC; a process that adopts orphans does not.
+    """
+    import psutil  # here, as only stages under DVC need it
+
+    process: psutil.Process | None = psutil.Process(os.getppid())
+    if process and is_of_group(process) and "-c" in process.cmdline():
+        process = process.parent()
+    return process if process and is_of_group(process) else None
+
+
+def is_of_group(process: "psutil.Process") -> bool:
+    """Whether a process belongs to the process group of this one."""
+    try:
+        return os.getpgid(process.pid) == os.getpgrp()
+    except (ProcessLookupError, PermissionError):  # macOS refuses to tell about another session
+        return False
+
+
+def terminate_after(find_process: "Callable[[], psutil.Process | None]") -> None:
+    """Terminate this process once the one that `find_process()` returns has ended.
+
+    That is DVC, after a kill -9: its next run would otherwise start the same stage beside this one.
+    """
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = find_process()
+        while process and process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def explain(error: OSError) -> str:
+    """One sentence for an `OSError`: which file, what happened, and what to do where that is known."""
+    advice = {
+        errno.ENOSPC: "free some space and run again",
+        errno.EDQUOT: "free some of your quota and run again",
+        errno.EACCES: "check the permissions of the file and of its folder",
+        errno.EPERM: "check the permissions of the file and of its folder",
+        errno.EROFS: "choose a place that can be written to",
+    }.get(error.errno or 0)
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{(error.strerror or str(error)).lower()}" + (f"; {advice}" if advice else "")

@@ -1,0 +1,58 @@
+"""metrics/timing.json: how long things took on this machine, by stage.
+
+It stands apart from all other metrics, outside git and DVC: times differ from machine to machine and from day to day,
+and what git tracks shall change only where the arithmetic does.
+"""
+
+import fcntl
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.files import to_json, write_files
+from fer_pipeline.core.record import Record
+from fer_pipeline.running.stage import explain
+
+
+def read_times(path: str | Path) -> dict[str, Any]:
+    """{stage: its times} of metrics/timing.json; empty where it is missing or damaged."""
+    try:
+        content = json.loads(Path(path).read_bytes())
+        to_json(content)  # a number that is not finite cannot be written again
+    except (FileNotFoundError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def record_times(path: str | Path, stage: str, times: Record) -> None:
+    """Set what `stage` took, `times`, into metrics/timing.json, beside what other stages wrote there.
+
+    Results are worth more than times: where these cannot be written, a sentence on stderr says so, and that is all.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            write_files({path: to_json(dict(sorted((read_times(path) | {stage: times.model_dump()}).items())))})
+        finally:
+            os.close(folder)
+    except (OSError, InputError) as error:
+        reason = explain(error) if isinstance(error, OSError) else error
+        print(f"how long {stage} took is not kept: {reason}", file=sys.stderr)
+
+
+def time_calls(call: Callable[[], object], count: int) -> list[float]:
+    """The seconds of each of `count` calls, after a tenth as many (at least one) to warm up."""
+    seconds = []
+    for _ in range(max(1, count // 10) + count):
+        began = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - began)
+    return seconds[-count:]

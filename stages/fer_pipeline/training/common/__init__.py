@@ -1,0 +1,1 @@
+"""What every training is given and reports, whatever its framework."""

@@ -1,0 +1,1 @@
+"""Training in Keras: data, checkpoints and the training itself."""

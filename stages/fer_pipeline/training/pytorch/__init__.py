@@ -1,0 +1,1 @@
+"""Training in PyTorch, by Lightning: data, checkpoints and the training itself."""

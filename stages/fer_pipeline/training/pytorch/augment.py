@@ -1,0 +1,130 @@
+"""How training faces are varied (section 2 of the paper, and more): drawn for a whole epoch at once, applied by batch.
+
+All of an epoch's random numbers follow from one generator, so that a resumed run and any number of processes see the
+same faces. They lie on the device that trains, and so do the faces: no step waits for the host.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from fer_pipeline.faces.fer2013 import SIZE
+from fer_pipeline.params.schema import Augment
+
+SMALLEST_BOX = 1 / 3
+"""Height and width of an erased box, as a share of the largest."""
+
+
+class Variations(NamedTuple):
+    """How each of N faces is varied; tensors of N entries on one device."""
+
+    offset: torch.Tensor
+    """int64 (N, 2): top and left of the crop, in pixels."""
+    flip: torch.Tensor
+    """bool (N,)."""
+    affine: torch.Tensor | None
+    """float32 (N, 2, 3): where a pixel of the crop lies in the face, both from -1 to 1; None: crop and flip alone."""
+    contrast: torch.Tensor
+    """float32 (N,): factor."""
+    brightness: torch.Tensor
+    """float32 (N,): summand, of pixels in [0, 1]."""
+    box: torch.Tensor
+    """int64 (N, 4): top, bottom, left and right of the erased box in the crop, which is empty where there is none."""
+    grey: torch.Tensor
+    """float32 (N,) in [0, 1): of that box."""
+    share: torch.Tensor
+    """float32 (N,) in [0.5, 1]: of the face itself, where mixup blends it with another."""
+
+    def select(self, places: slice | torch.Tensor) -> "Variations":
+        """Those of some faces."""
+        chosen: Any = {key: part if part is None else part[places] for key, part in self._asdict().items()}
+        return Variations(**chosen)
+
+    def to(self, device: torch.device | str) -> "Variations":
+        """The same on another device."""
+        moved: Any = {key: part if part is None else part.to(device) for key, part in self._asdict().items()}
+        return Variations(**moved)
+
+
+def draw_variations(count: int, size: int, augment: Augment, generator: torch.Generator) -> Variations:
+    """Draw how `count` faces are varied.
+
+    Args:
+        size: height and width of the crops, in pixels.
+        generator: of the CPU, so that every device draws the same.
+    """
+
+    def uniform(low: float, high: float) -> torch.Tensor:
+        return low + (high - low) * torch.rand(count, generator=generator)
+
+    room = SIZE - size
+    offset = torch.randint(room + 1, (count, 2), generator=generator)
+    if augment.crop == "centre":
+        offset = torch.full_like(offset, room // 2)
+    flip = uniform(0, 1) < augment.flip
+    angle = torch.deg2rad(uniform(-augment.rotation, augment.rotation))
+    zoom = torch.exp(uniform(-1, 1) * math.log1p(augment.scale))
+    shift = torch.stack([uniform(-augment.shift, augment.shift) for _ in range(2)], dim=1)
+    affine = None
+    if augment.rotation or augment.scale or augment.shift:
+        extent = size / SIZE / zoom
+        mirror = torch.where(flip, -1.0, 1.0)
+        x = torch.stack([extent * angle.cos() * mirror, -extent * angle.sin()], dim=1)
+        y = torch.stack([extent * angle.sin() * mirror, extent * angle.cos()], dim=1)
+        middle = (2 * offset.flip(1) - room) / SIZE + 2 * shift
+        affine = torch.cat([torch.stack([x, y], dim=1), middle.unsqueeze(2)], dim=2)
+    contrast = torch.exp(uniform(-1, 1) * math.log1p(augment.contrast))
+    brightness = uniform(-augment.brightness, augment.brightness)
+    erased = uniform(0, 1) < augment.erase
+    sides = torch.stack([uniform(SMALLEST_BOX, 1) for _ in range(2)], dim=1) * augment.erase_size
+    sides = sides.round().long().clamp(1, size) * erased.unsqueeze(1)
+    starts = (torch.stack([uniform(0, 1) for _ in range(2)], dim=1) * (size - sides + 1)).long()
+    box = torch.stack([starts, starts + sides], dim=2).flatten(1)
+    grey = uniform(0, 1)
+    share = torch.ones(count)
+    if augment.mixup:
+        seed = int(torch.randint(2**62, (), generator=generator))
+        drawn = np.random.default_rng(seed).beta(augment.mixup, augment.mixup, count)
+        share = torch.from_numpy(np.maximum(drawn, 1 - drawn)).float()
+    return Variations(offset, flip, affine, contrast, brightness, box, grey, share)
+
+
+def vary(images: torch.Tensor, size: int, augment: Augment, variations: Variations) -> torch.Tensor:
+    """Varied crops of faces, before mixup.
+
+    Args:
+        images: uint8 (N, 1, 48, 48), on any device.
+        size: height and width of the crops, in pixels.
+        variations: of these faces, on the same device.
+
+    Returns:
+        float32 (N, 1, size, size) in [0, 1].
+    """
+    if variations.affine is None:
+        crops = cut(images, size, variations) / 255
+    else:
+        grid = F.affine_grid(variations.affine, [len(images), 1, size, size], align_corners=False)
+        crops = F.grid_sample(images / 255, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    if augment.contrast or augment.brightness:
+        mean = crops.mean((2, 3), keepdim=True)
+        contrast, brightness = (part.view(-1, 1, 1, 1) for part in (variations.contrast, variations.brightness))
+        crops = torch.addcmul(mean + brightness, crops - mean, contrast).clamp_(0, 1)
+    if augment.erase:
+        steps = torch.arange(size, device=images.device)
+        top, bottom, left, right = variations.box.unsqueeze(2).unbind(1)
+        rows, columns = (steps >= top) & (steps < bottom), (steps >= left) & (steps < right)
+        inside = rows[:, None, :, None] & columns[:, None, None, :]
+        crops = torch.where(inside, variations.grey.view(-1, 1, 1, 1), crops)
+    return crops
+
+
+def cut(images: torch.Tensor, size: int, variations: Variations) -> torch.Tensor:
+    """The crops of `vary` where nothing but place and flip is varied: uint8 (N, 1, size, size), pixels as they are."""
+    steps = torch.arange(size, device=images.device)
+    top, left = variations.offset.unsqueeze(2).unbind(1)
+    columns = left + torch.where(variations.flip.unsqueeze(1), steps.flip(0), steps)
+    faces = torch.arange(len(images), device=images.device)
+    return images[faces[:, None, None], 0, (top + steps)[:, :, None], columns[:, None, :]].unsqueeze(1)

@@ -1,0 +1,56 @@
+"""The state of a PyTorch training: written whole, and found again after a stop."""
+
+import sys
+import zipfile
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins import TorchCheckpointIO
+
+from fer_pipeline.core.files import replacing, write_files
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint to a temporary file beside its path and renames it.
+
+    Lightning writes by way of the system's temporary folder: where that is on another disk, kill -9 can leave half a
+    copy, and a full disk is reported under a wrong name.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        content = BytesIO()
+        torch.save(checkpoint, content)
+        write_files({path: content.getbuffer()})
+
+
+def find_last(checkpoints: Path) -> Path | None:
+    """The checkpoint to resume from, or None; a damaged one is reported on stderr and ignored."""
+    path = checkpoints / "last.ckpt"
+    if not path.exists():
+        return None
+    try:
+        for file in (path, checkpoints / "best.ckpt"):
+            with zipfile.ZipFile(file) as archive:
+                if bad := archive.testzip():  # torch.load does not look at the checksums
+                    raise ValueError(f"{file.name}: {bad} differs from what was written")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        torch.load(checkpoints / "best.ckpt", map_location="cpu", weights_only=True)
+        (folder,) = {callback["dirpath"] for callback in state["callbacks"].values() if "dirpath" in callback}
+    except Exception as error:  # torch.load raises nearly everything on a damaged file
+        print(f"{path}: damaged ({' '.join(str(error).split())[:100]}); training starts anew", file=sys.stderr)
+        return None
+    if folder != str(checkpoints):  # the checkout was moved, and Lightning stores absolute paths
+        state["callbacks"] = replace_text(state["callbacks"], folder, str(checkpoints))
+        with replacing(path) as unfinished:
+            torch.save(state, unfinished)
+    print(f"resuming after epoch {state['epoch'] + 1}", file=sys.stderr)
+    return path
+
+
+def replace_text(content: Any, old: str, new: str) -> Any:
+    """`content` with `old` replaced in every string, also in nested dicts, keys and values."""
+    if isinstance(content, dict):
+        return {replace_text(key, old, new): replace_text(value, old, new) for key, value in content.items()}
+    return content.replace(old, new) if isinstance(content, str) else content

@@ -1,0 +1,416 @@
+"""How a PyTorch network is trained (section 4, Table 3), by Lightning."""
+
+import argparse
+import hashlib
+import math
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from dvclive.lightning import DVCLiveLogger
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar, WeightAveraging
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch import nn
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
+
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.faces.fer2013 import CLASSES
+from fer_pipeline.faces.votes import split_heads
+from fer_pipeline.networks.network import Shape, find_network
+from fer_pipeline.networks.pytorch.crops import EVALUATION_CROPS, as_input, choose_precision, score
+from fer_pipeline.networks.pytorch.files import IMAGENET, Normalise, pack_network, prepend
+from fer_pipeline.networks.pytorch.heads import HEADS, add_votes_head
+from fer_pipeline.params.schema import Compute, PyTorchTraining
+from fer_pipeline.running.hardware import name_cpu
+from fer_pipeline.training.common.checkpoints import find_checkpoints
+from fer_pipeline.training.common.run import Run, learns_votes, save_training
+from fer_pipeline.training.pytorch.batchnorm import GlobalBatchNorm
+from fer_pipeline.training.pytorch.checkpoints import WholeCheckpoints, find_last
+from fer_pipeline.training.pytorch.data import FER2013, Batches, TrainingBatches, derive_seed
+from fer_pipeline.training.pytorch.weights import load_start
+
+LAUNCHED = {"TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "MASTER_ADDR"}
+"""Environment variables of launchers: torchrun, SLURM or a cluster sets at least one."""
+
+SMALL = 32
+"""Height and width of the scaled crops in the first `small_epochs`, in pixels: half the area of 44x44."""
+LOOK_EVERY = 100
+"""Steps after which the losses are looked at."""
+
+
+class Transfer(L.LightningModule):
+    """A network in training: loss, optimizer, schedule, frozen epochs, and the history that checkpoints carry."""
+
+    class_weights: torch.Tensor | None
+
+    def __init__(
+        self, network: nn.Module, size: int, settings: PyTorchTraining, seed: int, train: FER2013, val: FER2013
+    ) -> None:
+        """`size` is the height and width of the crops that `network` sees, in pixels."""
+        super().__init__()
+        self.network, self.size, self.settings, self.seed = network, size, settings, seed
+        self.train_rows, self.val_rows = train, val
+        counts = torch.bincount(train.labels, minlength=len(CLASSES))
+        balanced = (counts > 0) * len(train) / ((counts > 0).sum() * counts.clamp_min(1))
+        weights = balanced if settings.class_weights == "balanced" else None
+        self.register_buffer("class_weights", weights, persistent=False)
+        self.metrics: Any = nn.ModuleDict(
+            {
+                f"{split}_{metric}": MeanMetric(nan_strategy="disable")  # both without a check, which waits for the GPU
+                if metric == "loss"
+                else MulticlassAccuracy(len(CLASSES), average="micro", validate_args=False)
+                for split in ("training", "validation")
+                for metric in ("loss", "accuracy")
+            }
+        )
+        self.history: list[dict[str, Any]] = []
+        self.seconds = 0.0
+
+    def train_dataloader(self) -> TrainingBatches:
+        rows, settings = self.train_rows.to(self.device), self.settings
+
+        def find_epoch() -> tuple[int, int]:
+            return self.seed, self.current_epoch
+
+        rank, world = self.global_rank, self.trainer.world_size
+        return TrainingBatches(rows, self.size, settings.augment, settings.batch_size, find_epoch, rank, world)
+
+    def val_dataloader(self) -> Batches:
+        images = EVALUATION_CROPS[self.device.type] // self.settings.val_crops
+        world = self.trainer.world_size
+        return Batches(self.val_rows.to(self.device), images * world, self.global_rank, world)
+
+    def configure_optimizers(self) -> Any:
+        settings, parameters = self.settings, self.network.parameters()
+        common: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+        optimizer: torch.optim.Optimizer
+        if settings.optimizer == "sgd":
+            optimizer = torch.optim.SGD(parameters, momentum=settings.momentum, nesterov=settings.nesterov, **common)
+        else:
+            optimizer = torch.optim.AdamW(parameters, betas=(settings.momentum, settings.beta2), **common)
+        return {"optimizer": optimizer, "lr_scheduler": self.make_schedule(optimizer)}
+
+    def make_schedule(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+        """The schedule of the learning rate, as Lightning takes it."""
+        settings, schedulers = self.settings, torch.optim.lr_scheduler
+        if settings.schedule in ("one_cycle", "cosine"):
+            steps, warm_up = int(self.trainer.estimated_stepping_batches), settings.warm_up
+            by_step: torch.optim.lr_scheduler.LRScheduler
+            if settings.schedule == "cosine":
+                by_step = schedulers.LambdaLR(optimizer, lambda step: anneal(step, steps, warm_up))
+            else:
+                peak = settings.learning_rate
+                by_step = schedulers.OneCycleLR(optimizer, peak, steps, pct_start=warm_up, cycle_momentum=False)
+            return {"scheduler": by_step, "interval": "step"}
+        if settings.schedule == "plateau":
+            plateau = schedulers.ReduceLROnPlateau(
+                optimizer,
+                mode="max",
+                factor=settings.decay_rate,
+                patience=settings.decay_every - 1,
+                threshold=settings.min_delta,
+                threshold_mode="abs",
+            )
+            return {"scheduler": plateau, "monitor": "val_accuracy"}
+        return {"scheduler": schedulers.LambdaLR(optimizer, lambda epoch: decay(epoch, settings))}
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """A plateau's is stepped before the checkpoint is written, so that a resumed run goes on with it."""
+        if not isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            scheduler.step()
+
+    def on_train_epoch_start(self) -> None:
+        self.started = time.perf_counter()
+        torch.manual_seed(derive_seed(self.seed, self.current_epoch, self.global_rank))  # of dropout
+        frozen = self.current_epoch < self.settings.freeze_epochs
+        self.network.train(not frozen)  # a frozen body is in evaluation mode, its BatchNorms included
+        self.network.get_submodule("dropout").train()
+        for name, parameter in self.network.named_parameters():
+            parameter.requires_grad_(not frozen or name.startswith(HEADS))
+        self.rates: list[float] = []
+        self.losses: list[torch.Tensor] = []
+
+    def training_step(
+        self, batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor | None], batch_idx: int
+    ) -> torch.Tensor:
+        crops, targets, shares = batch
+        images = as_input(crops)
+        if self.current_epoch < self.settings.small_epochs:
+            images = F.interpolate(images, size=SMALL, mode="bilinear", antialias=True)
+        logits, votes = split_heads(self.network(images).float())
+        loss = F.cross_entropy(logits, targets, self.class_weights, label_smoothing=self.settings.label_smoothing)
+        if votes.shape[1] and shares is not None:
+            loss = loss + self.settings.votes_weight * judge_votes(votes, shares)
+        labels = targets if targets.dim() == 1 else targets.argmax(1)  # of mixup the larger share
+        self.learning_rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        self.rates.append(self.learning_rate)
+        self.losses.append(loss.detach())
+        self.metrics["training_loss"].update(loss.detach(), count_of(labels))
+        self.metrics["training_accuracy"].update(logits.detach(), labels)
+        if len(self.losses) == LOOK_EVERY:
+            self.check_losses(self.global_step)
+        return loss
+
+    def check_losses(self, step: int) -> None:
+        """Raise an InputError about the first loss that is not finite of the last ones, of which `step` is the last.
+
+        They are read together and seldom, as each read waits until a GPU has done all that came before.
+        """
+        losses, rates = torch.stack(self.losses).tolist(), self.rates
+        self.losses, self.rates = [], []
+        for place, (loss, rate) in enumerate(zip(losses, rates, strict=True)):
+            if not math.isfinite(loss):
+                raise InputError(
+                    f"the loss is {loss} in epoch {self.current_epoch + 1}, step {step + 2 + place - len(losses)}, at "
+                    f"learning rate {rate:.3g}; lower `learning_rate` (every finished epoch is kept)"
+                )
+
+    def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor]) -> None:
+        images, labels = batch
+        if not len(labels):  # the last batch may have fewer rows than there are processes
+            return
+        scores = score(self.network.forward, images, self.size, self.settings.val_crops)  # not compiled: other shapes
+        scores, _ = split_heads(scores)
+        self.metrics["validation_loss"].update(F.nll_loss(scores, labels), count_of(labels))
+        self.metrics["validation_accuracy"].update(scores, labels)
+
+    def on_validation_epoch_start(self) -> None:
+        if self.losses:
+            self.check_losses(self.global_step - 1)
+
+    def on_validation_epoch_end(self) -> None:
+        loss = self.metrics["validation_loss"].compute()
+        if not loss.isfinite():
+            raise InputError(
+                f"the val loss is {loss.item()} after epoch {self.current_epoch + 1}, at learning rate "
+                f"{self.learning_rate:.3g}; lower `learning_rate` (every epoch before is kept)"
+            )
+        self.log("val_loss", loss)
+        self.log("val_accuracy", self.metrics["validation_accuracy"].compute(), prog_bar=True)
+
+    def on_train_epoch_end(self) -> None:
+        epoch = {"epoch": self.current_epoch + 1, "learning_rate": self.learning_rate}
+        for split, name in (("training", "train"), ("validation", "val")):
+            for kind in ("loss", "accuracy"):
+                epoch[f"{name}_{kind}"] = self.metrics[f"{split}_{kind}"].compute().item()
+        for metric in self.metrics.values():
+            metric.reset()
+        if self.settings.schedule == "plateau":
+            self.lr_schedulers().step(epoch["val_accuracy"])  # type: ignore[union-attr, call-arg]
+        self.log("train_loss", epoch["train_loss"])
+        self.log("train_accuracy", epoch["train_accuracy"])
+        self.seconds += time.perf_counter() - self.started
+        self.history.append(epoch)
+        if not sys.stderr.isatty() and self.trainer.is_global_zero:
+            print(" | ".join(f"{key} {value:.4g}" for key, value in epoch.items()), flush=True)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["history"], checkpoint["seconds"] = self.history, self.seconds
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.history, self.seconds = checkpoint["history"], checkpoint["seconds"]
+
+
+def judge_votes(logits: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+    """The mean cross-entropy of what a network says of votes, logits (N, 8), and what annotators said, shares (N, 8).
+
+    Rows whose shares are 0 are left out.
+    """
+    return F.cross_entropy(logits, shares, reduction="sum") / shares.sum().clamp_min(1)
+
+
+def count_of(labels: torch.Tensor) -> torch.Tensor:
+    """Their number, float32, on their device; a plain number would be copied there, and be waited for."""
+    return torch.full((), len(labels), dtype=torch.float32, device=labels.device)
+
+
+def decay(epoch: int, settings: PyTorchTraining) -> float:
+    """The factor on the learning rate in `epoch` (from 0): after `decay_start` it falls every `decay_every` epochs."""
+    return settings.decay_rate ** max(0, (epoch - settings.decay_start) // settings.decay_every)
+
+
+def anneal(step: int, steps: int, warm_up: float) -> float:
+    """The factor on the learning rate at `step` (from 0) of `steps`: up in a line, then down to 0 along a cosine."""
+    climb = max(1, round(warm_up * steps))
+    if step < climb:
+        return (step + 1) / climb
+    return 0.5 * (1 + math.cos(math.pi * (step - climb) / max(1, steps - climb)))
+
+
+class MovingAverage(WeightAveraging):
+    """An exponential moving average of weights and BatchNorm statistics: what is validated, kept and resumed.
+
+    It does not remember the random start: after n steps its decay is n / (9 + n), as long as that is below `decay`; for
+    0.998 these are 4,491 steps.
+    """
+
+    def __init__(self, decay: float) -> None:
+        super().__init__()
+        self.decay = decay
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self._device = trainer.strategy.root_device  # where Lightning moves the module after this
+        super().setup(trainer, pl_module, stage)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert self._average_model is not None
+        average, current = self._average_model.module.state_dict(), pl_module.state_dict()
+        weights = [key for key, tensor in current.items() if tensor.is_floating_point()]
+        counts = [key for key in current if key not in weights]
+        self.weights, self.counts = (
+            ([average[key] for key in keys], [current[key] for key in keys]) for keys in (weights, counts)
+        )
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        """Move the average; Lightning's own way reads a count from the GPU at every step, and so waits for it."""
+        seen = trainer.global_step - 1
+        torch._foreach_lerp_(*self.weights, 1 - min(self.decay, seen / (9 + seen)))
+        if self.counts[0]:  # BatchNorm's, of batches
+            torch._foreach_copy_(*self.counts)
+
+
+class Patience(EarlyStopping):
+    """Early stopping that also ends a resumed run whose patience had run out before it was stopped."""
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
+
+
+def train(name: str, settings: PyTorchTraining, compute: Compute, seed: int, args: argparse.Namespace) -> None:
+    """Train one network from the start or from where an earlier run was stopped, and write its outputs.
+
+    Args:
+        name: of a network in PyTorch.
+        settings: its section of params.yaml.
+        args: the paths, from `fer_pipeline.training.common.run.parse_arguments`.
+
+    Raises:
+        InputError: data or starting weights that do not fit, a loss that is not finite, too little GPU memory.
+    """
+    train_rows, val_rows = (FER2013(args.data, split) for split in ("train", "val"))
+    precision = choose_precision(compute.precision)
+    torch.manual_seed(seed)
+    architecture = find_network(name)
+    network: nn.Module = architecture.build(Shape(settings.width, settings.dropout))
+    load_start(network, name, settings.weights)
+    if learns_votes(name, settings.labels, train_rows.shares is not None):
+        network = add_votes_head(network)
+    if settings.normalisation == "imagenet":
+        network = prepend(Normalise(*IMAGENET), network)
+    elif settings.normalisation == "train":
+        pixels = train_rows.images.double() / 255
+        network = prepend(Normalise((float(pixels.mean()),) * 3, (float(pixels.std()),) * 3), network)
+    start = hashlib.sha256(pack_network(name, settings.width, network.state_dict())).hexdigest()
+    checkpoints = find_checkpoints(name, [settings, compute, seed, start], args.data, ["torch", "lightning"])
+    network = network.to(memory_format=torch.channels_last)
+    if compute.compile:
+        compile_network(network)
+    module = Transfer(network, architecture.INPUT_SIZE, settings, seed, train_rows, val_rows)
+    keeper = ModelCheckpoint(
+        checkpoints, "best", monitor="val_accuracy", mode="max", save_last=True, save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )  # fmt: skip
+    # For watching a run, from where it was resumed on; history.csv comes from the checkpoints, which survive any kill.
+    logger = DVCLiveLogger(dir=str(checkpoints / "live"), dvcyaml=False, save_dvc_exp=False)
+    trainer = make_trainer(settings, compute, precision, callbacks=[keeper], logger=logger)
+    try:
+        trainer.fit(module, ckpt_path=find_last(checkpoints), weights_only=True)
+    except SystemExit:  # which Lightning raises on Ctrl-C
+        raise KeyboardInterrupt from None
+    except torch.cuda.OutOfMemoryError:
+        half = max(1, settings.batch_size // 2)
+        raise InputError(f"{name}: the GPU's memory is too small; try batch_size {half} in params.yaml") from None
+    if not trainer.is_global_zero:
+        return
+    best = torch.load(checkpoints / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"]
+    state = {key.removeprefix("network."): tensor for key, tensor in best.items() if key.startswith("network.")}
+    early = len(module.history) < settings.epochs
+    run = Run(
+        stopped=f"val accuracy rose by less than {settings.min_delta:g} in {settings.patience} epochs"
+        if early
+        else f"after all {settings.epochs} epochs",
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        seconds=module.seconds,
+        images=len(module.history) * len(module.train_dataloader()) * min(settings.batch_size, len(module.train_rows)),
+        device="cuda" if torch.cuda.is_available() else "cpu",
+        hardware=torch.cuda.get_device_name() if torch.cuda.is_available() else name_cpu(),
+        precision=precision,
+    )
+    save_training(args, pack_network(name, settings.width, state), module.history, run)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def compile_network(network: nn.Module) -> None:
+    """Compile its training passes; on a GPU also as CUDA graphs, as small batches leave it waiting for the host.
+
+    Raises:
+        InputError: there is no C++ compiler.
+    """
+    if not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
+        raise InputError("compute.compile: no C++ compiler found; install g++, or set it to false in params.yaml")
+    network.compile(mode="reduce-overhead" if torch.cuda.is_available() else "default")
+
+
+def make_trainer(
+    settings: PyTorchTraining,
+    compute: Compute,
+    precision: Literal["float32", "bfloat16"],
+    callbacks: Sequence[L.Callback],
+    logger: DVCLiveLogger | Literal[False],
+) -> L.Trainer:
+    """Lightning's Trainer with the settings of Table 3 and params.yaml; without a logger it writes no file at all.
+
+    Raises:
+        InputError: Lightning refuses `compute`, or the processes cannot share a batch alike.
+    """
+    patience = Patience(
+        "val_accuracy", mode="max", patience=settings.patience, min_delta=settings.min_delta,
+        check_on_train_epoch_end=True,
+    )  # fmt: skip
+    if compute.num_nodes > 1 and not LAUNCHED & os.environ.keys():
+        raise InputError(
+            f"compute.num_nodes is {compute.num_nodes}; start this command on each machine under torchrun "
+            "(docs/training.md)"
+        )
+    several = compute.num_nodes > 1 or compute.devices not in ("auto", 1) or torch.cuda.device_count() > 1
+    terminal = sys.stderr.isatty()
+    strategy = compute.strategy
+    if several and settings.freeze_epochs and strategy in ("auto", "ddp"):
+        strategy = "ddp_find_unused_parameters_true"  # a frozen body has no gradients
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # all memory is written before it is read
+    averages = [MovingAverage(settings.ema)] if settings.ema else []
+    try:
+        trainer = L.Trainer(
+            devices=compute.devices,
+            num_nodes=compute.num_nodes,
+            strategy=strategy,
+            precision="bf16-mixed" if precision == "bfloat16" else "32-true",
+            deterministic=compute.deterministic and torch.cuda.is_available(),  # the CPU repeats itself as it is
+            max_epochs=settings.epochs,
+            gradient_clip_val=settings.clip or None,
+            gradient_clip_algorithm=settings.clip_by,
+            callbacks=[*averages, patience, *callbacks, *([TQDMProgressBar()] if terminal else [])],
+            enable_progress_bar=terminal,
+            enable_checkpointing=bool(logger),
+            enable_model_summary=False,
+            logger=logger,
+            plugins=[WholeCheckpoints(), *([GlobalBatchNorm()] if several else [])],
+            use_distributed_sampler=False,  # `Batches` shares out the rows
+            num_sanity_val_steps=0,
+        )
+    except (ValueError, MisconfigurationException) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"params.yaml: compute: Lightning refuses it ({reason}); try strategy auto") from None
+    if settings.batch_size % trainer.world_size:
+        raise InputError(
+            f"batch_size {settings.batch_size} cannot be shared alike by {trainer.world_size} processes; set a multiple"
+        )
+    return trainer
