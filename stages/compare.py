@@ -20,8 +20,10 @@ from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.figures.comparison import draw_comparison
 from fer_pipeline.figures.labels import draw_labels
 from fer_pipeline.metrics import comparison
+from fer_pipeline.metrics.comparison import Comparison
+from fer_pipeline.metrics.evaluation import Scores
 from fer_pipeline.metrics.labels import judge_labels
-from fer_pipeline.metrics.records import Comparison, Scores
+from fer_pipeline.metrics.mcnemar import compare_pairs
 from fer_pipeline.metrics.scores import measure, summarise
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
@@ -86,7 +88,7 @@ def main() -> None:
         **origin._asdict(),
         notes=comparison.collect_notes(networks, split),
         table7=table7,
-        mcnemar=comparison.compare_pairs({name: one.correct for name, one in test.items()}),
+        mcnemar=compare_pairs({name: one.correct for name, one in test.items()}),
         ensembles=ensembles,
         weighted_ensemble=weighted,
         ensemble=ensemble,

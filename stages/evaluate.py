@@ -30,13 +30,14 @@ from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.figures import network as figures
 from fer_pipeline.figures.style import set_style, to_png
 from fer_pipeline.metrics.annotators import judge_network
-from fer_pipeline.metrics.records import Cost, EvaluationTimes, Measured, Scores
-from fer_pipeline.metrics.scores import average, bin_confidence, cover, measure, summarise
+from fer_pipeline.metrics.evaluation import Scores
+from fer_pipeline.metrics.scores import Measured, average, bin_confidence, cover, measure, summarise
 from fer_pipeline.networks.load import load_model, predict
 from fer_pipeline.networks.network import Network, find_network
 from fer_pipeline.params.read import read_params
 from fer_pipeline.predictions.calibration import fit_temperature, fit_votes_temperature
 from fer_pipeline.predictions.predictions import SCORED, Predictions, as_written, to_csv, votes_to_csv
+from fer_pipeline.predictions.record import Cost, EvaluationTimes
 from fer_pipeline.running.stage import run
 from fer_pipeline.running.timing import record_times, time_calls
 from fer_pipeline.training.common.run import HISTORY

@@ -34,7 +34,7 @@ from fer_pipeline.faces.faces import Split, read_faces
 from fer_pipeline.faces.fer2013 import CLASSES, DRAWN, VOTED, is_sample
 from fer_pipeline.faces.votes import find_majority, split_heads
 from fer_pipeline.metrics.annotators import is_emotion
-from fer_pipeline.metrics.records import Scores
+from fer_pipeline.metrics.evaluation import Scores
 from fer_pipeline.metrics.scores import average
 from fer_pipeline.networks.network import find_network
 from fer_pipeline.params.read import read_params

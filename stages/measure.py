@@ -23,8 +23,7 @@ from numpy.typing import NDArray
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import write_files
 from fer_pipeline.exported.onnx import REMEDY, load_exported, read_metadata
-from fer_pipeline.faces.faces import Split, read_faces
-from fer_pipeline.metrics.records import (
+from fer_pipeline.exported.record import (
     Exported,
     ExportedTimes,
     Exports,
@@ -35,6 +34,7 @@ from fer_pipeline.metrics.records import (
     PrecisionTimes,
     Quantised,
 )
+from fer_pipeline.faces.faces import Split, read_faces
 from fer_pipeline.params.read import read_params
 from fer_pipeline.running.hardware import name_cpu
 from fer_pipeline.running.stage import run

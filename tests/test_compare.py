@@ -21,8 +21,9 @@ from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.faces import Split, pack_faces
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.figures.comparison import draw_agreement, draw_all_wrong, draw_class_f1, draw_comparison, name_errors
-from fer_pipeline.metrics import comparison
-from fer_pipeline.metrics.records import Comparison, Scores
+from fer_pipeline.metrics import comparison, mcnemar
+from fer_pipeline.metrics.comparison import Comparison
+from fer_pipeline.metrics.evaluation import Scores
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
 from fer_pipeline.predictions.predictions import Predictions, to_csv
@@ -383,17 +384,17 @@ def test_mcnemar_by_hand():
     """9 to 2 of 11 discordant images: 2 (C(11,0) + C(11,1) + C(11,2)) / 2^11."""
     first = np.array([True] * 20 + [True] * 9 + [False] * 2 + [False] * 5)
     second = np.array([True] * 20 + [False] * 9 + [True] * 2 + [False] * 5)
-    found = comparison.apply_mcnemar(first, second)
+    found = mcnemar.apply_mcnemar(first, second)
     assert (found.first_only, found.second_only) == (9, 2)
     assert found.p_value == pytest.approx(2 * sum(comb(11, k) for k in range(3)) / 2**11, rel=1e-5)
-    assert comparison.apply_mcnemar(first, first) == (0, 0, 1.0)
-    assert comparison.apply_mcnemar(first, ~first & False).p_value == pytest.approx(2 / 2**29, rel=1e-5)
+    assert mcnemar.apply_mcnemar(first, first) == (0, 0, 1.0)
+    assert mcnemar.apply_mcnemar(first, ~first & False).p_value == pytest.approx(2 / 2**29, rel=1e-5)
 
 
 def test_holm_by_hand():
-    assert comparison.adjust_holm([0.02, 0.01, 0.9]) == [0.04, 0.03, 0.9]
-    assert comparison.adjust_holm([0.02, 0.015, 0.03]) == [0.045, 0.045, 0.045]
-    assert comparison.adjust_holm([0.7, 0.6, 0.5]) == [1.0, 1.0, 1.0]
+    assert mcnemar.adjust_holm([0.02, 0.01, 0.9]) == [0.04, 0.03, 0.9]
+    assert mcnemar.adjust_holm([0.02, 0.015, 0.03]) == [0.045, 0.045, 0.045]
+    assert mcnemar.adjust_holm([0.7, 0.6, 0.5]) == [1.0, 1.0, 1.0]
 
 
 def test_soft_vote_by_hand():

@@ -27,8 +27,8 @@ import fer_pipeline.networks.pytorch.model as torch_model  # with torchvision be
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.faces import Split, pack_faces, read_faces
 from fer_pipeline.faces.fer2013 import CLASSES
-from fer_pipeline.metrics.records import Measured, Scores, Summary, read_timing
-from fer_pipeline.metrics.scores import bin_confidence, cover, measure, summarise
+from fer_pipeline.metrics.evaluation import Scores
+from fer_pipeline.metrics.scores import Measured, Summary, bin_confidence, cover, measure, summarise
 from fer_pipeline.networks.network import find_network
 from fer_pipeline.networks.pytorch.crops import as_input, crop_for_evaluation
 from fer_pipeline.networks.pytorch.files import Shape, pack_network
@@ -38,6 +38,7 @@ from fer_pipeline.predictions.calibration import fit_temperature, temper
 from fer_pipeline.predictions.predictions import as_written, read_predictions, to_csv
 from fer_pipeline.report.read import list_figures
 from fer_pipeline.running.timing import time_calls
+from timing import read_timing
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}  # on a busy machine, threads wait for each other
 SETTINGS = Evaluate(threshold=0.6, confident=0.99, bins=15, bootstrap=2000)

@@ -17,12 +17,14 @@ from hypothesis import strategies as st
 import export
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.exported.onnx import load_exported
+from fer_pipeline.exported.record import Exports
 from fer_pipeline.faces.faces import Split, read_faces
 from fer_pipeline.faces.fer2013 import CLASSES
-from fer_pipeline.metrics.records import Exports, Scores, read_timing
+from fer_pipeline.metrics.evaluation import Scores
 from fer_pipeline.networks.network import Shape, find_network
 from fer_pipeline.networks.pytorch.files import load_network, pack_network
 from fer_pipeline.predictions.calibration import temper
+from timing import read_timing
 
 NAMES = ("baseline", "vgg19", "resnet18", "compact")
 

@@ -13,8 +13,9 @@ from fer_pipeline.faces.fer2013 import CLASSES, VOTE_CLASSES
 from fer_pipeline.faces.votes import find_majority
 from fer_pipeline.figures.labels import draw_annotators, draw_contradicted, draw_labels, draw_levels
 from fer_pipeline.metrics.annotators import find_favourites, judge_network
+from fer_pipeline.metrics.comparison import Comparison
+from fer_pipeline.metrics.evaluation import Scores
 from fer_pipeline.metrics.labels import judge_labels, tabulate_contradicted, tabulate_levels
-from fer_pipeline.metrics.records import Comparison, Scores
 from fer_pipeline.predictions.calibration import fit_votes_temperature
 from fer_pipeline.predictions.predictions import Predictions, votes_to_csv
 

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 import plots_page
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.figures.style import PALETTE
-from fer_pipeline.metrics.records import Summary
+from fer_pipeline.metrics.scores import Summary
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
 

@@ -19,28 +19,24 @@ from ruamel.yaml import YAML
 
 import times
 from fer_pipeline.core.errors import InputError
+from fer_pipeline.exported.record import Exports, ExportTimes
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.metrics import paper
-from fer_pipeline.metrics.records import (
-    Comparison,
-    Data,
-    EvaluationTimes,
-    Exports,
-    ExportTimes,
-    Measured,
-    Other,
-    Scores,
-    Training,
-    TrainingTimes,
-    read_timing,
-)
+from fer_pipeline.metrics.comparison import Comparison
+from fer_pipeline.metrics.evaluation import Scores
+from fer_pipeline.metrics.external import Other
+from fer_pipeline.metrics.records import Data
+from fer_pipeline.metrics.scores import Measured
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
+from fer_pipeline.predictions.record import EvaluationTimes
 from fer_pipeline.report import captions
 from fer_pipeline.report.page import list_facts, make_page
 from fer_pipeline.report.read import COMPARED, Evidence, list_figures, read_evidence
 from fer_pipeline.running.hardware import name_cpu
 from fer_pipeline.running.timing import record_times
+from fer_pipeline.training.common.run import Training, TrainingTimes
+from timing import read_timing
 
 NETWORKS = find_networks(NAMES)
 STRANGER = SimpleNamespace(TITLE="Stranger", PAPER=None)

@@ -9,8 +9,14 @@ from conftest import ROOT
 import collect
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.record import Record
-from fer_pipeline.metrics.records import Comparison, Data, Exports, Measured, Scores, Summary, Training, read_timing
+from fer_pipeline.exported.record import Exports
+from fer_pipeline.metrics.comparison import Comparison
+from fer_pipeline.metrics.evaluation import Scores
+from fer_pipeline.metrics.records import Data
+from fer_pipeline.metrics.scores import Measured, Summary
+from fer_pipeline.training.common.run import Training
 from seeds import OneSeed, Seeds
+from timing import read_timing
 
 KEPT = sorted(path.parent for path in (ROOT / "results").glob("*/run.json"))
 FACTS = {

@@ -27,7 +27,11 @@ from ruamel.yaml import YAML
 import checkout  # noqa: F401
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import to_json, write_files
-from fer_pipeline.metrics.records import Comparison, Data, Ensemble, Exports, Measured, Scores, Timing, read_timing
+from fer_pipeline.exported.record import Exports
+from fer_pipeline.metrics.comparison import Comparison, Ensemble
+from fer_pipeline.metrics.evaluation import Scores
+from fer_pipeline.metrics.records import Data
+from fer_pipeline.metrics.scores import Measured
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
 from fer_pipeline.report.captions import NONE, listing
@@ -35,6 +39,7 @@ from fer_pipeline.running.hardware import name_cpu
 from fer_pipeline.running.stage import LOG, catch
 from seeds import Seeds
 from times import write_times
+from timing import Timing, read_timing
 
 ROOT = Path(__file__).parents[1]
 

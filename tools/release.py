@@ -25,20 +25,23 @@ from ruamel.yaml import YAML
 import checkout  # noqa: F401
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import write_files
-from fer_pipeline.core.record import Count, Record, Share
+from fer_pipeline.core.record import Count, Interval, Record, Share
 from fer_pipeline.exported.onnx import OUTPUT, VOTES, OnnxModel, load_exported, to_probabilities
+from fer_pipeline.exported.record import ExportedTimes
 from fer_pipeline.faces.faces import Split, read_faces
 from fer_pipeline.faces.fer2013 import DRAWN, SIZE
 from fer_pipeline.faces.votes import find_majority
-from fer_pipeline.metrics.annotators import is_emotion, judge_network
-from fer_pipeline.metrics.records import Annotators, ExportedTimes, Interval, Measured, Scores, Training, read_timing
-from fer_pipeline.metrics.scores import bound_accuracy, measure, sum_calibration_error
+from fer_pipeline.metrics.annotators import Annotators, is_emotion, judge_network
+from fer_pipeline.metrics.evaluation import Scores
+from fer_pipeline.metrics.scores import Measured, bound_accuracy, measure, sum_calibration_error
 from fer_pipeline.networks.network import find_network
 from fer_pipeline.params.read import read_params
 from fer_pipeline.params.schema import Evaluate
 from fer_pipeline.predictions.predictions import SCORED, Predictions, as_written
 from fer_pipeline.report.captions import NONE, percent
 from fer_pipeline.running.stage import catch
+from fer_pipeline.training.common.run import Training
+from timing import read_timing
 
 ROOT = Path(__file__).parents[1]
 

@@ -26,8 +26,7 @@ from fer_pipeline.core.files import write_files
 from fer_pipeline.core.record import Count, Record, Share
 from fer_pipeline.faces.faces import read_faces
 from fer_pipeline.metrics.comparison import vote
-from fer_pipeline.metrics.records import Measured
-from fer_pipeline.metrics.scores import measure
+from fer_pipeline.metrics.scores import Measured, measure
 from fer_pipeline.networks.load import load_model, predict
 from fer_pipeline.networks.network import find_network
 from fer_pipeline.params.read import read_params

@@ -14,13 +14,13 @@ from markupsafe import Markup
 
 import checkout  # noqa: F401
 from fer_pipeline.core.files import write_files
-from fer_pipeline.metrics.records import Timing, read_timing
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
 from fer_pipeline.report.captions import caption_speed, decimal, thousands
 from fer_pipeline.report.cells import Cell, File, Table
 from fer_pipeline.report.page import Section, render
 from fer_pipeline.running.stage import catch
+from timing import Timing, read_timing
 
 ROOT = Path(__file__).parents[1]
 

@@ -199,8 +199,9 @@ def damage_timing(rng: Generator, place: Place) -> Case:
 
 def read_times(case: Case, place: Place) -> None:
     """As `make times` does, and as a stage that adds its own."""
-    from fer_pipeline.metrics.records import EvaluationTimes, read_timing
+    from fer_pipeline.predictions.record import EvaluationTimes
     from fer_pipeline.running.timing import record_times
+    from timing import read_timing
 
     times = load("tools/times.py")
     tables = times.list_tables(read_timing(case.path, ["compact"]), {"compact": "Compact"})

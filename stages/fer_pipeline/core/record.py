@@ -10,6 +10,9 @@ from fer_pipeline.core.files import to_json
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
+Interval = Annotated[list[Share], Field(min_length=2, max_length=2)]
+"""[low, high] of a 95 % interval."""
+Difference = Annotated[float, Field(ge=-1, le=1)]
 
 
 class Record(BaseModel):

@@ -18,8 +18,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.figures.style import PALETTE, PERCENT
-from fer_pipeline.metrics.records import ClassScores
-from fer_pipeline.metrics.scores import bin_confidence
+from fer_pipeline.metrics.scores import ClassScores, bin_confidence
 from fer_pipeline.predictions.predictions import Predictions
 
 BLUE, ORANGE, GREEN, VERMILLION = PALETTE[:4]

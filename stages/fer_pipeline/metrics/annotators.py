@@ -9,14 +9,41 @@ how accuracies on FER+ are published.
 import numpy as np
 import numpy.typing as npt
 
+from fer_pipeline.core.record import Count, Record, Share
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.faces.votes import Votes, find_majority, to_shares
-from fer_pipeline.metrics.records import Annotators, Sides
 from fer_pipeline.metrics.scores import average, average_if_any
 from fer_pipeline.predictions.calibration import SMALLEST
 from fer_pipeline.predictions.predictions import Predictions
 
 Floats = npt.NDArray[np.float64]
+
+
+class Sides(Record):
+    """With whom annotators side where a network contradicts the label: shares of these test images."""
+
+    network: Share
+    label: Share
+    neither: Share
+
+
+class Annotators(Record):
+    """How a network stands to FER+'s annotators, on test; see `fer_pipeline.metrics.annotators`."""
+
+    rows: Count
+    """Test images with a majority for one of the seven emotions or contempt."""
+    emotion_rows: Count
+    """Of them those for one of the seven."""
+    accuracy: Share | None
+    """Of the network on the latter, against the majority."""
+    cross_entropy: float | None
+    """In nats, to the shares of votes among the seven."""
+    votes_accuracy: Share | None
+    """Of the second head on the former; None without one, as the next."""
+    votes_cross_entropy: float | None
+    """In nats, to the shares of votes among the eight."""
+    mistakes: Sides | None
+    """None for a network that never contradicts a label."""
 
 
 def find_favourites(votes: Votes) -> npt.NDArray[np.int64]:

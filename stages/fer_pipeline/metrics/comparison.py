@@ -8,32 +8,23 @@ is chosen on test rows: the one thing chosen at all, the weights of an ensemble,
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pydantic import Field
 from scipy.optimize import minimize
-from scipy.stats import binomtest
 from sklearn.metrics import cohen_kappa_score
 
+from fer_pipeline.core.record import Count, Difference, Interval, Record, Share
 from fer_pipeline.faces.faces import Split
 from fer_pipeline.faces.fer2013 import CLASSES, is_sample
 from fer_pipeline.metrics import paper
-from fer_pipeline.metrics.records import (
-    Accuracies,
-    AccuracyDifferences,
-    Agreement,
-    AllWrong,
-    Ensemble,
-    McNemar,
-    Measured,
-    Pair,
-    Scores,
-    Table7Row,
-    WeightedEnsemble,
-)
-from fer_pipeline.metrics.scores import bound_accuracy
+from fer_pipeline.metrics.evaluation import Scores
+from fer_pipeline.metrics.labels import Labels
+from fer_pipeline.metrics.mcnemar import McNemar, apply_mcnemar
+from fer_pipeline.metrics.scores import Measured, bound_accuracy
 from fer_pipeline.networks.network import Network
 from fer_pipeline.predictions.calibration import SMALLEST
 from fer_pipeline.predictions.predictions import Predictions
@@ -50,6 +41,103 @@ VAL_IN_TEST = "Under the split paper val lies inside test: weights chosen on val
 Bools = npt.NDArray[np.bool_]
 
 
+class Accuracies(Record):
+    train_accuracy: Share
+    accuracy: Share
+    overfitting_gap: Difference
+
+
+class AccuracyDifferences(Record):
+    """Ours less the paper's, in points."""
+
+    train_accuracy: float
+    accuracy: float
+    overfitting_gap: float
+
+
+class Table7Row(Accuracies):
+    """One network, and what the paper has for it; None where it has not this network."""
+
+    macro_f1: Share
+    parameters: Count
+    model_bytes: Count
+    paper: Accuracies | None
+    difference_points: AccuracyDifferences | None
+
+
+class Ensemble(Record):
+    """A soft vote: the weighted mean of its members' probabilities."""
+
+    members: list[str]
+    weights: list[Share]
+    val_accuracy: Share
+    accuracy: Share
+    accuracy_ci95: Interval
+    best_member: str
+    """On test."""
+    gain_points: float
+    """Over the best member."""
+    p_value: Share
+    """McNemar's, against the best member."""
+
+
+class WeightedEnsemble(Ensemble):
+    chosen_on: Literal["val"]
+
+
+class Pair(Record):
+    first: str
+    second: str
+    share: Share
+    """Test images of which both say the same."""
+    kappa: Annotated[float, Field(ge=-1, le=1)] | None
+    """Cohen's; None where both always say one and the same class."""
+
+
+class Agreement(Record):
+    pairs: list[Pair]
+    all_share: Share
+    """Test images of which all networks say the same."""
+    right_by: list[Count]
+    """Images that none, one, ... all of them get right."""
+    any_right: Share
+
+
+class AllWrong(Record):
+    """Test images that no network gets right."""
+
+    count: Count
+    share: Share
+    same_count: Count
+    """Of them, those of which all networks say the same."""
+    same_share: Share | None
+    indices: list[Count]
+    """Rows of test, the first hundred of all_wrong.csv."""
+
+
+class Comparison(Record):
+    """metrics/compare.json."""
+
+    profile: str
+    split: str
+    comparable: bool
+    """Whether our figures may be held against the paper's."""
+    label: str
+    """The sentence that says what both come from."""
+    notes: list[str]
+    table7: dict[str, Table7Row]
+    mcnemar: list[McNemar]
+    ensembles: list[Ensemble]
+    """With equal weights: each pair, ... and at last all."""
+    weighted_ensemble: WeightedEnsemble
+    ensemble: Measured
+    """The vote of all, with equal weights."""
+    agreement: Agreement
+    all_wrong: AllWrong
+    labels: Labels | None = None
+    """None where the data have no votes."""
+
+
 class Origin(NamedTuple):
     """What our figures come from."""
 
@@ -57,14 +145,6 @@ class Origin(NamedTuple):
     """Whether they may be held against the paper's."""
     label: str
     """The sentence that says what both come from."""
-
-
-class Discordant(NamedTuple):
-    """What McNemar's test makes of the images that just one of two networks gets right."""
-
-    first_only: int
-    second_only: int
-    p_value: float
 
 
 def follows_paper(settings: Any, networks: Mapping[str, Network]) -> bool:
@@ -176,42 +256,6 @@ def tabulate_literature(
     rows += [("ours", ENSEMBLE_TITLE, None, "ours", ensemble_accuracy)]
     table = pd.DataFrame(rows, columns=["source", "name", "year", "dataset", "accuracy"]).astype({"year": "Int64"})
     return table.sort_values("accuracy", ascending=False, kind="stable").assign(**origin._asdict())
-
-
-def apply_mcnemar(first: Bools, second: Bools) -> Discordant:
-    """McNemar's exact test: are two networks, right on `first` and `second` (bool (N,)), equally often right?
-
-    Under that hypothesis the images that just one of them gets right fall to either like a fair coin. The p-value is 1
-    where there are none.
-    """
-    first_only, second_only = int((first & ~second).sum()), int((second & ~first).sum())
-    discordant = first_only + second_only
-    p_value = binomtest(first_only, discordant).pvalue if discordant else 1.0
-    return Discordant(first_only, second_only, round_significant(p_value))
-
-
-def adjust_holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's adjustment: p-values that hold for all of these comparisons together."""
-    order = np.argsort(p_values, kind="stable")
-    factors = len(p_values) - np.arange(len(p_values))
-    adjusted = np.minimum(1, np.maximum.accumulate(np.array(p_values)[order] * factors))
-    return [round_significant(p) for p in adjusted[np.argsort(order, kind="stable")]]
-
-
-def round_significant(number: float) -> float:
-    """`number` to six significant digits: p-values may be tiny."""
-    return float(f"{number:.6g}")
-
-
-def compare_pairs(right: Mapping[str, Bools]) -> list[McNemar]:
-    """McNemar's test between each pair of {network: bool (N,)}, with Holm's p-values for all pairs together."""
-    pairs = list(combinations(right, 2))
-    found = [apply_mcnemar(right[first], right[second]) for first, second in pairs]
-    adjusted = adjust_holm([one.p_value for one in found])
-    return [
-        McNemar(first=first, second=second, **one._asdict(), p_value_holm=p)
-        for (first, second), one, p in zip(pairs, found, adjusted, strict=True)
-    ]
 
 
 def vote(members: Sequence[Predictions], weights: Sequence[float] | None = None) -> Predictions:

@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from fer_pipeline.core.record import Count, Interval, Record, Share
 from fer_pipeline.faces.fer2013 import CLASSES, VOTE_CLASSES
 from fer_pipeline.faces.votes import Votes
 from fer_pipeline.metrics.annotators import find_favourites
-from fer_pipeline.metrics.comparison import adjust_holm, apply_mcnemar
-from fer_pipeline.metrics.records import Labels, LevelOfAgreement, McNemar
+from fer_pipeline.metrics.mcnemar import McNemar, adjust_holm, apply_mcnemar
 from fer_pipeline.metrics.scores import average, average_if_any, bound_accuracy
 from fer_pipeline.predictions.predictions import Predictions
 
@@ -23,6 +23,36 @@ SURE = 8
 """Votes of ten from which annotators are taken to be sure."""
 LEAST = 4
 """Votes of the least agreement that has a level of its own; below it a favourite means little."""
+
+
+class LevelOfAgreement(Record):
+    """Test images on whose emotion so many annotators agree."""
+
+    votes: Count
+    """For the favourite; the least number stands for all below it as well."""
+    images: Count
+    favourite_is_label: Share
+    label: dict[str, Share]
+    """{network: share of the images of which it says what the label is}."""
+    favourite: dict[str, Share]
+    """{network: share of the images of which it says what the favourite is}."""
+
+
+class Labels(Record):
+    """What the test labels are worth, by FER+'s annotators; see `fer_pipeline.metrics.annotators`."""
+
+    accuracy: Share
+    """Test images whose label is the annotators' favourite: what they score on FER-2013."""
+    accuracy_ci95: Interval
+    recall: dict[str, Share | None]
+    """{emotion: the same of the images that are labelled so}."""
+    unsupported: Share
+    """Test images for whose label not one annotator voted."""
+    mcnemar: list[McNemar]
+    """Annotators beside each network."""
+    levels: list[LevelOfAgreement]
+    contradicted: Count
+    """Test images of which all networks say the same against the label, and at least eight annotators with them."""
 
 
 def judge_labels(

@@ -4,19 +4,109 @@ What comes out is a record of `fer_pipeline.metrics.records`, numbers rounded to
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 
+from fer_pipeline.core.record import Count, Interval, Record, Share
 from fer_pipeline.faces.fer2013 import CLASSES
-from fer_pipeline.metrics.records import Calibration, ClassScores, Confidence, Confusion, Errors, Measured, Summary
 from fer_pipeline.params.schema import Evaluate
 from fer_pipeline.predictions.calibration import TEMPERATURES, fit_temperature, temper
 from fer_pipeline.predictions.predictions import Predictions
 
 TOP_ERRORS = 10
+
+
+class ClassScores(Record):
+    """Table 5 for one class. All but the support are None for a class without test images."""
+
+    precision: Share | None
+    """None for a class that is never predicted, too."""
+    recall: Share | None
+    f1: Share | None
+    accuracy: Share | None
+    """The recall, as the paper has it."""
+    support: Count
+    """Test images."""
+
+
+class Confidence(Record):
+    """Table 6, on test."""
+
+    mean: Share
+    mean_correct: Share | None
+    mean_incorrect: Share | None
+    std: float
+    low_count: Count
+    """Images whose confidence lies below the threshold."""
+    low_share: Share
+    low_accuracy: Share | None
+    threshold: Share
+
+
+class Calibration(Record):
+    """How far the probabilities of test can be believed."""
+
+    ece: Share
+    """Expected calibration error."""
+    nll: float
+    """Mean negative log-likelihood of the true class, in nats."""
+    brier: Annotated[float, Field(ge=0, le=2)]
+    """Mean squared difference from the one-hot label, summed over the classes."""
+    temperature: float
+    """Fitted on val."""
+    ece_scaled: Share
+    """With that temperature."""
+    nll_scaled: float
+
+
+class Confusion(Record):
+    actual: str
+    predicted: str
+    count: Count
+
+
+class Errors(Record):
+    """The misclassification audit."""
+
+    count: Count
+    share: Share
+    confident_count: Count
+    """Of them with a confidence of `evaluate.confident` or more."""
+    top: list[Confusion]
+    """The most frequent pairs, falling."""
+
+
+class Measured(Record):
+    """What predictions alone tell of a network or of an ensemble, on test."""
+
+    accuracy: Share
+    accuracy_unseen: Share | None
+    """Without the images that stand in train as well."""
+    unseen_count: Count
+    balanced_accuracy: Share
+    """Mean recall of the classes that test has."""
+    macro_f1: Share
+    accuracy_ci95: Interval
+    """Bootstrap."""
+    val_accuracy: Share
+    per_class: dict[str, ClassScores]
+    confidence: Confidence
+    calibration: Calibration
+    errors: Errors
+    notes: list[str]
+    """Sentences on what is None, and why."""
+
+
+class Summary(Record):
+    """metrics/summary/<name>.json: few enough for 80 columns."""
+
+    accuracy: Share
+    macro_f1: Share
+    ece: Share
 
 
 def measure(

@@ -6,21 +6,14 @@ shows as a dash. `names` is {network: as the page names it}.
 
 from collections.abc import Callable, Iterable, Mapping
 
+from fer_pipeline.exported.record import ExportTimes, Precisions
+from fer_pipeline.metrics.comparison import Agreement, AllWrong, Comparison, Ensemble, Table7Row
+from fer_pipeline.metrics.evaluation import Scores
+from fer_pipeline.metrics.external import Other
+from fer_pipeline.metrics.mcnemar import McNemar
 from fer_pipeline.metrics.paper import Work
-from fer_pipeline.metrics.records import (
-    Agreement,
-    AllWrong,
-    Comparison,
-    Data,
-    Ensemble,
-    ExportTimes,
-    McNemar,
-    Other,
-    Precisions,
-    Scores,
-    Table7Row,
-    Training,
-)
+from fer_pipeline.metrics.records import Data
+from fer_pipeline.training.common.run import Training
 
 Names = Mapping[str, str]
 Values = Mapping[str, float | None]

@@ -2,8 +2,7 @@
 
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.metrics import paper
-from fer_pipeline.metrics.labels import FAVOURITES, LEAST, SURE
-from fer_pipeline.metrics.records import Labels
+from fer_pipeline.metrics.labels import FAVOURITES, LEAST, SURE, Labels
 from fer_pipeline.report import captions
 from fer_pipeline.report.captions import count, decimal, percent, tiny
 from fer_pipeline.report.cells import EMPTY, Cell, Table

@@ -9,7 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 from fer_pipeline.metrics import paper
-from fer_pipeline.metrics.records import Labels
+from fer_pipeline.metrics.labels import Labels
 from fer_pipeline.report import captions, tables
 from fer_pipeline.report import labels as worth
 from fer_pipeline.report.captions import count

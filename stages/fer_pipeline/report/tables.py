@@ -8,7 +8,7 @@ from typing import Any
 
 from fer_pipeline.faces.fer2013 import CLASSES, SPLITS
 from fer_pipeline.metrics import paper
-from fer_pipeline.metrics.records import Comparison
+from fer_pipeline.metrics.comparison import Comparison
 from fer_pipeline.report import captions
 from fer_pipeline.report.captions import count, decimal, percent, points, tiny
 from fer_pipeline.report.cells import EMPTY, Cell, File, Table, cite

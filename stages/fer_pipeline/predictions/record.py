@@ -1,0 +1,26 @@
+"""What `stages/predict.py` reports of a trained network beside its predictions."""
+
+from typing import Literal
+
+from fer_pipeline.core.record import Count, Record
+
+Device = Literal["cpu", "cuda"]
+Precision = Literal["float32", "bfloat16"]
+
+
+class Cost(Record):
+    parameters: Count
+    """Trainable ones."""
+    macs: Count
+    """Multiply-accumulates for one image."""
+    model_bytes: Count
+
+
+class EvaluationTimes(Record):
+    """metrics/timing.json: evaluate@<name>. From faces in memory to probabilities in memory, one crop each."""
+
+    latency_ms_batch1: float
+    """Of one image: the median call."""
+    images_per_second: float
+    """In batches of 256: the fastest."""
+    hardware: str

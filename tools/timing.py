@@ -1,0 +1,44 @@
+"""What metrics/timing.json holds, by stage."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from pydantic import ValidationError
+
+import checkout  # noqa: F401
+from fer_pipeline.core.record import Record
+from fer_pipeline.exported.record import ExportTimes
+from fer_pipeline.predictions.record import EvaluationTimes
+from fer_pipeline.running.timing import read_times
+from fer_pipeline.training.common.run import TrainingTimes
+
+
+class Timing(NamedTuple):
+    """metrics/timing.json; None for a stage that wrote nothing there, or nothing that fits."""
+
+    training: dict[str, TrainingTimes | None]
+    """By network, as the next."""
+    evaluation: dict[str, EvaluationTimes | None]
+    exports: ExportTimes | None
+
+
+Times = TypeVar("Times", bound=Record)
+
+
+def read_timing(path: str | Path, names: Iterable[str]) -> Timing:
+    """What metrics/timing.json holds of the networks `names`."""
+    found = read_times(path)
+
+    def read(stage: str, kind: type[Times]) -> Times | None:
+        try:
+            return kind.model_validate(found.get(stage))
+        except ValidationError:
+            return None
+
+    names = list(names)
+    return Timing(
+        {name: read(f"train_{name}", TrainingTimes) for name in names},
+        {name: read(f"evaluate@{name}", EvaluationTimes) for name in names},
+        read("measure", ExportTimes),
+    )
