@@ -7,20 +7,24 @@ define CHECK_PYTHON
 	@$(PYTHON) -c 'import sys; v = sys.version_info; not (3, 11) <= v[:2] <= (3, 13) and sys.exit(f"error: Python {v[0]}.{v[1]} found, 3.11 to 3.13 needed; name one with make PYTHON=...")'
 endef
 
-.PHONY: repro gpu test lint format deps plots report times serve results release remote verify url lock
+.PHONY: repro gpu test test-all lint format plots report times serve results release remote verify url lock
 .DEFAULT_GOAL := repro
 
 repro: $(READY)      ## run the whole pipeline, or what is left of it
-	@PYTHONPATH=stages python -m fer_pipeline.params.read
+	@PYTHONPATH=stages python -m fer_pipeline.training.common.profile
 	dvc repro
 	@python tools/changes.py
 
 # One worker more than cores, as tests wait for processes that they start; of one thread each, or they would spin.
-test: export OMP_NUM_THREADS = 1
-test: export TF_NUM_INTRAOP_THREADS = 1
-test: export TF_NUM_INTEROP_THREADS = 1
-test: $(READY)       ## run all tests
-	python -m pytest --numprocesses $$(python -c "import os; print(os.cpu_count() + 1)") --dist worksteal
+test test-all: export OMP_NUM_THREADS = 1
+test test-all: export TF_NUM_INTRAOP_THREADS = 1
+test test-all: export TF_NUM_INTEROP_THREADS = 1
+PYTEST = python -m pytest --numprocesses $$(python -c "import os; print(os.cpu_count() + 1)") --dist worksteal
+test: $(READY)       ## run the tests, but for those that only a release needs
+	$(PYTEST) -m "not release"
+
+test-all: $(READY)   ## run all tests, with browsers, an SSH server and another processor
+	$(PYTEST)
 
 lint: $(READY)       ## check style, format and types
 	ruff check
@@ -33,10 +37,8 @@ format: $(READY)     ## mend what lint can mend
 
 gpu: .venv-keras/.ready  ## set up .venv-keras, in which Keras trains on the GPU; PyTorch does so in .venv
 
-deps: $(READY)       ## write into dvc.yaml what follows from the code and from the networks in params.yaml
-	python tools/deps.py
-
-plots: $(READY)      ## write dvc_plots/index.html, which opens without a network
+plots: $(READY)      ## write dvc_plots/index.html, which opens without a network connection
+	@python tools/list_plots.py
 	dvc plots show
 
 report: $(READY)     ## write plots/report.html after whatever it needs, and open it where there is a browser

@@ -29,6 +29,7 @@ from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
 from fer_pipeline.predictions.predictions import Predictions, read_predictions
 from fer_pipeline.running.stage import run
+from fer_pipeline.training.common.profile import read_trainings
 
 
 def read_scores(path: str, test: Predictions) -> Scores:
@@ -62,10 +63,8 @@ def main() -> None:
     parser.add_argument("--summary", required=True, help="JSON file to write, with the few numbers of the ensemble")
     parser.add_argument("--plots", required=True, help="folder for the pictures and tables to write")
     args = parser.parse_args()
-    names, profile, training, dataset, seed, settings = read_params(
-        "networks", "profile", "profiles.${profile}", "dataset", "seed", "evaluate"
-    )
-    networks = find_networks(names)
+    params = read_params()
+    networks, seed, settings = find_networks(params.networks), params.seed, params.evaluate
     titles = {name: network.TITLE for name, network in networks.items()}
 
     splits, attributes = read_faces(args.data)
@@ -74,7 +73,7 @@ def main() -> None:
     scores = {name: read_scores(f"{args.metrics}/{name}.json", test[name]) for name in networks}
 
     split, faces = attributes["split"], splits["test"]
-    origin = comparison.describe_run(profile, training, networks, split, dataset, splits)
+    origin = comparison.describe_run(params.profile, read_trainings(params), networks, split, params.dataset, splits)
     ensembles = comparison.judge_ensembles(val, test, settings.bootstrap, seed)
     weighted = comparison.judge_weighted(val, test, settings.bootstrap, seed)
     val_vote, test_vote = (comparison.vote(list(members.values())) for members in (val, test))
@@ -83,7 +82,7 @@ def main() -> None:
     all_wrong = comparison.tabulate_all_wrong(test)
     labels, levels, contradicted = judge_labels(faces.votes, test, settings.bootstrap, seed)
     report = Comparison(
-        profile=profile,
+        profile=params.profile,
         split=split,
         **origin._asdict(),
         notes=comparison.collect_notes(networks, split),

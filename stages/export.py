@@ -1,9 +1,9 @@
 """Export one trained network to ONNX, in float32 and quantised to int8, for use without its framework.
 
-Reads   a model, data/prepared/faces.h5, and the metrics of its evaluation (for the temperature).
+Reads   a model, data/prepared/faces.h5, and the network's predictions of val by one crop (for the temperatures).
 Writes  models/export/<name>.onnx and models/export/<name>.int8.onnx; fer/inference/onnx.py names their metadata.
 Alone   python stages/export.py --name vgg19 --model models/vgg19.safetensors --data data/prepared/faces.h5
-            --metrics metrics/vgg19.json --out models/export
+            --predictions data/predictions --out models/export
 
 Both files take grey faces, `pixels` float32 (N, crop, crop) in 0..255, and give `logits` float32 (N, 7); where the
 network has a second head, `votes` float32 (N, 8), the logits of what annotators say; and `probabilities` float32
@@ -33,12 +33,10 @@ from fer_pipeline.exported.onnx import ANSWER, INPUT, OUTPUT, VOTES, OnnxModel, 
 from fer_pipeline.faces.faces import Split, read_faces
 from fer_pipeline.faces.fer2013 import CLASSES, DRAWN, VOTED, is_sample
 from fer_pipeline.faces.votes import find_majority, split_heads
-from fer_pipeline.metrics.annotators import is_emotion
-from fer_pipeline.metrics.evaluation import Scores
-from fer_pipeline.metrics.scores import average
 from fer_pipeline.networks.network import find_network
 from fer_pipeline.params.read import read_params
-from fer_pipeline.predictions.calibration import fit_temperature_to
+from fer_pipeline.predictions.calibration import fit_temperature, fit_temperature_to, fit_votes_temperature, is_emotion
+from fer_pipeline.predictions.predictions import read_predictions, read_votes
 from fer_pipeline.running.quiet import quiet_stderr
 from fer_pipeline.running.stage import run
 
@@ -284,6 +282,11 @@ def run_onnx(content: bytes, crop: int, faces: Images, *heads: str) -> dict[str,
     return OnnxModel(open_session(content), "", CLASSES, crop, 1.0, {}).compute(faces, *heads)
 
 
+def share(right: npt.NDArray[np.bool_]) -> float:
+    """The share of what is true, in [0, 1], with six decimals."""
+    return round(float(right.mean()), 6)
+
+
 def choose_answers(logits: Mapping[str, npt.NDArray[np.float64]], val: Split, temperature: float) -> dict[str, str]:
     """Metadata on the head that answers where one answer is wanted: the one that agrees best with annotators on val.
 
@@ -297,7 +300,7 @@ def choose_answers(logits: Mapping[str, npt.NDArray[np.float64]], val: Split, te
         return {"answers": OUTPUT, "answers_temperature": str(temperature)}
     wanted = majority[known]
     said = {head: softmax(one[known, : len(CLASSES)], axis=1) for head, one in logits.items()}
-    agreement = {head: average(one.argmax(axis=1) == wanted) for head, one in said.items()}
+    agreement = {head: share(one.argmax(axis=1) == wanted) for head, one in said.items()}
     best = max(agreement, key=lambda head: agreement[head])
     fitted = fit_temperature_to(said[best], np.eye(len(CLASSES))[wanted])
     return {
@@ -336,26 +339,27 @@ def main() -> None:
     parser.add_argument("--name", required=True, help="the network")
     parser.add_argument("--model", required=True, help="its file, .keras or .safetensors")
     parser.add_argument("--data", required=True, help="faces.h5, from stages/prepare.py")
-    parser.add_argument("--metrics", required=True, help="JSON of its evaluation")
+    parser.add_argument("--predictions", required=True, help="folder of <name>_single_crop.csv and its like")
     parser.add_argument("--out", required=True, help="folder for <name>.onnx and <name>.int8.onnx")
     args = parser.parse_args()
-    seed, dataset = read_params("seed", "dataset")
-    scores = Scores.read(args.metrics, "-f evaluate")
+    params = read_params()
     splits, _ = read_faces(args.data)
-    name, faces = args.name, splits["train"].images
+    name, faces, val = args.name, splits["train"].images, splits["val"]
+    temperature = fit_temperature(read_predictions(f"{args.predictions}/{name}_single_crop.csv", splits)["val"])
+    votes = read_votes(f"{args.predictions}/{name}_single_crop_votes.csv", splits).get("val")
+    temperatures = {OUTPUT: round(temperature, 6), VOTES: fit_votes_temperature(votes, val.votes) or 1.0}
     network = find_network(name)
     crop = network.INPUT_SIZE
     content, compute_logits = CONVERTERS[network.FRAMEWORK](args.model, name)
-    drawn = np.random.default_rng(seed).permutation(len(faces))[:CALIBRATION_FACES]
-    small, kept = quantise_well(content, faces[drawn], crop, splits["val"])
+    drawn = np.random.default_rng(params.seed).permutation(len(faces))[:CALIBRATION_FACES]
+    small, kept = quantise_well(content, faces[drawn], crop, val)
 
     test = splits["test"].images
     logits = compute_logits(test)
     heads = {head: part for head, part in zip((OUTPUT, VOTES), split_heads(logits), strict=True) if part.shape[1]}
-    temperatures = {OUTPUT: scores.temperature_single_crop, VOTES: scores.votes_temperature_single_crop or 1.0}
     outputs = {}
     for precision, file, exported in (("float32", f"{name}.onnx", content), ("int8", f"{name}.int8.onnx", small)):
-        on_test, on_val = (run_onnx(exported, crop, rows, *heads) for rows in (test, splits["val"].images))
+        on_test, on_val = (run_onnx(exported, crop, rows, *heads) for rows in (test, val.images))
         difference = max(
             float(abs(softmax(on_test[head], axis=1) - softmax(original, axis=1)).max())
             for head, original in heads.items()
@@ -368,13 +372,13 @@ def main() -> None:
             "crop": str(crop),
             "normalisation": "grey, 0..255; the network itself divides by 255",
             "temperature": str(temperatures[OUTPUT]),
-            "trained_on": DRAWN if is_sample(dataset) else Path(dataset).name,
+            "trained_on": DRAWN if is_sample(params.dataset) else Path(params.dataset).name,
             "precision": precision,
             "kept_in_float32": json.dumps(kept if precision == "int8" else []),
             "largest_difference": f"{max(difference, LEAST_DIFFERENCE):.3g}",
-            "val_accuracy": str(average(on_val[OUTPUT].argmax(axis=1) == splits["val"].labels)),
+            "val_accuracy": str(share(on_val[OUTPUT].argmax(axis=1) == val.labels)),
         }
-        metadata |= choose_answers(on_val, splits["val"], temperatures[OUTPUT])
+        metadata |= choose_answers(on_val, val, temperatures[OUTPUT])
         if VOTES in heads:
             metadata |= {"vote_classes": json.dumps(VOTED), "votes_temperature": str(temperatures[VOTES])}
         outputs[f"{args.out}/{file}"] = finish(exported, metadata)

@@ -224,7 +224,7 @@ def main() -> None:
     parser.add_argument("--report", required=True, help="JSON file to write")
     parser.add_argument("--plots", help="folder for the pictures; none are drawn without it")
     args = parser.parse_args()
-    seed, prepare = read_params("seed", "prepare")
+    params = read_params()
     if args.split not in NOTES:
         raise InputError(f"--split is {args.split!r}, expected official or paper")
     named = {"--source": args.source} if args.votes in NO_VOTES else {"--source": args.source, "--votes": args.votes}
@@ -233,7 +233,7 @@ def main() -> None:
     with ExitStack() as stack:  # DVC hashes what is read for the lock only afterwards
         for path in named.values():
             stack.enter_context(require_unchanged(Path(path)))
-        outputs, splits = make_outputs(args, seed, prepare)
+        outputs, splits = make_outputs(args, params.seed, params.prepare)
     write_files(outputs)
     print(" | ".join(f"{name} {len(rows.labels):,}" for name, rows in splits.items()) + f" -> {args.out}")
 

@@ -17,6 +17,7 @@ from fer_pipeline.params.read import read_params
 from fer_pipeline.report.page import list_facts, make_page
 from fer_pipeline.report.read import read_evidence
 from fer_pipeline.running.stage import run
+from fer_pipeline.training.common.profile import read_trainings
 
 
 def main() -> None:
@@ -27,13 +28,10 @@ def main() -> None:
     parser.add_argument("--plots", required=True, help="folder with data/, a folder per network, compare/")
     parser.add_argument("--out", required=True, help="HTML file to write")
     args = parser.parse_args()
-    names, sets, seed, profile, dataset, evaluate, trainings = read_params(
-        "networks", "other_sets", "seed", "profile", "dataset", "evaluate", "profiles.${profile}"
-    )
-    evidence = read_evidence(args.metrics, args.plots, find_networks(names), sets)
-    facts = list_facts(evidence, seed, profile, dataset)
-    sections = {name: getattr(trainings, name) for name in names}
-    page = make_page(evidence, facts, profile, sections, evaluate.confident).encode()
+    params = read_params()
+    evidence = read_evidence(args.metrics, args.plots, find_networks(params.networks), params.other_sets)
+    facts = list_facts(evidence, params.seed, params.profile, params.dataset)
+    page = make_page(evidence, facts, params.profile, read_trainings(params), params.evaluate.confident).encode()
     write_files({args.out: page})
     print(f"{len(evidence.pictures)} pictures, {len(page) / 1e6:.1f} MB -> {args.out}")
 

@@ -444,7 +444,8 @@ def main() -> None:
     parser.add_argument("--sheet", required=True, help="the contact sheet to write (PNG)")
     args = parser.parse_args()
     check_distinct({"--out": args.out, "--votes": args.votes, "--sheet": args.sheet})
-    seed, sample = read_params("seed", "sample")
+    params = read_params()
+    seed, sample = params.seed, params.sample
     counts = dict(zip(USAGES, (sample.train_rows, sample.val_rows, sample.test_rows), strict=True))
     with replacing(args.out) as unfinished, replacing(args.votes) as unfinished_votes:
         write_csv(unfinished, unfinished_votes, counts, seed, sample.weak_share)

@@ -16,6 +16,7 @@ from fer_pipeline.networks.network import find_network
 from fer_pipeline.params.read import read_params
 from fer_pipeline.running.stage import run
 from fer_pipeline.training.common.checkpoints import lock_training
+from fer_pipeline.training.common.profile import read_training
 from fer_pipeline.training.common.run import parse_arguments
 
 
@@ -23,9 +24,12 @@ def main() -> None:
     args = parse_arguments(__doc__)
     framework = find_network(args.name).FRAMEWORK
     import_module(f"fer_pipeline.networks.{framework}.environment").enter()
-    seed, compute, settings = read_params("seed", "compute", f"profiles.${{profile}}.{args.name}")
+    params = read_params()
+    settings = read_training(params, args.name)
     with lock_training(args.name):
-        import_module(f"fer_pipeline.training.{framework}.train").train(args.name, settings, compute, seed, args)
+        import_module(f"fer_pipeline.training.{framework}.train").train(
+            args.name, settings, params.compute, params.seed, args
+        )
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ def test_what_cannot_be_right_is_named(case, tmp_path):
     with pytest.raises(InputError) as error:
         read_predictions(path)
     message = str(error.value)
-    assert message.startswith(f"{path}: ") and message.endswith("run `dvc repro evaluate`")
+    assert message.startswith(f"{path}: ") and message.endswith("run `dvc repro predict`")
     assert expected in message and "\n" not in message
 
 

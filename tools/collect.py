@@ -37,6 +37,7 @@ from fer_pipeline.params.read import read_params
 from fer_pipeline.report.captions import NONE, listing
 from fer_pipeline.running.hardware import name_cpu
 from fer_pipeline.running.stage import LOG, catch
+from fer_pipeline.training.common.profile import BASE, lay_over
 from seeds import Seeds
 from times import write_times
 from timing import Timing, read_timing
@@ -73,15 +74,15 @@ def describe_run(stages: Mapping[str, Any], trainings: Mapping[str, float]) -> d
         stages: of `list_stages`.
         trainings: {stage: seconds of all its epochs}, which is more than its log says where it was stopped and resumed.
     """
-    profile, dataset, split, seed = read_params("profile", "dataset", "prepare.split", "seed")
+    params = read_params()
     log = LOG.read_text(encoding="utf-8").splitlines() if LOG.exists() else []
     seconds = read_seconds(log, {stage: entry["cmd"] for stage, entry in stages.items()})
     seconds |= {stage: max(trainings[stage], seconds[stage] or 0) for stage in trainings}
     return {
-        "profile": profile,
-        "dataset": Path(dataset).name,
-        "split": split,
-        "seed": seed,
+        "profile": params.profile,
+        "dataset": Path(params.dataset).name,
+        "split": params.prepare.split,
+        "seed": params.seed,
         "hardware": {"cpu": name_cpu(), "cores": os.cpu_count(), "system": platform.platform(terse=True)},
         "versions": {"python": platform.python_version(), **{library: version(library) for library in LIBRARIES}},
         "minutes": round(sum(filter(None, seconds.values())) / 60, 1),
@@ -130,7 +131,7 @@ def make_table(folder: Path, page: str) -> str:
         "| network | test, float32 | test, int8 | MB, float32 | MB, int8 | ms per face, float32 | ms per face, int8 |",
         "|---|---|---|---|---|---|---|",
     ]
-    for name, found in Exports.read(metrics / "export.json", "measure").networks.items():
+    for name, found in Exports.read(metrics / "export.json", "score_exports").networks.items():
         both, times = (found.float32, found.int8), timing.exports and timing.exports.networks.get(name)
         cells = [f"{one.accuracy:.2%}" for one in both] + [f"{one.bytes / 1e6:.1f}" for one in both]
         if times:
@@ -210,7 +211,7 @@ def make_lines(folder: Path, page: str) -> str:
     networks = find_networks(compare.table7)
     for name, network in networks.items():
         scores = Scores.read(metrics / f"{name}.json", "evaluate")
-        settings = lock["stages"][f"train_{name}"]["params"]["params.yaml"][f"profiles.{facts['profile']}.{name}"]
+        settings = find_settings(lock["stages"][f"train_{name}"]["params"], facts["profile"], name)
         voted = data.votes_md5 is not None and settings.get("labels") == "emotion+votes"
         weights = {"none": "none", "imagenet": "ImageNet"}.get(settings.get("weights", "none"), "a file")
         crops = {1: "one", 10: "ten"}[network.TEST_CROPS]
@@ -220,6 +221,14 @@ def make_lines(folder: Path, page: str) -> str:
     if seeds := read_seeds(folder):
         add(f"Soft vote of {networks[seeds.network].TITLE} under {len(seeds.seeds)} seeds", seeds.vote, *[NONE] * 5)
     return "\n".join(lines)
+
+
+def find_settings(params: Mapping[str, Any], profile: str, name: str) -> dict[str, Any]:
+    """The settings of a network's training, from the `params` of its stage in dvc.lock."""
+    if earlier := params["params.yaml"].get(f"profiles.{profile}.{name}"):  # as runs were kept before profiles/
+        return dict(earlier)
+    base, changes = (params.get(f"profiles/{one}.yaml", {}).get(name, {}) for one in (BASE, profile))
+    return lay_over(base, changes)
 
 
 def set_table(text: str, name: str, table: str, page: str) -> str:
@@ -282,8 +291,7 @@ def main() -> None:
         shutil.copyfile(path, unfinished / path)
     for page in ("report.html", "timing.html"):
         shutil.copyfile(Path("plots") / page, unfinished / page)
-    (networks,) = read_params("networks")
-    timing = read_timing("metrics/timing.json", networks)
+    timing = read_timing("metrics/timing.json", read_params().networks)
     trainings = {f"train_{network}": times.seconds for network, times in timing.training.items() if times}
     (unfinished / "run.json").write_bytes(to_json(describe_run(stages, trainings)))
     keep_seeds(folder, unfinished)

@@ -31,12 +31,13 @@ from fer_pipeline.exported.record import ExportedTimes
 from fer_pipeline.faces.faces import Split, read_faces
 from fer_pipeline.faces.fer2013 import DRAWN, SIZE
 from fer_pipeline.faces.votes import find_majority
-from fer_pipeline.metrics.annotators import Annotators, is_emotion, judge_network
+from fer_pipeline.metrics.annotators import judge_network
 from fer_pipeline.metrics.evaluation import Scores
 from fer_pipeline.metrics.scores import Measured, bound_accuracy, measure, sum_calibration_error
 from fer_pipeline.networks.network import find_network
 from fer_pipeline.params.read import read_params
 from fer_pipeline.params.schema import Evaluate
+from fer_pipeline.predictions.calibration import is_emotion
 from fer_pipeline.predictions.predictions import SCORED, Predictions, as_written
 from fer_pipeline.report.captions import NONE, percent
 from fer_pipeline.running.stage import catch
@@ -244,7 +245,7 @@ def main() -> None:
     if load_exported(found["float32"]).metadata["trained_on"] == DRAWN:
         raise InputError(f"{folder}: the run's networks know drawn faces only; release one of FER-2013")
     splits, _ = read_faces(fetch("data/prepared/faces.h5", outputs["data/prepared/faces.h5"], cache))
-    (settings,) = read_params("evaluate")
+    settings = read_params().evaluate
     scores = Scores.read(folder / "metrics" / f"{network}.json", "evaluate")
     timing = read_timing(folder / "metrics" / "timing.json", [network])
     trained, speeds = timing.training[network], timing.exports

@@ -104,9 +104,8 @@ def main() -> None:
     parser.add_argument("--out", required=True, type=Path, help="JSON to write")
     args = parser.parse_args()
     os.chdir(ROOT)
-    own, profile, split, networks, precision, settings = read_params(
-        "seed", "profile", "prepare.split", "networks", "compute.precision", "evaluate"
-    )
+    params = read_params()
+    own, networks, precision = params.seed, params.networks, params.compute.precision
     if args.network not in networks:
         raise InputError(f"params.yaml lists no network {args.network!r}; it has {', '.join(networks)}")
     if len({own, *args.seeds}) < 1 + len(args.seeds):
@@ -119,14 +118,14 @@ def main() -> None:
     seen = read_faces(DATA)[0]["test"].duplicate_of_train
 
     def judge(rows: dict[str, Predictions]) -> Measured:
-        return measure(rows["val"], rows["test"], seen, settings, own)
+        return measure(rows["val"], rows["test"], seen, params.evaluate, own)
 
     measured = {seed: judge(rows) for seed, rows in found.items()}
     accuracies = [one.accuracy for one in measured.values()]
     seeds = Seeds(
         network=args.network,
-        profile=profile,
-        split=split,
+        profile=params.profile,
+        split=params.prepare.split,
         seeds=[
             OneSeed(
                 seed=seed,

@@ -3,7 +3,7 @@
     make times              # plots/timing.html, from metrics/timing.json
 
 Neither file is in git or DVC, for times differ from machine to machine. A stage that has not run here (its results came
-from git, from the run cache or from another machine) shows dashes; `dvc repro -f -s measure` runs one anew.
+from git, from the run cache or from another machine) shows dashes; `dvc repro -f -s score_exports` runs one anew.
 """
 
 from collections.abc import Callable, Iterator
@@ -46,8 +46,8 @@ def list_tables(timing: Timing, titles: dict[str, str]) -> list[Table]:
         FILE,
         {
             **{f"train_{name}": timing.training[name] for name in titles},
-            **{f"evaluate@{name}": timing.evaluation[name] for name in titles},
-            "measure": {
+            **{f"predict@{name}": timing.prediction[name] for name in titles},
+            "score_exports": {
                 "networks": {name: exports.networks.get(name) if exports else None for name in titles},
                 "hardware": exports and exports.hardware,
             },
@@ -76,7 +76,7 @@ def list_tables(timing: Timing, titles: dict[str, str]) -> list[Table]:
             "From faces in memory to probabilities in memory, one crop each: the median call with one image, and the "
             "fastest of three batches of 256.",
             ["Network", "Latency, ms", "Images/s", "Hardware"],
-            [row(title, f"evaluate@{name}", evaluation) for name, title in titles.items()],
+            [row(title, f"predict@{name}", evaluation) for name, title in titles.items()],
         ),
         Table(
             "exported",
@@ -86,8 +86,8 @@ def list_tables(timing: Timing, titles: dict[str, str]) -> list[Table]:
             ["Network", "1 thread, ms", "p95, ms", "2 threads, ms", "p95, ms", "Faces/s", "Hardware"],
             [
                 [
-                    *row(f"{title}, {precision}", f"measure.networks.{name}.{precision}", exported),
-                    times.cell("measure.hardware", str),
+                    *row(f"{title}, {precision}", f"score_exports.networks.{name}.{precision}", exported),
+                    times.cell("score_exports.hardware", str),
                 ]
                 for name, title in titles.items()
                 for precision in ("float32", "int8")
@@ -124,8 +124,7 @@ def print_tables(tables: list[Table]) -> Iterator[str]:
 
 def write_times() -> list[Table]:
     """Write plots/timing.html; the tables on it."""
-    (names,) = read_params("networks")
-    titles = {name: network.TITLE for name, network in find_networks(names).items()}
+    titles = {name: network.TITLE for name, network in find_networks(read_params().networks).items()}
     tables = list_tables(read_timing(ROOT / FILE, titles), titles)
     write_files({ROOT / "plots/timing.html": make_page(tables).encode()})
     return tables
@@ -134,7 +133,7 @@ def write_times() -> list[Table]:
 def main() -> None:
     print("\n".join(print_tables(write_times())))
     print(
-        "-> plots/timing.html; a dash: not run on this machine, `dvc repro -f -s measure` times the exported networks"
+        "-> plots/timing.html; a dash: the stage has not run on this machine, which `dvc repro -f -s STAGE` makes it do"
     )
 
 

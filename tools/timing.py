@@ -9,7 +9,7 @@ from pydantic import ValidationError
 import checkout  # noqa: F401
 from fer_pipeline.core.record import Record
 from fer_pipeline.exported.record import ExportTimes
-from fer_pipeline.predictions.record import EvaluationTimes
+from fer_pipeline.predictions.record import PredictionTimes
 from fer_pipeline.running.timing import read_times
 from fer_pipeline.training.common.run import TrainingTimes
 
@@ -18,8 +18,9 @@ class Timing(NamedTuple):
     """metrics/timing.json; None for a stage that wrote nothing there, or nothing that fits."""
 
     training: dict[str, TrainingTimes | None]
-    """By network, as the next."""
-    evaluation: dict[str, EvaluationTimes | None]
+    """By network."""
+    prediction: dict[str, PredictionTimes | None]
+    """By network."""
     exports: ExportTimes | None
 
 
@@ -39,6 +40,6 @@ def read_timing(path: str | Path, names: Iterable[str]) -> Timing:
     names = list(names)
     return Timing(
         {name: read(f"train_{name}", TrainingTimes) for name in names},
-        {name: read(f"evaluate@{name}", EvaluationTimes) for name in names},
-        read("measure", ExportTimes),
+        {name: read(f"predict@{name}", PredictionTimes) for name in names},
+        read("score_exports", ExportTimes),
     )

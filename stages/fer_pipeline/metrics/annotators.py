@@ -13,7 +13,7 @@ from fer_pipeline.core.record import Count, Record, Share
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.faces.votes import Votes, find_majority, to_shares
 from fer_pipeline.metrics.scores import average, average_if_any
-from fer_pipeline.predictions.calibration import SMALLEST
+from fer_pipeline.predictions.calibration import SMALLEST, is_emotion
 from fer_pipeline.predictions.predictions import Predictions
 
 Floats = npt.NDArray[np.float64]
@@ -50,11 +50,6 @@ def find_favourites(votes: Votes) -> npt.NDArray[np.int64]:
     """The class with the most votes, the first of equals: int64 (N,), positions in `VOTE_CLASSES`."""
     favourites: npt.NDArray[np.int64] = votes.argmax(axis=1)
     return favourites
-
-
-def is_emotion(majority: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Whether what `find_majority` found (N,) is one of the seven emotions, which every network knows: bool (N,)."""
-    return (majority >= 0) & (majority < len(CLASSES))
 
 
 def judge_network(test: Predictions, second: Floats | None, votes: Votes | None) -> Annotators | None:

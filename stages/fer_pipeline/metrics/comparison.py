@@ -155,7 +155,7 @@ def follows_paper(settings: Any, networks: Mapping[str, Network]) -> bool:
     """
     printed = {name: network.PAPER.training for name, network in networks.items() if network.PAPER}
     for name, theirs in printed.items():
-        ours = getattr(settings, name)
+        ours = settings[name]
         keys = ["learning_rate", "batch_size", "epochs", *(["patience"] if theirs.patience else [])]
         if (
             ours.width != 1

@@ -1,13 +1,18 @@
-"""metrics/<network>.json: all that is known of one network on test."""
+"""metrics/<network>.json: all scores of one network on test."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field
 
 from fer_pipeline.core.record import Difference, Share
-from fer_pipeline.metrics.annotators import Annotators
-from fer_pipeline.metrics.scores import Measured
-from fer_pipeline.predictions.record import Cost, Device, Precision
+from fer_pipeline.faces.faces import Split
+from fer_pipeline.metrics.annotators import Annotators, judge_network
+from fer_pipeline.metrics.scores import Measured, average, measure
+from fer_pipeline.params.schema import Evaluate
+from fer_pipeline.predictions.calibration import Floats, fit_temperature, fit_votes_temperature
+from fer_pipeline.predictions.predictions import Predictions
+from fer_pipeline.predictions.record import Cost, Device, NetworkFacts, Precision
 
 
 class Scores(Measured):
@@ -18,7 +23,7 @@ class Scores(Measured):
     temperature_single_crop: Annotated[float, Field(gt=0, lt=1000)]
     """As `calibration.temperature`, for the centre crop: what the exported network carries."""
     votes_temperature_single_crop: Annotated[float, Field(gt=0, lt=1000)] | None = None
-    """The same of the second head, by what annotators said; None without one."""
+    """The second head's, fitted to the annotators' votes; None for a network with one head."""
     annotators: Annotators | None = None
     """None where the data have no votes."""
     train_accuracy: Share
@@ -27,4 +32,36 @@ class Scores(Measured):
     """Train accuracy less test accuracy."""
     cost: Cost
     device: Device
+    """Where the predictions were computed."""
     precision: Precision
+
+
+def judge(
+    rows: Mapping[str, Mapping[str, Predictions]],
+    votes: Mapping[str, Mapping[str, Floats]],
+    faces: Mapping[str, Split],
+    facts: NetworkFacts,
+    settings: Evaluate,
+    seed: int,
+) -> Scores:
+    """All scores of one network, from its predictions.
+
+    Args:
+        rows: {'test_crops', 'single_crop': {'val', 'test': predictions}, 'train': {'train': predictions}}.
+        votes: {'test_crops', 'single_crop': {'val', 'test': probabilities of the second head} or {}}.
+        faces: {'val', 'test': rows of the data}.
+        seed: of the bootstrap.
+    """
+    val, test = rows["test_crops"]["val"], rows["test_crops"]["test"]
+    measured = measure(val, test, faces["test"].duplicate_of_train, settings, seed)
+    train_accuracy = average(rows["train"]["train"].correct)
+    return Scores(
+        **dict(measured),
+        accuracy_single_crop=average(rows["single_crop"]["test"].correct),
+        temperature_single_crop=round(fit_temperature(rows["single_crop"]["val"]), 6),
+        votes_temperature_single_crop=fit_votes_temperature(votes["single_crop"].get("val"), faces["val"].votes),
+        annotators=judge_network(test, votes["test_crops"].get("test"), faces["test"].votes),
+        train_accuracy=train_accuracy,
+        overfitting_gap=round(train_accuracy - measured.accuracy, 6),
+        **dict(facts),
+    )

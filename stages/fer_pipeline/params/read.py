@@ -1,9 +1,9 @@
-"""Read params.yaml: the whole file is validated, and a stage gets the keys that it declares."""
+"""Read params.yaml: the whole file is validated, and a stage uses the keys that dvc.yaml declares for it."""
 
 import re
-from operator import attrgetter
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -12,62 +12,78 @@ from ruamel.yaml.error import YAMLError
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import ROOT
-from fer_pipeline.params.schema import Params, make_schema
-from fer_pipeline.running.stage import run
+from fer_pipeline.params.schema import Params, Section
 
 PATH = ROOT / "params.yaml"
+PROFILES = ROOT / "profiles"
+
+SomeSection = TypeVar("SomeSection", bound=Section)
 
 
-def read_params(*keys: str, path: str | Path = PATH) -> list[Any]:
-    """The values of `keys`, in order; the whole file is validated first.
-
-    A key is written as in dvc.yaml: 'seed', 'prepare', 'profiles.${profile}.<network>'. A block is returned as an
-    object with one attribute per key. A stage reads exactly the keys that dvc.yaml declares for it.
+def read_params(path: Path = PATH) -> Params:
+    """All of params.yaml, validated.
 
     Raises:
         InputError: the file is missing, is not YAML, or holds an unknown key, a wrong type or a value out of range.
     """
+    params = validate(read_yaml(path), Params, lambda key: f"{path.name}: {'.'.join(key) or 'the file'}")
+    profiles = sorted(file.stem for file in PROFILES.glob("*.yaml"))
+    if params.profile not in profiles:
+        raise InputError(f"{path.name}: profile: found {params.profile!r}; it should be one of {', '.join(profiles)}")
+    return params
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of a file of parameters.
+
+    Raises:
+        InputError: the file is missing or is not YAML.
+    """
     try:
-        content = YAML(typ="safe").load(Path(path))
+        return YAML(typ="safe").load(path)
     except FileNotFoundError:
-        raise InputError(f"{path}: not found; restore it with `git checkout params.yaml`") from None
+        raise InputError(f"{path}: not found; restore it with `git checkout {path.name}`") from None
     except (YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
-        raise InputError(f"params.yaml: {where}not valid YAML ({getattr(error, 'problem', error)})") from None
-    schema = make_schema(content)
+        raise InputError(f"{path.name}: {where}not valid YAML ({getattr(error, 'problem', error)})") from None
+
+
+def validate(content: Any, schema: type[SomeSection], locate: Callable[[list[str]], str]) -> SomeSection:
+    """`content` as a section of that schema.
+
+    Args:
+        locate: names the file and the key of a problem, such as 'params.yaml: prepare.split', from the key's parts.
+
+    Raises:
+        InputError: a key is unknown or missing, or a value has a wrong type or is out of range; a line for each.
+    """
     try:
-        params = schema.model_validate(content)
+        return schema.model_validate(content)
     except ValidationError as error:
         problems: dict[str, list[str]] = {}
         for problem in error.errors():
             key, found, allowed = describe(problem, schema)
-            problems.setdefault(f"{key}: {found}", []).append(allowed)
+            problems.setdefault(f"{locate(key)}: {found}", []).append(allowed)
         lines = [f"{problem}{', or '.join(allowed)}" for problem, allowed in problems.items()]
         raise InputError("\n  ".join(lines)) from None
-    return [attrgetter(key.replace("${profile}", params.profile))(params) for key in keys]
 
 
-def describe(problem: ErrorDetails, schema: type[Params]) -> tuple[str, str, str]:
-    """One of pydantic's errors in three parts: the key, what was found, and what is allowed."""
+def describe(problem: ErrorDetails, schema: type[Section]) -> tuple[list[str], str, str]:
+    """One of pydantic's errors: the parts of the key, what was found, and what is allowed."""
     section: Any = schema
-    known: list[str] = []
+    key: list[str] = []
     for part in problem["loc"]:  # what pydantic adds below a key (the members of a union) is left out
         if not hasattr(section, "model_fields"):
             break
-        known.append(str(part))
+        key.append(str(part))
         field = section.model_fields.get(part)
         parent, section = section, field and field.annotation
-    key = "params.yaml: " + (".".join(known) or "the file")
     if problem["type"] == "extra_forbidden":
         return key, "unknown key; allowed here: ", ", ".join(parent.model_fields)
     if problem["type"] == "missing":
-        return key, "missing; ", "`git diff params.yaml` shows what it was"
+        return key, "missing; ", "`git diff` shows what it was"
     allowed = re.sub("^((Input|String|Keys|Dictionary) should|Value error,) ", "", problem["msg"])
     if problem["type"] == "value_error":
         return key, "it should ", allowed
     return key, f"found {problem['input']!r:.100}; it should ", allowed
-
-
-if __name__ == "__main__":
-    run(read_params)

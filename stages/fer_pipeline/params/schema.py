@@ -1,12 +1,8 @@
-"""What params.yaml may hold: each section with its keys, types and ranges.
+"""What params.yaml and the files of profiles/ may hold: each section with its keys, types and ranges."""
 
-A schema refuses values and changes none, so nothing that is made from them depends on this file: no stage has it among
-its deps, and a change here retrains no network.
-"""
+from typing import Annotated, Literal
 
-from typing import Annotated, Any, Literal
-
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Count = Annotated[int, Field(ge=1)]
 Index = Annotated[int, Field(ge=0)]
@@ -157,25 +153,28 @@ class PyTorchTraining(Section):
         return self
 
 
-TRAININGS = {".keras": KerasTraining, ".safetensors": PyTorchTraining}
+TRAININGS: dict[str, type[KerasTraining] | type[PyTorchTraining]] = {
+    ".keras": KerasTraining,
+    ".safetensors": PyTorchTraining,
+}
 """The section of a network, by the ending of its model's file."""
 
 RESERVED = {
     *("actual", "confidence", "emotion", "index", "label", "same"),  # columns of plots/compare/*.csv
     *("compare", "data", "ensemble", "export", "other"),  # files of metrics/ and plots/, and these:
     *("sample", "summary", "timing", "train"),
-    *("layers", "network"),  # of stages/fer_pipeline/networks/
+    *("keras", "load", "network", "precision", "pytorch"),  # of stages/fer_pipeline/networks/
 }
 """Names that a network cannot have, as they name something beside it."""
 
 
-def can_be_field(name: str) -> bool:
-    """Whether pydantic takes a name for a field."""
-    return not name.startswith("_") and not hasattr(Section, name)
-
-
 def refuse_reserved(name: str) -> str:
-    if name in RESERVED or not can_be_field(name):
+    """A network's name, as it is.
+
+    Raises:
+        ValueError: it names something else in the project.
+    """
+    if name in RESERVED:
         raise ValueError(f"not be {name!r}, which names something else")
     return name
 
@@ -187,7 +186,7 @@ ModelFile = Annotated[str, Field(pattern=r"^models/[^/]+\.(keras|safetensors)$")
 class Params(Section):
     """The whole of params.yaml; each key is explained there."""
 
-    profile: str
+    profile: Text
     dataset: Text
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     networks: Annotated[dict[NetworkName, ModelFile], Field(min_length=2)]
@@ -196,38 +195,3 @@ class Params(Section):
     other_sets: dict[SetName, Text]
     compute: Compute
     evaluate: Evaluate
-    profiles: Any
-
-
-def make_schema(content: Any) -> type[Params]:
-    """`Params` with the profiles and networks that `content`, params.yaml as read, names.
-
-    The active profile has a block for each network, another one may lack some.
-    """
-    content = content if isinstance(content, dict) else {}
-    profiles, networks = (
-        {str(key): value for key, value in found.items() if can_be_field(str(key))}
-        if isinstance(found := content.get(key), dict)
-        else {}
-        for key in ("profiles", "networks")
-    )
-    sections = {
-        name: section
-        for name, file in networks.items()
-        for ending, section in TRAININGS.items()
-        if str(file).endswith(ending)
-    }
-    active = content.get("profile")
-
-    def make_profile(name: str) -> type[Section]:
-        default = ... if name == active else None
-        blocks: dict[str, Any] = {key: (section, default) for key, section in sections.items()}
-        return create_model("Profile", __base__=Section, **blocks)
-
-    known: dict[str, Any] = {name: (make_profile(name), ...) for name in profiles}
-    names: Any = Literal[tuple(profiles)] if profiles else str
-    fields: dict[str, Any] = {
-        "profile": (names, ...),
-        "profiles": (create_model("Profiles", __base__=Section, **known), ...),
-    }
-    return create_model("Params", __base__=Params, **fields)

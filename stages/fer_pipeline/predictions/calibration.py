@@ -53,3 +53,8 @@ def fit_votes_temperature(probabilities: Floats | None, votes: Votes | None) -> 
     shares = to_shares(votes).astype(float)
     told = shares.sum(axis=1) > 0
     return round(fit_temperature_to(probabilities[told], shares[told]), 6) if told.any() else None
+
+
+def is_emotion(majority: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether what `find_majority` found (N,) is one of the seven emotions, which every network knows: bool (N,)."""
+    return (majority >= 0) & (majority < len(CLASSES))

@@ -1,12 +1,14 @@
-"""What a network says of every val and test image, as a CSV. All figures come from it, so anyone can recompute them.
+"""What a network predicts for every image of some splits, as CSV files, from which all figures can be recomputed.
 
-One row per image, those of val first: split, index (row in that split of faces.h5), actual, predicted, confidence and
-the seven class probabilities with six decimals. `predicted` is the class of the highest probability as written, the
-first of equals, and `confidence` is that probability.
+`<name>.csv` has one row per image, split by split: split, index (row in that split of faces.h5), actual, predicted,
+confidence and the seven class probabilities with six decimals. `predicted` is the class with the highest probability as
+written, the first of equals, and `confidence` is that probability. `<name>_votes.csv` has the same columns without
+`actual`, for the eight classes of the second head; it is a header alone where the network has one head.
 """
 
 import csv
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,10 +23,11 @@ from fer_pipeline.faces.fer2013 import CLASSES, VOTED
 SCORED = ("val", "test")
 """The splits whose rows are scored."""
 COLUMNS = ("split", "index", "actual", "predicted", "confidence", *CLASSES)
+VOTE_COLUMNS = ("split", "index", "predicted", "confidence", *VOTED)
 DECIMALS = 6
 TOLERANCE = 1e-5
-"""How far from 1 probabilities may add up: seven of them, rounded, miss it by 3.5e-6 at most."""
-REMEDY = "run `dvc repro evaluate`"
+"""How far from 1 the probabilities of a row may add up: eight of them, rounded, miss it by 4e-6 at most."""
+REMEDY = "run `dvc repro predict`"
 
 Bools = npt.NDArray[np.bool_]
 Bytes = npt.NDArray[np.uint8]
@@ -65,50 +68,81 @@ def as_written(labels: Bytes, probabilities: npt.ArrayLike) -> Predictions:
 
 
 def to_csv(splits: Mapping[str, tuple[Bytes, npt.ArrayLike]]) -> bytes:
-    """The CSV of {'val': (labels, probabilities), 'test': …}; the same content gives the same bytes.
+    """The CSV of {split: (labels, probabilities)}; the same content gives the same bytes.
 
     `labels` are uint8 (N,), 0..6; `probabilities` float (N, 7); see `as_written`.
     """
     lines = [",".join(COLUMNS)]
-    for split in SCORED:
-        rows = as_written(*splits[split])
-        columns = zip(rows.actual, rows.predicted, rows.probabilities, strict=True)
-        for index, (actual, predicted, shares) in enumerate(columns):
-            numbers = ",".join(f"{number:.{DECIMALS}f}" for number in (shares[predicted], *shares))
-            lines.append(f"{split},{index},{CLASSES[actual]},{CLASSES[predicted]},{numbers}")
+    for split, (labels, probabilities) in splits.items():
+        rows = as_written(labels, probabilities)
+        for index, (actual, shares) in enumerate(zip(rows.actual, rows.probabilities, strict=True)):
+            lines.append(f"{split},{index},{CLASSES[actual]},{format_answer(CLASSES, shares)}")
     return ("\n".join(lines) + "\n").encode()
 
 
 def votes_to_csv(splits: Mapping[str, Floats]) -> bytes:
-    """The CSV of {'val': what a second head says, float (N, 8) over `VOTED`, 'test': …}, or a header alone of {}.
-
-    Columns: split, index, predicted, confidence, and the eight probabilities with six decimals.
-    """
-    lines = [",".join(("split", "index", "predicted", "confidence", *VOTED))]
+    """The CSV of {split: probabilities of the second head, float64 (N, 8) over `VOTED`}; a header alone of {}."""
+    lines = [",".join(VOTE_COLUMNS)]
     for split, probabilities in splits.items():
-        for index, shares in enumerate(probabilities):
-            best = shares.argmax()
-            numbers = ",".join(f"{number:.{DECIMALS}f}" for number in (shares[best], *shares))
-            lines.append(f"{split},{index},{VOTED[best]},{numbers}")
+        lines += [f"{split},{index},{format_answer(VOTED, shares)}" for index, shares in enumerate(probabilities)]
     return ("\n".join(lines) + "\n").encode()
 
 
-def read_predictions(path: str | Path, faces: Mapping[str, Split] | None = None) -> dict[str, Predictions]:
+def format_answer(classes: Sequence[str], shares: Floats) -> str:
+    """The most probable class, its probability and all probabilities (K,), separated by commas."""
+    best = int(shares.argmax())
+    return ",".join([classes[best], *(f"{number:.{DECIMALS}f}" for number in (shares[best], *shares))])
+
+
+def read_predictions(
+    path: str | Path, faces: Mapping[str, Split] | None = None, splits: Sequence[str] = SCORED
+) -> dict[str, Predictions]:
     """Read a CSV of `to_csv`, in whatever order its rows are, and check every row.
 
     Args:
-        faces: {'val', 'test': rows}; where given, the file has to hold exactly these images, with their labels.
+        faces: {split: rows}; where given, the file has to hold exactly these images, with their labels.
+        splits: those that the file has to hold.
 
     Returns:
-        {'val', 'test': predictions}, in the order of `index`.
+        {split: predictions}, in the order of `index`.
 
     Raises:
         InputError: the file is missing or no such CSV; a row is missing, there twice or of another data set; a class is
             unknown; probabilities do not add up to 1, or disagree with `predicted` or `confidence`.
     """
+    with naming(path):
+        table = read_table(path, COLUMNS)
+        places, shares = check(table, CLASSES, faces, splits)
+        require_class(table, "actual", CLASSES)
+        rows = Predictions(pd.Categorical(table["actual"], CLASSES).codes.astype(np.uint8), shares)
+        found = {split: Predictions(rows.actual[at], rows.probabilities[at]) for split, at in places.items()}
+        for split, one in found.items():
+            if faces and (one.actual != faces[split].labels).any():
+                first = np.flatnonzero(one.actual != faces[split].labels)[0]
+                is_, should = CLASSES[one.actual[first]], CLASSES[faces[split].labels[first]]
+                raise InputError(f"row {first} of {split} is {is_}, but {should} in the data")
+        return found
+
+
+def read_votes(path: str | Path, faces: Mapping[str, Split]) -> dict[str, Floats]:
+    """Read a CSV of `votes_to_csv`: {split: probabilities float64 (N, 8)} of val and test, or {} of a header alone.
+
+    Raises:
+        InputError: as `read_predictions`.
+    """
+    with naming(path):
+        table = read_table(path, VOTE_COLUMNS)
+        if table.empty:
+            return {}
+        places, shares = check(table, VOTED, faces, SCORED)
+        return {split: shares[at] for split, at in places.items()}
+
+
+@contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Complete an error about the content of a file with the file and the remedy."""
     try:
-        with open(path, encoding="utf-8", newline="") as file:
-            return check(read_table(file), faces)
+        yield
     except FileNotFoundError:
         raise InputError(f"{path}: not found; {REMEDY}") from None
     except (UnicodeDecodeError, csv.Error):
@@ -117,41 +151,44 @@ def read_predictions(path: str | Path, faces: Mapping[str, Split] | None = None)
         raise InputError(f"{path}: {error}; {REMEDY}") from None
 
 
-def read_table(lines: Iterable[str]) -> pd.DataFrame:
-    """The lines of the CSV as a data frame of text with the columns `COLUMNS`."""
-    reader = csv.reader(lines)
-    header = next(reader, [])
-    if tuple(header) != COLUMNS:
-        raise InputError(f"columns are {', '.join(header)!r:.100}, expected {', '.join(COLUMNS)}")
-    rows = []
-    for row in reader:
-        if len(row) != len(COLUMNS):
-            raise InputError(f"line {reader.line_num} has {len(row)} fields, expected {len(COLUMNS)}")
-        rows.append(row)
-    return pd.DataFrame(rows, columns=COLUMNS, dtype=str)
+def read_table(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
+    """A CSV as a data frame of text with these columns."""
+    with open(path, encoding="utf-8", newline="") as file:
+        reader = csv.reader(file)
+        header = next(reader, [])
+        if header != [*columns]:
+            raise InputError(f"columns are {', '.join(header)!r:.100}, expected {', '.join(columns)}")
+        rows = []
+        for row in reader:
+            if len(row) != len(columns):
+                raise InputError(f"line {reader.line_num} has {len(row)} fields, expected {len(columns)}")
+            rows.append(row)
+    return pd.DataFrame(rows, columns=list(columns), dtype=str)
 
 
-def check(table: pd.DataFrame, faces: Mapping[str, Split] | None) -> dict[str, Predictions]:
-    """As `read_predictions`, from a table of text; the errors name the line, but neither file nor remedy."""
-    require(table, table["split"].isin(SCORED), lambda row: f"split is {row['split']!r:.40}, expected val or test")
+def check(
+    table: pd.DataFrame, classes: Sequence[str], faces: Mapping[str, Split] | None, splits: Sequence[str]
+) -> tuple[dict[str, Ints], Floats]:
+    """Check a table of text, all but its column `actual`.
+
+    Returns:
+        {split: positions of its rows, in the order of `index`}, and the probabilities float64 (N, classes).
+
+    Raises:
+        InputError: it names the line, but neither file nor remedy.
+    """
+    expected = " or ".join(splits)
+    require(table, table["split"].isin(splits), lambda row: f"split is {row['split']!r:.40}, expected {expected}")
     whole = table["index"].str.fullmatch("[0-9]{1,9}")
     require(table, whole, lambda row: f"index is {row['index']!r:.40}, expected 0, 1, …")
-    for column in ("actual", "predicted"):
-        require(
-            table,
-            table[column].isin(CLASSES),
-            lambda row, column=column: (  # type: ignore[misc]
-                f"unknown class {row[column]!r:.40} under {column}; expected {', '.join(CLASSES)}"
-            ),
-        )
-    shares, confidence = to_numbers(table[list(CLASSES)]), to_numbers(table[["confidence"]])[:, 0]
+    require_class(table, "predicted", classes)
+    shares, confidence = to_numbers(table[list(classes)]), to_numbers(table[["confidence"]])[:, 0]
     require(table, ((shares >= 0) & (shares <= 1)).all(axis=1), lambda _: "a probability is no number in [0, 1]")
     sums = shares.sum(axis=1)
     require(
         table, abs(sums - 1) <= TOLERANCE, lambda row: f"the probabilities add up to {sums[row.name]:.6f}, expected 1"
     )
-    rows = Predictions(pd.Categorical(table["actual"], CLASSES).codes.astype(np.uint8), shares)
-    best = np.array(CLASSES)[rows.predicted]
+    best = np.array(classes)[shares.argmax(axis=1)]
     require(
         table,
         table["predicted"] == best,
@@ -159,16 +196,13 @@ def check(table: pd.DataFrame, faces: Mapping[str, Split] | None) -> dict[str, P
     )
     require(
         table,
-        confidence == rows.confidence,
+        confidence == shares.max(axis=1),
         lambda row: f"confidence is {row['confidence']}, but the highest probability is {row[row['predicted']]}",
     )
     index = table["index"].astype(int).to_numpy()
-    return {
-        split: select(
-            split, rows, index, np.flatnonzero(table["split"] == split), faces[split].labels if faces else None
-        )
-        for split in SCORED
-    }
+    counts = {split: len(faces[split].labels) if faces else None for split in splits}
+    places = {split: np.flatnonzero(table["split"] == split) for split in splits}
+    return {split: order_rows(split, index, places[split], counts[split]) for split in splits}, shares
 
 
 def require(table: pd.DataFrame, holds: Any, describe: Callable[[Any], str]) -> None:
@@ -178,31 +212,34 @@ def require(table: pd.DataFrame, holds: Any, describe: Callable[[Any], str]) -> 
         raise InputError(f"line {broken[0] + 2}: {describe(table.iloc[broken[0]])}")
 
 
+def require_class(table: pd.DataFrame, column: str, classes: Sequence[str]) -> None:
+    """InputError about the first row whose `column` holds another word than `classes`."""
+    require(
+        table,
+        table[column].isin(classes),
+        lambda row: f"unknown class {row[column]!r:.40} under {column}; expected {', '.join(classes)}",
+    )
+
+
 def to_numbers(columns: pd.DataFrame) -> Floats:
     """Columns of text as float64 (N, columns), each the number nearest to its six decimals; NaN where there is none."""
     numbers: Floats = columns.apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
     return numbers.round(DECIMALS)  # pandas may miss the nearest number by a bit
 
 
-def select(split: str, rows: Predictions, index: Ints, places: Ints, labels: Bytes | None) -> Predictions:
-    """The `Predictions` at `places`, in the order of `index`, which has to count from 0; `labels` may be None."""
+def order_rows(split: str, index: Ints, places: Ints, count: int | None) -> Ints:
+    """The positions `places` of the rows of a split, in the order of `index`, which has to count from 0 to `count`."""
     if not len(places):
         raise InputError(f"there is no row of {split}")
     found = index[places]
     indices, times = np.unique(found, return_counts=True)
     if times.max() > 1:
         raise InputError(f"row {indices[times.argmax()]} of {split} is there more than once")
-    count = len(places) if labels is None else len(labels)
+    count = len(places) if count is None else count
     missing = np.setdiff1d(np.arange(count), found)
     if len(missing):
         raise InputError(f"row {missing[0]} of {split} is missing")
     if len(places) > count:
         raise InputError(f"{split} has {len(places)} rows, but the data only {count}: it is of another data set")
-    ordered = places[np.argsort(found)]
-    picked = Predictions(rows.actual[ordered], rows.probabilities[ordered])
-    if labels is not None and (picked.actual != labels).any():
-        first = np.flatnonzero(picked.actual != labels)[0]
-        raise InputError(
-            f"row {first} of {split} is {CLASSES[picked.actual[first]]}, but {CLASSES[labels[first]]} in the data"
-        )
-    return picked
+    ordered: Ints = places[np.argsort(found)]
+    return ordered

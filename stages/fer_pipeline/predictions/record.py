@@ -16,8 +16,17 @@ class Cost(Record):
     model_bytes: Count
 
 
-class EvaluationTimes(Record):
-    """metrics/timing.json: evaluate@<name>. From faces in memory to probabilities in memory, one crop each."""
+class NetworkFacts(Record):
+    """data/predictions/<network>.json."""
+
+    cost: Cost
+    device: Device
+    """Where the predictions were computed."""
+    precision: Precision
+
+
+class PredictionTimes(Record):
+    """metrics/timing.json: predict@<network>. From faces in memory to probabilities in memory, one crop each."""
 
     latency_ms_batch1: float
     """Of one image: the median call."""

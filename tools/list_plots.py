@@ -1,0 +1,71 @@
+"""Write plots/dvc.yaml, which says what `dvc plots show` draws: DVC has no loop over the networks there.
+
+make plots              # writes it, then shows the plots
+"""
+
+from collections.abc import Mapping
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+import checkout  # noqa: F401
+from fer_pipeline.core.files import write_files
+from fer_pipeline.networks.network import Network, find_networks
+from fer_pipeline.params.read import read_params
+from fer_pipeline.report.read import COMPARED, OF_DATA, list_figures
+from fer_pipeline.running.stage import catch
+
+OUTPUT = Path(__file__).parents[1] / "plots" / "dvc.yaml"
+HEAD = "# What `dvc plots show` draws, written by tools/list_plots.py from the networks in params.yaml.\n"
+COVERAGE = "share of the test images kept, the most confident first"
+CURVES: dict[str, tuple[str, str, str, str | list[str], str]] = {
+    "Accuracy while training": ("epoch", "epoch", "history", ["train_accuracy", "val_accuracy"], "accuracy"),
+    "Loss while training": ("epoch", "epoch", "history", ["train_loss", "val_loss"], "loss"),
+    "Accuracy by coverage on test": ("coverage", COVERAGE, "test/risk_coverage", "accuracy", "accuracy on these"),
+    "Reliability diagram on test": (
+        "confidence",
+        "mean confidence of the bin",
+        "test/calibration",
+        "accuracy",
+        "accuracy of the bin",
+    ),
+}
+"""Plots with a line per network: x, its label, the CSV in plots/<network>/, y and its label."""
+
+
+def list_plots(networks: Mapping[str, Network]) -> list[Any]:
+    """Confusion matrices, curves and then the PNGs, as DVC sorts its page; paths are relative to plots/."""
+    plots: list[Any] = []
+    for name, network in networks.items():
+        matrix = {
+            "template": "confusion_matrix",
+            "title": f"{network.TITLE}: test images by actual and predicted class",
+            "x": "predicted",
+            "x_label": "predicted class",
+            "y": {f"{name}/test/confusion.csv": "actual"},
+            "y_label": "actual class",
+        }
+        plots.append({f"Confusion matrix of {network.TITLE}": matrix})
+    for title, (x, x_label, file, y, y_label) in CURVES.items():
+        template = "reliability" if "calibration" in file else "curves"
+        files = {f"{name}/{file}.csv": y for name in networks}
+        plots.append(
+            {title: {"template": template, "x": x, "x_label": x_label, "y": files, "y_label": y_label}},
+        )
+    pictures = [f"{name}/test/{figure}" for name, network in networks.items() for figure in list_figures(network)]
+    compared = [f"compare/{figure}" for figure in COMPARED]
+    return [*plots, "sample.png", *OF_DATA, *(f"{picture}.png" for picture in [*pictures, *compared])]
+
+
+def main() -> None:
+    yaml, text = YAML(), StringIO()
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.width = 120
+    yaml.dump({"plots": list_plots(find_networks(read_params().networks))}, text)
+    write_files({OUTPUT: (HEAD + text.getvalue()).encode()})
+
+
+if __name__ == "__main__":
+    catch(main)
