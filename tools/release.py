@@ -31,7 +31,7 @@ from fer_pipeline.exported.record import ExportedTimes
 from fer_pipeline.faces.faces import Split, read_faces
 from fer_pipeline.faces.fer2013 import DRAWN, SIZE
 from fer_pipeline.faces.votes import find_majority
-from fer_pipeline.metrics.annotators import judge_network
+from fer_pipeline.metrics.annotators import Annotators, judge_network
 from fer_pipeline.metrics.evaluation import Scores
 from fer_pipeline.metrics.scores import Measured, bound_accuracy, measure, sum_calibration_error
 from fer_pipeline.networks.network import find_network
