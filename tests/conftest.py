@@ -129,10 +129,9 @@ def of_the_paper(tmp_path_factory):
     """A folder with stages/ and a params.yaml that lists the paper's networks alone."""
     folder = tmp_path_factory.mktemp("paper")
     shutil.copytree(ROOT / "stages", folder / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "profiles", folder / "profiles")
     params = YAML(typ="safe").load(ROOT / "params.yaml")
-    for section in (params["networks"], *params["profiles"].values()):
-        for name in section.keys() - set(PAPERS):
-            del section[name]
+    params["networks"] = {name: params["networks"][name] for name in PAPERS}
     (folder / "params.yaml").write_text(json.dumps(params))  # which YAML holds as well
     return folder
 
@@ -253,13 +252,12 @@ def small_clone(clone):
 
 def make_narrow(clone):
     """Give a clone 210 rows, narrow networks and two epochs; returns it."""
-    clone.edit("params.yaml", SMALL)
-    yaml = YAML()
-    params = yaml.load(clone.path / "params.yaml")
-    for network in params["profiles"]["smoke"].values():
+    clone.edit("params.yaml", SMALL | {"bootstrap: 2000": "bootstrap: 100"})
+    yaml, path = YAML(), clone.path / "profiles" / "smoke.yaml"
+    profile = yaml.load(path)
+    for network in profile.values():
         network |= {"width": 0.05, "epochs": 2}
-    params["evaluate"]["bootstrap"] = 100
-    yaml.dump(params, clone.path / "params.yaml")
+    yaml.dump(profile, path)
     clone.commit()
     return clone
 

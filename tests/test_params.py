@@ -1,4 +1,4 @@
-"""params.yaml: what is wrong in it is named before any work begins, and stages read what dvc.yaml declares."""
+"""Parameters: what is wrong in them is named before any work begins, and stages read what dvc.yaml declares."""
 
 import ast
 import re
@@ -12,21 +12,22 @@ from ruamel.yaml import YAML
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.params.read import read_params
+from fer_pipeline.training.common import profile
 
 PIPELINE = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 TEXT = (ROOT / "params.yaml").read_text()
+PROFILES = {path.stem: path.read_text() for path in (ROOT / "profiles").glob("*.yaml")}
 
 
 def read_changed(tmp_path, old, new):
     assert old in TEXT
     path = tmp_path / "params.yaml"
     path.write_text(TEXT.replace(old, new, 1))
-    return read_params("seed", path=path)
+    return read_params(path)
 
 
 BAD = {
-    "a profile of an odd name": ("  smoke:  ", "  __base__: {}\n  smoke:  ", "profiles.__base__: unknown key"),
-    "a network of an odd name": ("  vgg19: models/vgg19.safetensors ", "  model_config: models/x.keras\n  vgg19: models/vgg19.safetensors ", "networks: it should not be 'model_config', which names something else"),
+    "a network of an odd name": ("  vgg19: models/vgg19.safetensors ", "  keras: models/x.keras\n  vgg19: models/vgg19.safetensors ", "networks: it should not be 'keras', which names something else"),
     "unknown key": ("seed: 2013", "seed: 2013\nsede: 1", "params.yaml: sede: unknown key; allowed here: profile, dataset, seed, networks"),
     "unknown key inside": ("  split: official", "  split: official\n  splits: x", "prepare.splits: unknown key; allowed here: split, votes, drop"),
     "missing key": ("seed: 2013", "", "params.yaml: seed: missing"),
@@ -34,20 +35,17 @@ BAD = {
     "fraction for a count": ("train_rows: 2400", "train_rows: 2400.5", "sample.train_rows: found 2400.5; it should be a valid integer"),
     "number for a switch": ("drop_blank: false", "drop_blank: 0", "prepare.drop_blank: found 0; it should be a valid boolean"),
     "another word": ("split: official", "split: offical", "prepare.split: found 'offical'; it should be 'official' or 'paper'"),
-    "another profile": ("profile: smoke", "profile: gpu", "profile: found 'gpu'; it should be 'paper', 'cpu', 'best' or 'smoke'"),
+    "another profile": ("profile: smoke", "profile: gpu", "profile: found 'gpu'; it should be one of best, cpu, paper, smoke"),
     "out of range": ("weak_share: 0.1", "weak_share: 1.5", "sample.weak_share: found 1.5; it should be less than or equal to 1"),
     "not a number": ("weak_share: 0.1", "weak_share: .nan", "sample.weak_share: found nan; it should be a finite number"),
     "no dataset": ("dataset: data/raw/sample.csv", "dataset: ''", "dataset: found ''; it should have at least 1 character"),
-    "deep inside": ("learning_rate: 0.01", "learning_rate: -1", "profiles.paper.vgg19.learning_rate: found -1; it should be greater than 0"),
     "neither of two": ("devices: auto", "devices: all", "compute.devices: found 'all'; it should be a valid integer, or be 'auto'"),
     "a date that is none": ("seed: 2013", "seed: 2013-02-30", "params.yaml: not valid YAML (day is out of range"),
-    "no YAML": ("seed: 2013", "seed: [", "params.yaml: line 9: not valid YAML (expected"),
-    "a key twice": ("seed: 2013", "seed: 2013\nseed: 1", "line 7: not valid YAML (found duplicate key"),
+    "no YAML": ("seed: 2013", "seed: [", "not valid YAML (expected"),
+    "a key twice": ("seed: 2013", "seed: 2013\nseed: 1", "line 8: not valid YAML (found duplicate key"),
     "a model of no framework": ("vgg19: models/vgg19.safetensors", "vgg19: models/vgg19.pth", "networks: found 'models/vgg19.pth'; it should match pattern"),
     "a network with a strange name": ("  vgg19: models/", "  VGG-19: models/", "networks: found 'VGG-19'; it should match pattern"),
     "a network with the name of something else": ("  vgg19: models/", "  ensemble: models/", "params.yaml: networks: it should not be 'ensemble', which names something else"),
-    "a network without a block": ("  baseline: models/", "  small: models/small.safetensors\n  baseline: models/", "profiles.smoke.small: missing; "),
-    "a block without a network": ("  vgg19: models/vgg19.safetensors ", "  # ", "profiles.paper.vgg19: unknown key; allowed here: baseline, resnet18"),
     "one network": (TEXT[TEXT.index("  vgg19: models/") : TEXT.index("\nsample:")], "", "networks: found {'baseline': 'models/baseline.keras'}; it should have at least 2 items"),
     "a list": (TEXT, "- 1", "params.yaml: the file: found [1]"),
     "nothing": (TEXT, "", "params.yaml: the file: found None"),
@@ -70,25 +68,68 @@ def test_every_problem_is_named_at_once(tmp_path):
 
 def test_no_file(tmp_path):
     with pytest.raises(InputError, match="params.yaml: not found"):
-        read_params("seed", path=tmp_path / "params.yaml")
+        read_params(tmp_path / "params.yaml")
 
 
-def test_only_what_is_asked_for_is_handed_out(tmp_path):
-    path = tmp_path / "params.yaml"
-    path.write_text(TEXT.replace("profile: smoke", "profile: paper"))
-    seed, vgg19 = read_params("seed", "profiles.${profile}.vgg19", path=path)
-    assert seed == 2013
+def read_training(tmp_path, active, changes, network="vgg19"):
+    """The settings of a network under the profile `active`; `changes` are {profile: (old, new)}."""
+    for name, text in PROFILES.items():
+        old, new = changes.get(name, ("", ""))
+        assert old in text
+        (tmp_path / f"{name}.yaml").write_text(text.replace(old, new, 1))
+    params = read_params().model_copy(update={"profile": active})
+    return profile.read_training(params, network, tmp_path)
+
+
+def test_a_profile_is_laid_over_the_papers(tmp_path):
+    vgg19 = read_training(tmp_path, "paper", {})
     assert (vgg19.epochs, vgg19.batch_size, vgg19.learning_rate, vgg19.patience) == (250, 64, 0.01, 15)  # Table 3
-    with pytest.raises(AttributeError):
-        read_params("sede", path=path)
+    best = read_training(tmp_path, "best", {})
+    assert (best.epochs, best.batch_size, best.momentum) == (60, 128, vgg19.momentum)
+    assert best.augment.rotation == 12 and best.augment.flip == vgg19.augment.flip
+    changed = read_training(tmp_path, "best", {"paper": ("flip: 0.5 ", "flip: 0.25 ")})
+    assert changed.augment == best.augment.model_copy(update={"flip": 0.25})
+
+
+BAD_PROFILES = {
+    "in the profile": ("smoke", {"smoke": ("  learning_rate: 0.05", "  learning_rate: -1")}, "profiles/smoke.yaml: vgg19.learning_rate: found -1; it should be greater than 0"),
+    "in the paper's": ("smoke", {"paper": ("momentum: 0.9  ", "momentum: 9.0  ")}, "profiles/paper.yaml: vgg19.momentum: found 9.0; it should be less than 1"),
+    "in a nested block": ("best", {"best": ("    erase: 0.5", "    erase: 5.0")}, "profiles/best.yaml: vgg19.augment.erase: found 5.0"),
+    "an unknown key": ("smoke", {"smoke": ("  freeze_epochs: 0", "  freeze_epoch: 0")}, "profiles/smoke.yaml: vgg19.freeze_epoch: unknown key; allowed here: width, dropout"),
+    "an unknown nested key": ("best", {"best": ("    erase: 0.5", "    earse: 0.5")}, "profiles/best.yaml: vgg19.augment.earse: unknown key; allowed here: crop, flip"),
+    "a key that is gone": ("smoke", {"paper": ("  nesterov: false", "  # nesterov: false")}, "profiles/paper.yaml: vgg19.nesterov: missing"),
+    "what contradicts itself": ("smoke", {"smoke": ("  freeze_epochs: 0", "  freeze_epochs: 99")}, "profiles/smoke.yaml: vgg19: it should have freeze_epochs (99)"),
+    "no block": ("smoke", {"smoke": ("vgg19:", "vgg:")}, "profiles/smoke.yaml: vgg19: no block of settings; give it one, {} where nothing differs"),
+    "no mapping": ("smoke", {"smoke": (PROFILES["smoke"], "- 1")}, "profiles/smoke.yaml: vgg19: no block of settings"),
+    "no YAML": ("smoke", {"smoke": ("vgg19:", "vgg19: [")}, "smoke.yaml: line "),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_PROFILES)
+def test_what_is_wrong_in_a_profile_is_named_with_its_file(case, tmp_path):
+    active, changes, expected = BAD_PROFILES[case]
+    with pytest.raises(InputError) as error:
+        read_training(tmp_path, active, changes)
+    assert expected in str(error.value) and "Traceback" not in str(error.value)
 
 
 def test_profiles_state_only_what_they_change():
-    """The widths of all but `smoke` are the paper's networks."""
-    profiles, networks = read_params("profiles", "networks")
-    full = profiles.paper, profiles.cpu, profiles.best
-    sections = [getattr(profile, name) for profile in full for name in networks]
-    assert {section.width for section in sections if section} == {1}  # a network of another origin may have none
+    """No value that the paper's profile has as well; and all but `smoke` have networks of full width."""
+    read = {name: YAML(typ="safe").load(text) for name, text in PROFILES.items()}
+    paper = read.pop("paper")
+
+    def list_repeated(base, changes, where):
+        for key, value in changes.items():
+            if isinstance(value, dict):
+                yield from list_repeated(base[key], value, f"{where}.{key}")
+            elif base[key] == value:
+                yield f"{where}.{key}"
+
+    for name, blocks in read.items():
+        assert blocks.keys() == paper.keys()
+        assert not [*list_repeated(paper, blocks, name)]
+        assert name == "smoke" or not any("width" in block for block in blocks.values())
+    assert {block["width"] for block in paper.values()} == {1}
 
 
 def test_bad_params_stop_a_stage_before_it_works(run_stage, tmp_path):
@@ -103,46 +144,54 @@ def test_bad_params_stop_a_stage_before_it_works(run_stage, tmp_path):
     assert not (tmp_path / "x.csv").exists()
 
 
+def test_all_parameters_are_checked_before_any_stage_runs():
+    """What `make repro` calls first."""
+    command = [sys.executable, "-m", "fer_pipeline.training.common.profile"]
+    assert subprocess.run(command, cwd=ROOT / "stages").returncode == 0
+
+
 def test_every_value_is_explained():
-    """Each line with a value carries its unit, reason or place in the paper."""
+    """Each value carries its unit, reason or place in the paper: in params.yaml, and where paper.yaml has its key first."""
     _, *listed = TEXT[TEXT.index("networks:") : TEXT.index("\nsample:")].splitlines()  # names and files say enough
+    first = PROFILES["paper"][: PROFILES["paper"].index("\nresnet18:")]
     values = [
         line
-        for line in TEXT.splitlines()
-        if line not in listed and re.match(r"\s*\w+: +[^&*{#\s]", line) and "<<" not in line
+        for text in (TEXT, first)
+        for line in text.splitlines()
+        if line not in listed and re.match(r"\s*\w+: +[^&*{#\s]", line)
     ]
-    assert len(values) > 30
-    unexplained = [line for line in values if "#" not in line]
-    override = re.search(r"\n  cpu:.*", TEXT, re.DOTALL).group()
-    assert [line for line in unexplained if line not in override] == []
+    assert len(values) > 75
+    assert [line for line in values if "#" not in line] == []
 
 
 def script_of(stage):
     return re.search(r"python (stages/\w+\.py)", stage["cmd"]).group(1)
 
 
-def test_trainings_do_not_load_the_readers_of_raw_data():
-    """So that a change there, which leaves faces.h5 as it is, trains nothing anew."""
-    code = "import sys; from fer_pipeline.training.{}.train import train; print(sys.modules.get('fer_pipeline.raw.source'))"
-    for framework in ("keras", "pytorch"):
-        command = [sys.executable, "-c", code.format(framework)]
-        assert subprocess.check_output(command, cwd=ROOT / "stages", text=True).endswith("None\n")
+READS_PROFILES = {"read_training": "one network's", "read_trainings": "all"}
 
 
 @pytest.mark.parametrize("name", PIPELINE)
 def test_the_keys_that_a_stage_reads_are_its_params(name):
+    """`params.<key>` in a script; `params.profile` is read by whoever reads profiles, and its file is declared then."""
     stage = PIPELINE[name].get("do", PIPELINE[name])
     tree = ast.parse((ROOT / script_of(stage)).read_text())
-    calls = [
-        node for node in ast.walk(tree) if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "read_params"
-    ]
-    assert len(calls) == ("params" in stage)
-    keys = [read_key(argument, name.removeprefix("train_")) for call in calls for argument in call.args]
-    assert sorted(keys) == sorted(stage.get("params", []))
-
-
-def read_key(argument, network):
-    """A key as the code has it, of a training with the name of its network filled in."""
-    if isinstance(argument, ast.Constant):
-        return argument.value
-    return "".join(network if isinstance(part, ast.FormattedValue) else part.value for part in argument.values)
+    read = {
+        ast.unparse(node).removeprefix("params.").replace("read_params().", "")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and re.fullmatch(r"(params|read_params\(\))(\.\w+)+", ast.unparse(node))
+    }
+    called = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} & READS_PROFILES.keys()
+    listed = stage.get("params", [])
+    keys = {key for key in listed if isinstance(key, str)}
+    files = {file: blocks for entry in listed if isinstance(entry, dict) for file, blocks in entry.items()}
+    for key in keys:
+        assert any(f"{one}.".startswith(f"{key}.") or f"{key}.".startswith(f"{one}.") for one in read), (
+            f"{key} is not read"
+        )
+    for one in read:
+        assert any(f"{one}.".startswith(f"{key}.") or f"{key}.".startswith(f"{one}.") for key in keys), (
+            f"{one} is not declared"
+        )
+    blocks = [name.removeprefix("train_")] if called == {"read_training"} else None
+    assert files == (dict.fromkeys(("profiles/paper.yaml", "profiles/${profile}.yaml"), blocks) if called else {})

@@ -15,7 +15,7 @@ from ruamel.yaml.error import YAMLError
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ("dvc.lock", "metrics", "plots")
-INPUTS = ("params.yaml", "dvc.yaml", "stages", "requirements.lock")
+INPUTS = ("params.yaml", "profiles", "dvc.yaml", "stages", "requirements.lock")
 
 
 def list_changed(root: Path, paths: tuple[str, ...]) -> list[str]:
