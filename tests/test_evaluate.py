@@ -24,6 +24,7 @@ from torchvision.transforms.functional import ten_crop
 import evaluate
 import fer_pipeline.figures.network as figures
 import fer_pipeline.networks.pytorch.model as torch_model  # with torchvision before TensorFlow: the other way round, Triton crashes
+import predict
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.faces import Split, pack_faces, read_faces
 from fer_pipeline.faces.fer2013 import CLASSES
@@ -278,7 +279,7 @@ def test_pictures_of_odd_results(case):
     rows = ODD[case]
     faces = np.random.default_rng(0).integers(0, 256, (len(rows.actual), 48, 48), dtype=np.uint8)
     metrics = measure_rows(rows)
-    pictures = evaluate.draw(find_network("baseline"), None, faces, rows, metrics, HISTORY, 15)
+    pictures = evaluate.draw(find_network("baseline"), "", faces, rows, metrics, HISTORY, 15)
     assert {Path(name).stem for name in pictures} == {*list_figures(find_network("baseline"))}
     assert all(content.startswith(b"\x89PNG") for content in pictures.values())
 
@@ -364,7 +365,7 @@ def test_a_network_that_gives_nan_is_refused(model_file):
     torch.nn.init.constant_(model.network.head.bias, math.nan)
     faces = {split: Split(np.zeros((2, 48, 48), np.uint8), np.zeros(2, np.uint8), None) for split in ("val", "test")}
     with pytest.raises(InputError, match="m: gives no probabilities; train it anew"):
-        evaluate.predict_splits(model, faces, 1, "m")
+        predict.predict_splits(model, faces, 1, "m")
 
 
 def test_macs_of_the_papers_vgg19():
@@ -418,6 +419,7 @@ class Project:
         params = YAML(typ="safe").load(ROOT / "params.yaml")
         params["compute"]["precision"] = "float32"
         (folder / "params.yaml").write_text(json.dumps(params), encoding="utf-8")  # JSON is YAML
+        shutil.copytree(ROOT / "profiles", folder / "profiles")
         table = Table(per_class=(3, 2, 4))
         splits = {
             name: Split(table.images[table.usages == i], table.labels[table.usages == i].astype(np.uint8), None)
@@ -431,10 +433,18 @@ class Project:
         HISTORY.to_csv(folder / "history.csv", index=False)
 
     def run(self, name, model, out):
-        """Run the stage; what `subprocess.run` returns."""
-        flags = {"name": name, "model": model, "data": "faces.h5", "history": "history.csv", "predictions": f"{out}/p"}
-        flags |= {"metrics": f"{out}/m", "plots": f"{out}/plots", "timing": f"{out}-timing.json"}
-        command = [sys.executable, "stages/evaluate.py", *(f"--{key}={value}" for key, value in flags.items())]
+        """Run `predict`, and if it succeeds `evaluate`; what the last `subprocess.run` returns."""
+        both = {"name": name, "data": "faces.h5"}
+        first = self.run_stage("predict", both | {"model": model, "out": f"{out}/p", "timing": f"{out}-timing.json"})
+        if first.returncode:
+            return first
+        flags = {"history": "history.csv", "predictions": f"{out}/p", "metrics": f"{out}/m", "plots": f"{out}/plots"}
+        second = self.run_stage("evaluate", both | flags)
+        second.stderr = first.stderr + second.stderr
+        return second
+
+    def run_stage(self, stage, flags):
+        command = [sys.executable, f"stages/{stage}.py", *(f"--{key}={value}" for key, value in flags.items())]
         return subprocess.run(command, cwd=self.folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
 
     def read(self, out):
@@ -458,12 +468,13 @@ COMMON |= {f"{name}.csv" for name in ("confusion", "calibration", "classes", "ri
 
 def check_outputs(contents, metrics, name, folder, timing):
     """What holds for every network: the files, and that one follows from the other."""
+    endings = (".csv", "_votes.csv", "_single_crop.csv", "_single_crop_votes.csv", "_train.csv", "_heat.npz", ".json")
+    assert {path for path in contents if path.startswith("p/")} == {f"p/{name}{ending}" for ending in endings}
     assert {path.split("/")[-1] for path in contents if path.startswith("plots/")} - {"gradcam.png"} == COMMON
     assert Summary.model_validate_json(contents[f"m/summary/{name}.json"]) == summarise(metrics)
     splits = read_faces(folder / "faces.h5")[0]
     rows = read_predictions(folder / "out" / "p" / f"{name}.csv", splits)
-    (seed,) = read_params("seed")
-    again = measure(rows["val"], rows["test"], splits["test"].duplicate_of_train, SETTINGS, seed)
+    again = measure(rows["val"], rows["test"], splits["test"].duplicate_of_train, SETTINGS, read_params().seed)
     assert again.model_dump() == metrics.model_dump(include=set(Measured.model_fields))
     assert metrics.unseen_count == 20 and metrics.per_class["disgust"].recall is None
     assert metrics.overfitting_gap == pytest.approx(metrics.train_accuracy - metrics.accuracy, abs=1e-6)
@@ -471,7 +482,7 @@ def check_outputs(contents, metrics, name, folder, timing):
     assert [row["actual"] for row in confusion] == [CLASSES[label] for label in splits["test"].labels]
     assert [row["predicted"] for row in confusion] == [CLASSES[label] for label in rows["test"].predicted]
     assert min(metrics.cost.parameters, metrics.cost.macs, metrics.cost.model_bytes) > 0
-    times = read_timing(folder / timing, [name]).evaluation[name]
+    times = read_timing(folder / timing, [name]).prediction[name]
     assert times.latency_ms_batch1 > 0 and times.images_per_second > 0 and times.hardware
     assert not re.search(rb"latency|per_second|seconds|hardware", b"".join(contents.values()))
     return splits, rows

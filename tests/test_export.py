@@ -110,7 +110,7 @@ def test_the_baseline_answers_as_its_predictions(finished_pipeline):
 
 def test_what_was_measured(finished_pipeline):
     metrics = finished_pipeline.path / "metrics"
-    report = Exports.read(metrics / "export.json", "measure")
+    report = Exports.read(metrics / "export.json", "score_exports")
     times = read_timing(metrics / "timing.json", NAMES).exports
     assert times.hardware and [*report.networks] == [*times.networks] == [*NAMES]
     test = read_faces(finished_pipeline.path / "data/prepared/faces.h5")[0]["test"]
@@ -218,20 +218,6 @@ def test_the_same_network_gives_the_same_bytes(exported):
     content, _, _ = exported
     metadata = {"answers": "logits", "answers_temperature": "1.5"}
     assert export.finish(content, metadata) == export.finish(content, metadata)
-
-
-@pytest.mark.parametrize("content", ["", "{}", '"temperature_single_crop": null', '"temperature_single_crop": 0'])
-def test_metrics_without_a_temperature(tmp_path, content):
-    kept = (ROOT / "results/fer2013-cpu/metrics/vgg19.json").read_text()
-    (tmp_path / "kept.json").write_text(kept)
-    assert Scores.read(tmp_path / "kept.json", "-f evaluate").temperature_single_crop == 0.959397
-    changed = re.sub(r'"temperature_single_crop": [0-9.]+', content, kept) if "single" in content else content
-    (tmp_path / "x.json").write_text(changed)
-    where = "temperature_single_crop" if "single" in content else "the file" if not content else "accuracy"
-    with pytest.raises(InputError, match=rf"x\.json: {where}: .*; run `dvc repro -f evaluate`"):
-        Scores.read(tmp_path / "x.json", "-f evaluate")
-    with pytest.raises(InputError, match="not found"):
-        Scores.read(tmp_path / "y.json", "-f evaluate")
 
 
 def test_another_networks_file(narrow, tmp_path):

@@ -17,7 +17,7 @@ from fer_pipeline.metrics.scores import Summary
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
 
-NETWORKS = {name: network.TITLE for name, network in find_networks(read_params("networks")[0]).items()}
+NETWORKS = {name: network.TITLE for name, network in find_networks(read_params().networks).items()}
 TEMPLATES = ROOT / ".dvc" / "plots"
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -52,9 +52,17 @@ def write_results(clone, seed):
 
 @pytest.fixture(scope="module")
 def branches(tmp_path_factory):
-    """A clone on the branch `ours`; `other` has other results and another seed."""
+    """A clone on the branch `ours`; `other` has other results and another seed.
+
+    All results are in git here, so that no stage has to run: how plots look does not depend on where files are kept.
+    """
     path = tmp_path_factory.mktemp("clone")
     clone = Clone(path)
+    summaries = [f"metrics/summary/{name}.json" for name in (*NETWORKS, "ensemble")]
+    (clone.path / "dvc.yaml").write_text(json.dumps({"metrics": summaries}))
+    for folder in ("plots", "metrics"):
+        (clone.path / folder / ".gitignore").unlink()
+    clone.commit()
     clone.run("git", "checkout", "-q", "-b", "other")
     write_results(clone, seed=1)
     clone.edit("params.yaml", {"seed: 2013": "seed: 7"})
@@ -138,18 +146,26 @@ def test_the_templates_have_the_colours_of_the_pictures(name):
 
 def test_every_plot_is_drawn_from_what_a_stage_writes():
     """Each file named under `plots:` is, or lies in, an output of a stage."""
-    pipeline = YAML(typ="safe").load(ROOT / "dvc.yaml")
+    stages = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
     outs = set()
-    for stage in pipeline["stages"].values():
+    for stage in stages.values():
         body = stage.get("do", stage)
         for item in NETWORKS if "foreach" in stage else [""]:
-            paths = [out if isinstance(out, str) else next(iter(out)) for out in body["outs"]]
+            listed = [*body.get("outs", []), *body.get("plots", [])]
+            paths = [out if isinstance(out, str) else next(iter(out)) for out in listed]
             outs |= {path.replace("${key}", item) for path in paths}
-    for plot in pipeline["plots"]:
+    for plot in YAML(typ="safe").load(ROOT / "plots" / "dvc.yaml")["plots"]:
         for file in [plot] if isinstance(plot, str) else next(iter(plot.values()))["y"]:
-            assert any(file == out or file.startswith(f"{out}/") for out in outs), file
+            assert any(f"plots/{file}" == out or f"plots/{file}".startswith(f"{out}/") for out in outs), file
 
 
+def test_dvc_metrics_shows_the_summaries_alone():
+    stages = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"].values()
+    shown = [path for stage in stages for metric in stage.get("do", stage).get("metrics", []) for path in metric]
+    assert shown == ["metrics/summary/${key}.json", "metrics/summary/ensemble.json"]
+
+
+@pytest.mark.release
 def test_show_draws_a_confusion_matrix_per_network(branches, browse):
     branches.run("dvc", "plots", "show")
     html = (branches.path / "dvc_plots" / "index.html").read_text()
@@ -182,6 +198,7 @@ def test_show_draws_a_confusion_matrix_per_network(branches, browse):
         assert (branches.path / "dvc_plots" / picture).is_file()
 
 
+@pytest.mark.release
 def test_diff_draws_each_branch_under_its_own_name(branches, browse):
     branches.run("dvc", "plots", "diff", "ours", "other")
     page = browse(branches.path / "dvc_plots" / "index.html")
@@ -194,6 +211,7 @@ def test_diff_draws_each_branch_under_its_own_name(branches, browse):
         assert [axis for axis in read_axes(drawing) if axis != list(CLASSES) and "%" not in axis[0]] == []
 
 
+@pytest.mark.release
 def test_several_files_in_one_plot_keep_their_headers(branches, browse):
     """One plot of all networks, where a revision has one file less than the other."""
     files = {f"plots/{name}/test/confusion.csv": "actual" for name in NETWORKS}
@@ -201,6 +219,7 @@ def test_several_files_in_one_plot_keep_their_headers(branches, browse):
     for branch, tag in (("other", "all"), ("ours", "fewer")):
         branches.run("git", "checkout", "-q", "--detach", branch)
         (branches.path / "dvc.yaml").write_text(json.dumps({"plots": [plot]}))
+        (branches.path / "plots" / "dvc.yaml").write_text("{}")
         if tag == "fewer":
             (branches.path / "plots/baseline/test/confusion.csv").unlink()
         branches.commit()
@@ -229,6 +248,7 @@ def test_metrics_and_params_across_branches(branches):
     assert "seed" in branches.run("dvc", "params", "diff", "other")
 
 
+@pytest.mark.release
 def test_a_page_with_a_network_would_be_noticed(browse, tmp_path):
     """What the tests above rely on."""
     path = tmp_path / "page.html"

@@ -57,7 +57,7 @@ def test_a_kept_run_is_made_of_records(folder):
     files = {str(path.relative_to(metrics).with_suffix("")) for path in metrics.rglob("*.json")}
     assert files == {*kinds, "timing"}
     timing = read_timing(metrics / "timing.json", names)
-    assert None not in [*timing.training.values(), *timing.evaluation.values(), timing.exports]
+    assert None not in [*timing.training.values(), *timing.prediction.values(), timing.exports]
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_every_number_of_the_table_is_the_runs(folder):
     changes["metrics/export.json"] = exports, "| 98.8 |"
     times = json.loads((folder / "metrics/timing.json").read_text())
     times["train_resnet18"]["seconds"] = 5520.0
-    times["measure"]["networks"]["vgg19"]["int8"]["latency_ms"]["threads_2"]["median"] = 76.54
+    times["score_exports"]["networks"]["vgg19"]["int8"]["latency_ms"]["threads_2"]["median"] = 76.54
     changes["metrics/timing.json"] = times, "| 92 |"
     for name, (change, shown) in changes.items():
         assert shown not in before

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import other
+import score_external
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.faces import read_faces
 from fer_pipeline.faces.fer2013 import CLASSES, SPLITS
@@ -88,7 +88,7 @@ def test_scores_by_hand():
     """Three faces of two classes: two right; the balanced accuracy is over the classes that the set has."""
     probabilities = np.full((3, 7), 0.05)
     probabilities[[0, 1, 2], [0, 3, 3]] = 0.7
-    scores = other.judge(as_written(np.array([0, 0, 3], np.uint8), probabilities), 200, 1)
+    scores = score_external.judge(as_written(np.array([0, 0, 3], np.uint8), probabilities), 200, 1)
     assert scores.accuracy == pytest.approx(2 / 3, abs=1e-6)
     assert scores.balanced_accuracy == pytest.approx((0.5 + 1) / 2)
     assert scores.confusion[0][0] == scores.confusion[0][3] == scores.confusion[3][3] == 1
@@ -104,7 +104,7 @@ def test_a_set_goes_through_the_pipeline(finished_clone):
     write_folder(finished_clone.path / "data" / "raw" / "mine", files)
     finished_clone.edit("params.yaml", {"other_sets: {}": "other_sets: {mine: data/raw/mine}"})
     printed = finished_clone.run("dvc", "repro")
-    assert set(find_runs(printed)) == {"other@mine", "report"}
+    assert set(find_runs(printed)) == {"score_external@mine", "report"}
     found = json.loads((finished_clone.path / "metrics" / "other" / "mine.json").read_text())
     assert (found["faces"], found["scaled"], found["seen"], found["left_out"]) == (37, 0, 2, {"contempt": 1})
     for name, scores in found["networks"].items():
@@ -121,4 +121,4 @@ def test_a_set_goes_through_the_pipeline(finished_clone):
 def test_faces_seen_in_training_are_counted():
     table = Table()
     rows = {name: type("Rows", (), {"images": table.images[table.usages == i]}) for i, name in enumerate(SPLITS)}
-    assert other.count_seen(table.images, rows) == (table.usages < 2).sum()
+    assert score_external.count_seen(table.images, rows) == (table.usages < 2).sum()
