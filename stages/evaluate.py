@@ -24,6 +24,7 @@ from fer_pipeline.core.files import write_files
 from fer_pipeline.faces.faces import read_faces
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.figures import network as figures
+from fer_pipeline.figures.labels import draw_sentence
 from fer_pipeline.figures.style import set_style, to_png
 from fer_pipeline.metrics.evaluation import judge
 from fer_pipeline.metrics.scores import Measured, bin_confidence, cover, summarise
@@ -94,8 +95,10 @@ def draw(
         "mistakes.png": figures.draw_mistakes(images, test, title),
         "risk_coverage.png": figures.draw_risk_coverage(cover(test), title),
     }
-    if hasattr(network, "find_explained_layer"):
-        pictures["gradcam.png"] = figures.draw_grad_cam(read_heat(heat, test), title)
+    explained = hasattr(network, "find_explained_layer")
+    pictures["gradcam.png"] = (
+        figures.draw_grad_cam(read_heat(heat, test), title) if explained else draw_sentence(f"{title}: no Grad-CAM")
+    )
     return {file: to_png(figure) for file, figure in pictures.items()}
 
 
