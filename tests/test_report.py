@@ -23,7 +23,6 @@ from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.metrics import paper
 from fer_pipeline.metrics.records import (
     Comparison,
-    Data,
     EvaluationTimes,
     Exports,
     ExportTimes,
@@ -36,6 +35,7 @@ from fer_pipeline.metrics.records import (
 )
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
+from fer_pipeline.raw.record import Data
 from fer_pipeline.report import captions
 from fer_pipeline.report.page import list_facts, make_page
 from fer_pipeline.report.read import COMPARED, Evidence, list_figures, read_evidence

@@ -9,7 +9,8 @@ from conftest import ROOT
 import collect
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.record import Record
-from fer_pipeline.metrics.records import Comparison, Data, Exports, Measured, Scores, Summary, Training, read_timing
+from fer_pipeline.metrics.records import Comparison, Exports, Measured, Scores, Summary, Training, read_timing
+from fer_pipeline.raw.record import Data
 from seeds import OneSeed, Seeds
 
 KEPT = sorted(path.parent for path in (ROOT / "results").glob("*/run.json"))

@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 import sample
-from fer_pipeline.faces.fer2013 import CLASSES, USAGES
+from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.faces.votes import find_majority
 from fer_pipeline.params.read import read_params
 from fer_pipeline.raw.ferplus import read_votes
+from fer_pipeline.raw.rows import USAGES
 from fer_pipeline.raw.source import read_source
 
 ROWS = {"Training": 70, "PublicTest": 14, "PrivateTest": 7}
@@ -72,7 +73,7 @@ def test_votes_have_the_form_of_ferplus(tmp_path):
     paths = tmp_path / "faces.csv", tmp_path / "votes.csv"
     sample.write_csv(*paths, {"Training": 700, "PublicTest": 70, "PrivateTest": 70}, seed=1, weak_share=0.15)
     rows = read_source(paths[0], 0)
-    votes = read_votes(paths[1], rows.labels, rows.usages)
+    votes = read_votes(paths[1], "faces.csv", rows)
     assert (votes.sum(axis=1) == 10).all()
     assert 0.75 < (find_majority(votes) == rows.labels).mean() < 0.95
     assert (votes[:, 7:9].sum(axis=0) > 0).all(), "some say contempt, or cannot tell"

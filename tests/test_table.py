@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.faces.fer2013 import USAGES
+from fer_pipeline.raw.rows import USAGES
 from fer_pipeline.raw.table import BadRow, parse_pixels, parse_pixels_fast, read_table
 
 TABLE = Table(per_class=(2, 1, 1))
@@ -26,7 +26,8 @@ def small_blocks():
 
 
 def read(content):
-    return read_table(io.BytesIO(content), "faces.csv")
+    rows = read_table(io.BytesIO(content), "faces.csv")
+    return rows.images, rows.labels, rows.usages
 
 
 def assert_is_table(rows, table=TABLE):

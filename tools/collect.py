@@ -27,9 +27,10 @@ from ruamel.yaml import YAML
 import checkout  # noqa: F401
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import to_json, write_files
-from fer_pipeline.metrics.records import Comparison, Data, Ensemble, Exports, Measured, Scores, Timing, read_timing
+from fer_pipeline.metrics.records import Comparison, Ensemble, Exports, Measured, Scores, Timing, read_timing
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
+from fer_pipeline.raw.record import Data
 from fer_pipeline.report.captions import NONE, listing
 from fer_pipeline.running.hardware import name_cpu
 from fer_pipeline.running.stage import LOG, catch

@@ -26,9 +26,9 @@ import checkout  # noqa: F401
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import write_files
 from fer_pipeline.core.record import Count, Record, Share
-from fer_pipeline.exported.onnx import OUTPUT, VOTES, OnnxModel, load_exported, to_probabilities
+from fer_pipeline.exported.onnx import DRAWN, OUTPUT, VOTES, OnnxModel, load_exported, to_probabilities
 from fer_pipeline.faces.faces import Split, read_faces
-from fer_pipeline.faces.fer2013 import DRAWN, SIZE
+from fer_pipeline.faces.fer2013 import SIZE
 from fer_pipeline.faces.votes import find_majority
 from fer_pipeline.metrics.annotators import is_emotion, judge_network
 from fer_pipeline.metrics.records import Annotators, ExportedTimes, Interval, Measured, Scores, Training, read_timing

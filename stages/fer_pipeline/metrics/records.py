@@ -1,6 +1,5 @@
 """What each JSON file of metrics/ holds: its keys, types and units. Writers, readers, the report and tests go by it.
 
-    metrics/data.json               Data            stages/prepare.py
     metrics/train/<network>.json    Training        stages/train.py
     metrics/<network>.json          Scores          stages/evaluate.py
     metrics/summary/<name>.json     Summary         stages/evaluate.py, stages/compare.py: what `dvc metrics` shows
@@ -23,76 +22,13 @@ from fer_pipeline.core.record import Count, Record, Share
 from fer_pipeline.running.timing import read_times
 from fer_pipeline.training.common.run import Training, TrainingTimes
 
-__all__ = ["Comparison", "Data", "Exports", "Scores", "Summary", "Timing", "Training", "TrainingTimes"]
+__all__ = ["Comparison", "Exports", "Scores", "Summary", "Timing", "Training", "TrainingTimes"]
 
 Interval = Annotated[list[Share], Field(min_length=2, max_length=2)]
 """[low, high] of a 95 % interval."""
 Difference = Annotated[float, Field(ge=-1, le=1)]
 Device = Literal["cpu", "cuda"]
 Precision = Literal["float32", "bfloat16"]
-
-
-class Source(Record):
-    kind: Literal["table", "images"]
-    md5: str
-    """Of the file; for a folder, of its names and bytes."""
-    rows: Count
-    challenge_file: str | None = None
-    """The name of the challenge's CSV that it holds, unchanged; None: of none."""
-
-
-class Pixels(Record):
-    """Of all pixels of train, in [0, 255]."""
-
-    train_mean: float
-    train_std: float
-
-
-class Across(Record):
-    """Rows of the first split whose very image stands in the second."""
-
-    val_rows_in_train: Count
-    test_rows_in_train: Count
-    test_rows_in_val: Count
-
-
-class Conflicts(Record):
-    """Images that carry more than one label, and the rows that they take."""
-
-    images: Count
-    rows: Count
-
-
-class Duplicates(Record):
-    within: dict[str, Count]
-    """{split: rows that repeat an earlier row of it}."""
-    across: Across
-    conflicting_labels: Conflicts
-
-
-class Dropped(Record):
-    """Rows left out by `prepare.drop_blank` and `prepare.drop_leaks`, by split."""
-
-    blank: dict[str, Count]
-    leaks: dict[str, Count]
-
-
-class Data(Record):
-    """metrics/data.json: what `prepare` found."""
-
-    source: Source
-    votes_md5: str | None = None
-    """Of the file of votes; None where there are none."""
-    split: Literal["official", "paper"]
-    note: str
-    rows: dict[str, dict[str, Count]]
-    """{split: {'total': N, emotion: n, ...}}."""
-    pixels: Pixels
-    blank_images: dict[str, Count]
-    duplicates: Duplicates
-    dropped: Dropped
-    conversions: dict[str, Count]
-    """Pictures converted to grey, by Pillow's mode."""
 
 
 class ClassScores(Record):

@@ -11,7 +11,6 @@ from fer_pipeline.metrics.records import (
     Agreement,
     AllWrong,
     Comparison,
-    Data,
     Ensemble,
     ExportTimes,
     McNemar,
@@ -21,6 +20,7 @@ from fer_pipeline.metrics.records import (
     Table7Row,
     Training,
 )
+from fer_pipeline.raw.record import Data
 
 Names = Mapping[str, str]
 Values = Mapping[str, float | None]

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.fer2013 import CLASSES, SPLITS
-from fer_pipeline.metrics.records import Comparison, Data, Exports, Other, Scores, Training
+from fer_pipeline.metrics.records import Comparison, Exports, Other, Scores, Training
 from fer_pipeline.networks.network import Network
+from fer_pipeline.raw.record import Data
 
 OF_DATA = {"data/classes.png": "prepare", "data/faces.png": "prepare", "data/augmented.png": "augment"}
 """The pictures in plots/data/, and the stages that draw them."""
