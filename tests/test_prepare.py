@@ -346,12 +346,16 @@ def real_rows(real_zip):
     return prepare.read_source(real_zip, seed=1)
 
 
+def assert_known_counts(rows):
+    """Those of the challenge's split, and of the study's own."""
+    for split, counts in (("official", [28_709, 3_589, 3_589]), ("paper", [22_968, 1_432, 7_178])):
+        places = prepare.divide(rows.labels, rows.usages, split)
+        assert [len(places[name]) for name in SPLITS] == counts
+    assert np.bincount(rows.labels).tolist() == [4953, 547, 5121, 8989, 6077, 4002, 6198]
+
+
 def test_real_images_give_the_known_counts(real_rows):
-    official = prepare.divide(real_rows.labels, real_rows.usages, "official")
-    paper = prepare.divide(real_rows.labels, real_rows.usages, "paper")
-    assert [len(official[name]) for name in SPLITS] == [28_709, 3_589, 3_589]
-    assert [len(paper[name]) for name in SPLITS] == [22_968, 1_432, 7_178]
-    assert np.bincount(real_rows.labels).tolist() == [4953, 547, 5121, 8989, 6077, 4002, 6198]
+    assert_known_counts(real_rows)
 
 
 def test_real_csv_gives_the_same_images_per_class_in_the_same_order(real_zip, real_rows, tmp_path):
@@ -361,13 +365,11 @@ def test_real_csv_gives_the_same_images_per_class_in_the_same_order(real_zip, re
         pytest.skip(f"{script} is missing")
     subprocess.run([sys.executable, script, real_zip, tmp_path / "fer2013.csv"], check=True, capture_output=True)
     rows = prepare.read_source(tmp_path / "fer2013.csv", seed=1)
+    assert_known_counts(rows)
     for usage in range(3):
         for label in range(7):
-            ours = rows.images[(rows.usages == usage) & (rows.labels == label)]
-            assert (ours == real_rows.images[(real_rows.usages == usage) & (real_rows.labels == label)]).all()
-    for split, counts in (("official", [28_709, 3_589, 3_589]), ("paper", [22_968, 1_432, 7_178])):
-        places = prepare.divide(rows.labels, rows.usages, split)
-        assert [len(places[name]) for name in SPLITS] == counts
+            ours, theirs = (one.images[(one.usages == usage) & (one.labels == label)] for one in (rows, real_rows))
+            assert (ours == theirs).all()
 
 
 def test_real_images_unpacked_are_read_alike(real_zip, real_rows, tmp_path):
