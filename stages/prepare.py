@@ -119,7 +119,13 @@ def clean(
 def count_duplicates(
     places: Mapping[str, Positions], identities: Positions, labels: npt.NDArray[np.uint8]
 ) -> Duplicates:
-    """How many rows hold an image that occurs more than once; the arguments are those of `clean`, and all labels."""
+    """How many rows hold an image that occurs more than once.
+
+    Args:
+        places: {split: positions of its rows}, after `clean`.
+        identities: from `identify`.
+        labels: uint8 (N,), 0..6, of all rows of the source.
+    """
     rows = np.unique(np.concatenate(list(places.values())))
     pairs = np.unique(np.stack([identities[rows], labels[rows]], axis=1), axis=0)
     images, label_counts = np.unique(pairs[:, 0], return_counts=True)
@@ -151,7 +157,7 @@ def describe_pixels(images: npt.NDArray[np.uint8]) -> Pixels:
 
 
 def find_votes(path: str | None, source: str, rows: Rows) -> npt.NDArray[np.uint8] | None:
-    """Votes uint8 (N, 10) for the rows of `source` from the file at `path`; None where there are none.
+    """Votes uint8 (N, 10) for the rows of `source` from the file at `path`; None for data without votes.
 
     Raises:
         InputError: as `read_votes`.

@@ -229,7 +229,8 @@ def decode_image(payload: bytes) -> tuple[npt.NDArray[np.uint8], str]:
         check_mode(image)
         if image.format == "JPEG" and not payload.endswith(b"\xff\xd9"):
             raise ValueError("a truncated JPEG, expected a complete one")  # Pillow would pad it with grey
-        return np.asarray(image.convert("L")), image.mode
+        grey = image if image.mode == "L" else image.convert("L")
+        return np.frombuffer(grey.tobytes(), np.uint8).reshape(SIZE, SIZE), image.mode
 
 
 def decode_any_size(payload: bytes) -> tuple[npt.NDArray[np.uint8], bool]:
