@@ -165,13 +165,14 @@ def test_bad_input_leaves_earlier_output_alone(run_prepare, tmp_path, table):
 
 
 @pytest.mark.parametrize("broken", ["report", "plots"])
-def test_an_output_that_cannot_be_written_leaves_all_outputs_alone(broken, run_prepare, tmp_path, table):
-    """The last output fails after the first ones are ready."""
-    paths = {"out": tmp_path / "a.h5", "report": tmp_path / "a.json", "plots": tmp_path / "plots"}
-    paths["out"].write_bytes(b"old")
-    paths["report"].mkdir() if broken == "report" else paths["plots"].touch()
-    run_prepare(table, code=1, **paths)
-    assert paths["out"].read_bytes() == b"old"
+def test_an_output_that_cannot_be_written_leaves_all_outputs_alone(broken, run_prepare, tmp_path, table, monkeypatch):
+    """The last output fails after the first ones are ready: a folder in the place of a file, or a file of a folder."""
+    monkeypatch.setattr("fer_pipeline.figures.data.plot_data", lambda splits: {"classes.png": b"a picture"})
+    out, taken = tmp_path / "a.h5", tmp_path / "taken"
+    out.write_bytes(b"old")
+    taken.mkdir() if broken == "report" else taken.touch()
+    run_prepare(table, code=1, **{"out": out, broken: taken})
+    assert out.read_bytes() == b"old"
     assert not list(tmp_path.glob(".*"))
 
 
