@@ -165,7 +165,9 @@ def find_votes(path: str | None, source: str, rows: Rows) -> npt.NDArray[np.uint
     if path is None:
         return None
     if is_sample_votes(path) and not is_sample(source):
-        print(f"without votes: prepare.votes names the embedded sample's, not those of {source}", file=sys.stderr)
+        print(
+            f"without votes: prepare.votes names the votes for the embedded sample, not for {source}", file=sys.stderr
+        )
         return None
     return read_votes(path, source, rows)
 
@@ -192,7 +194,7 @@ def make_outputs(
     places, dropped = clean(places, identities, blank, prepare.drop_blank, prepare.drop_leaks)
     for name, rows in places.items():
         if not len(rows):
-            raise InputError(f"{source}: split {split} leaves no row for {name}; give the whole of FER-2013")
+            raise InputError(f"{source}: split {split} leaves no row for {name}; give all of FER-2013")
         for label in set(range(len(CLASSES))).difference(raw.labels[rows].tolist()):
             print(f"warning: {source}: {name} has no {CLASSES[label]} face", file=sys.stderr)
     in_train = np.isin(identities, identities[places["train"]])

@@ -1,4 +1,4 @@
-"""FER-2013 in every form that it comes in, and every broken form: one clear message each."""
+"""FER-2013 in every form, and broken forms, each refused with one clear message."""
 
 import bz2
 import gzip

@@ -135,7 +135,7 @@ WRONG_CELLS = {
     "digits of another script": ("fear", "٣", "row 7: fear has"),
     "more than ten in all": ("fear", "9", "row 7: .* votes in all, expected 10, or a few less"),
     "another Usage": ("Usage", "Test", "row 7: Usage is 'Test', expected Training, PublicTest, PrivateTest"),
-    "another name": ("Image name", "face7.png", "row 7: Image name is 'face7.png', expected fer0000000.png"),
+    "another name": ("Image name", "face7.png", "row 7: Image name is 'face7.png', expected one like fer0000000.png"),
     "the Usage of another row": ("Usage", "PrivateTest", "row 7 is of PrivateTest, where the data set has Training"),
 }
 
@@ -159,11 +159,11 @@ def test_files_that_do_not_fit_are_refused(read, faces, tmp_path):
         "": "the first line is ''",
         "".join([lines[0], *lines[80:0:-1], *lines[81:]]): "image names are not in order",
         "\x00" + content.decode(): "the first line",
-        '"' + content.decode(): "no CSV",
+        '"' + content.decode(): "not CSV",
     }.items():
         with pytest.raises(InputError, match=message):
             read(changed.encode())
-    with pytest.raises(InputError, match="no text at byte 0"):
+    with pytest.raises(InputError, match="not text at byte 0"):
         read(b"\xff\xfe" + content)
     with pytest.raises(InputError, match="not found; put FER"):
         read_votes(tmp_path / "none.csv", "faces.csv", faces)
@@ -304,7 +304,7 @@ def test_rows_in_another_order_are_refused(tmp_path, table):
 
 def test_the_samples_votes_are_left_aside_for_other_data(tmp_path, capsys):
     assert prepare.find_votes("data/raw/sample_votes.csv", str(tmp_path / "fer2013.csv"), None) is None
-    assert "without votes: prepare.votes names the embedded sample's" in capsys.readouterr().err
+    assert "without votes: prepare.votes names the votes for the embedded sample" in capsys.readouterr().err
 
 
 def test_the_challenges_file_is_known_wherever_it_is_packed(tmp_path, table, monkeypatch):

@@ -96,9 +96,9 @@ def parse_votes(content: bytes, path: Path) -> tuple[npt.NDArray[np.uint8], npt.
         text = content.decode("utf-8-sig")
         rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: no text at byte {error.start}; give FER+'s fer2013new.csv") from None
+        raise InputError(f"{path}: not text at byte {error.start}; give FER+'s fer2013new.csv") from None
     except csv.Error as error:
-        raise InputError(f"{path}: no CSV ({error}); give FER+'s fer2013new.csv") from None
+        raise InputError(f"{path}: not CSV ({error}); give FER+'s fer2013new.csv") from None
     header = [name.strip().lower() for name in rows[0]] if rows else []
     if any(header.count(name) != 1 for name in ("usage", "image name", *COLUMNS)):
         first = excerpt(content[:200].partition(b"\n")[0])
@@ -131,7 +131,7 @@ def parse_row(texts: dict[str, str]) -> tuple[int, str, list[int]]:
         raise BadRow(f"Usage is {excerpt(texts['usage'].encode())}, expected {', '.join(USAGES)}")
     if name and not NAME.fullmatch(name):
         found = excerpt(texts["image name"].encode())
-        raise BadRow(f"Image name is {found}, expected fer0000000.png or alike, or nothing")
+        raise BadRow(f"Image name is {found}, expected one like fer0000000.png, or nothing")
     for column in COLUMNS:
         if (count := NUMBERS.get(texts[column].strip())) is None:
             raise BadRow(f"{column} has {excerpt(texts[column].encode())} votes, expected 0..{ANNOTATORS}")

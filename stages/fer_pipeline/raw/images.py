@@ -1,6 +1,7 @@
 """Faces as pictures in class folders: the image-folder release of FER-2013, and other data sets.
 
-FER-2013 comes as train/<class>/*.jpg and test/<class>/*.jpg (or png), 48x48; others as <class>/ anywhere, of any size.
+FER-2013 has train/<class>/*.jpg and test/<class>/*.jpg (or png), 48x48; other data sets have pictures of any size, in
+folders <class>/ anywhere.
 """
 
 import hashlib
@@ -56,7 +57,7 @@ class Member(NamedTuple):
 
 
 def is_litter(name: str) -> bool:
-    """Whether a member's name is hidden, or one of the files that operating systems leave behind."""
+    """Whether a member is hidden, or a file that operating systems leave behind."""
     parts = name.split("/")
     return any(part.startswith(".") for part in parts) or parts[0] == "__MACOSX" or parts[-1] in LITTER
 
@@ -237,7 +238,7 @@ def decode_any_size(payload: bytes) -> tuple[npt.NDArray[np.uint8], bool]:
     """The middle square of a picture in grey, uint8 (48, 48), and whether it was scaled for that.
 
     Raises:
-        ValueError: no picture, damaged, too large, or a mode without a plain conversion to grey.
+        ValueError: not a picture, damaged, too large, or a mode without a plain conversion to grey.
     """
     with name_damage("picture", "a face"), Image.open(io.BytesIO(payload), formats=FORMATS) as image:
         check_mode(image)

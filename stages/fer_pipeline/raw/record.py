@@ -11,7 +11,7 @@ from fer_pipeline.core.record import Count, Record
 class Source(Record):
     kind: Literal["table", "images"]
     md5: str
-    """Of the file; for a folder, of its names and bytes."""
+    """Hex digest of the file; for a folder, of its names and bytes."""
     rows: Count
     challenge_file: str | None = None
     """The name of the challenge's CSV that it holds, byte for byte; None if it holds neither of them."""
@@ -62,7 +62,7 @@ class Data(Record):
 
     source: Source
     votes_md5: str | None = None
-    """Of the file of votes; None where the data have no votes."""
+    """Hex digest of the file of votes; None where the data have no votes."""
     split: Literal["official", "paper"]
     note: str
     """What to know of this way to split."""

@@ -1,6 +1,6 @@
-"""Read FER-2013 in whatever form it is on disk; the form is recognised by content, not by name.
+"""Read FER-2013 in any form that it has on disk; the form is recognised by content, not by name.
 
-The challenge's CSV, plain or compressed; the image folders; or either inside a .zip or .tar(.gz, .bz2, .xz).
+The forms are the challenge's CSV, plain or compressed; the image folders; and each in a .zip or .tar(.gz, .bz2, .xz).
 """
 
 import bz2
