@@ -44,5 +44,5 @@ def to_shares(votes: Votes) -> npt.NDArray[np.float32]:
 
 
 def split_heads(scores: Array) -> tuple[Array, Array]:
-    """The scores of a network's two heads, arrays of any library: (N, 7) and (N, 8), or (N, 0) without a second head."""
+    """The scores of a network's two heads, arrays of any library: (N, 7) and (N, 8); (N, 0) without a second head."""
     return scores[:, : len(CLASSES)], scores[:, len(CLASSES) :]
