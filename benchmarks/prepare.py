@@ -3,9 +3,9 @@
     python benchmarks/prepare.py fer2013.csv fer2013.zip
     python benchmarks/prepare.py fer2013.csv --votes fer2013new.csv      # also with FER+'s votes
 
-Each source (the challenge's CSV, or a zip of the image folders) is prepared both ways in turn, three times each, by
-processes of their own; start-up is included, and the fastest run of each counts. The plain way is what most scripts do:
-the csv module and a list of ints per row, or zipfile and Pillow, then h5py with gzip; it checks nothing.
+Each source (the challenge's CSV, or a zip of the image folders) is prepared both ways in turn, three times each, in a
+process of its own. Start-up is included, and the fastest run of each way counts. The plain way is what most scripts do:
+the csv module and a list of ints per row, or zipfile and Pillow, then h5py with gzip. It checks nothing.
 Targets, on two cores with all 35,887 rows: CSV in at most 4 s, zip in at most 6 s, both within 1 GB; votes take at most
 10 % more.
 """
@@ -52,7 +52,7 @@ def read_plain_zip(source: str) -> tuple[list[Any], list[str]]:
 
 
 def prepare_plainly(source: str, out: str) -> None:
-    """The plain way, from source to HDF5."""
+    """Prepare a source the plain way: write its images to HDF5."""
     import h5py
     import numpy as np
 
@@ -79,7 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sources", nargs="+")
     parser.add_argument("--votes", help="FER+'s CSV of votes, for sources that are fer2013.csv")
-    parser.add_argument("--plain", metavar="OUT", help="go the plain way once, without timing")
+    parser.add_argument("--plain", metavar="OUT", help="prepare the first source the plain way, untimed, to OUT")
     args = parser.parse_args()
     if args.plain:
         prepare_plainly(args.sources[0], args.plain)

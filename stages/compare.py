@@ -6,7 +6,7 @@ Alone   python stages/compare.py --data data/prepared/faces.h5 --predictions dat
         --report compare.json --summary ensemble.json --plots compare
 
 The networks are those of params.yaml, in its order: any number from 2 on. What is worked out is in
-`fer_pipeline.metrics.comparison`, what the JSON holds in `fer_pipeline.metrics.records`.
+`fer_pipeline.metrics.comparison`, and the records of the JSON stand there as well.
 """
 
 import argparse

@@ -16,7 +16,8 @@ import numpy.typing as npt
 from fer_pipeline.core.files import write_files
 from fer_pipeline.faces.faces import Split, read_faces
 from fer_pipeline.faces.fer2013 import CLASSES
-from fer_pipeline.figures.style import draw_varied, set_style, to_png
+from fer_pipeline.figures.data import draw_varied
+from fer_pipeline.figures.style import set_style, to_png
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
 from fer_pipeline.running.apart import call_apart

@@ -29,9 +29,9 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from scipy.special import softmax
 
 from fer_pipeline.core.files import write_files
-from fer_pipeline.exported.onnx import ANSWER, INPUT, OUTPUT, VOTES, OnnxModel, open_session, to_pixels
+from fer_pipeline.exported.onnx import ANSWER, DRAWN, INPUT, OUTPUT, VOTES, OnnxModel, open_session, to_pixels
 from fer_pipeline.faces.faces import Split, read_faces
-from fer_pipeline.faces.fer2013 import CLASSES, DRAWN, VOTED, is_sample
+from fer_pipeline.faces.fer2013 import CLASSES, VOTED
 from fer_pipeline.faces.votes import find_majority, split_heads
 from fer_pipeline.networks.network import find_network
 from fer_pipeline.params.read import read_params
@@ -39,6 +39,7 @@ from fer_pipeline.predictions.calibration import fit_temperature, fit_temperatur
 from fer_pipeline.predictions.predictions import read_predictions, read_votes
 from fer_pipeline.running.quiet import quiet_stderr
 from fer_pipeline.running.stage import run
+from fer_pipeline.sample.paths import is_sample
 
 AGREEMENT = 1e-4
 """The largest allowed difference in a probability between the float32 file and the network in its framework."""

@@ -8,12 +8,11 @@ The split `paper` is the study's own (section 1, Dataset); see docs/data.md for 
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,20 +21,22 @@ from PIL import Image
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import check_distinct, write_files
 from fer_pipeline.faces.faces import Split, pack_faces
-from fer_pipeline.faces.fer2013 import CLASSES, SAMPLE_VOTES, SPLITS, is_sample
-from fer_pipeline.metrics.records import Across, Conflicts, Data, Dropped, Duplicates, Pixels, Source
+from fer_pipeline.faces.fer2013 import CLASSES, SPLITS
 from fer_pipeline.params.read import read_params
 from fer_pipeline.raw.ferplus import read_votes
-from fer_pipeline.raw.source import Rows, hash_file, read_source, require_unchanged
+from fer_pipeline.raw.record import Across, Conflicts, Data, Dropped, Duplicates, Pixels, Source
+from fer_pipeline.raw.rows import USAGES, Rows
+from fer_pipeline.raw.source import hash_file, read_source, require_unchanged
 from fer_pipeline.running.stage import run
+from fer_pipeline.sample.paths import is_sample, is_sample_votes
 
 Positions = npt.NDArray[np.int64]
 """int64 (n,): rows of the source."""
+Way = Literal["official", "paper"]
+"""How the rows are split: `prepare.split`."""
 
-NO_VOTES = ("", "None")
-"""`prepare.votes: null`, as DVC writes it into a command."""
-TRAINING = 0  # position in USAGES; PublicTest is 1, PrivateTest 2
-NOTES = {
+TRAINING = USAGES.index("Training")
+NOTES: dict[Way, str] = {
     "official": "Training is train, PublicTest is val, PrivateTest is test: nothing is chosen on test rows.",
     "paper": (
         "The study's counts: val is the first 20 % of each test class and lies inside test, so whatever is chosen on "
@@ -44,7 +45,7 @@ NOTES = {
 }
 
 
-def divide(labels: npt.NDArray[np.uint8], usages: npt.NDArray[np.uint8], split: str) -> dict[str, Positions]:
+def divide(labels: npt.NDArray[np.uint8], usages: npt.NDArray[np.uint8], split: Way) -> dict[str, Positions]:
     """The positions of the rows of each split, in the order of the source.
 
     `official`: Training, PublicTest and PrivateTest. `paper`: train is Training less the first fifth of each class,
@@ -69,13 +70,13 @@ def divide(labels: npt.NDArray[np.uint8], usages: npt.NDArray[np.uint8], split: 
 
 
 def first_fifths(labels: npt.NDArray[np.uint8], positions: Positions) -> Positions:
-    """Of each class at `positions`, the first floor(20 %), in ascending order."""
+    """The first fifth, rounded down, of each class at `positions`, in ascending order."""
     of_classes = [positions[labels[positions] == label] for label in range(len(CLASSES))]
     return np.sort(np.concatenate([rows[: len(rows) // 5] for rows in of_classes]))
 
 
 def identify(images: npt.NDArray[np.uint8]) -> Positions:
-    """int64 (N,): a number that equal images share, the position of the first of them."""
+    """int64 (N,): the position of the first image that equals each image."""
     first: dict[bytes, int] = {}
     return np.array([first.setdefault(image.tobytes(), i) for i, image in enumerate(images)], np.int64)
 
@@ -120,8 +121,10 @@ def count_duplicates(
 ) -> Duplicates:
     """How many rows hold an image that occurs more than once.
 
-    `within`: rows that repeat an earlier row of their split. `across`: rows of the second split whose image is also
-    in the first. `conflicting_labels`: images with more than one label, and the number of their rows.
+    Args:
+        places: {split: positions of its rows}, after `clean`.
+        identities: from `identify`.
+        labels: uint8 (N,), 0..6, of all rows of the source.
     """
     rows = np.unique(np.concatenate(list(places.values())))
     pairs = np.unique(np.stack([identities[rows], labels[rows]], axis=1), axis=0)
@@ -153,72 +156,83 @@ def describe_pixels(images: npt.NDArray[np.uint8]) -> Pixels:
     return Pixels(train_mean=round(float(mean), 4), train_std=round(float(variance**0.5), 4))
 
 
-def find_votes(path: str, source: str, rows: Rows) -> npt.NDArray[np.uint8] | None:
-    """Votes uint8 (N, 10) for the rows of `source` from the file at `path`; None where there are none.
+def find_votes(path: str | None, source: str, rows: Rows) -> npt.NDArray[np.uint8] | None:
+    """Votes uint8 (N, 10) for the rows of `source` from the file at `path`; None for data without votes.
 
     Raises:
-        InputError: rows in an order that FER+ does not have, or as `read_votes`.
+        InputError: as `read_votes`.
     """
-    if path in NO_VOTES:
+    if path is None:
         return None
-    if os.path.realpath(path) == os.path.realpath(SAMPLE_VOTES) and not is_sample(source):
-        print(f"without votes: prepare.votes names the embedded sample's, not those of {source}", file=sys.stderr)
-        return None
-    if rows.kind == "images" or rows.challenge_file == "icml_face_data.csv":
-        what = "pictures" if rows.kind == "images" else "icml_face_data.csv"
-        raise InputError(
-            f"{source}: {what} in another order than fer2013.csv, to whose rows the votes in {path} belong; give "
-            "fer2013.csv, or set prepare.votes to null in params.yaml"
+    if is_sample_votes(path) and not is_sample(source):
+        print(
+            f"without votes: prepare.votes names the votes for the embedded sample, not for {source}", file=sys.stderr
         )
-    return read_votes(path, rows.labels, rows.usages)
+        return None
+    return read_votes(path, source, rows)
 
 
-def make_outputs(args: argparse.Namespace, seed: int, prepare: Any) -> tuple[dict[str, Any], dict[str, Split]]:
-    """Read the source; {path: bytes} of all outputs, and {'train', 'val', 'test': Split}."""
-    source = read_source(args.source, seed)
-    votes = find_votes(args.votes, args.source, source)
-    identities, blank = identify(source.images), find_blank(source.images)
-    places = divide(source.labels, source.usages, args.split)
+def make_outputs(
+    source: str, votes: str | None, split: Way, out: str, report: str, plots: str | None, seed: int, prepare: Any
+) -> tuple[dict[str, Any], dict[str, Split]]:
+    """Read the raw data and make all outputs.
+
+    Args:
+        source, votes, split, out, report, plots: the options of the command.
+        seed, prepare: the sections of params.yaml.
+
+    Returns:
+        {path: bytes} of all outputs, and {'train', 'val', 'test': Split}.
+
+    Raises:
+        InputError: as `read_source` and `find_votes`, or a split has no rows.
+    """
+    raw = read_source(source, seed)
+    voted = find_votes(votes, source, raw)
+    identities, blank = identify(raw.images), find_blank(raw.images)
+    places = divide(raw.labels, raw.usages, split)
     places, dropped = clean(places, identities, blank, prepare.drop_blank, prepare.drop_leaks)
     for name, rows in places.items():
         if not len(rows):
-            raise InputError(f"{args.source}: split {args.split} leaves no row for {name}; give the whole of FER-2013")
-        for label in set(range(len(CLASSES))).difference(source.labels[rows].tolist()):
-            print(f"warning: {args.source}: {name} has no {CLASSES[label]} face", file=sys.stderr)
+            raise InputError(f"{source}: split {split} leaves no row for {name}; give all of FER-2013")
+        for label in set(range(len(CLASSES))).difference(raw.labels[rows].tolist()):
+            print(f"warning: {source}: {name} has no {CLASSES[label]} face", file=sys.stderr)
     in_train = np.isin(identities, identities[places["train"]])
     splits = {
         name: Split(
-            source.images[rows],
-            source.labels[rows],
+            raw.images[rows],
+            raw.labels[rows],
             in_train[rows] if name != "train" else None,
-            votes[rows] if votes is not None else None,
+            voted[rows] if voted is not None else None,
         )
         for name, rows in places.items()
     }
-    report = Data(
-        source=Source(kind=source.kind, md5=source.md5, rows=len(source.labels), challenge_file=source.challenge_file),
-        votes_md5=hash_file(Path(args.votes)) if votes is not None else None,
-        split=args.split,
-        note=NOTES[args.split],
+    found = Data(
+        source=Source(kind=raw.kind, md5=raw.md5, rows=len(raw.labels), challenge_file=raw.challenge_file),
+        votes_md5=hash_file(Path(votes)) if votes and voted is not None else None,
+        split=split,
+        note=NOTES[split],
         rows={name: count_classes(rows.labels) for name, rows in splits.items()},
         pixels=describe_pixels(splits["train"].images),
         blank_images={name: int(blank[rows].sum()) for name, rows in places.items()},
-        duplicates=count_duplicates(places, identities, source.labels),
+        duplicates=count_duplicates(places, identities, raw.labels),
         dropped=Dropped(**dropped),
-        conversions=source.conversions,
+        conversions=dict(raw.conversions),
     )
-    outputs = {args.out: pack_faces(splits, args.split, source.md5), args.report: report.to_bytes()}
-    if args.plots:
-        from fer_pipeline.figures.style import plot_data  # matplotlib takes as long to load as 10,000 rows take to read
+    outputs = {out: pack_faces(splits, split, raw.md5), report: found.to_bytes()}
+    if plots:
+        from fer_pipeline.figures.data import plot_data  # matplotlib takes as long to load as 10,000 rows take to read
 
-        outputs |= {f"{args.plots}/{name}": content for name, content in plot_data(splits).items()}
+        outputs |= {f"{plots}/{name}": content for name, content in plot_data(splits).items()}
     return outputs, splits
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", required=True, help="CSV, archive or image folder")
-    parser.add_argument("--votes", default="None", help="FER+'s CSV of votes for fer2013.csv; None: without votes")
+    parser.add_argument(
+        "--votes", help="FER+'s CSV of votes for fer2013.csv; without it, or with data/no_votes.csv: none"
+    )
     parser.add_argument("--split", required=True, help="official or paper")
     parser.add_argument("--out", required=True, help="HDF5 file to write")
     parser.add_argument("--report", required=True, help="JSON file to write")
@@ -227,13 +241,13 @@ def main() -> None:
     params = read_params()
     if args.split not in NOTES:
         raise InputError(f"--split is {args.split!r}, expected official or paper")
-    named = {"--source": args.source} if args.votes in NO_VOTES else {"--source": args.source, "--votes": args.votes}
-    check_distinct({**named, "--out": args.out, "--report": args.report})
+    inputs = {"--source": args.source} | ({"--votes": args.votes} if args.votes is not None else {})
+    check_distinct({**inputs, "--out": args.out, "--report": args.report})
 
     with ExitStack() as stack:  # DVC hashes what is read for the lock only afterwards
-        for path in named.values():
+        for path in inputs.values():
             stack.enter_context(require_unchanged(Path(path)))
-        outputs, splits = make_outputs(args, params.seed, params.prepare)
+        outputs, splits = make_outputs(**vars(args), seed=params.seed, prepare=params.prepare)
     write_files(outputs)
     print(" | ".join(f"{name} {len(rows.labels):,}" for name, rows in splits.items()) + f" -> {args.out}")
 

@@ -15,23 +15,23 @@ float64 +, -, *, / and sqrt, which IEEE 754 rounds alike on every CPU: no exp, n
 import argparse
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from io import BytesIO
 from types import SimpleNamespace
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from fer_pipeline.core.files import check_distinct, replacing
-from fer_pipeline.faces.fer2013 import ANNOTATORS, CLASSES, FERPLUS_COLUMNS, SIZE, USAGES, VOTE_CLASSES
+from fer_pipeline.core.files import check_distinct, write_files
+from fer_pipeline.faces.fer2013 import CLASSES, SIZE, VOTE_CLASSES
 from fer_pipeline.params.read import read_params
+from fer_pipeline.raw.rows import ANNOTATORS, FERPLUS_COLUMNS, USAGES
 from fer_pipeline.running.stage import run
 
 Floats = npt.NDArray[np.float64]
 """A float64 array: pixels (48, 48) of tones 0..1, coordinates (48, 48) in -1..1, or random numbers."""
 Head = SimpleNamespace
-"""Of one face: an attribute per key of `TRAITS` (float) and of `ODDS` (bool)."""
+"""The head of one face: an attribute per key of `TRAITS` (float) and of `ODDS` (bool)."""
 Activations = Mapping[int, float]
 """{action unit: activation} for all of `UNITS`; 0 is at rest."""
 
@@ -52,7 +52,7 @@ EMOTIONS = {
     "neutral": {},
 }
 
-# What annotators take an emotion for who do not see it: {emotion: {vote: share}}.
+# What annotators say who do not see the emotion: {emotion: {vote: share of these annotators}}.
 MISTAKEN = {
     "angry": {"disgust": 0.2, "neutral": 0.5, "sad": 0.15, "contempt": 0.1, "unknown": 0.05},
     "disgust": {"angry": 0.4, "neutral": 0.3, "sad": 0.1, "contempt": 0.15, "unknown": 0.05},
@@ -97,7 +97,7 @@ TRAITS = {
     "yaw": (-0.13, 0.13),  # shift of the features against the outline
     "background": (0.05, 0.95),
     "light_x": (-0.30, 0.30),  # brightness gained from the middle to the right
-    "light_y": (-0.10, 0.25),  # and to the top
+    "light_y": (-0.10, 0.25),  # brightness gained from the middle to the top
     "gain": (0.82, 1.12),
     "blur": (0.0, 0.22),  # weight of a neighbouring pixel
     "noise": (0.006, 0.030),  # standard deviation in white; a third of it in black
@@ -354,7 +354,7 @@ def draw_face(emotion: str, intensity: float, rng: np.random.Generator) -> npt.N
 
 
 def draw_votes(emotion: str, intensity: float, rng: np.random.Generator) -> dict[str, int]:
-    """How many of ten annotators say what of a face: {vote: number} for all of `VOTE_CLASSES`."""
+    """How many of ten annotators choose each class for a face: {vote: number} for all of `VOTE_CLASSES`."""
     seen = SEEN_NEUTRAL if emotion == "neutral" else SEEN[0] + (SEEN[1] - SEEN[0]) * intensity
     shares = {emotion: seen} | {vote: (1 - seen) * share for vote, share in MISTAKEN[emotion].items()}
     bounds = np.cumsum(list(shares.values()))
@@ -364,32 +364,23 @@ def draw_votes(emotion: str, intensity: float, rng: np.random.Generator) -> dict
 
 
 def draw_intensity(weak_share: float, rng: np.random.Generator) -> float:
-    """Weak (0.1 to 0.4) with probability `weak_share`, clear (0.55 to 1) otherwise."""
+    """An intensity: weak (0.1 to 0.4) with probability `weak_share`, clear (0.55 to 1) otherwise."""
     low, high = (0.1, 0.4) if rng.random() < weak_share else (0.55, 1.0)
     return low + (high - low) * rng.random()
 
 
 def count_classes(rows: int) -> dict[str, int]:
-    """How many of `rows` each class gets: FER-2013's shares by the Sainte-Laguë method, at least one each."""
+    """{class: its number of rows}, at least one: `rows` divided by FER-2013's shares with the Sainte-Laguë method."""
     counts = dict.fromkeys(CLASSES, 1)
     while sum(counts.values()) < rows:
         counts[max(CLASSES, key=lambda name: CLASS_SHARES[name] / (2 * counts[name] + 1))] += 1
     return counts
 
 
-class Drawn(NamedTuple):
-    """A row of the sample."""
-
-    label: int
-    """0..6."""
-    face: npt.NDArray[np.uint8]
-    """uint8 (48, 48)."""
-    votes: dict[str, int]
-    """From `draw_votes`."""
-
-
-def draw_split(usage: str, rows: int, seed: int, weak_share: float) -> Iterator[Drawn]:
-    """Yield `rows` rows, the classes shuffled."""
+def draw_split(
+    usage: str, rows: int, seed: int, weak_share: float
+) -> Iterator[tuple[int, npt.NDArray[np.uint8], dict[str, int]]]:
+    """Yield label 0..6, face uint8 (48, 48) and votes (see `draw_votes`) of `rows` rows, the classes shuffled."""
     split = USAGES.index(usage)
     labels = np.repeat(np.arange(len(CLASSES)), list(count_classes(rows).values()))
     np.random.default_rng([seed, split]).shuffle(labels)
@@ -397,31 +388,25 @@ def draw_split(usage: str, rows: int, seed: int, weak_share: float) -> Iterator[
         rng = np.random.default_rng([seed, split, row])
         intensity = draw_intensity(weak_share, rng)
         votes = draw_votes(CLASSES[label], intensity, np.random.default_rng([seed, split, row, ANNOTATORS]))
-        yield Drawn(label, draw_face(CLASSES[label], intensity, rng), votes)
+        yield label, draw_face(CLASSES[label], intensity, rng), votes
 
 
-def write_csv(
-    path: str | Path, votes_path: str | Path, rows_per_usage: Mapping[str, int], seed: int, weak_share: float
-) -> None:
-    """Write the CSV and that of the votes; `rows_per_usage` is {Usage: count}, in the order of both files."""
-    place = 0
-    with (
-        open(path, "w", encoding="ascii", newline="\n") as file,
-        open(votes_path, "w", encoding="ascii", newline="\n") as votes_file,
-    ):
-        file.write("emotion,pixels,Usage\n")
-        votes_file.write(f"Usage,Image name,{','.join(FERPLUS_COLUMNS)}\n")
-        for usage, rows in rows_per_usage.items():
-            for label, face, votes in draw_split(usage, rows, seed, weak_share):
-                file.write(f"{label},{' '.join(map(str, face.ravel().tolist()))},{usage}\n")
-                counts = ",".join(str(votes[name]) for name in FERPLUS_COLUMNS.values())
-                votes_file.write(f"{usage},fer{place:07}.png,{counts}\n")
-                place += 1
+def make_csv(rows_per_usage: Mapping[str, int], seed: int, weak_share: float) -> tuple[bytes, bytes]:
+    """The CSV of the faces and the CSV of their votes; `rows_per_usage` is {Usage: count}, in the order of both."""
+    lines = ["emotion,pixels,Usage"]
+    votes_lines = [f"Usage,Image name,{','.join(FERPLUS_COLUMNS)}"]
+    for usage, rows in rows_per_usage.items():
+        for label, face, votes in draw_split(usage, rows, seed, weak_share):
+            counts = ",".join(str(votes[name]) for name in FERPLUS_COLUMNS.values())
+            votes_lines.append(f"{usage},fer{len(lines) - 1:07}.png,{counts}")
+            lines.append(f"{label},{' '.join(map(str, face.ravel().tolist()))},{usage}")
+    return "\n".join([*lines, ""]).encode(), "\n".join([*votes_lines, ""]).encode()
 
 
-def draw_sheet(seed: int, columns: int = 10, zoom: int = 2) -> Image.Image:
-    """The contact sheet, a grey PIL image: one row per emotion, from full intensity on the left to a tenth of it."""
-    cell, margin, heading = SIZE * zoom + 4, 92, 26
+def draw_sheet(seed: int) -> bytes:
+    """The contact sheet, a grey PNG: one row per emotion, from full intensity on the left to a tenth of it."""
+    columns, side, margin, heading = 10, 2 * SIZE, 92, 26
+    cell = side + 4
     sheet = Image.new("L", (margin + columns * cell, heading + len(CLASSES) * cell), 255)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(16)
     draw.text((margin, heading // 2), "strong", 0, font, anchor="lm")
@@ -432,9 +417,10 @@ def draw_sheet(seed: int, columns: int = 10, zoom: int = 2) -> Image.Image:
         for column in range(columns):
             rng = np.random.default_rng([seed, len(USAGES), row * columns + column])
             face = Image.fromarray(draw_face(emotion, 1 - 0.9 * column / (columns - 1), rng))
-            face = face.resize((SIZE * zoom, SIZE * zoom), Image.Resampling.BICUBIC)
-            sheet.paste(face, (margin + column * cell, top))
-    return sheet
+            sheet.paste(face.resize((side, side), Image.Resampling.BICUBIC), (margin + column * cell, top))
+    content = BytesIO()
+    sheet.save(content, "PNG")
+    return content.getvalue()
 
 
 def main() -> None:
@@ -447,10 +433,8 @@ def main() -> None:
     params = read_params()
     seed, sample = params.seed, params.sample
     counts = dict(zip(USAGES, (sample.train_rows, sample.val_rows, sample.test_rows), strict=True))
-    with replacing(args.out) as unfinished, replacing(args.votes) as unfinished_votes:
-        write_csv(unfinished, unfinished_votes, counts, seed, sample.weak_share)
-    with replacing(args.sheet) as unfinished:
-        draw_sheet(seed).save(unfinished)
+    faces, votes = make_csv(counts, seed, sample.weak_share)
+    write_files({args.out: faces, args.votes: votes, args.sheet: draw_sheet(seed)})
 
 
 if __name__ == "__main__":

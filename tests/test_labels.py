@@ -184,8 +184,8 @@ def test_the_pipeline_tells_both_heads(finished_pipeline):
 
 
 def test_without_votes_the_pipeline_runs_as_well(finished_clone):
-    """prepare.votes: null; the networks learn the labels alone, and the report leaves the section out."""
-    finished_clone.edit("params.yaml", {"votes: data/raw/sample_votes.csv": "votes: null"})
+    """With data/no_votes.csv the networks learn the labels alone, and the report leaves the section out."""
+    finished_clone.edit("params.yaml", {"votes: data/raw/sample_votes.csv": "votes: data/no_votes.csv"})
     printed = finished_clone.run("dvc", "repro")
     assert "learns the labels alone" in printed
     page = (finished_clone.path / "plots/report.html").read_text()

@@ -1,8 +1,8 @@
 """prepare: the splits, the HDF5 file, the report, and what bad input leaves behind."""
 
+import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -10,58 +10,28 @@ import zipfile
 import h5py
 import numpy as np
 import pytest
-from conftest import ROOT, Table, encode, write_folder, write_zip
+from conftest import Table, encode, write_folder, write_zip
 from PIL import Image
 
 import prepare
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.faces import Split, pack_faces, read_faces
-from fer_pipeline.faces.fer2013 import CLASSES, SPLITS, USAGES
+from fer_pipeline.faces.fer2013 import CLASSES, SPLITS
+from fer_pipeline.raw.rows import USAGES
 
 
-@pytest.fixture
-def run_prepare(run_stage, tmp_path):
-    """Run the real script on a source; returns the process, and the paths of its HDF5 and JSON."""
-
-    def run(source, split="official", script="prepare", **options):
-        out, report = tmp_path / "out" / "faces.h5", tmp_path / "out" / "data.json"
-        arguments = ["--source", source, "--split", split, "--out", out, "--report", report]
-        return run_stage(script, *arguments, **options), out, report
-
-    return run
-
-
-@pytest.fixture
-def clone_with(tmp_path):
-    """A copy of the scripts under other params: {old text: new text} of params.yaml. Returns its prepare.py."""
-
-    def copy(changes):
-        shutil.copytree(ROOT / "stages", tmp_path / "copy" / "stages", ignore=shutil.ignore_patterns("__pycache__"))
-        params = (ROOT / "params.yaml").read_text()
-        for old, new in changes.items():
-            assert old in params
-            params = params.replace(old, new, 1)
-        (tmp_path / "copy" / "params.yaml").write_text(params)
-        return tmp_path / "copy" / "stages" / "prepare"
-
-    return copy
-
-
-def write_csv(path, table):
-    path.write_bytes(table.csv())
-    return path
-
-
-def test_official_split_in_plain_h5py(run_prepare, tmp_path, table):
-    source = write_csv(tmp_path / "x.csv", table)
-    process, out, _ = run_prepare(source)
+def test_official_split_in_plain_h5py(run_stage, tmp_path, table):
+    """In a process of its own, as users run it."""
+    source, out = tmp_path / "x.csv", tmp_path / "out" / "faces.h5"
+    source.write_bytes(table.csv())
+    paths = ("--source", source, "--out", out, "--report", tmp_path / "data.json")
+    process = run_stage("prepare", *paths, "--split", "official")
     assert process.returncode == 0, process.stderr
     with h5py.File(out) as file:
         assert sorted(file) == ["test", "train", "val"]
         assert tuple(file.attrs["classes"]) == CLASSES
         assert file.attrs["split"] == "official"
-        digest = subprocess.run(["md5sum", source], capture_output=True, text=True, check=True).stdout.split()[0]
-        assert file.attrs["source_md5"] == digest
+        assert file.attrs["source_md5"] == hashlib.md5(source.read_bytes()).hexdigest()
         for usage, name in enumerate(SPLITS):
             rows = table.usages == usage
             images, labels = file[name]["images"], file[name]["labels"]
@@ -73,11 +43,10 @@ def test_official_split_in_plain_h5py(run_prepare, tmp_path, table):
         assert file["test"]["duplicate_of_train"].dtype == bool
 
 
-def test_paper_split_takes_the_first_fifths(run_prepare, tmp_path):
+def test_paper_split_takes_the_first_fifths(run_prepare):
     """Counted by hand: of 11 training rows per class the first 2 go; of 6 + 5 test rows the first 2 are val as well."""
     table = Table(per_class=(11, 6, 5))
-    process, out, report = run_prepare(write_csv(tmp_path / "x.csv", table), "paper")
-    assert process.returncode == 0, process.stderr
+    _, out, report = run_prepare(table, "paper")
     splits, attributes = read_faces(out)
     assert attributes["split"] == "paper"
     for label in range(7):
@@ -105,17 +74,19 @@ def test_paper_split_of_folders_goes_by_sorted_names(tmp_path):
 
 
 @pytest.mark.parametrize("form", ["csv", "zip"])
-def test_the_same_input_gives_the_same_bytes(form, run_prepare, tmp_path, table):
-    source = write_csv(tmp_path / "x", table) if form == "csv" else write_zip(tmp_path / "x", table.files())
+def test_the_same_input_gives_the_same_bytes(form, run_prepare, run_stage, tmp_path, table):
+    """In another process, and from a file of another date."""
+    source = tmp_path / "x"
+    source.write_bytes(table.csv()) if form == "csv" else write_zip(source, table.files())
     _, out, report = run_prepare(source)
     first = out.read_bytes(), report.read_bytes()
     out.unlink()
     os.utime(source, (1, 1))
-    run_prepare(source)
+    run_stage("prepare", "--source", source, "--split", "official", "--out", out, "--report", report)
     assert (out.read_bytes(), report.read_bytes()) == first
 
 
-def test_report_counts_by_hand(run_prepare, tmp_path):
+def test_report_counts_by_hand(run_prepare):
     """One blank image, one image three times under two labels, one test row that is also in train."""
     table = Table(per_class=(5, 2, 2))
     of = {usage: np.flatnonzero(table.usages == i) for i, usage in enumerate(USAGES)}
@@ -126,8 +97,7 @@ def test_report_counts_by_hand(run_prepare, tmp_path):
         table.rows[row] = ("Training", label)
     same_label = [row for row in of["PrivateTest"] if table.rows[row][1] == table.rows[leaked][1]]
     table.images[same_label[0]] = table.images[leaked]
-    process, out, report = run_prepare(write_csv(tmp_path / "x.csv", table))
-    assert process.returncode == 0, process.stderr
+    _, out, report = run_prepare(table)
     report = json.loads(report.read_text())
     assert report["source"]["rows"] == 63 and report["source"]["kind"] == "table"
     assert {name: report["rows"][name]["total"] for name in SPLITS} == {"train": 35, "val": 14, "test": 14}
@@ -148,14 +118,13 @@ def test_report_counts_by_hand(run_prepare, tmp_path):
     assert not splits["val"].duplicate_of_train.any()
 
 
-def test_drop_blank_and_leaks(run_prepare, clone_with, tmp_path):
+@pytest.mark.usefixtures("drop_rows")
+def test_drop_blank_and_leaks(run_prepare):
     table = Table(per_class=(5, 2, 2))
     training, private = np.flatnonzero(table.usages == 0), np.flatnonzero(table.usages == 2)
     table.images[[training[0], private[0]]] = 0
     table.images[private[1]] = table.images[training[1]]
-    script = clone_with({"drop_blank: false": "drop_blank: true", "drop_leaks: false": "drop_leaks: true"})
-    process, out, report = run_prepare(write_csv(tmp_path / "x.csv", table), script=script)
-    assert process.returncode == 0, process.stderr
+    _, out, report = run_prepare(table)
     splits, _ = read_faces(out)
     assert (splits["train"].images == table.images[training[2:]]).all()
     assert (splits["test"].images == table.images[private[1:]]).all()
@@ -166,10 +135,8 @@ def test_drop_blank_and_leaks(run_prepare, clone_with, tmp_path):
     }
 
 
-def test_pictures_of_the_data(run_stage, tmp_path, table):
-    source = write_csv(tmp_path / "x.csv", table)
-    out = ["--out", tmp_path / "a.h5", "--report", tmp_path / "a.json", "--plots", tmp_path / "plots"]
-    assert run_stage("prepare", "--source", source, "--split", "official", *out).returncode == 0
+def test_pictures_of_the_data(run_prepare, tmp_path, table):
+    run_prepare(table, plots=tmp_path / "plots")
     lines = (tmp_path / "plots" / "classes.csv").read_text().splitlines()
     assert lines[0] == "split,emotion,images,share"
     assert lines[1:] == [
@@ -183,65 +150,56 @@ def test_pictures_of_the_data(run_stage, tmp_path, table):
 
 def test_a_source_that_links_to_itself_is_one_sentence(run_prepare, tmp_path):
     (tmp_path / "x.csv").symlink_to(tmp_path / "x.csv")
-    process, *_ = run_prepare(tmp_path / "x.csv")
-    assert process.returncode == 1 and "Traceback" not in process.stderr
-    assert process.stderr.startswith(f"error: '{tmp_path / 'x.csv'}': not found")
+    stderr, *_ = run_prepare(tmp_path / "x.csv", code=1)
+    assert stderr.startswith(f"error: '{tmp_path / 'x.csv'}': not found")
 
 
 def test_bad_input_leaves_earlier_output_alone(run_prepare, tmp_path, table):
-    _, out, report = run_prepare(write_csv(tmp_path / "x.csv", table))
+    _, out, report = run_prepare(table)
     before = out.read_bytes(), report.read_bytes()
     (tmp_path / "bad.csv").write_bytes(table.csv()[:-60])
-    process, *_ = run_prepare(tmp_path / "bad.csv")
-    assert process.returncode == 1
-    assert process.stderr.startswith(f"error: {tmp_path / 'bad.csv'}: 1 bad row")
-    assert "Traceback" not in process.stderr
+    stderr, *_ = run_prepare(tmp_path / "bad.csv", code=1)
+    assert stderr.startswith(f"error: {tmp_path / 'bad.csv'}: 1 bad row")
     assert (out.read_bytes(), report.read_bytes()) == before
     assert sorted(path.name for path in out.parent.iterdir()) == ["data.json", "faces.h5"]
 
 
 @pytest.mark.parametrize("broken", ["report", "plots"])
-def test_an_output_that_cannot_be_written_leaves_all_outputs_alone(broken, run_stage, tmp_path, table):
-    """The last output fails after the first ones are ready."""
-    paths = {"out": tmp_path / "a.h5", "report": tmp_path / "a.json", "plots": tmp_path / "plots"}
-    (tmp_path / "a.h5").write_bytes(b"old")
-    (tmp_path / ("a.json" if broken == "report" else "plots")).mkdir() if broken == "report" else paths["plots"].touch()
-    places = [argument for name, path in paths.items() for argument in (f"--{name}", path)]
-    process = run_stage("prepare", "--source", write_csv(tmp_path / "x.csv", table), "--split", "official", *places)
-    assert process.returncode == 1 and "Traceback" not in process.stderr
-    assert paths["out"].read_bytes() == b"old"
+def test_an_output_that_cannot_be_written_leaves_all_outputs_alone(broken, run_prepare, tmp_path, table, monkeypatch):
+    """The last output fails after the first ones are ready: a folder in the place of a file, or a file of a folder."""
+    monkeypatch.setattr("fer_pipeline.figures.data.plot_data", lambda splits: {"classes.png": b"a picture"})
+    out, taken = tmp_path / "a.h5", tmp_path / "taken"
+    out.write_bytes(b"old")
+    taken.mkdir() if broken == "report" else taken.touch()
+    run_prepare(table, code=1, **{"out": out, broken: taken})
+    assert out.read_bytes() == b"old"
     assert not list(tmp_path.glob(".*"))
 
 
-def test_the_source_is_never_overwritten(run_stage, tmp_path, table):
-    source = write_csv(tmp_path / "x.csv", table)
-    process = run_stage(
-        "prepare", "--source", source, "--split", "official", "--out", source, "--report", tmp_path / "y"
-    )
-    assert process.returncode == 1 and "--source and --out name the same file (" in process.stderr
-    assert source.read_bytes() == table.csv()
+@pytest.mark.parametrize("option", ["source", "votes"])
+def test_no_input_is_overwritten(option, run_prepare, tmp_path, table):
+    read = tmp_path / "read.csv"
+    read.write_bytes(table.csv())
+    stderr, *_ = run_prepare(**{"source": table, option: read}, out=read, code=1)
+    assert f"--{option} and --out name the same file (" in stderr
+    assert read.read_bytes() == table.csv()
 
 
-def test_an_unknown_split_is_named(run_prepare, tmp_path, table):
-    process, *_ = run_prepare(write_csv(tmp_path / "x.csv", table), "offical")
-    assert (process.returncode, process.stderr) == (1, "error: --split is 'offical', expected official or paper\n")
+def test_an_unknown_split_is_named(run_prepare, table):
+    assert run_prepare(table, "offical", code=1)[0] == "error: --split is 'offical', expected official or paper\n"
 
 
-def test_a_class_without_faces_gives_a_warning(run_prepare, tmp_path):
-    table = Table(per_class=(5, 2, 2))
+def test_a_class_without_faces_gives_a_warning(run_prepare, tmp_path, table):
     lines = [line for line in table.lines() if not line.startswith("1,") or line.endswith("Training")]
     (tmp_path / "x.csv").write_text("\n".join(["emotion,pixels,Usage", *lines, ""]))
-    process, *_ = run_prepare(tmp_path / "x.csv")
-    assert process.returncode == 0
+    stderr, *_ = run_prepare(tmp_path / "x.csv")
     expected = [f"warning: {tmp_path / 'x.csv'}: {name} has no disgust face" for name in ("val", "test")]
-    assert process.stderr.splitlines() == expected
+    assert stderr.splitlines() == expected
 
 
 @pytest.mark.parametrize(("per_class", "empty"), [((0, 2, 2), "train"), ((2, 0, 2), "val"), ((2, 2, 0), "test")])
-def test_an_empty_split_is_refused(per_class, empty, run_prepare, tmp_path):
-    process, *_ = run_prepare(write_csv(tmp_path / "x.csv", Table(per_class)))
-    assert process.returncode == 1
-    assert f"leaves no row for {empty}" in process.stderr
+def test_an_empty_split_is_refused(per_class, empty, run_prepare):
+    assert f"leaves no row for {empty}" in run_prepare(Table(per_class), code=1)[0]
 
 
 @pytest.fixture
@@ -258,115 +216,111 @@ def mount(tmp_path):
     subprocess.run(["umount", tmp_path / "out"], capture_output=True)
 
 
-def test_no_space(run_prepare, mount, tmp_path):
-    mount("size=256k")
-    process, out, _ = run_prepare(write_csv(tmp_path / "x.csv", Table(per_class=(40, 40, 40))))
-    assert process.returncode == 1
-    assert only_line(process.stderr) == f"error: {out}: no space left on device; free some space and run again"
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("size=256k", "no space left on device; free some space and run again"),
+        ("ro", "read-only file system; choose a place that can be written to"),
+    ],
+)
+def test_a_disk_that_is_full_or_read_only(options, message, run_prepare, mount):
+    mount(options)
+    stderr, out, _ = run_prepare(Table(per_class=(40, 40, 40)), code=1)
+    assert stderr == f"error: {out}: {message}\n"
     assert list(out.parent.iterdir()) == []
-
-
-def test_a_disk_that_is_read_only(run_prepare, mount, tmp_path, table):
-    mount("ro")
-    process, out, _ = run_prepare(write_csv(tmp_path / "x.csv", table))
-    assert process.returncode == 1
-    assert only_line(process.stderr) == f"error: {out}: read-only file system; choose a place that can be written to"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_without_write_permission(run_prepare, tmp_path, table):
     (tmp_path / "out").mkdir(mode=0o500)
-    process, out, _ = run_prepare(write_csv(tmp_path / "x.csv", table))
-    assert process.returncode == 1
-    expected = f"error: {out}: permission denied; check the permissions of the file and of its folder"
-    assert only_line(process.stderr) == expected
+    stderr, out, _ = run_prepare(table, code=1)
+    assert stderr == f"error: {out}: permission denied; check the permissions of the file and of its folder\n"
 
 
 def test_a_file_in_the_place_of_a_folder(run_prepare, tmp_path, table):
     (tmp_path / "out").write_bytes(b"")
-    process, *_ = run_prepare(write_csv(tmp_path / "x.csv", table))
-    assert process.returncode == 1
-    assert only_line(process.stderr).startswith(f"error: {tmp_path / 'out'}")
+    (line,) = run_prepare(table, code=1)[0].splitlines()
+    assert line.startswith(f"error: {tmp_path / 'out'}")
 
 
-def only_line(stderr):
-    """The only line of stderr."""
-    (line,) = stderr.strip().splitlines()
-    return line
-
-
-SMALL = Split(np.zeros((3, 48, 48), np.uint8), np.zeros(3, np.uint8), np.zeros(3, bool))
-
-
-def damage_file(path, change):
-    path.write_bytes(pack_faces(dict.fromkeys(SPLITS, SMALL), "official", "0" * 32))
+def write_faces(path, change=lambda file: None, **columns):
+    """A small faces.h5, its rows with `columns` of their own, that `change` damages."""
+    rows = Split(np.zeros((3, 48, 48), np.uint8), np.zeros(3, np.uint8), np.zeros(3, bool))._replace(**columns)
+    splits = dict.fromkeys(SPLITS, rows) | {"train": rows._replace(duplicate_of_train=None)}
+    path.write_bytes(pack_faces(splits, "official", "0" * 32))
     with h5py.File(path, "a") as file:
         change(file)
+    return path
 
 
+def replace(name, content):
+    """A change of faces.h5: other content of a dataset, or of an attribute."""
+
+    def change(file):
+        target, key = (file.attrs, name[1:]) if name.startswith("@") else (file, name)
+        del target[key]
+        if content is not None:
+            target[key] = content
+
+    return change
+
+
+def lose(name, written, **options):
+    """A change of faces.h5: a dataset anew in which only so many rows were ever written."""
+
+    def change(file):
+        shape = file[name].shape
+        del file[name]
+        empty = file.create_dataset(name, shape, np.uint8, **options)
+        if written:
+            empty[:written] = 1
+
+    return change
+
+
+def put_a_group_for_a_dataset(file):
+    del file["train/images"]
+    file.create_group("train/images")
+
+
+def empty_test(file):
+    replace("test/images", np.zeros((0, 48, 48), np.uint8))(file)
+    replace("test/labels", np.zeros(0, np.uint8))(file)
+
+
+LAYOUT = "not HDF5, damaged, or of another layout"
 BAD_FACES = {
-    "other classes": (
-        lambda f: f.attrs.__setitem__("classes", ["a", "b"]),
-        "classes are a, b, expected angry, disgust",
-    ),
-    "no classes": (lambda f: f.attrs.__delitem__("classes"), "classes are missing"),
-    "no val": (lambda f: f.__delitem__("val"), "damaged, or of another layout"),
-    "no labels": (lambda f: f.__delitem__("val/labels"), "damaged, or of another layout"),
-    "other size": (lambda f: replace(f, "val/images", np.zeros((3, 64, 64), np.uint8)), "val/images holds"),
-    "other type": (lambda f: replace(f, "val/images", np.zeros((3, 48, 48))), "val/images holds"),
-    "other count": (lambda f: replace(f, "val/labels", np.zeros(4, np.uint8)), "val/images holds"),
+    "other classes": (replace("@classes", ["a", "b"]), "classes are a, b, expected angry, disgust"),
+    "no classes": (replace("@classes", None), "classes are missing"),
+    "classes a number": (replace("@classes", 7), "classes are 7, expected angry"),
+    "no val": (replace("val", None), LAYOUT),
+    "no labels": (replace("val/labels", None), LAYOUT),
+    "labels scalar": (replace("val/labels", 3), LAYOUT),
+    "label 7": (replace("val/labels", np.full(3, 7, np.uint8)), "val has label 7"),
+    "other size": (replace("val/images", np.zeros((3, 64, 64), np.uint8)), "val/images holds"),
+    "other type": (replace("val/images", np.zeros((3, 48, 48))), "val/images holds"),
+    "other count": (replace("val/labels", np.zeros(4, np.uint8)), "val/images holds"),
     "duplicates short": (
-        lambda f: replace(f, "test/duplicate_of_train", np.zeros(2, bool)),
+        replace("test/duplicate_of_train", np.zeros(2, bool)),
         "test/duplicate_of_train holds bool (2,), expected bool (3,)",
     ),
-    "labels scalar": (lambda f: replace(f, "val/labels", 3), "damaged, or of another layout"),
-    "classes a number": (lambda f: f.attrs.__setitem__("classes", 7), "classes are 7, expected angry"),
-    "a group for a dataset": (
-        lambda f: (f.__delitem__("train/images"), f.create_group("train/images")),
-        "damaged, or of another layout",
-    ),
-    "label 7": (lambda f: replace(f, "val/labels", np.full(3, 7, np.uint8)), "val has label 7"),
-    "empty": (
-        lambda f: (
-            replace(f, "test/images", np.zeros((0, 48, 48), np.uint8)),
-            replace(f, "test/labels", np.zeros(0, np.uint8)),
-        ),
-        "test is empty",
-    ),
+    "a group for a dataset": (put_a_group_for_a_dataset, LAYOUT),
+    "empty": (empty_test, "test is empty"),
+    "a dataset never written, which HDF5 reads as zeros": (lose("test/images", 0), "test/images lacks its rows"),
+    "a chunk never written": (lose("test/images", 2, chunks=(1, 48, 48)), LAYOUT),
+    "other classes of votes": (replace("@vote_classes", ["happy"]), "vote_classes are happy, expected angry"),
+    "no votes": (replace("val/votes", None), LAYOUT),
+    "11 votes": (replace("val/votes", np.full((3, 10), 11, np.uint8)), "val has 11 votes for one class"),
 }
-
-
-def test_a_lost_chunk_is_not_read_as_black(tmp_path, table):
-    """Of a file that claims rows which were never written, HDF5 gives zeros."""
-    path = tmp_path / "faces.h5"
-    damage_file(path, lambda file: None)
-    read_faces(path)
-    for options in ({}, {"chunks": (1, 48, 48)}):
-        damage_file(path, lambda file, options=options: lose(file, "test/images", 2 * bool(options), options))
-        with pytest.raises(InputError, match=r"faces.h5: .*; run `dvc repro prepare`"):
-            read_faces(path)
-
-
-def lose(file, name, written, options):
-    """Make a dataset anew in which only so many rows were ever written."""
-    shape = file[name].shape
-    del file[name]
-    empty = file.create_dataset(name, shape, np.uint8, **options)
-    if written:
-        empty[:written] = 1
-
-
-def replace(file, name, content):
-    del file[name]
-    file[name] = content
 
 
 @pytest.mark.parametrize("case", BAD_FACES)
 def test_a_foreign_prepared_file_is_refused(case, tmp_path):
     change, expected = BAD_FACES[case]
-    damage_file(tmp_path / "faces.h5", change)
+    votes = np.full((3, 10), 1, np.uint8)
+    assert np.array_equal(read_faces(write_faces(tmp_path / "sound.h5", votes=votes))[0]["val"].votes, votes)
     with pytest.raises(InputError, match=r"faces.h5: .*; run `dvc repro prepare`") as error:
-        read_faces(tmp_path / "faces.h5")
+        read_faces(write_faces(tmp_path / "faces.h5", change, votes=votes))
     assert expected in str(error.value)
 
 
@@ -379,12 +333,13 @@ def test_no_prepared_file(content, tmp_path):
 
 
 def test_a_truncated_prepared_file_is_refused(tmp_path):
-    rng = np.random.default_rng(0)
-    noise = SMALL._replace(images=rng.integers(0, 256, (300, 48, 48), np.uint8), labels=np.zeros(300, np.uint8))
-    (tmp_path / "faces.h5").write_bytes(pack_faces(dict.fromkeys(SPLITS, noise), "official", "0" * 32))
-    os.truncate(tmp_path / "faces.h5", (tmp_path / "faces.h5").stat().st_size // 2)
+    noise = np.random.default_rng(0).integers(0, 256, (300, 48, 48), np.uint8)
+    columns = {"images": noise, "labels": np.zeros(300, np.uint8), "duplicate_of_train": np.zeros(300, bool)}
+    path = write_faces(tmp_path / "faces.h5", **columns)
+    read_faces(path)
+    os.truncate(path, path.stat().st_size // 2)
     with pytest.raises(InputError, match="faces.h5"):
-        read_faces(tmp_path / "faces.h5")
+        read_faces(path)
 
 
 @pytest.fixture(scope="module")
@@ -392,12 +347,16 @@ def real_rows(real_zip):
     return prepare.read_source(real_zip, seed=1)
 
 
+def assert_known_counts(rows):
+    """Those of the challenge's split, and of the study's own."""
+    for split, counts in (("official", [28_709, 3_589, 3_589]), ("paper", [22_968, 1_432, 7_178])):
+        places = prepare.divide(rows.labels, rows.usages, split)
+        assert [len(places[name]) for name in SPLITS] == counts
+    assert np.bincount(rows.labels).tolist() == [4953, 547, 5121, 8989, 6077, 4002, 6198]
+
+
 def test_real_images_give_the_known_counts(real_rows):
-    official = prepare.divide(real_rows.labels, real_rows.usages, "official")
-    paper = prepare.divide(real_rows.labels, real_rows.usages, "paper")
-    assert [len(official[name]) for name in SPLITS] == [28_709, 3_589, 3_589]
-    assert [len(paper[name]) for name in SPLITS] == [22_968, 1_432, 7_178]
-    assert np.bincount(real_rows.labels).tolist() == [4953, 547, 5121, 8989, 6077, 4002, 6198]
+    assert_known_counts(real_rows)
 
 
 def test_real_csv_gives_the_same_images_per_class_in_the_same_order(real_zip, real_rows, tmp_path):
@@ -407,13 +366,11 @@ def test_real_csv_gives_the_same_images_per_class_in_the_same_order(real_zip, re
         pytest.skip(f"{script} is missing")
     subprocess.run([sys.executable, script, real_zip, tmp_path / "fer2013.csv"], check=True, capture_output=True)
     rows = prepare.read_source(tmp_path / "fer2013.csv", seed=1)
+    assert_known_counts(rows)
     for usage in range(3):
         for label in range(7):
-            ours = rows.images[(rows.usages == usage) & (rows.labels == label)]
-            assert (ours == real_rows.images[(real_rows.usages == usage) & (real_rows.labels == label)]).all()
-    for split, counts in (("official", [28_709, 3_589, 3_589]), ("paper", [22_968, 1_432, 7_178])):
-        places = prepare.divide(rows.labels, rows.usages, split)
-        assert [len(places[name]) for name in SPLITS] == counts
+            ours, theirs = (one.images[(one.usages == usage) & (one.labels == label)] for one in (rows, real_rows))
+            assert (ours == theirs).all()
 
 
 def test_real_images_unpacked_are_read_alike(real_zip, real_rows, tmp_path):

@@ -25,11 +25,11 @@ from fer_pipeline.metrics import paper
 from fer_pipeline.metrics.comparison import Comparison
 from fer_pipeline.metrics.evaluation import Scores
 from fer_pipeline.metrics.external import Other
-from fer_pipeline.metrics.records import Data
 from fer_pipeline.metrics.scores import Measured
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
 from fer_pipeline.predictions.record import EvaluationTimes
+from fer_pipeline.raw.record import Data
 from fer_pipeline.report import captions
 from fer_pipeline.report.page import list_facts, make_page
 from fer_pipeline.report.read import COMPARED, Evidence, list_figures, read_evidence

@@ -12,8 +12,8 @@ from fer_pipeline.core.record import Record
 from fer_pipeline.exported.record import Exports
 from fer_pipeline.metrics.comparison import Comparison
 from fer_pipeline.metrics.evaluation import Scores
-from fer_pipeline.metrics.records import Data
 from fer_pipeline.metrics.scores import Measured, Summary
+from fer_pipeline.raw.record import Data
 from fer_pipeline.training.common.run import Training
 from seeds import OneSeed, Seeds
 from timing import read_timing

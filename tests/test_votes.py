@@ -1,24 +1,29 @@
 """FER+'s votes: read as they are or refused in one sentence, kept beside their faces, and counted by FER+'s rules."""
 
 import csv
+import gzip
+import hashlib
 import io
 import json
-import shutil
 
 import h5py
 import numpy as np
 import pytest
-from conftest import ROOT, Table, write_folder
+from conftest import ROOT, Table, write_folder, write_zip
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 import prepare
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.faces.faces import pack_faces, read_faces
-from fer_pipeline.faces.fer2013 import CLASSES, FERPLUS_COLUMNS, SPLITS, USAGES, VOTE_CLASSES
+from fer_pipeline.faces.faces import read_faces
+from fer_pipeline.faces.fer2013 import CLASSES, SPLITS, VOTE_CLASSES
 from fer_pipeline.faces.votes import find_majority, to_shares
+from fer_pipeline.params.schema import Prepare
 from fer_pipeline.raw import source
 from fer_pipeline.raw.ferplus import parse_votes, read_votes
+from fer_pipeline.raw.rows import FERPLUS_COLUMNS, USAGES, Rows
+from fer_pipeline.raw.table import CHALLENGE_FILES
 
 HEADER = ["Usage", "Image name", *FERPLUS_COLUMNS]
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -44,12 +49,16 @@ def write(votes, usages, columns=HEADER, end="\n", bom=""):
     return (bom + end.join([*lines, ""])).encode()
 
 
+def make_rows(labels, counts):
+    """Rows without images: their labels, and as many rows as `counts` says of each Usage."""
+    usages = np.repeat([0, 1, 2], counts).astype(np.uint8)
+    return Rows(np.empty(0, np.uint8), labels.astype(np.uint8), usages, "table", md5="")
+
+
 @pytest.fixture
 def faces():
-    """A small data set: labels and usages, the usages in blocks as in fer2013.csv."""
-    rng = np.random.default_rng(1)
-    labels = rng.integers(0, 7, 120).astype(np.uint8)
-    return labels, np.repeat([0, 1, 2], [80, 20, 20]).astype(np.uint8)
+    """A small data set, its usages in blocks as in fer2013.csv; only labels and usages count here."""
+    return make_rows(np.random.default_rng(1).integers(0, 7, 120), [80, 20, 20])
 
 
 @pytest.fixture
@@ -59,7 +68,7 @@ def read(tmp_path, faces):
     def read(content):
         path = tmp_path / "votes.csv"
         path.write_bytes(content)
-        return read_votes(path, *faces)
+        return read_votes(path, "faces.csv", faces)
 
     return read
 
@@ -73,9 +82,8 @@ def read(tmp_path, faces):
     upper=st.booleans(),
 )
 def test_whatever_is_written_is_read(seed, columns, end, bom, upper, read, faces):
-    labels, usages = faces
-    votes = draw_votes(labels, seed)
-    content = write(votes, usages, columns, end, bom)
+    votes = draw_votes(faces.labels, seed)
+    content = write(votes, faces.usages, columns, end, bom)
     head, _, rows = content.partition(end.encode())
     found = read((head.upper() if upper else head) + end.encode() + rows)
     assert found.dtype == np.uint8 and np.array_equal(found, votes)
@@ -85,8 +93,7 @@ def test_whatever_is_written_is_read(seed, columns, end, bom, upper, read, faces
 @given(data=st.data())
 def test_damage_is_said_in_a_sentence_or_changes_nothing_unseen(data, read, faces):
     """Bytes changed, cut, doubled: what is still accepted is what an independent reader finds in the damaged file."""
-    labels, usages = faces
-    content = bytearray(write(draw_votes(labels), usages))
+    content = bytearray(write(draw_votes(faces.labels), faces.usages))
     for _ in range(data.draw(st.integers(1, 4))):
         place = data.draw(st.integers(0, len(content) - 1))
         kind = data.draw(st.sampled_from(["byte", "cut", "double", "drop"]))
@@ -108,7 +115,7 @@ def test_damage_is_said_in_a_sentence_or_changes_nothing_unseen(data, read, face
     kept = [{key.strip().lower(): value for key, value in row.items()} for row in rows if any(row.values())]
     columns = {vote: column.lower() for column, vote in FERPLUS_COLUMNS.items()}
     assert found.tolist() == [[int(row[columns[vote]]) for vote in VOTE_CLASSES] for row in kept]
-    assert len(found) == len(labels)
+    assert len(found) == len(faces.labels)
 
 
 def change_cell(content, row, column, text):
@@ -128,25 +135,22 @@ WRONG_CELLS = {
     "digits of another script": ("fear", "٣", "row 7: fear has"),
     "more than ten in all": ("fear", "9", "row 7: .* votes in all, expected 10, or a few less"),
     "another Usage": ("Usage", "Test", "row 7: Usage is 'Test', expected Training, PublicTest, PrivateTest"),
-    "another name": ("Image name", "face7.png", "row 7: Image name is 'face7.png', expected fer0000000.png"),
+    "another name": ("Image name", "face7.png", "row 7: Image name is 'face7.png', expected one like fer0000000.png"),
     "the Usage of another row": ("Usage", "PrivateTest", "row 7 is of PrivateTest, where the data set has Training"),
 }
 
 
 @pytest.mark.parametrize("case", WRONG_CELLS)
 def test_a_wrong_cell_is_named(case, read, faces):
-    labels, usages = faces
     column, text, message = WRONG_CELLS[case]
     votes = np.zeros((120, 10), np.uint8)
-    votes[np.arange(120), labels] = 10
+    votes[np.arange(120), faces.labels] = 10
     with pytest.raises(InputError, match=message):
-        read(change_cell(write(votes, usages), 7, column, text))
+        read(change_cell(write(votes, faces.usages), 7, column, text))
 
 
 def test_files_that_do_not_fit_are_refused(read, faces, tmp_path):
-    labels, usages = faces
-    votes = draw_votes(labels)
-    content = write(votes, usages)
+    content = write(draw_votes(faces.labels), faces.usages)
     lines = content.decode().splitlines(keepends=True)
     for changed, message in {
         "".join(lines[:-1]): "119 rows, where the data set has 120",
@@ -155,33 +159,33 @@ def test_files_that_do_not_fit_are_refused(read, faces, tmp_path):
         "": "the first line is ''",
         "".join([lines[0], *lines[80:0:-1], *lines[81:]]): "image names are not in order",
         "\x00" + content.decode(): "the first line",
-        '"' + content.decode(): "no CSV",
+        '"' + content.decode(): "not CSV",
     }.items():
         with pytest.raises(InputError, match=message):
             read(changed.encode())
-    with pytest.raises(InputError, match="no text at byte 0"):
+    with pytest.raises(InputError, match="not text at byte 0"):
         read(b"\xff\xfe" + content)
     with pytest.raises(InputError, match="not found; put FER"):
-        read_votes(tmp_path / "none.csv", labels, usages)
+        read_votes(tmp_path / "none.csv", "faces.csv", faces)
     none = np.zeros((120, 10), np.uint8)
     none[:, 9] = 10
     with pytest.raises(InputError, match="no row has a majority for an emotion"):
-        read(write(none, usages))
+        read(write(none, faces.usages))
 
 
 @pytest.mark.parametrize("shift", [1, 2, 40])
 def test_votes_of_other_rows_are_refused(shift, read, faces):
     """A shifted file has the right form, and agrees with the labels by chance alone."""
-    labels, usages = faces
     with pytest.raises(InputError, match="these votes belong to other rows, or to another order of them"):
-        read(write(np.roll(draw_votes(labels), shift, axis=0), usages))
+        read(write(np.roll(draw_votes(faces.labels), shift, axis=0), faces.usages))
 
 
 def test_empty_names_and_a_few_out_of_order_are_ferplus_own(read, faces):
     """As where nearly all saw no face, and where a face is named by its twin."""
-    labels, usages = faces
-    votes = draw_votes(labels)
-    content = change_cell(change_cell(write(votes, usages), 5, "Image name", ""), 9, "Image name", "fer0000002.png")
+    votes = draw_votes(faces.labels)
+    content = change_cell(
+        change_cell(write(votes, faces.usages), 5, "Image name", ""), 9, "Image name", "fer0000002.png"
+    )
     assert np.array_equal(read(content), votes)
 
 
@@ -204,25 +208,20 @@ def test_majorities_worked_out_by_hand():
 
 
 @pytest.fixture
-def run_prepare(run_stage, tmp_path):
-    """Run the stage on a table with votes; returns the process, and the paths of HDF5 and JSON."""
+def prepare_votes(run_prepare, tmp_path):
+    """Run `prepare` on a table and its votes; returns what `run_prepare` does."""
 
-    def run(content, votes, split="official"):
-        paths = [tmp_path / name for name in ("faces.csv", "votes.csv", "faces.h5", "data.json")]
-        paths[0].write_bytes(content)
-        paths[1].write_bytes(votes)
-        flags = ("--source", "--votes", "--out", "--report")
-        arguments = [part for pair in zip(flags, paths, strict=True) for part in pair]
-        return run_stage("prepare", *arguments, "--split", split), *paths[2:]
+    def run(table, votes, split="official"):
+        (tmp_path / "votes.csv").write_bytes(write(votes, table.usages))
+        return run_prepare(table, split, votes=tmp_path / "votes.csv")
 
     return run
 
 
-def test_votes_stay_with_their_faces(run_prepare):
+def test_votes_stay_with_their_faces(prepare_votes):
     table = Table(per_class=(10, 4, 4))
     votes = draw_votes(table.labels)
-    process, out, report = run_prepare(table.csv(), write(votes, table.usages))
-    assert process.returncode == 0, process.stderr
+    _, out, report = prepare_votes(table, votes)
     with h5py.File(out) as file:
         assert file.attrs["vote_classes"].tolist() == [*CLASSES, "contempt", "unknown", "no face"]
         for split, usage in zip(SPLITS, range(3), strict=True):
@@ -231,8 +230,9 @@ def test_votes_stay_with_their_faces(run_prepare):
     assert len(json.loads(report.read_text())["votes_md5"]) == 32
 
 
+@pytest.mark.usefixtures("drop_rows")
 @pytest.mark.parametrize("split", ["official", "paper"])
-def test_dropped_rows_take_their_votes_along(split, run_stage, tmp_path):
+def test_dropped_rows_take_their_votes_along(split, prepare_votes):
     """Each face and its votes carry the number of their row; blank faces and leaks are gone from both."""
     table = Table(per_class=(20, 8, 8))
     votes = draw_votes(table.labels)
@@ -243,19 +243,10 @@ def test_dropped_rows_take_their_votes_along(split, run_stage, tmp_path):
     table.images[blank] = 7
     train, test = np.flatnonzero(table.usages == 0)[1], np.flatnonzero(table.usages == 2)[1]
     table.images[train] = table.images[test]
-    shutil.copytree(ROOT / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
-    text = (ROOT / "params.yaml").read_text()
-    (tmp_path / "params.yaml").write_text(
-        text.replace("drop_blank: false", "drop_blank: true").replace("drop_leaks: false", "drop_leaks: true")
-    )
-    (tmp_path / "faces.csv").write_bytes(table.csv())
-    (tmp_path / "votes.csv").write_bytes(write(votes, table.usages))
-    paths = ("--source", tmp_path / "faces.csv", "--votes", tmp_path / "votes.csv", "--out", tmp_path / "faces.h5")
-    process = run_stage(tmp_path / "stages" / "prepare", *paths, "--report", tmp_path / "data.json", "--split", split)
-    assert process.returncode == 0, process.stderr
-    dropped = json.loads((tmp_path / "data.json").read_text())["dropped"]
+    _, out, report = prepare_votes(table, votes, split)
+    dropped = json.loads(report.read_text())["dropped"]
     assert dropped["blank"]["train"] and (dropped["leaks"]["train"] or split == "paper")
-    splits, _ = read_faces(tmp_path / "faces.h5")
+    splits, _ = read_faces(out)
     seen = 0
     for rows in splits.values():
         numbers = rows.images[:, 0, 0].astype(int) * 200 + rows.images[:, 0, 1]
@@ -264,93 +255,62 @@ def test_dropped_rows_take_their_votes_along(split, run_stage, tmp_path):
     assert seen >= 0.8 * (len(table) - len(blank))
 
 
-def test_votes_and_output_are_never_the_same_file(run_stage, tmp_path):
-    table = Table()
-    (tmp_path / "faces.csv").write_bytes(table.csv())
-    content = write(draw_votes(table.labels), table.usages)
-    (tmp_path / "votes.csv").write_bytes(content)
-    paths = ("--source", tmp_path / "faces.csv", "--votes", tmp_path / "votes.csv", "--out", tmp_path / "votes.csv")
-    process = run_stage("prepare", *paths, "--report", tmp_path / "data.json", "--split", "official")
-    assert process.returncode == 1
-    assert "--votes and --out name the same file (" in process.stderr and "Traceback" not in process.stderr
-    assert (tmp_path / "votes.csv").read_bytes() == content
-
-
 @pytest.mark.parametrize("part", [slice(3000, 4000), slice(2000, 3000), slice(1500, 3000)])
 def test_a_file_that_is_shifted_in_part_is_refused(part, tmp_path):
     """The test rows, the val rows, or the train rows from one on, each by one row."""
-    labels = np.random.default_rng(3).integers(0, 7, 4000).astype(np.uint8)
-    usages = np.repeat([0, 1, 2], [3000, 500, 500]).astype(np.uint8)
-    votes = draw_votes(labels)
-    (tmp_path / "votes.csv").write_bytes(write(votes, usages))
-    assert np.array_equal(read_votes(tmp_path / "votes.csv", labels, usages), votes)
+    rows, path = make_rows(np.random.default_rng(3).integers(0, 7, 4000), [3000, 500, 500]), tmp_path / "votes.csv"
+    votes = draw_votes(rows.labels)
+    path.write_bytes(write(votes, rows.usages))
+    assert np.array_equal(read_votes(path, "faces.csv", rows), votes)
     votes[part] = np.roll(votes[part], 1, axis=0)
-    (tmp_path / "votes.csv").write_bytes(write(votes, usages))
+    path.write_bytes(write(votes, rows.usages))
     with pytest.raises(InputError, match=r"rows [\d,]+ to [\d,]+: the annotators' majority is the label on \d+%"):
-        read_votes(tmp_path / "votes.csv", labels, usages)
+        read_votes(path, "faces.csv", rows)
 
 
-def test_without_votes_the_file_has_none(run_stage, tmp_path, table):
-    (tmp_path / "x.csv").write_bytes(table.csv())
-    paths = ["--source", tmp_path / "x.csv", "--out", tmp_path / "f.h5", "--report", tmp_path / "r.json"]
-    assert run_stage("prepare", *paths, "--split", "official", "--votes", "None").returncode == 0
-    with h5py.File(tmp_path / "f.h5") as file:
+@pytest.mark.parametrize("options", [{}, {"votes": ROOT / "data" / "no_votes.csv"}])
+def test_without_votes_the_file_has_none(options, run_prepare, table):
+    _, out, report = run_prepare(table, **options)
+    with h5py.File(out) as file:
         assert "vote_classes" not in file.attrs and "votes" not in file["train"]
-    assert read_faces(tmp_path / "f.h5")[0]["val"].votes is None
-    assert json.loads((tmp_path / "r.json").read_text())["votes_md5"] is None
+    assert read_faces(out)[0]["val"].votes is None
+    assert json.loads(report.read_text())["votes_md5"] is None
 
 
-def test_rows_in_another_order_are_refused(tmp_path, table, monkeypatch):
+def test_the_committed_file_for_no_votes_has_the_header_of_ferplus():
+    """And params.yaml refuses null with a sentence that names that file."""
+    assert (ROOT / "data" / "no_votes.csv").read_text() == f"{','.join(HEADER)}\n"
+    with pytest.raises(ValidationError, match="name a file, not null: data/no_votes.csv"):
+        Prepare(split="official", votes=None, drop_blank=False, drop_leaks=False)
+
+
+def test_a_file_of_another_name_needs_rows(read):
+    """FER+'s file cut off behind its header is damaged."""
+    with pytest.raises(InputError, match="0 rows, where the data set has 120"):
+        read(f"{','.join(HEADER)}\n".encode())
+
+
+def test_rows_in_another_order_are_refused(tmp_path, table):
+    (tmp_path / "votes.csv").write_bytes(write(draw_votes(table.labels), table.usages))
     folder = write_folder(tmp_path / "pictures", table.files())
     rows = source.read_source(folder, 0)
-    with pytest.raises(InputError, match="pictures in another order than fer2013.csv"):
-        prepare.find_votes("votes.csv", str(folder), rows)
+    with pytest.raises(InputError, match="pictures in another order than fer2013.csv.*or set .* data/no_votes.csv"):
+        read_votes(tmp_path / "votes.csv", str(folder), rows)
+    assert read_votes(ROOT / "data" / "no_votes.csv", str(folder), rows) is None
+    rows = rows._replace(kind="table", challenge_file="icml_face_data.csv")
     with pytest.raises(InputError, match="icml_face_data.csv in another order"):
-        prepare.find_votes("votes.csv", "x.csv", rows._replace(kind="table", challenge_file="icml_face_data.csv"))
+        read_votes(tmp_path / "votes.csv", "x.csv", rows)
 
 
 def test_the_samples_votes_are_left_aside_for_other_data(tmp_path, capsys):
     assert prepare.find_votes("data/raw/sample_votes.csv", str(tmp_path / "fer2013.csv"), None) is None
-    assert "without votes: prepare.votes names the embedded sample's" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda file: file.attrs.__setitem__("vote_classes", ["happy"]), "votes are for happy, expected angry"),
-        (lambda file: file["val"].__delitem__("votes"), "not HDF5, damaged, or of another layout"),
-        (lambda file: file["val/votes"].write_direct(np.full((7, 10), 11, np.uint8)), "val has 11 votes for one class"),
-    ],
-)
-def test_damaged_votes_in_the_prepared_file(change, message, tmp_path):
-    table = Table(per_class=(1, 1, 1))
-    votes = draw_votes(table.labels)
-    places = prepare.divide(table.labels.astype(np.uint8), table.usages, "official")
-    splits = {
-        name: prepare.Split(
-            table.images[rows], table.labels[rows].astype(np.uint8), np.zeros(len(rows), bool), votes[rows]
-        )
-        for name, rows in places.items()
-    }
-    path = tmp_path / "faces.h5"
-    path.write_bytes(pack_faces({**splits, "train": splits["train"]._replace(duplicate_of_train=None)}, "official", ""))
-    assert np.array_equal(read_faces(path)[0]["val"].votes, votes[places["val"]])
-    with h5py.File(path, "r+") as file:
-        change(file)
-    with pytest.raises(InputError, match=message):
-        read_faces(path)
+    assert "without votes: prepare.votes names the votes for the embedded sample" in capsys.readouterr().err
 
 
 def test_the_challenges_file_is_known_wherever_it_is_packed(tmp_path, table, monkeypatch):
     """By the bytes of the table: plain, compressed, in an archive."""
-    import gzip
-    import hashlib
-
-    from conftest import write_zip
-
     content = table.csv()
-    known = {hashlib.md5(content).hexdigest(): "fer2013.csv"}
-    monkeypatch.setattr(source, "CHALLENGE_FILES", known)
+    monkeypatch.setitem(CHALLENGE_FILES, hashlib.md5(content).hexdigest(), "fer2013.csv")
     (tmp_path / "plain.csv").write_bytes(content)
     (tmp_path / "packed.csv.gz").write_bytes(gzip.compress(content))
     write_zip(tmp_path / "packed.zip", {"a/fer2013.csv": content})

@@ -30,10 +30,10 @@ from fer_pipeline.core.files import to_json, write_files
 from fer_pipeline.exported.record import Exports
 from fer_pipeline.metrics.comparison import Comparison, Ensemble
 from fer_pipeline.metrics.evaluation import Scores
-from fer_pipeline.metrics.records import Data
 from fer_pipeline.metrics.scores import Measured
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
+from fer_pipeline.raw.record import Data
 from fer_pipeline.report.captions import NONE, listing
 from fer_pipeline.running.hardware import name_cpu
 from fer_pipeline.running.stage import LOG, catch

@@ -26,10 +26,10 @@ import checkout  # noqa: F401
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import write_files
 from fer_pipeline.core.record import Count, Interval, Record, Share
-from fer_pipeline.exported.onnx import OUTPUT, VOTES, OnnxModel, load_exported, to_probabilities
+from fer_pipeline.exported.onnx import DRAWN, OUTPUT, VOTES, OnnxModel, load_exported, to_probabilities
 from fer_pipeline.exported.record import ExportedTimes
 from fer_pipeline.faces.faces import Split, read_faces
-from fer_pipeline.faces.fer2013 import DRAWN, SIZE
+from fer_pipeline.faces.fer2013 import SIZE
 from fer_pipeline.faces.votes import find_majority
 from fer_pipeline.metrics.annotators import Annotators, judge_network
 from fer_pipeline.metrics.evaluation import Scores

@@ -78,10 +78,10 @@ def check_rows(found: list[Face], expected: Expected) -> None:
         raise Wrong("rows are in another order")
 
 
-def prepare_arguments(case: Case, place: Place, votes: str = "None") -> list[str]:
+def prepare_arguments(case: Case, place: Place, votes: str | None = None) -> list[str]:
     out = place.outputs
     return [
-        *("--source", str(case.path), "--votes", votes, "--split", "official"),
+        *("--source", str(case.path), "--split", "official", *(["--votes", votes] if votes else [])),
         *("--out", f"{out}/faces.h5", "--report", f"{out}/data.json"),
     ]
 
@@ -195,7 +195,8 @@ def damage_votes(rng: Generator, place: Place) -> Case:
 
 def read_votes_plainly(content: bytes) -> list[list[int]] | None:
     """The ten votes of each row, in the simplest way."""
-    from fer_pipeline.faces.fer2013 import FERPLUS_COLUMNS, VOTE_CLASSES
+    from fer_pipeline.faces.fer2013 import VOTE_CLASSES
+    from fer_pipeline.raw.rows import FERPLUS_COLUMNS
 
     columns = {vote: column.lower() for column, vote in FERPLUS_COLUMNS.items()}
     try:

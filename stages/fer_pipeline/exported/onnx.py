@@ -27,6 +27,8 @@ INPUT, OUTPUT, VOTES, ANSWER = "pixels", "logits", "votes", "probabilities"
 temperature and softmax, over the seven classes."""
 TRIAL = np.stack([np.zeros((SIZE, SIZE), np.uint8), np.arange(SIZE * SIZE).reshape(SIZE, SIZE).astype(np.uint8)])
 """Two faces that a network has to answer about when it is loaded: a black one, and all kinds of pixels."""
+DRAWN = "drawn faces"
+"""`trained_on` of a network of the embedded sample."""
 TOLERANCE = 0.01
 """Of the sum of a face's probabilities."""
 REMEDY = "run `dvc repro -f -s export`"

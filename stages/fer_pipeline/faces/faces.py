@@ -15,7 +15,7 @@ from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.fer2013 import CLASSES, SIZE, SPLITS, VOTE_CLASSES
 
 CHUNK_ROWS = 128
-"""Rows per HDF5 chunk: 288 KiB, few enough to fetch a row quickly, enough to compress well."""
+"""Rows per HDF5 chunk of 288 KiB: small enough to fetch a row quickly, large enough to compress well."""
 
 
 class Split(NamedTuple):
@@ -26,15 +26,18 @@ class Split(NamedTuple):
     labels: npt.NDArray[np.uint8]
     """uint8 (N,), 0..6, positions in `CLASSES`."""
     duplicate_of_train: npt.NDArray[np.bool_] | None
-    """bool (N,): the same image is in train, too; None for train itself."""
+    """bool (N,): whether train has the same image; None for train itself."""
     votes: npt.NDArray[np.uint8] | None = None
     """uint8 (N, 10), 0..10: how many annotators chose each of `VOTE_CLASSES`; None where the data set has no votes."""
 
 
 def pack_faces(splits: Mapping[str, Split], split: str, source_md5: str) -> memoryview:
-    """The bytes of faces.h5 for `splits` ({'train', 'val', 'test': Split}); the same content gives the same bytes.
+    """The bytes of faces.h5; the same content gives the same bytes.
 
-    `split` is the name of the division ('official' or 'paper'), `source_md5` the hex digest of the raw data.
+    Args:
+        splits: {'train', 'val', 'test': Split}.
+        split: how the rows are split, 'official' or 'paper'.
+        source_md5: hex digest of the raw data.
     """
     content = BytesIO()
     with h5py.File(content, "w") as file:
@@ -95,28 +98,24 @@ def read_faces(path: str | Path) -> tuple[dict[str, Split], dict[str, str]]:
         raise InputError(f"{path}: not found; {remedy}")
     try:
         with h5py.File(path, "r") as file:
-            classes = [str(name) for name in np.atleast_1d(file.attrs.get("classes", []))]
-            voted = [str(name) for name in np.atleast_1d(file.attrs.get("vote_classes", []))]
-            if voted and voted != [*VOTE_CLASSES]:
-                raise InputError(f"votes are for {', '.join(voted)}, expected {', '.join(VOTE_CLASSES)}")
-            splits = {name: read_split(file, name, bool(voted)) for name in SPLITS} if classes == [*CLASSES] else {}
-            attributes = {key: str(file.attrs[key]) for key in ("split", "source_md5")}
+            for key, expected in (("classes", [*CLASSES]), ("vote_classes", [*VOTE_CLASSES])):
+                found = [str(name) for name in np.atleast_1d(file.attrs.get(key, []))]
+                if found != expected and (found or key == "classes"):
+                    raise InputError(f"{key} are {', '.join(found) or 'missing'}, expected {', '.join(expected)}")
+            splits = {name: read_split(file, name, "vote_classes" in file.attrs) for name in SPLITS}
+            return splits, {key: str(file.attrs[key]) for key in ("split", "source_md5")}
     except InputError as error:
         raise InputError(f"{path}: {error}; {remedy}") from None
     except Exception as error:  # h5py raises nearly everything on a damaged file
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: not HDF5, damaged, or of another layout ({reason}); {remedy}") from None
-    if not splits:
-        raise InputError(
-            f"{path}: classes are {', '.join(classes) or 'missing'}, expected {', '.join(CLASSES)}; {remedy}"
-        )
-    return splits, attributes
 
 
 def read_split(file: h5py.File, name: str, voted: bool) -> Split:
     """One group of faces.h5 as a `Split`, with votes if `voted`.
 
-    The caller completes an `InputError` with the file and the remedy.
+    Raises:
+        InputError: as `read_faces`, which adds file and remedy to the message.
     """
     count = file[f"{name}/labels"].shape[0]
     if count == 0:
@@ -133,7 +132,7 @@ def read_split(file: h5py.File, name: str, voted: bool) -> Split:
         if not found.id.get_storage_size():
             raise InputError(f"{name}/{key} lacks its rows")
         for start in range(0, count, found.chunks[0]) if found.chunks else ():
-            found.id.read_direct_chunk((start, *[0] * (found.ndim - 1)))  # of a lost one HDF5 would give zeros
+            found.id.read_direct_chunk((start, *[0] * (found.ndim - 1)))  # for a lost chunk HDF5 would give zeros
     arrays: dict[str, Any] = {key: file[f"{name}/{key}"][()] for key in layout}
     rows = Split(**{"duplicate_of_train": None} | arrays)
     if rows.labels.max() >= len(CLASSES):

@@ -14,15 +14,15 @@ Votes = npt.NDArray[np.uint8]
 
 
 def drop_single(votes: Votes) -> Votes:
-    """Votes without those of one annotator alone, which FER+ takes for mistakes."""
+    """`votes` without votes that one annotator alone gave, which FER+ takes for mistakes."""
     kept: Votes = np.where(votes > 1, votes, 0).astype(np.uint8)
     return kept
 
 
 def find_majority(votes: Votes) -> npt.NDArray[np.int64]:
-    """The class that has more than half of the votes, single ones dropped: int64 (N,), positions in `VOTED`.
+    """The class with more than half of the votes, after `drop_single`: int64 (N,), positions in `VOTED`.
 
-    -1 where no class has, or where it is unknown or no face: FER+'s rows without a majority.
+    -1 for a row without a majority in FER+: no class has more than half, or it is 'unknown' or 'no face'.
     """
     kept = drop_single(votes)
     best = kept.argmax(axis=1)
@@ -31,10 +31,10 @@ def find_majority(votes: Votes) -> npt.NDArray[np.int64]:
 
 
 def to_shares(votes: Votes) -> npt.NDArray[np.float32]:
-    """The shares of votes that a network learns: float32 (N, 8) over `VOTED`, single votes dropped.
+    """The shares of votes that a network learns: float32 (N, 8) over `VOTED`, after `drop_single`.
 
-    Unlike FER+'s own training, rows without a majority are learnt as well. A row adds up to 1; or to 0, and is left
-    out, where unknown or no face has at least as many votes as any emotion, or no two annotators agree.
+    Unlike FER+'s own training, rows without a majority are learnt as well. A row adds up to 1; or to 0, which leaves it
+    out of the loss, if 'unknown' or 'no face' has at least as many votes as any emotion, or no two annotators agree.
     """
     kept = drop_single(votes)
     emotions = kept[:, : len(VOTED)].astype(np.float32)
@@ -44,5 +44,5 @@ def to_shares(votes: Votes) -> npt.NDArray[np.float32]:
 
 
 def split_heads(scores: Array) -> tuple[Array, Array]:
-    """What the heads of a network say, of an array of any library: (N, 7), and (N, 8) or, of one head alone, (N, 0)."""
+    """The scores of a network's two heads, arrays of any library: (N, 7) and (N, 8); (N, 0) without a second head."""
     return scores[:, : len(CLASSES)], scores[:, len(CLASSES) :]

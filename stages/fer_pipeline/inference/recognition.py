@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import ROOT
-from fer_pipeline.exported.onnx import load_exported, read_accuracy, read_metadata
-from fer_pipeline.faces.fer2013 import DRAWN
+from fer_pipeline.exported.onnx import DRAWN, load_exported, read_accuracy, read_metadata
 from fer_pipeline.inference.detection import PHOTO_SIDE, Detector, crop_face
 from fer_pipeline.inference.photos import Box, Crop, Photo, crop_whole
 

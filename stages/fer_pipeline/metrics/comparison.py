@@ -19,7 +19,7 @@ from sklearn.metrics import cohen_kappa_score
 
 from fer_pipeline.core.record import Count, Difference, Interval, Record, Share
 from fer_pipeline.faces.faces import Split
-from fer_pipeline.faces.fer2013 import CLASSES, is_sample
+from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.metrics import paper
 from fer_pipeline.metrics.evaluation import Scores
 from fer_pipeline.metrics.labels import Labels
@@ -28,6 +28,7 @@ from fer_pipeline.metrics.scores import Measured, bound_accuracy
 from fer_pipeline.networks.network import Network
 from fer_pipeline.predictions.calibration import SMALLEST
 from fer_pipeline.predictions.predictions import Predictions
+from fer_pipeline.sample.paths import is_sample
 
 WEIGHT_DECIMALS = 3
 """Of the weights chosen for an ensemble."""

@@ -1,6 +1,6 @@
 """Everything that predictions alone tell: accuracy, classes, confidence, calibration, errors (Tables 5 and 6).
 
-What comes out is a record of `fer_pipeline.metrics.records`, numbers rounded to six decimals.
+Numbers are rounded to six decimals.
 """
 
 from collections.abc import Iterator

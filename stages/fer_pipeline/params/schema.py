@@ -1,8 +1,8 @@
 """What params.yaml and the files of profiles/ may hold: each section with its keys, types and ranges."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Count = Annotated[int, Field(ge=1)]
 Index = Annotated[int, Field(ge=0)]
@@ -29,11 +29,17 @@ class Sample(Section):
     weak_share: Share
 
 
+def refuse_null(votes: Any) -> Any:
+    if votes is None:
+        raise ValueError("name a file, not null: data/no_votes.csv for data without votes")
+    return votes
+
+
 class Prepare(Section):
     """How `stages/prepare.py` divides and cleans the rows."""
 
     split: Literal["official", "paper"]
-    votes: Text | None
+    votes: Annotated[Text, BeforeValidator(refuse_null)]
     drop_blank: bool
     drop_leaks: bool
 

@@ -13,43 +13,42 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.faces.fer2013 import ANNOTATORS, FERPLUS_COLUMNS, USAGES, VOTE_CLASSES, VOTED
+from fer_pipeline.faces.fer2013 import VOTE_CLASSES, VOTED
 from fer_pipeline.faces.votes import find_majority
-from fer_pipeline.raw.table import BadRow, excerpt, list_problems
+from fer_pipeline.raw.rows import ANNOTATORS, FERPLUS_COLUMNS, USAGES, BadRow, Rows, excerpt, list_problems
 
-COLUMNS = {vote: column.lower() for column, vote in FERPLUS_COLUMNS.items()}
-"""FER+'s columns by what they count; letter case is free."""
+FOR_NONE = "no_votes.csv"
+"""The name of the file that says that there are no votes: it has FER+'s header and no rows. Any other file has rows."""
+COLUMNS = [{vote: column for column, vote in FERPLUS_COLUMNS.items()}[vote].lower() for vote in VOTE_CLASSES]
+"""FER+'s columns of votes in the order of `VOTE_CLASSES`, in small letters: the file may write them in any case."""
 FEWEST = 7
 """Votes of a row: a few annotators' may be missing (FER+ has 9 of one face, 10 of all others)."""
-NUMBERS = {str(number): number for number in range(ANNOTATORS + 1)}
-"""Numbers of votes, as FER+ writes them."""
+NUMBERS = {f"{number:0{width}}": number for number in range(ANNOTATORS + 1) for width in (1, 2, 3)}
+"""{how a file may write a number of votes: the number}."""
 NAME = re.compile(r"fer\d{7}\.png", re.ASCII)
-"""Of an image, by its place; empty where nearly all annotators saw no face."""
+"""The name of an image, by its place; empty where nearly all annotators saw no face."""
 LARGEST_FILE = 1 << 26
 """Bytes; FER+ has 1.6 million."""
 UNORDERED = 0.01
-"""Share of names that may be lower than the name before: FER+ has 1 in 800, where it names a face by its twin."""
+"""Share of image names that may be lower than the name before: FER+ has 1 in 800, where it names a face by its twin."""
 DEVIATIONS = 4.0
-"""Standard deviations over chance by which majority and labels have to agree."""
+"""By how many standard deviations majority and labels have to agree more often than by chance."""
 PART = 1000
-"""Rows of a Usage among which they have to, as well: a file may be shifted from some row on."""
+"""In each so many rows of a Usage majority and labels have to agree too: a file may be shifted from some row on."""
 FEW = 100
-"""Rows among which less than chance means nothing."""
+"""Parts with fewer rows are not checked: in so few, chance alone gives a low agreement."""
 
 
-def read_votes(path: str | Path, labels: npt.NDArray[np.uint8], usages: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Read a file in FER+'s form, for rows in the order of fer2013.csv.
-
-    Args:
-        labels: uint8 (N,), 0..6, of all rows.
-        usages: uint8 (N,), 0..2, of all rows.
+def read_votes(path: str | Path, source: str, rows: Rows) -> npt.NDArray[np.uint8] | None:
+    """Read a file in FER+'s form, for the rows of `source`, which are in the order of fer2013.csv.
 
     Returns:
-        Votes uint8 (N, 10), 0..10, in the order of `VOTE_CLASSES`.
+        Votes uint8 (N, 10), 0..10, in the order of `VOTE_CLASSES`; None for a file `FOR_NONE` without rows.
 
     Raises:
-        InputError: the file is missing or has another form, a row's Usage, image name or votes do not fit, the count
-            differs, or the votes agree with the labels no better than another face's would.
+        InputError: the file is missing or has another form; the rows are in another order than fer2013.csv; a row's
+            Usage, image name or votes do not fit; the count differs; or the votes agree with the labels no better than
+            another face's would.
     """
     path = Path(path)
     if not path.is_file():
@@ -57,6 +56,15 @@ def read_votes(path: str | Path, labels: npt.NDArray[np.uint8], usages: npt.NDAr
     if path.stat().st_size > LARGEST_FILE:
         raise InputError(f"{path}: over {LARGEST_FILE >> 20} MiB, so not FER+'s votes; check prepare.votes")
     votes, found, names = parse_votes(path.read_bytes(), path)
+    if path.name == FOR_NONE and not len(votes):
+        return None
+    if rows.kind == "images" or rows.challenge_file == "icml_face_data.csv":
+        what = "pictures" if rows.kind == "images" else "icml_face_data.csv"
+        raise InputError(
+            f"{source}: {what} in another order than fer2013.csv, to whose rows the votes in {path} belong; give "
+            f"fer2013.csv, or set prepare.votes to data/{FOR_NONE} in params.yaml"
+        )
+    labels, usages = rows.labels, rows.usages
     if len(votes) != len(labels):
         raise InputError(
             f"{path}: {len(votes):,} rows, where the data set has {len(labels):,}; give the file that fits"
@@ -71,8 +79,8 @@ def read_votes(path: str | Path, labels: npt.NDArray[np.uint8], usages: npt.NDAr
     require_order(path, names)
     require_agreement(path, votes, labels)
     for usage in range(len(USAGES)):
-        rows = np.flatnonzero(usages == usage)
-        for part in np.array_split(rows, max(1, len(rows) // PART)):
+        places = np.flatnonzero(usages == usage)
+        for part in np.array_split(places, max(1, len(places) // PART)):
             if len(part) >= FEW:
                 require_agreement(path, votes[part], labels[part], f"rows {part[0] + 1:,} to {part[-1] + 1:,}: ")
     return votes
@@ -82,73 +90,59 @@ def parse_votes(content: bytes, path: Path) -> tuple[npt.NDArray[np.uint8], npt.
     """Votes uint8 (N, 10), usages uint8 (N,) and image names of a file's bytes; the first row is row 1.
 
     Raises:
-        InputError: no text, columns are missing, or rows are bad: the first ten are listed.
+        InputError: the file is not text, columns are missing, or rows are bad: the first ten are listed.
     """
     try:
         text = content.decode("utf-8-sig")
         rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: no text at byte {error.start}; give FER+'s fer2013new.csv") from None
+        raise InputError(f"{path}: not text at byte {error.start}; give FER+'s fer2013new.csv") from None
     except csv.Error as error:
-        raise InputError(f"{path}: no CSV ({error}); give FER+'s fer2013new.csv") from None
+        raise InputError(f"{path}: not CSV ({error}); give FER+'s fer2013new.csv") from None
     header = [name.strip().lower() for name in rows[0]] if rows else []
-    columns = [COLUMNS[vote] for vote in VOTE_CLASSES]
-    wanted = ["usage", "image name", *columns]
-    if any(header.count(name) != 1 for name in wanted):
+    if any(header.count(name) != 1 for name in ("usage", "image name", *COLUMNS)):
         first = excerpt(content[:200].partition(b"\n")[0])
         raise InputError(
             f"{path}: the first line is {first}, expected Usage, Image name, and FER+'s ten columns of votes"
         )
-    usage, name, *places = (header.index(column) for column in wanted)
-    votes, usages, names, problems = [], [], [], []
+    parsed: list[tuple[int, str, list[int]]] = []
+    problems = []
     for number, fields in enumerate((row for row in rows[1:] if any(field.strip() for field in row)), 1):
         try:
             if len(fields) != len(header):
                 raise BadRow(f"{len(fields)} fields, expected {len(header)}")
-            usages.append(parse_usage(fields[usage]))
-            names.append(parse_name(fields[name]))
-            texts = [fields[place] for place in places]
-            counts = [NUMBERS.get(text, -1) for text in texts]
-            if min(counts) < 0 or not FEWEST <= sum(counts) <= ANNOTATORS:  # rare: with spaces, or wrong
-                counts = parse_counts(dict(zip(columns, texts, strict=True)))
-            votes.append(counts)
+            parsed.append(parse_row(dict(zip(header, fields, strict=True))))
         except BadRow as error:
             problems.append(f"row {number}: {error}")
     if problems:
         raise InputError(list_problems(path, "row", problems))
-    return np.array(votes, np.uint8).reshape(-1, len(VOTE_CLASSES)), np.array(usages, np.uint8), names
+    votes = np.array([counts for _, _, counts in parsed], np.uint8).reshape(-1, len(VOTE_CLASSES))
+    return votes, np.array([usage for usage, _, _ in parsed], np.uint8), [name for _, name, _ in parsed]
 
 
-def parse_usage(text: str) -> int:
-    """Position in `USAGES`, or `BadRow`."""
-    if text.strip() not in USAGES:
-        raise BadRow(f"Usage is {excerpt(text.encode())}, expected {', '.join(USAGES)}")
-    return USAGES.index(text.strip())
+def parse_row(texts: dict[str, str]) -> tuple[int, str, list[int]]:
+    """A row {column in small letters: text}: its position in `USAGES`, its image name or '', and its ten votes.
 
-
-def parse_name(text: str) -> str:
-    """The name of an image, or '' for none, or `BadRow`."""
-    name = text.strip()
+    Raises:
+        BadRow: a Usage, an image name or votes that FER+ does not have.
+    """
+    usage, name, counts = texts["usage"].strip(), texts["image name"].strip(), []
+    if usage not in USAGES:
+        raise BadRow(f"Usage is {excerpt(texts['usage'].encode())}, expected {', '.join(USAGES)}")
     if name and not NAME.fullmatch(name):
-        raise BadRow(f"Image name is {excerpt(text.encode())}, expected fer0000000.png or alike, or nothing")
-    return name
-
-
-def parse_counts(texts: dict[str, str]) -> list[int]:
-    """The numbers of votes in {column: text}, or `BadRow`."""
-    counts = []
-    for column, text in texts.items():
-        digits = text.strip()
-        if not (digits.isascii() and digits.isdigit() and len(digits) < 4 and int(digits) <= ANNOTATORS):
-            raise BadRow(f"{column} has {excerpt(text.encode())} votes, expected 0..{ANNOTATORS}")
-        counts.append(int(digits))
+        found = excerpt(texts["image name"].encode())
+        raise BadRow(f"Image name is {found}, expected one like fer0000000.png, or nothing")
+    for column in COLUMNS:
+        if (count := NUMBERS.get(texts[column].strip())) is None:
+            raise BadRow(f"{column} has {excerpt(texts[column].encode())} votes, expected 0..{ANNOTATORS}")
+        counts.append(count)
     if not FEWEST <= sum(counts) <= ANNOTATORS:
         raise BadRow(f"{sum(counts)} votes in all, expected {ANNOTATORS}, or a few less")
-    return counts
+    return USAGES.index(usage), name, counts
 
 
 def require_order(path: Path, names: list[str]) -> None:
-    """Raise an `InputError` where the names of images do not ascend as in FER+, or one occurs again and again."""
+    """Raise `InputError` if the names of images do not ascend as in FER+, or one of them occurs again and again."""
     numbers = np.array([int(name[3:10]) for name in names if name], np.int64)
     falls = np.flatnonzero(np.diff(numbers) < 0)
     often = max(Counter(numbers.tolist()).values(), default=0)
@@ -160,7 +154,7 @@ def require_order(path: Path, names: list[str]) -> None:
 
 
 def require_agreement(path: Path, votes: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8], where: str = "") -> None:
-    """Raise an `InputError` where the majority is the label no more often than by chance: a file of other rows."""
+    """Raise `InputError` if the majority is the label no more often than by chance: the votes belong to other rows."""
     majority = find_majority(votes)
     judged = majority >= 0
     count = int(judged.sum())

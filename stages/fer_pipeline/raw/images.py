@@ -1,15 +1,17 @@
 """Faces as pictures in class folders: the image-folder release of FER-2013, and other data sets.
 
-FER-2013 comes as train/<class>/*.jpg and test/<class>/*.jpg (or png), 48x48; others as <class>/ anywhere, of any size.
+FER-2013 has train/<class>/*.jpg and test/<class>/*.jpg (or png), 48x48; other data sets have pictures of any size, in
+folders <class>/ anywhere.
 """
 
 import hashlib
 import io
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +19,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.faces.fer2013 import CLASSES, SIZE, USAGES
-from fer_pipeline.raw.table import list_problems
+from fer_pipeline.faces.fer2013 import CLASSES, SIZE
+from fer_pipeline.raw.rows import USAGES, Rows, list_problems
 
 NAMES_OF_CLASS = {
     "angry": ("angry", "anger"),
@@ -39,7 +41,7 @@ LARGEST_OTHER = 1 << 24
 """Bytes of a picture of another data set."""
 OTHER_SUFFIXES = (*SUFFIXES, ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
-"""Of another data set's pictures, in Pillow's names; it knows others that call programs."""
+"""Formats of another data set's pictures, as Pillow names them; some of Pillow's other formats start programs."""
 CONVERTIBLE = ("RGB", "RGBA", "P", "PA", "LA", "1", "CMYK", "YCbCr")
 """Pillow's 8-bit modes that convert to grey without a choice of scale (16-bit and float modes do not)."""
 
@@ -55,68 +57,33 @@ class Member(NamedTuple):
 
 
 def is_litter(name: str) -> bool:
-    """Whether a member's name is hidden, or one of the files that operating systems leave behind."""
+    """Whether a member is hidden, or a file that operating systems leave behind."""
     parts = name.split("/")
     return any(part.startswith(".") for part in parts) or parts[0] == "__MACOSX" or parts[-1] in LITTER
 
 
-def read_images(
-    members: Mapping[str, Member], source: Path, seed: int
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint8], dict[str, int], str]:
-    """Read the pictures among `members` ({name with slashes: Member}): all files in a class folder.
+def read_images(members: Mapping[str, Member], source: Path, seed: int) -> Rows:
+    """Read the pictures of FER-2013 among `members` ({name with slashes: Member}): all files in a class folder.
 
     Rows are sorted by class in the challenge's order, and within a class by path, as Keras sorts them. The prefix of
-    a file name (Training_, PublicTest_, PrivateTest_) gives the Usage; without it, train is Training, and the files of
-    each test class are split in half between PublicTest and PrivateTest, shuffled with `seed`.
-
-    Returns:
-        images uint8 (N, 48, 48), labels uint8 (N,), usages uint8 (N,), the number of pictures converted to grey
-        by Pillow's mode, and the md5 over names and bytes in order.
+    a file name (Training_, PublicTest_, PrivateTest_) gives the Usage. Without it, train is Training, and the files of
+    each test class are shuffled with `seed` and split in half between PublicTest and PrivateTest.
 
     Raises:
         InputError: a folder that is not a class, or bad pictures: the first ten are listed, with the total.
     """
     pictures = find_pictures(members, source)
-    images = np.empty((len(pictures), SIZE, SIZE), np.uint8)
-    conversions: Counter[str] = Counter()
-    problems: list[str] = []
-    digest = hashlib.md5(usedforsecurity=False)
-    for image, (_, _, name) in zip(images, tqdm(pictures, desc="images", unit=" images", disable=None), strict=True):
-        try:
-            payload = read_payload(members[name])
-            digest.update(name.encode("utf-8", "surrogateescape") + b"\0" + payload)
-            image[:], mode = decode_image(payload)
-        except ValueError as error:
-            problems.append(f"{name}: {error}")
-            continue
-        if mode != "L":
-            conversions[mode] += 1
-    if problems:
-        raise InputError(list_problems(source, "picture", problems))
-    labels = np.array([label for label, _, _ in pictures], np.uint8)
-    usages = find_usages(pictures, source, seed)
-    return images, labels, usages, dict(sorted(conversions.items())), digest.hexdigest()
+    in_order = [(label, name) for label, _, name in pictures]
+    images, labels, md5, modes = decode_all(in_order, members, source, decode_image)
+    conversions = {mode: number for mode, number in sorted(modes.items()) if mode != "L"}
+    return Rows(images, labels, find_usages(pictures, source, seed), "images", md5, conversions=conversions)
 
 
-class OtherRows(NamedTuple):
-    """The faces of another data set, sorted by class and, within it, by path."""
+def read_class_folders(members: Mapping[str, Member], source: Path) -> Rows:
+    """Read the pictures among `members` ({name with slashes: Member}) below a folder named after an emotion.
 
-    images: npt.NDArray[np.uint8]
-    """uint8 (N, 48, 48)."""
-    labels: npt.NDArray[np.uint8]
-    """uint8 (N,), 0..6."""
-    left_out: dict[str, int]
-    """{folder: pictures} below no folder of a known emotion."""
-    scaled: int
-    """Pictures that had another size than 48x48."""
-    md5: str
-    """Over names and bytes, in order."""
-
-
-def read_class_folders(members: Mapping[str, Member], source: Path) -> OtherRows:
-    """Read the pictures among `members` ({name with slashes: Member}) that stand below a folder named after an emotion.
-
-    Every size and colour is taken: the middle square, in grey, scaled to 48x48.
+    Every size and colour is taken: the middle square, in grey, scaled to 48x48. Rows are sorted by class and path, and
+    their Usage is PrivateTest.
 
     Raises:
         InputError: no folder of an emotion, or bad pictures: the first ten are listed, with the total.
@@ -137,51 +104,49 @@ def read_class_folders(members: Mapping[str, Member], source: Path) -> OtherRows
             f"{source}: no pictures in folders named after an emotion; expected {', '.join(CLASSES)} (or angry's like "
             "anger), one folder each"
         )
-    pictures.sort()
+    images, labels, md5, scaled = decode_all(sorted(pictures), members, source, decode_any_size, LARGEST_OTHER)
+    usages = np.full(len(labels), USAGES.index("PrivateTest"), np.uint8)
+    return Rows(images, labels, usages, "images", md5, left_out=dict(sorted(left_out.items())), scaled=scaled[True])
+
+
+def decode_all(
+    pictures: Sequence[tuple[int, str]],
+    members: Mapping[str, Member],
+    source: Path,
+    decode: Callable[[bytes], tuple[npt.NDArray[np.uint8], Any]],
+    largest: int = LARGEST_FILE,
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], str, Counter[Any]]:
+    """Decode `pictures`, pairs of label 0..6 and name, in their order.
+
+    Args:
+        decode: from the bytes of a picture to uint8 (48, 48) and a remark, or ValueError.
+        largest: bytes of a picture.
+
+    Returns:
+        images uint8 (N, 48, 48), labels uint8 (N,), the md5 over names and bytes, and how often `decode` made each
+        remark.
+
+    Raises:
+        InputError: bad pictures: the first ten are listed, with the total.
+    """
     images = np.empty((len(pictures), SIZE, SIZE), np.uint8)
+    remarks: Counter[Any] = Counter()
     problems: list[str] = []
-    scaled = 0
     digest = hashlib.md5(usedforsecurity=False)
     for image, (_, name) in zip(images, tqdm(pictures, desc="images", unit=" images", disable=None), strict=True):
         try:
-            payload = read_payload(members[name], LARGEST_OTHER)
+            payload = read_payload(members[name], largest)
             digest.update(name.encode("utf-8", "surrogateescape") + b"\0" + payload)
-            image[:], resized = decode_any_size(payload)
-            scaled += resized
+            image[:], remark = decode(payload)
+            remarks[remark] += 1
         except ValueError as error:
             problems.append(f"{name}: {error}")
     if problems:
         raise InputError(list_problems(source, "picture", problems))
-    labels = np.array([label for label, _ in pictures], np.uint8)
-    return OtherRows(images, labels, dict(sorted(left_out.items())), scaled, digest.hexdigest())
+    return images, np.array([label for label, _ in pictures], np.uint8), digest.hexdigest(), remarks
 
 
-def decode_any_size(payload: bytes) -> tuple[npt.NDArray[np.uint8], bool]:
-    """The middle square of a picture in grey, uint8 (48, 48), and whether it was scaled for that.
-
-    Raises:
-        ValueError: no picture, damaged, too large, or a mode without a plain conversion to grey.
-    """
-    try:
-        with Image.open(io.BytesIO(payload), formats=FORMATS) as image:
-            if image.mode != "L" and image.mode not in CONVERTIBLE:
-                raise ValueError(f"pixels of mode {image.mode}, expected 8-bit grey or colour")
-            grey = image.convert("L")
-        if grey.size == (SIZE, SIZE):
-            return np.asarray(grey), False
-        side = min(grey.size)
-        left, top = (grey.width - side) // 2, (grey.height - side) // 2
-        square = grey.crop((left, top, left + side, top + side)).resize((SIZE, SIZE), Image.Resampling.LANCZOS)
-        return np.asarray(square), True
-    except Image.UnidentifiedImageError:
-        raise ValueError("not a picture") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise ValueError("many millions of pixels, expected a face") from None
-    except (OSError, SyntaxError, EOFError, IndexError, TypeError, OverflowError) as error:
-        raise ValueError(f"damaged picture ({error})") from None  # what Pillow raises for one
-
-
-def read_payload(member: Member, largest: int = LARGEST_FILE) -> bytes:
+def read_payload(member: Member, largest: int) -> bytes:
     """The bytes of a member; an empty or a huge one raises ValueError before it is unpacked."""
     if not 0 < member.size <= largest:
         raise ValueError(f"{member.size:,} bytes, expected a picture of a face")
@@ -251,28 +216,55 @@ def find_usages(pictures: list[tuple[int, str, str]], source: Path, seed: int) -
 
 
 def decode_image(payload: bytes) -> tuple[npt.NDArray[np.uint8], str]:
-    """Decode the bytes of a picture to grey.
-
-    Returns:
-        uint8 (48, 48), and Pillow's mode of the file ('L' is grey).
+    """A picture of FER-2013 in grey, uint8 (48, 48), and Pillow's mode of the file ('L' is grey).
 
     Raises:
         ValueError: not a JPEG or PNG, damaged, another size, or a mode without a plain conversion to grey.
     """
+    with (
+        name_damage("JPEG or PNG", f"{SIZE}x{SIZE}"),
+        Image.open(io.BytesIO(payload), formats=("JPEG", "PNG")) as image,
+    ):
+        if image.size != (SIZE, SIZE):
+            raise ValueError(f"{image.width}x{image.height} pixels, expected {SIZE}x{SIZE}")
+        check_mode(image)
+        if image.format == "JPEG" and not payload.endswith(b"\xff\xd9"):
+            raise ValueError("a truncated JPEG, expected a complete one")  # Pillow would pad it with grey
+        grey = image if image.mode == "L" else image.convert("L")
+        return np.frombuffer(grey.tobytes(), np.uint8).reshape(SIZE, SIZE), image.mode
+
+
+def decode_any_size(payload: bytes) -> tuple[npt.NDArray[np.uint8], bool]:
+    """The middle square of a picture in grey, uint8 (48, 48), and whether it was scaled for that.
+
+    Raises:
+        ValueError: not a picture, damaged, too large, or a mode without a plain conversion to grey.
+    """
+    with name_damage("picture", "a face"), Image.open(io.BytesIO(payload), formats=FORMATS) as image:
+        check_mode(image)
+        grey = image.convert("L")
+        side = min(grey.size)
+        left, top = (grey.width - side) // 2, (grey.height - side) // 2
+        if not (scaled := grey.size != (SIZE, SIZE)):
+            return np.asarray(grey), scaled
+        square = grey.crop((left, top, left + side, top + side)).resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+        return np.asarray(square), scaled
+
+
+def check_mode(image: Image.Image) -> None:
+    """Raise ValueError for a picture that is neither grey nor of a mode in `CONVERTIBLE`."""
+    if image.mode != "L" and image.mode not in CONVERTIBLE:
+        raise ValueError(f"pixels of mode {image.mode}, expected 8-bit grey or colour")
+
+
+@contextmanager
+def name_damage(kind: str, size: str) -> Iterator[None]:
+    """Turn what Pillow raises on a damaged picture into a ValueError; `kind` and `size` say what was expected."""
     try:
-        with Image.open(io.BytesIO(payload), formats=("JPEG", "PNG")) as image:
-            mode = image.mode
-            if image.size != (SIZE, SIZE):
-                raise ValueError(f"{image.width}x{image.height} pixels, expected {SIZE}x{SIZE}")
-            if mode != "L" and mode not in CONVERTIBLE:
-                raise ValueError(f"pixels of mode {mode}, expected 8-bit grey or colour")
-            if image.format == "JPEG" and not payload.endswith(b"\xff\xd9"):
-                raise ValueError("a truncated JPEG, expected a complete one")  # Pillow would pad it with grey
-            grey = image if mode == "L" else image.convert("L")
-            return np.frombuffer(grey.tobytes(), np.uint8).reshape(SIZE, SIZE), mode
+        yield
     except Image.UnidentifiedImageError:
-        raise ValueError("not a JPEG or PNG") from None
+        raise ValueError(f"not a {kind}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise ValueError(f"many millions of pixels, expected {SIZE}x{SIZE}") from None
+        raise ValueError(f"many millions of pixels, expected {size}") from None
     except (OSError, SyntaxError, EOFError, IndexError, TypeError, OverflowError) as error:
-        raise ValueError(f"damaged picture ({error})") from None  # what Pillow raises for one
+        raise ValueError(f"damaged picture ({error})") from None

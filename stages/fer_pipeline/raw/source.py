@@ -1,6 +1,6 @@
-"""Read FER-2013 in whatever form it is on disk; the form is recognised by content, not by name.
+"""Read FER-2013 in any form that it has on disk; the form is recognised by content, not by name.
 
-The challenge's CSV, plain or compressed; the image folders; or either inside a .zip or .tar(.gz, .bz2, .xz).
+The forms are the challenge's CSV, plain or compressed; the image folders; and each in a .zip or .tar(.gz, .bz2, .xz).
 """
 
 import bz2
@@ -19,26 +19,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple, cast
-
-import numpy as np
-import numpy.typing as npt
+from typing import IO, Any, cast
 
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.faces.fer2013 import USAGES
-from fer_pipeline.raw import table
 from fer_pipeline.raw.images import LARGEST_FILE, OTHER_SUFFIXES, Member, is_litter, read_class_folders, read_images
+from fer_pipeline.raw.rows import Rows
+from fer_pipeline.raw.table import find_columns, read_header, read_table
 
 COMPRESSIONS: dict[bytes, Callable[[IO[bytes]], Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
     b"\xfd7zXZ": lzma.open,
 }
-CHALLENGE_FILES = {
-    "f8428a1edbd21e88f42c73edd2a14f95": "fer2013.csv",
-    "b114b9e04e6949e5fe8b6a98b3892b1d": "icml_face_data.csv",
-}
-"""The CSV files that the challenge published, by their md5; the second has the rows of the first in another order."""
 DAMAGED = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -50,49 +42,8 @@ DAMAGED = (
 )
 """What the archive modules raise on a truncated, damaged or unsupported file (gzip's BadGzipFile is an OSError)."""
 
-
-class Rows(NamedTuple):
-    """All rows of a source, in its order."""
-
-    images: npt.NDArray[np.uint8]
-    """uint8 (N, 48, 48), 0..255."""
-    labels: npt.NDArray[np.uint8]
-    """uint8 (N,), 0..6, positions in `CLASSES`."""
-    usages: npt.NDArray[np.uint8]
-    """uint8 (N,), 0..2, positions in `USAGES`."""
-    kind: Literal["table", "images"]
-    """'table' or 'images'."""
-    conversions: dict[str, int]
-    """Pictures converted to grey, by Pillow's mode."""
-    md5: str
-    """Hex digest of the file; for a folder, of its names and bytes."""
-    challenge_file: str | None = None
-    """The name of the challenge's file that the table is, byte for byte, wherever it was packed; None: of none."""
-    left_out: Mapping[str, int] = {}
-    """{folder: pictures} of another data set below no folder of a known emotion."""
-    scaled: int = 0
-    """Pictures of another data set that had another size than 48x48."""
-
-
-class HashedFile:
-    """A binary file that is read from start to end, and the md5 of what was read."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self.file, self.digest = file, hashlib.md5(usedforsecurity=False)
-
-    def read(self, size: int) -> bytes:
-        return self.take(self.file.read(size))
-
-    def readline(self, size: int) -> bytes:
-        return self.take(self.file.readline(size))
-
-    def take(self, part: bytes) -> bytes:
-        self.digest.update(part)
-        return part
-
-
 ReadPictures = Callable[[Mapping[str, Member], Path], Rows]
-"""What is made of the pictures in a folder or archive."""
+"""How the pictures in a folder or archive, {name with slashes: Member}, become rows."""
 
 
 def read_source(source: str | Path, seed: int) -> Rows:
@@ -103,12 +54,8 @@ def read_source(source: str | Path, seed: int) -> Rows:
     Raises:
         InputError: anything that differs from FER-2013 as published: what was found, where, and what was expected.
     """
-
-    def read_release(members: Mapping[str, Member], path: Path) -> Rows:
-        images, labels, usages, conversions, md5 = read_images(members, path, seed)
-        return Rows(images, labels, usages, "images", conversions, md5)
-
-    return read(source, read_release, "put FER-2013 there, or set `dataset` in params.yaml to where it is")
+    remedy = "put FER-2013 there, or set `dataset` in params.yaml to where it is"
+    return read(source, partial(read_images, seed=seed), remedy)
 
 
 def read_other(source: str | Path) -> Rows:
@@ -117,17 +64,14 @@ def read_other(source: str | Path) -> Rows:
     Raises:
         InputError: as `read_source` and `read_class_folders`.
     """
-
-    def read_folders(members: Mapping[str, Member], path: Path) -> Rows:
-        found = read_class_folders(members, path)
-        usages = np.full(len(found.labels), USAGES.index("PrivateTest"), np.uint8)
-        return Rows(found.images, found.labels, usages, "images", {}, found.md5, None, found.left_out, found.scaled)
-
-    return read(source, read_folders, "set its path in `other_sets` in params.yaml to where it is")
+    return read(source, read_class_folders, "set its path in `other_sets` in params.yaml to where it is")
 
 
 def read(source: str | Path, read_pictures: ReadPictures, remedy: str = "") -> Rows:
-    """All rows of a file or a folder; pictures are left to `read_pictures`, `remedy` is for one that is not there."""
+    """All rows of a file or a folder.
+
+    `read_pictures` reads the pictures in it, if it holds no table; `remedy` says what to do if it does not exist.
+    """
     path = Path(source)
     if not str(source) or not path.exists():
         raise InputError(f"'{source}': not found; {remedy}")
@@ -145,7 +89,7 @@ def read(source: str | Path, read_pictures: ReadPictures, remedy: str = "") -> R
 
 
 def read_file(file: IO[bytes], path: Path, read_pictures: ReadPictures) -> Rows:
-    """Read a binary file by its first bytes: a zip, a tar, or a table, the last two also compressed."""
+    """Read a binary file by its first bytes: a zip; or a tar or a table, plain or compressed."""
     start = file.read(512)
     file.seek(0)
     if start.startswith(b"PK"):
@@ -166,7 +110,7 @@ def read_file(file: IO[bytes], path: Path, read_pictures: ReadPictures) -> Rows:
 
 @contextmanager
 def require_unchanged(path: Path) -> Iterator[None]:
-    """Raise `InputError` if a file or folder changes inside the block, in place of any error that this has caused."""
+    """Raise `InputError` if a file or folder changes inside the block, instead of an error that the change caused."""
 
     def stamp() -> tuple[list[Path], list[tuple[int, int]]]:
         files = sorted(path / name for name in list_folder(path)) if path.is_dir() else [path]
@@ -228,6 +172,11 @@ def list_folder(path: Path) -> dict[str, Member]:
     return members
 
 
+def open_file(path: Path) -> IO[bytes]:
+    """A file on disk, to read its bytes."""
+    return path.open("rb")
+
+
 def list_zip(archive: zipfile.ZipFile, path: Path) -> dict[str, Member]:
     """{name: Member} of a zip's files; encrypted ones, links and names that point outside are refused."""
     members: dict[str, Member] = {}
@@ -249,7 +198,7 @@ def list_tar(archive: tarfile.TarFile, path: Path) -> dict[str, Member]:
     for info in archive:
         if info.isdir():
             continue
-        extract: Callable[[], IO[bytes]] = partial(open_in_tar, archive, info)
+        extract = cast(Callable[[], IO[bytes]], partial(archive.extractfile, info))  # None for what is no file
         if info.isfile() and info.size <= LARGEST_FILE:
             extract = partial(io.BytesIO, extract().read())
         add_member(members, path, info.name, not info.isfile(), Member(info.size, extract))
@@ -257,9 +206,9 @@ def list_tar(archive: tarfile.TarFile, path: Path) -> dict[str, Member]:
 
 
 def require_end(content: IO[bytes], offset: int) -> None:
-    """Raise `TarError` unless zeros alone follow a tar's last member, up to the end, and gzip's checksum there.
+    """Raise `TarError` unless only zeros follow a tar's last member; reading to the end also checks gzip's checksum.
 
-    `tarfile` takes a damaged header for the end, and leaves out all members from there on.
+    `tarfile` takes a damaged header for the end of the archive, and leaves out all members that follow.
     """
     content.seek(offset)
     size = 0
@@ -269,16 +218,6 @@ def require_end(content: IO[bytes], offset: int) -> None:
             raise tarfile.ReadError("a member's header is damaged, or something follows the end")
     if size < tarfile.BLOCKSIZE:
         raise tarfile.ReadError("it has no end")
-
-
-def open_file(path: Path) -> IO[bytes]:
-    """A file on disk, to read its bytes."""
-    return path.open("rb")
-
-
-def open_in_tar(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
-    """A regular file inside a tar, to read its bytes."""
-    return cast(IO[bytes], archive.extractfile(info))
 
 
 def add_member(members: dict[str, Member], path: Path, name: str, is_link: bool, member: Member) -> None:
@@ -297,7 +236,7 @@ def add_member(members: dict[str, Member], path: Path, name: str, is_link: bool,
 
 
 def check_member_count(archive: zipfile.ZipFile, file: IO[bytes]) -> None:
-    """Raise `BadZipFile` where a zip's directory lists fewer files than its last record counts; `zipfile` does not."""
+    """Raise `BadZipFile` if a zip's directory lists fewer files than its last record says: `zipfile` does not check."""
     file.seek(-22, io.SEEK_END)
     record = file.read(22)
     count = int.from_bytes(record[10:12], "little")
@@ -306,7 +245,7 @@ def check_member_count(archive: zipfile.ZipFile, file: IO[bytes]) -> None:
 
 
 def read_members(members: Mapping[str, Member], path: Path, read_pictures: ReadPictures) -> Rows:
-    """Read the only table among `members`, or else their pictures."""
+    """Read the only table among `members`; if there is none, their pictures."""
     tables = sorted(name for name, member in members.items() if holds_table(name, member))
     pictures = sorted(name for name in members if looks_like_face(name))
     if len(tables) > 1 or (tables and pictures):
@@ -331,11 +270,4 @@ def holds_table(name: str, member: Member) -> bool:
     if looks_like_face(name) or name.lower().endswith(OTHER_SUFFIXES):
         return False
     with member.open() as file:
-        return table.find_columns(table.read_header(file)) is not None
-
-
-def read_table(file: IO[bytes], name: str, size: int | None) -> Rows:
-    """`Rows` of the table in a binary file; its md5 is filled in by `read_source`."""
-    hashed = HashedFile(file)
-    arrays = table.read_table(hashed, name, size)
-    return Rows(*arrays, "table", conversions={}, md5="", challenge_file=CHALLENGE_FILES.get(hashed.digest.hexdigest()))
+        return find_columns(read_header(file)) is not None

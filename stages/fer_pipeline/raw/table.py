@@ -5,26 +5,32 @@ rows with anything unusual go through `parse_pixels`, so that both ways agree an
 """
 
 import csv
+import hashlib
 import io
 import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import IO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.faces.fer2013 import CLASSES, SIZE, USAGES
+from fer_pipeline.faces.fer2013 import CLASSES, SIZE
+from fer_pipeline.raw.rows import USAGES, BadRow, Rows, excerpt, list_problems
 
+CHALLENGE_FILES = {
+    "f8428a1edbd21e88f42c73edd2a14f95": "fer2013.csv",
+    "b114b9e04e6949e5fe8b6a98b3892b1d": "icml_face_data.csv",
+}
+"""{md5: CSV file that the challenge published}; the second has the rows of the first in another order."""
 PIXELS = SIZE * SIZE
 BLOCK_BYTES = 1 << 22
-"""What one thread parses at a time: about 500 rows."""
+"""How many bytes one thread parses at a time: about 500 rows."""
 ROWS_AT_ONCE = 64
-"""What NumPy parses at a time: its temporary arrays stay small enough to be reused instead of allocated again."""
+"""How many rows NumPy parses at a time: its temporary arrays stay small enough to be reused, not allocated again."""
 LONGEST_ROW = 1 << 20
 """Bytes; a row of FER-2013 has about 8,400. Beyond this the file is not a table of faces."""
 LABELS = {str(label).encode(): label for label in range(len(CLASSES))}
@@ -36,25 +42,13 @@ Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint
 csv.field_size_limit(LONGEST_ROW)
 
 
-class Readable(Protocol):
-    """What `read_table` needs of a binary file."""
-
-    def read(self, size: int, /) -> bytes: ...
-
-    def readline(self, size: int, /) -> bytes: ...
-
-
 class Columns(NamedTuple):
-    """The positions of the three columns, and the number of all columns."""
+    """The positions of the three columns, from 0, and the number of all columns."""
 
     emotion: int
     pixels: int
     usage: int
     total: int
-
-
-class BadRow(ValueError):
-    """A row that differs from the challenge's form; the message says what was found and expected."""
 
 
 def find_columns(header: bytes) -> Columns | None:
@@ -69,13 +63,13 @@ def find_columns(header: bytes) -> Columns | None:
     return Columns(names.index("emotion"), names.index("pixels"), names.index("usage"), total=len(names))
 
 
-def read_header(file: Readable) -> bytes:
+def read_header(file: IO[bytes]) -> bytes:
     """The first line of a binary file, at most `LONGEST_ROW` bytes."""
     return file.readline(LONGEST_ROW)
 
 
-def read_table(file: Readable, name: str, size: int | None = None) -> Arrays:
-    """Read the challenge's CSV from the start of a binary file.
+def read_table(file: IO[bytes], name: str, size: int | None = None) -> Rows:
+    """Read the challenge's CSV from the start of a binary file; `md5` of the result is the table's own.
 
     Args:
         name: of the file, for messages.
@@ -88,6 +82,7 @@ def read_table(file: Readable, name: str, size: int | None = None) -> Arrays:
     columns = find_columns(header)
     if columns is None:
         raise InputError(f"{name}: the first line is {excerpt(header)}, expected the columns emotion, pixels and Usage")
+    digest = hashlib.md5(header, usedforsecurity=False)
     parts: list[Arrays] = []
     problems: list[str] = []
     pending: deque[Future[tuple[Arrays, list[str]]]] = deque()
@@ -103,6 +98,7 @@ def read_table(file: Readable, name: str, size: int | None = None) -> Arrays:
     ):
         line, block = 2, b"\n"
         for line, block in split_blocks(file, name):
+            digest.update(block)
             pending.append(pool.submit(parse_block, block, line, columns))
             if len(pending) > 2 * (os.cpu_count() or 1):
                 collect()
@@ -119,17 +115,11 @@ def read_table(file: Readable, name: str, size: int | None = None) -> Arrays:
     if not sum(len(labels) for _, labels, _ in parts):
         raise InputError(f"{name}: a header and no rows; expected one row per face")
     images, labels, usages = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return images, labels, usages
+    md5 = digest.hexdigest()
+    return Rows(images, labels, usages, "table", md5, CHALLENGE_FILES.get(md5))
 
 
-def list_problems(name: str | Path, what: str, problems: list[str]) -> str:
-    """One message for all `problems` of the file `name`: the first ten and the total; `what` is one of its parts."""
-    plural = "" if len(problems) == 1 else "s"
-    more = [f"... and {len(problems) - 10:,} more"] if len(problems) > 10 else []
-    return f"{name}: {len(problems):,} bad {what}{plural}; correct or remove:\n  " + "\n  ".join(problems[:10] + more)
-
-
-def split_blocks(file: Readable, name: str) -> Iterator[tuple[int, bytes]]:
+def split_blocks(file: IO[bytes], name: str) -> Iterator[tuple[int, bytes]]:
     """Yield (number of its first line, bytes) for blocks of whole rows; a newline inside quotes does not end a row."""
     line, rest = 2, b""
     while chunk := file.read(BLOCK_BYTES):
@@ -151,36 +141,28 @@ def split_blocks(file: Readable, name: str) -> Iterator[tuple[int, bytes]]:
 
 def parse_block(block: bytes, line: int, columns: Columns) -> tuple[Arrays, list[str]]:
     """Parse whole rows, the first of them in `line`; the second result is a list of problems, one per bad row."""
-    numbers: list[int] = []
-    labels: list[int] = []
-    usages: list[int] = []
-    texts: list[bytes] = []
+    rows: list[tuple[int, int, int, bytes]] = []  # line number, label, usage, text of the pixels
     problems: list[tuple[int, BadRow]] = []
     for number, fields in split_fields(block, line):
         try:
-            label, usage, text = parse_fields(fields, columns)
+            rows.append((number, *parse_fields(fields, columns)))
         except BadRow as error:
             problems.append((number, error))
-            continue
-        numbers.append(number)
-        labels.append(label)
-        usages.append(usage)
-        texts.append(text)
-    pixels = np.zeros((len(texts), PIXELS), np.uint8)
-    for start in range(0, len(texts), ROWS_AT_ONCE):
-        part = texts[start : start + ROWS_AT_ONCE]
-        fast = parse_pixels_fast(part)
+    pixels = np.zeros((len(rows), PIXELS), np.uint8)
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        part = rows[start : start + ROWS_AT_ONCE]
+        fast = parse_pixels_fast([text for *_, text in part])
         if fast is not None:
             pixels[start : start + len(part)] = fast
             continue
-        for i, text in enumerate(part, start):
+        for place, (number, _, _, text) in enumerate(part, start):
             try:
-                pixels[i] = parse_pixels(text)
+                pixels[place] = parse_pixels(text)
             except BadRow as error:
-                problems.append((numbers[i], error))
-    images = pixels.reshape(-1, SIZE, SIZE)
-    rows = (images, np.array(labels, np.uint8), np.array(usages, np.uint8))
-    return rows, [f"line {number}: {error}" for number, error in sorted(problems, key=lambda problem: problem[0])]
+                problems.append((number, error))
+    labels, usages = (np.array([row[place] for row in rows], np.uint8) for place in (1, 2))
+    problems.sort(key=lambda problem: problem[0])
+    return (pixels.reshape(-1, SIZE, SIZE), labels, usages), [f"line {number}: {error}" for number, error in problems]
 
 
 def split_fields(block: bytes, line: int) -> Iterator[tuple[int, list[bytes] | None]]:
@@ -263,9 +245,3 @@ def parse_pixels_fast(texts: list[bytes]) -> npt.NDArray[np.uint8] | None:
     if values.max() > 255:
         return None
     return values.astype(np.uint8).reshape(len(texts), PIXELS)
-
-
-def excerpt(found: bytes) -> str:
-    """`found` for a message: quoted, unprintable bytes escaped, at most 40 characters."""
-    text = found.strip(b"\r\n").decode("ascii", "backslashreplace")
-    return repr(text if len(text) <= 40 else text[:40] + "...").replace("\\\\x", "\\x")

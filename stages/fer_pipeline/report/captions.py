@@ -12,7 +12,7 @@ from fer_pipeline.metrics.evaluation import Scores
 from fer_pipeline.metrics.external import Other
 from fer_pipeline.metrics.mcnemar import McNemar
 from fer_pipeline.metrics.paper import Work
-from fer_pipeline.metrics.records import Data
+from fer_pipeline.raw.record import Data
 from fer_pipeline.training.common.run import Training
 
 Names = Mapping[str, str]

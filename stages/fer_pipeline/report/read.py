@@ -12,8 +12,8 @@ from fer_pipeline.faces.fer2013 import CLASSES, SPLITS
 from fer_pipeline.metrics.comparison import Comparison
 from fer_pipeline.metrics.evaluation import Scores
 from fer_pipeline.metrics.external import Other
-from fer_pipeline.metrics.records import Data
 from fer_pipeline.networks.network import Network
+from fer_pipeline.raw.record import Data
 from fer_pipeline.training.common.run import Training
 
 OF_DATA = {"data/classes.png": "prepare", "data/faces.png": "prepare", "data/augmented.png": "augment"}

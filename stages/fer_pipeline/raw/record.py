@@ -1,4 +1,7 @@
-"""metrics/data.json: what `prepare` found."""
+"""metrics/data.json, which stages/prepare.py writes: its keys, types and units.
+
+Pixels are in [0, 255]. `{split: ...}` has the keys train, val and test, unless the key says otherwise.
+"""
 
 from typing import Literal
 
@@ -8,21 +11,21 @@ from fer_pipeline.core.record import Count, Record
 class Source(Record):
     kind: Literal["table", "images"]
     md5: str
-    """Of the file; for a folder, of its names and bytes."""
+    """Hex digest of the file; for a folder, of its names and bytes."""
     rows: Count
     challenge_file: str | None = None
-    """The name of the challenge's CSV that it holds, unchanged; None: of none."""
+    """The name of the challenge's CSV that it holds, byte for byte; None if it holds neither of them."""
 
 
 class Pixels(Record):
-    """Of all pixels of train, in [0, 255]."""
+    """Mean and standard deviation of all pixels of train."""
 
     train_mean: float
     train_std: float
 
 
 class Across(Record):
-    """Rows of the first split whose very image stands in the second."""
+    """How many rows of one split have an image that is in another split too."""
 
     val_rows_in_train: Count
     test_rows_in_train: Count
@@ -30,24 +33,28 @@ class Across(Record):
 
 
 class Conflicts(Record):
-    """Images that carry more than one label, and the rows that they take."""
+    """Images that carry more than one label, and the number of their rows."""
 
     images: Count
     rows: Count
 
 
 class Duplicates(Record):
+    """How many rows hold an image that occurs more than once."""
+
     within: dict[str, Count]
-    """{split: rows that repeat an earlier row of it}."""
+    """{split: rows that repeat an earlier row of the split}."""
     across: Across
     conflicting_labels: Conflicts
 
 
 class Dropped(Record):
-    """Rows left out by `prepare.drop_blank` and `prepare.drop_leaks`, by split."""
+    """How many rows params.yaml had left out."""
 
     blank: dict[str, Count]
+    """{split: rows} for `prepare.drop_blank`."""
     leaks: dict[str, Count]
+    """{'train': rows} for `prepare.drop_leaks`."""
 
 
 class Data(Record):
@@ -55,13 +62,15 @@ class Data(Record):
 
     source: Source
     votes_md5: str | None = None
-    """Of the file of votes; None where there are none."""
+    """Hex digest of the file of votes; None where the data have no votes."""
     split: Literal["official", "paper"]
     note: str
+    """What to know of this way to split."""
     rows: dict[str, dict[str, Count]]
     """{split: {'total': N, emotion: n, ...}}."""
     pixels: Pixels
     blank_images: dict[str, Count]
+    """{split: images whose pixels are all equal}."""
     duplicates: Duplicates
     dropped: Dropped
     conversions: dict[str, Count]
