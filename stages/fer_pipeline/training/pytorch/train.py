@@ -314,13 +314,12 @@ def train(name: str, settings: PyTorchTraining, compute: Compute, seed: int, arg
     if compute.compile:
         compile_network(network)
     module = Transfer(network, architecture.INPUT_SIZE, settings, seed, train_rows, val_rows)
-    keeper = ModelCheckpoint(
-        checkpoints, "best", monitor="val_accuracy", mode="max", save_last=True, save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )  # fmt: skip
+    common: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
+    best = ModelCheckpoint(checkpoints, "best", monitor="val_accuracy", mode="max", **common)
+    last = ModelCheckpoint(checkpoints, "last", **common)  # `save_last` would skip epochs that are not the best so far
     # For watching a run, from where it was resumed on; history.csv comes from the checkpoints, which survive any kill.
     logger = DVCLiveLogger(dir=str(checkpoints / "live"), dvcyaml=False, save_dvc_exp=False)
-    trainer = make_trainer(settings, compute, precision, callbacks=[keeper], logger=logger)
+    trainer = make_trainer(settings, compute, precision, callbacks=[best, last], logger=logger)
     try:
         trainer.fit(module, ckpt_path=find_last(checkpoints), weights_only=True)
     except SystemExit:  # which Lightning raises on Ctrl-C
@@ -330,8 +329,8 @@ def train(name: str, settings: PyTorchTraining, compute: Compute, seed: int, arg
         raise InputError(f"{name}: the GPU's memory is too small; try batch_size {half} in params.yaml") from None
     if not trainer.is_global_zero:
         return
-    best = torch.load(checkpoints / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"]
-    state = {key.removeprefix("network."): tensor for key, tensor in best.items() if key.startswith("network.")}
+    kept = torch.load(checkpoints / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"]
+    state = {key.removeprefix("network."): tensor for key, tensor in kept.items() if key.startswith("network.")}
     early = len(module.history) < settings.epochs
     run = Run(
         stopped=f"val accuracy rose by less than {settings.min_delta:g} in {settings.patience} epochs"
