@@ -20,13 +20,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import checkout  # noqa: F401
-from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.faces import Split
 from fer_pipeline.faces.fer2013 import CLASSES, SIZE
 from fer_pipeline.networks.network import Network, Shape, find_network
@@ -35,8 +33,7 @@ from fer_pipeline.params.schema import Compute, KerasTraining, PyTorchTraining
 from fer_pipeline.running.hardware import name_cpu
 from fer_pipeline.running.stage import catch
 from fer_pipeline.running.timing import time_calls
-
-STAGES = Path(__file__).parents[1] / "stages"
+from fer_pipeline.training.common.profile import read_training
 
 if TYPE_CHECKING:
     import keras
@@ -64,10 +61,10 @@ def measure_pytorch(name: str, network: Network, settings: PyTorchTraining, comp
     """Print all figures of a PyTorch network."""
     import torch
     import torch.nn.functional as F
-    from fer_pipeline.training.pytorch.environment import enter
     from torch.utils.flop_counter import FlopCounterMode
 
     from fer_pipeline.networks.pytorch.crops import EVALUATION_CROPS, as_input, choose_precision, score
+    from fer_pipeline.networks.pytorch.environment import enter
 
     enter()
     torch.manual_seed(0)
@@ -149,8 +146,8 @@ def time_our_epoch(
     import torch
 
     from fer_pipeline.networks.pytorch.crops import choose_precision
-    from fer_pipeline.training.pytorch.data import FER2013
-    from fer_pipeline.training.pytorch.train import Transfer, compile_network, make_trainer
+    from fer_pipeline.training.pytorch.data import TensorSplit
+    from fer_pipeline.training.pytorch.train import TrainingModule, compile_network, make_trainer
 
     class Clock(L.Callback):
         seconds = 0.0
@@ -163,19 +160,13 @@ def time_our_epoch(
                 torch.cuda.synchronize()
             self.seconds = time.perf_counter() - self.start
 
-    def hold(count: int) -> FER2013:
-        data = FER2013.__new__(FER2013)  # without reading a file
-        data.images = torch.from_numpy(rows.images[:count]).unsqueeze(1)
-        data.labels = torch.from_numpy(rows.labels[:count]).long()
-        return data
-
     clock = Clock()
-    train, few = hold(len(rows.labels)), hold(64)
+    train, few = (TensorSplit.of(Split(rows.images[:count], rows.labels[:count], None)) for count in (None, 64))
     if compute.compile:
         compile_network(model)
     with contextlib.redirect_stdout(None):
         trainer = make_trainer(settings, compute, choose_precision(compute.precision), [clock], logger=False)
-        trainer.fit(Transfer(model, size, settings, 0, train, few))
+        trainer.fit(TrainingModule(model, size, settings, 0, train, few))
     return len(train) // settings.batch_size * settings.batch_size / clock.seconds
 
 
@@ -282,14 +273,12 @@ def time_fit(model: "keras.Model", batches: Any, steps: int, batch_size: int) ->
 def measure(name: str, rows: Split) -> None:
     """Print all figures of one network."""
     network = find_network(name)
-    compute, profiles = read_params("compute", "profiles")
-    settings = getattr(profiles.cpu, name, None)
-    if not settings:
-        raise InputError(f"params.yaml: profiles.cpu has no {name}; add it, as the benchmark takes its settings")
+    params = read_params()
+    settings = read_training(params.model_copy(update={"profile": "cpu"}), name)
     functions: dict[str, Callable[..., None]] = {"keras": measure_keras, "pytorch": measure_pytorch}
     whole = {"epochs": 2, "small_epochs": 0, "freeze_epochs": 0}  # every epoch trains all of it, at full size
     changes = {key: value for key, value in whole.items() if hasattr(settings, key)}
-    functions[network.FRAMEWORK](name, network, settings.model_copy(update=changes), compute, rows)
+    functions[network.FRAMEWORK](name, network, settings.model_copy(update=changes), params.compute, rows)
 
 
 def main() -> None:
@@ -298,7 +287,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1024, help="images in an epoch; on a GPU some ten thousand")
     args = parser.parse_args()
     logging.disable(logging.WARNING)
-    names = args.networks or list(read_params("networks")[0])
+    names = args.networks or list(read_params().networks)
     if len(names) == 1:
         measure(names[0], draw_rows(args.rows))
         return

@@ -1,18 +1,17 @@
-"""What the PyTorch networks see: rows from every form of the data, crops, flips, averaged scores."""
+"""What the PyTorch networks see: rows, varied crops, the crops of evaluation; and scores averaged over crops."""
 
 import numpy as np
 import pytest
 import torch
-from conftest import Table, write_folder
 from PIL import Image
 from torchvision import transforms
+from trainings import make_rows
 
-from fer_pipeline.faces.faces import Split, pack_faces
-from fer_pipeline.faces.fer2013 import SPLITS
+from fer_pipeline.faces.votes import to_shares
 from fer_pipeline.networks.pytorch.crops import as_input, crop_for_evaluation, score
 from fer_pipeline.params.schema import Augment
 from fer_pipeline.training.pytorch.augment import cut, draw_variations, vary
-from fer_pipeline.training.pytorch.data import FER2013, TrainingBatches
+from fer_pipeline.training.pytorch.data import TensorSplit, TrainingBatches
 
 CROP_AND_FLIP = Augment(
     crop="random", flip=0.5, rotation=0.0, scale=0.0, shift=0.0, contrast=0.0, brightness=0.0, erase=0.0, erase_size=19,
@@ -28,26 +27,19 @@ def numbered():
     return (grid % 256).to(torch.uint8).expand(100, 1, 48, 48).contiguous()
 
 
-def test_hdf5_and_folders_give_the_same_rows(tmp_path):
-    table = Table(per_class=(3, 2, 2))
-    folder = write_folder(tmp_path / "images", table.files())
-    splits = {}
-    for usage, name in enumerate(SPLITS):
-        order = np.lexsort((np.arange(len(table)), table.labels))
-        rows = [i for i in order if table.usages[i] == usage]
-        splits[name] = Split(table.images[rows], table.labels[rows].astype(np.uint8), np.zeros(len(rows), bool))
-    (tmp_path / "faces.h5").write_bytes(pack_faces(splits, "official", "0" * 32))
-    for name in SPLITS:
-        prepared, unpacked = FER2013(tmp_path / "faces.h5", name), FER2013(folder, name)
-        assert torch.equal(prepared.images, unpacked.images)
-        assert torch.equal(prepared.labels, unpacked.labels)
-        assert (prepared.images.dtype, prepared.labels.dtype) == (torch.uint8, torch.int64)
-        image, label = prepared[3]
-        assert len(prepared) == len(splits[name].labels) and image.shape == (1, 48, 48) and label == 1
+def test_a_split_as_tensors():
+    """The rows in their order, with the types that PyTorch needs, and shares of votes if there are votes."""
+    rows = make_rows(35, 1)
+    split = TensorSplit.of(rows)
+    assert (split.images.dtype, split.labels.dtype, split.shares.dtype) == (torch.uint8, torch.int64, torch.float32)
+    assert split.images.shape == (35, 1, 48, 48) and len(split) == 35
+    assert (split.images[:, 0].numpy() == rows.images).all() and (split.labels.numpy() == rows.labels).all()
+    assert (split.shares.numpy() == to_shares(rows.votes)).all()
+    assert TensorSplit.of(rows._replace(votes=None)).shares is None
 
 
 def test_training_crops_are_windows_and_mirrored_windows(numbered):
-    """Each of 100 crops is one of the 25 windows, as it stands or mirrored, and all kinds come up."""
+    """Each of 1,000 crops is one of the 25 windows, mirrored or not, and all of these occur."""
     windows = {}
     for top in range(5):
         for left in range(5):
@@ -80,14 +72,14 @@ def test_variations_follow_from_the_generator(numbered):
 
 
 def test_resampling_by_nothing_is_cropping(numbered):
-    """The windows of crop and flip, at the same places, by way of the resampling."""
+    """A resampling that changes nothing gives the windows of crop and flip at the same places."""
     plain, _ = vary_alike(numbered)
     resampled, _ = vary_alike(numbered, scale=1e-9)
     assert torch.allclose(plain, resampled, atol=1e-4)
 
 
 def test_rotation_scale_and_shift_are_pillows():
-    """A smooth face, each varied alone and all together, beside Pillow's affine transform with the same numbers."""
+    """On a smooth face, each alone and all together equal Pillow's affine transform with the same numbers."""
     y, x = np.mgrid[:48, :48] - 23.5
     face = (128 + 60 * np.sin(x / 6 + 1) + 50 * np.cos(y / 5)).astype(np.uint8)
     images = torch.from_numpy(face).expand(20, 1, 48, 48).contiguous()
@@ -114,7 +106,7 @@ def test_rotation_scale_and_shift_are_pillows():
 
 
 def test_contrast_and_brightness():
-    """Each face keeps its mean under contrast alone, and is moved by one number under brightness alone."""
+    """Contrast alone keeps the mean of each face; brightness alone adds one number to its pixels."""
     images = torch.randint(100, 156, (200, 1, 48, 48), dtype=torch.uint8)
     plain, _ = vary_alike(images)
     contrast, draw = vary_alike(images, contrast=0.5)
@@ -146,16 +138,15 @@ def test_centre_crops_without_a_flip_change_nothing(numbered):
 
 
 def test_mixup_blends_a_batch_with_itself_backwards():
-    """Faces whose pixels tell their row and labels that tell it too: shares of both agree, and are those drawn."""
-    rows = FER2013.__new__(FER2013)
-    rows.labels = torch.arange(28) % 7
-    rows.images = (rows.labels * 36).to(torch.uint8).view(28, 1, 1, 1).expand(28, 1, 48, 48).contiguous()
-    rows.shares = torch.eye(8)[rows.labels]
+    """Pixels and labels both tell the class of a face, so that the shares in the two have to agree."""
+    labels = torch.arange(28) % 7
+    images = (labels * 36).to(torch.uint8).view(28, 1, 1, 1).expand(28, 1, 48, 48).contiguous()
+    rows = TensorSplit(images, labels, torch.eye(8)[labels])
     augment = CROP_AND_FLIP.model_copy(update={"mixup": 0.4})
     batches = list(TrainingBatches(rows, 44, augment, 14, lambda: (1, 0)))
     assert len(batches) == 2
     for crops, shares, votes in batches:
-        assert torch.equal(votes[:, :7], shares), "what annotators said is blended alike"
+        assert torch.equal(votes[:, :7], shares), "the shares of votes are blended in the same way"
         assert shares.shape == (14, 7) and torch.allclose(shares.sum(1), torch.ones(14))
         assert torch.allclose(crops[:, 0, 0, 0], shares @ (torch.arange(7) * 36 / 255), atol=1e-5)
         assert (shares.amax(1) >= 0.5).all() and shares.amax(1).min() < 0.9

@@ -1,14 +1,10 @@
 """The baseline's training: the paper's network, honest augmentation, and the same bytes whatever stops it."""
 
-import csv
-import json
 import math
 import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 import venv
 from pathlib import Path
@@ -17,27 +13,25 @@ from types import SimpleNamespace
 import h5py
 import numpy as np
 import pytest
-from ruamel.yaml import YAML
+import trainings
+from conftest import ROOT
+from trainings import COMPUTE, FLOAT32, Copy, Outputs, make_rows
 
-import train as stage
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.faces.faces import Split, pack_faces, read_faces
 from fer_pipeline.faces.votes import to_shares
 from fer_pipeline.networks import baseline
 from fer_pipeline.networks.keras import environment
 from fer_pipeline.networks.keras.framework import keras, tf
 from fer_pipeline.networks.precision import has_fast_bf16
-from fer_pipeline.params.schema import Compute, KerasAugment, KerasTraining
+from fer_pipeline.params.schema import KerasAugment, KerasTraining
 from fer_pipeline.running.hardware import name_cpu
 from fer_pipeline.running.stage import run
-from fer_pipeline.training.common import checkpoints
-from fer_pipeline.training.common.run import HISTORY
 from fer_pipeline.training.keras import data as keras_data
 from fer_pipeline.training.keras import train as training
+from fer_pipeline.training.keras.checkpoints import restore
 
 layers = keras.layers
 
-ROOT = Path(__file__).parents[1]
 SHIFT_AND_FLIP = KerasAugment(flip=True, shift=0.1, rotation=0.0, scale=0.0)
 PAPER = KerasTraining(
     width=1.0, padding="same", dropout=0.3, dropout_dense=0.5, norm_momentum=0.99, labels="emotion", votes_weight=1.0, augment=SHIFT_AND_FLIP,
@@ -48,53 +42,45 @@ TINY = PAPER.model_copy(
     update={"width": 0.125, "dropout": 0.1, "dropout_dense": 0.2, "norm_momentum": 0.5}
     | {"learning_rate": 1e-2, "schedule": "one_cycle", "batch_size": 16, "epochs": 4}
 )
-COMPUTE = Compute(precision="auto", deterministic=True, compile=False, devices="auto", num_nodes=1, strategy="auto")
-SEED = 7
+VOTES = TINY.model_copy(update={"labels": "emotion+votes", "ema": 0.5, "label_smoothing": 0.1, "weight_decay": 0.01})
+SHALLOW = ((32, 64),)
+"""Two convolutions instead of six for trainings, most of whose time Keras takes to trace the layers."""
+VAL = make_rows(35, 2)
 LOCKS = ("requirements.lock", "requirements-keras.lock")
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras under NumPy 2
 
 
-def make_rows(count, seed):
-    """`count` noisy images of seven patterns, one per class."""
-    patterns = np.random.default_rng(0).integers(60, 196, (7, 6, 6)).repeat(8, axis=1).repeat(8, axis=2)
-    labels = np.arange(count) % 7
-    images = patterns[labels] + np.random.default_rng(seed).integers(-30, 31, (count, 48, 48))
-    votes = np.zeros((count, 10), np.uint8)
-    votes[np.arange(count), labels] = 8
-    votes[np.arange(count), 7] = 2  # contempt
-    votes[0] = 0, 0, 0, 0, 0, 0, 0, 0, 0, 10  # no face
-    return Split(images.astype(np.uint8), labels.astype(np.uint8), np.zeros(count, bool), votes)
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    path = tmp_path_factory.mktemp("data") / "faces.h5"
-    splits = {"train": make_rows(70, 1)._replace(duplicate_of_train=None), "val": make_rows(35, 2)}
-    path.write_bytes(pack_faces({**splits, "test": make_rows(35, 3)}, "official", "0" * 32))
-    return path
+    return trainings.write_faces(tmp_path_factory.mktemp("data") / "faces.h5")
 
 
-class Place:
-    """Where the stage runs in this process: its own checkpoints and outputs, `params` instead of params.yaml."""
+class Place(Outputs):
+    """A folder where the stage runs in this process, with its own checkpoints and outputs."""
 
     def __init__(self, folder, data):
+        super().__init__(folder, "baseline")
         self.data, self.checkpoints = data, folder / ".checkpoints"
-        self.model, self.report, self.history = (folder / name for name in ("m.keras", "r.json", "h.csv"))
-        self.timing = folder / "timing.json"
 
     def train(self, settings=TINY, compute=COMPUTE, **patches):
-        """Run `main()`, with parts of the stage replaced; returns the bytes of model and history."""
-        arguments = {"--name": "baseline", "--data": self.data, "--model": self.model, "--report": self.report}
-        arguments |= {"--history": self.history, "--timing": self.timing}
+        """Train, with parts of the training replaced; returns the bytes of model and history."""
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(checkpoints, "CHECKPOINTS", self.checkpoints)
-            patch.setattr(sys, "argv", ["train.py", *(str(part) for pair in arguments.items() for part in pair)])
-            patch.setattr(stage, "read_params", lambda *_: [SEED, compute, settings])
+            patch.setattr(baseline, "BLOCKS", SHALLOW)
             for name, replacement in patches.items():
                 patch.setattr(training if hasattr(training, name) else keras_data, name, replacement)
-            stage.main()
-        return self.model.read_bytes(), self.history.read_bytes()
+            return trainings.train_here(self, self.checkpoints, self.data, settings, compute).read()
+
+    def interrupt(self, settings=TINY, epoch=4):
+        """Train until an interruption in the second step of an epoch, which is counted from 1."""
+
+        class Stop(training.Guard):
+            def on_train_batch_end(self, batch, logs=None):
+                if self.epoch == epoch and batch == 1:
+                    raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            self.train(settings, FLOAT32 if settings is VOTES else COMPUTE, Guard=Stop)
 
     def snapshot(self):
         """The one snapshot of the one training that did not end."""
@@ -112,16 +98,9 @@ def place(tmp_path_factory, data):
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory, data):
-    """Where one training was stopped in its last epoch; its best is the one before, with all of val right."""
+    """Where one training was stopped in its last epoch; its best epoch is an earlier one."""
     place = Place(tmp_path_factory.mktemp("stopped"), data)
-
-    class Stop(training.Guard):
-        def on_train_batch_end(self, batch, logs=None):
-            if self.epoch == 4 and batch == 1:
-                raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        place.train(Guard=Stop)
+    place.interrupt()
     return place
 
 
@@ -131,6 +110,22 @@ def stopped_again(stopped, tmp_path):
     place = Place(tmp_path, stopped.data)
     shutil.copytree(stopped.checkpoints, place.checkpoints)
     return place
+
+
+@pytest.fixture(scope="module")
+def voted(tmp_path_factory, data):
+    """Where one training with two heads and an average of the weights went through, in float32."""
+    place = Place(tmp_path_factory.mktemp("voted"), data)
+    place.train(VOTES, FLOAT32)
+    return place
+
+
+def copy_project(folder, data):
+    """The scripts in a folder, with the settings and the network of `Place.train`."""
+    copy = Copy(folder, data, "baseline", TINY)
+    file = folder / "stages/fer_pipeline/networks/baseline.py"
+    file.write_text(file.read_text().replace(f"BLOCKS = {baseline.BLOCKS}", f"BLOCKS = {SHALLOW}"))
+    return copy
 
 
 def read_bias(path):
@@ -204,11 +199,20 @@ def test_fused_normalization_is_keras_normalization():
         np.testing.assert_allclose(fused, keras_own, rtol=1e-4, atol=1e-4)
 
 
+def vary(images, **changes):
+    """Images as in training, under an augmentation of which only `changes` are on."""
+    off = {"flip": False, "shift": 0.0, "rotation": 0.0, "scale": 0.0}
+    (layer,) = keras_data.build_augmentation(KerasAugment(**{**off, **changes}))
+    return np.array(layer(images, training=True))
+
+
+def test_without_augmentation_there_is_no_layer():
+    assert keras_data.build_augmentation(KerasAugment(flip=False, shift=0.0, rotation=0.0, scale=0.0)) == []
+
+
 def test_shift_is_uniform_per_image_bilinear_and_repeats_the_border():
-    (shift,) = keras_data.build_augmentation(SHIFT_AND_FLIP.model_copy(update={"flip": False}))
     y, x = np.mgrid[:48, :48].astype("float32")
-    images = np.stack([np.stack([y, x], axis=-1)] * 512)
-    shifted = np.array(shift(images, training=True))
+    shifted = vary(np.stack([np.stack([y, x], axis=-1)] * 512), shift=0.1)
     up, left = shifted[:, 24, 24, 0] - 24, shifted[:, 24, 24, 1] - 24
     for axis, moved, offset in ((0, y, up), (1, x, left)):
         expected = np.clip(moved + offset[:, np.newaxis, np.newaxis], 0, 47)  # bilinear is exact on a ramp
@@ -220,12 +224,24 @@ def test_shift_is_uniform_per_image_bilinear_and_repeats_the_border():
 
 
 def test_flip_is_horizontal_for_half_of_the_images():
-    (flip,) = keras_data.build_augmentation(SHIFT_AND_FLIP.model_copy(update={"shift": 0.0}))
     image = np.random.default_rng(0).integers(0, 256, (48, 48, 1)).astype("float32")
-    flipped = np.array(flip(np.stack([image] * 512), training=True))
+    flipped = vary(np.stack([image] * 512), flip=True)
     mirrored = (flipped == image[:, ::-1]).all(axis=(1, 2, 3))
     assert (mirrored | (flipped == image).all(axis=(1, 2, 3))).all()
     assert 0.4 < mirrored.mean() < 0.6
+
+
+def test_rotation_and_scale_are_those_asked_for():
+    """A bright dot off the middle: how far it lies from there tells the scale, in which direction the angle."""
+    image = np.zeros((48, 48, 1), "float32")
+    image[22:26, 38:42] = 255  # 16 pixels to the right of the middle
+    turned = vary(np.stack([image] * 400), rotation=20.0, scale=0.25)
+    y, x = np.mgrid[:48, :48] - 23.5
+    mass = turned[..., 0].sum(axis=(1, 2))
+    right, down = ((turned[..., 0] * axis).sum(axis=(1, 2)) / mass for axis in (x, y))
+    angle, scale = np.degrees(np.arctan2(down, right)), np.hypot(right, down) / 16
+    assert -20.5 <= angle.min() < -17 and 17 < angle.max() <= 20.5
+    assert 0.79 <= scale.min() < 0.84 and 1.18 < scale.max() <= 1.27
 
 
 @pytest.mark.usefixtures("in_float32")
@@ -259,12 +275,11 @@ def test_batches_hold_each_row_once_in_an_order_of_the_epoch():
 
 
 def test_datasets_leave_val_as_it_is():
-    splits = {"train": make_rows(70, 1), "val": make_rows(35, 2)}
-    train_set, val_set = keras_data.make_datasets(splits, False, 32, 1, range(2))
+    train_set, val_set = keras_data.make_datasets({"train": make_rows(70, 1), "val": VAL}, False, 32, 1, range(2))
     assert len(list(train_set)) == 6
     ((images, labels),) = val_set.as_numpy_iterator()
-    np.testing.assert_array_equal(images[..., 0], splits["val"].images)
-    np.testing.assert_array_equal(labels.argmax(axis=1), splits["val"].labels)
+    np.testing.assert_array_equal(images[..., 0], VAL.images)
+    np.testing.assert_array_equal(labels.argmax(axis=1), VAL.labels)
     assert labels.shape == (35, 7) and (labels.sum(axis=1) == 1).all()
 
 
@@ -288,45 +303,33 @@ def test_auto_precision_goes_by_the_cpu(monkeypatch, fast, expected):
 
 
 def test_outputs_agree_with_each_other(place):
-    with open(place.history, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    report = json.loads(place.report.read_text(encoding="utf-8"))
-    assert tuple(rows[0]) == HISTORY
-    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
-    rate = training.make_learning_rate(TINY, 20)
-    assert [float(row["learning_rate"]) for row in rows] == pytest.approx(
-        [float(rate(step)) for step in (4, 9, 14, 19)], rel=1e-5
-    )
-    best = max(rows, key=lambda row: float(row["val_accuracy"]))
-    assert report["best_epoch"] == int(best["epoch"])
-    assert report["val_accuracy"] == float(best["val_accuracy"]) > 3 / 7
+    place.check(4, 70)
+    report, rate = place.read_report(), training.make_learning_rate(TINY, 20)
+    rates = [float(rate(step)) for step in (4, 9, 14, 19)]
+    assert [row["learning_rate"] for row in place.read_history()] == pytest.approx(rates, rel=1e-5)
+    assert report["val_accuracy"] > 3 / 7
     assert report["precision"] == ("bfloat16" if has_fast_bf16() else "float32")
     assert report["device"] == ("cuda" if tf.config.list_physical_devices("GPU") else "cpu")
-    times = json.loads(place.timing.read_text(encoding="utf-8"))["train_baseline"]
-    assert report["device"] == "cuda" or times["hardware"] == name_cpu()
-    assert times["images_per_second"] == pytest.approx(4 * 70 / times["seconds"], rel=0.2)
+    assert report["device"] == "cuda" or place.read_times()["hardware"] == name_cpu()
     assert [path.name for path in place.checkpoints.iterdir()] == ["baseline.lock"]
 
     network = keras.models.load_model(place.model)
     assert not any(type(layer).__name__.startswith("Random") for layer in network.layers)
     assert report["parameters"] == sum(math.prod(weights.shape) for weights in network.trainable_weights)
-    val = read_faces(place.data)[0]["val"]
-    probabilities = network.predict(val.images[..., np.newaxis], batch_size=keras_data.VAL_BATCH, verbose=0)
+    probabilities = network.predict(VAL.images[..., np.newaxis], batch_size=keras_data.VAL_BATCH, verbose=0)
     assert probabilities.dtype == np.float32
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
-    assert np.mean(probabilities.argmax(axis=1) == val.labels) == pytest.approx(report["val_accuracy"], abs=1e-6)
+    assert np.mean(probabilities.argmax(axis=1) == VAL.labels) == pytest.approx(report["val_accuracy"], abs=1e-6)
 
 
-def test_float32_is_reported_and_exported(data, tmp_path):
-    place = Place(tmp_path, data)
-    place.train(TINY.model_copy(update={"epochs": 1}), COMPUTE.model_copy(update={"precision": "float32"}))
-    assert json.loads(place.report.read_text(encoding="utf-8"))["precision"] == "float32"
-    assert {layer.compute_dtype for layer in keras.models.load_model(place.model).layers} == {"float32"}
+def test_float32_is_reported_and_exported(voted):
+    assert voted.read_report()["precision"] == "float32"
+    assert {layer.compute_dtype for layer in keras.models.load_model(voted.model).layers} == {"float32"}
 
 
 def test_a_stopped_training_keeps_its_last_epoch_and_no_output(stopped):
     assert stopped.snapshot().name == "epoch-000003"
-    assert not any(path.exists() for path in (stopped.model, stopped.report, stopped.history))
+    assert not stopped.exist()
 
 
 def test_remains_of_a_kill_between_two_files_change_nothing(place, stopped_again, capsys):
@@ -336,7 +339,7 @@ def test_remains_of_a_kill_between_two_files_change_nothing(place, stopped_again
         torn.mkdir(parents=True, exist_ok=True)
         (torn / "latest.weights.h5").write_bytes(b"half a fi")
         (torn / "training_metadata.json").write_text('{"epoch": 3', encoding="utf-8")
-    assert stopped_again.train() == (place.model.read_bytes(), place.history.read_bytes())
+    assert stopped_again.train() == place.read()
     output = capsys.readouterr()
     assert "Epoch 4/4" in output.out and "Epoch 3/4" not in output.out
     assert output.err == "resuming after epoch 3\n"
@@ -351,11 +354,11 @@ def test_a_kill_after_the_last_epoch_repeats_none(place, stopped_again, capsys):
     capsys.readouterr()
     best, last = (stopped_again.snapshot() / name for name in ("best.weights.h5", "backup/latest.weights.h5"))
     biases = [read_bias(path) for path in (best, last)]
-    assert stopped_again.train() == (place.model.read_bytes(), place.history.read_bytes())
+    assert stopped_again.train() == place.read()
     assert "Epoch" not in capsys.readouterr().out
     exported = keras.models.load_model(place.model).get_layer("classes").bias.numpy()
     np.testing.assert_array_equal(exported, biases[0])
-    last_is_best = json.loads(place.report.read_text(encoding="utf-8"))["best_epoch"] == 4  # so on some processors
+    last_is_best = place.read_report()["best_epoch"] == 4  # so on some processors
     assert np.array_equal(exported, biases[1]) == last_is_best
 
 
@@ -365,31 +368,33 @@ def test_a_damaged_checkpoint_is_said_and_ignored(place, stopped_again, capsys):
     content = bytearray(weights.read_bytes())
     content[len(content) // 2] ^= 1
     weights.write_bytes(content)
-    assert stopped_again.train() == (place.model.read_bytes(), place.history.read_bytes())
+    assert stopped_again.train() == place.read()
     output = capsys.readouterr()
     (line,) = [line for line in output.err.splitlines() if "damaged" in line]
     assert "epoch-000003" in line and line.endswith("training starts from the beginning")
     assert "Epoch 1/4" in output.out
 
 
-def test_a_damaged_history_is_not_taken_up(place, stopped_again, capsys):
+def test_a_damaged_history_is_not_taken_up(stopped_again, capsys):
     """Another digit in it is valid JSON."""
-    state = stopped_again.snapshot() / "state.json"
-    text = state.read_text()
+    snapshot = stopped_again.snapshot()
+    text = (snapshot / "state.json").read_text()
     digit = text.index('"val_accuracy": 0.') + len('"val_accuracy": 0.')
-    state.write_text(f"{text[:digit]}{(int(text[digit]) + 1) % 10}{text[digit + 1 :]}")
-    assert stopped_again.train() == (place.model.read_bytes(), place.history.read_bytes())
+    (snapshot / "state.json").write_text(f"{text[:digit]}{(int(text[digit]) + 1) % 10}{text[digit + 1 :]}")
+    assert restore(snapshot.parent) == ([], 0.0)
     assert "training starts from the beginning" in capsys.readouterr().err
+    assert not snapshot.exists() and not list((snapshot.parent / "work").iterdir())
 
 
 def test_other_params_do_not_resume(stopped_again, capsys):
-    stopped_again.train(TINY.model_copy(update={"dropout": 0.3}))
+    stopped_again.interrupt(TINY.model_copy(update={"dropout": 0.3}), epoch=1)
     assert "Epoch 1/4" in capsys.readouterr().out
 
 
-def test_a_loss_that_is_not_finite_stops_the_stage(stopped_again, monkeypatch):
+def test_a_loss_that_is_not_finite_stops_the_stage(stopped_again):
     handler = signal.getsignal(signal.SIGTERM)
-    for path in (stopped_again.model, stopped_again.report, stopped_again.history):
+    outputs = (stopped_again.model, stopped_again.report, stopped_again.history)
+    for path in outputs:
         path.write_text("of before", encoding="utf-8")
     draw = keras_data.draw_batches
 
@@ -404,8 +409,7 @@ def test_a_loss_that_is_not_finite_stops_the_stage(stopped_again, monkeypatch):
     assert stop.value.code.startswith("error: the loss became ")  # Python exits with 1 on a sentence
     assert "in epoch 4, step 2, at learning rate 0.00" in stop.value.code
     assert stopped_again.snapshot().name == "epoch-000003"
-    for path in (stopped_again.model, stopped_again.report, stopped_again.history):
-        assert path.read_text(encoding="utf-8") == "of before"
+    assert {path.read_text(encoding="utf-8") for path in outputs} == {"of before"}
 
 
 def test_an_unusable_val_loss_is_not_kept():
@@ -426,58 +430,58 @@ def test_memory_that_runs_out_names_a_smaller_batch(data, tmp_path, monkeypatch)
         Place(tmp_path, data).train()
 
 
-def test_rotation_and_scale_are_those_asked_for():
-    """A bright dot off the middle: how far it lies from there tells the scale, in which direction the angle."""
-    augment = KerasAugment(flip=False, shift=0.0, rotation=20.0, scale=0.25)
-    image = np.zeros((48, 48, 1), "float32")
-    image[22:26, 38:42] = 255  # 16 pixels to the right of the middle
-    turned = np.stack([image] * 400)
-    for layer in keras_data.build_augmentation(augment):
-        turned = np.array(layer(turned, training=True))
-    y, x = np.mgrid[:48, :48] - 23.5
-    mass = turned[..., 0].sum(axis=(1, 2))
-    right, down = ((turned[..., 0] * axis).sum(axis=(1, 2)) / mass for axis in (x, y))
-    angle, scale = np.degrees(np.arctan2(down, right)), np.hypot(right, down) / 16
-    assert -20.5 <= angle.min() < -17 and 17 < angle.max() <= 20.5
-    assert 0.79 <= scale.min() < 0.84 and 1.18 < scale.max() <= 1.27
-    assert keras_data.build_augmentation(augment.model_copy(update={"rotation": 0.0, "scale": 0.0})) == []
+def test_the_average_and_the_second_head_are_resumed(voted, tmp_path):
+    """Stopped in its third epoch and run again, it ends with the bytes of one never stopped."""
+    stopped = Place(tmp_path, voted.data)
+    stopped.interrupt(VOTES, epoch=3)
+    assert stopped.train(VOTES, FLOAT32) == voted.read()
 
 
-def test_the_average_is_kept_and_resumed(data, tmp_path):
-    """Stopped in its third epoch and run again, it ends with the bytes of one never stopped, and with other weights."""
-    settings = TINY.model_copy(update={"ema": 0.9, "label_smoothing": 0.1, "weight_decay": 0.01, "epochs": 3})
-    whole = Place(tmp_path / "whole", data).train(settings)
+def test_the_average_is_kept(voted, tmp_path):
+    """Without it, the same training ends with other weights."""
+    plain = Place(tmp_path, voted.data)
+    assert plain.train(VOTES.model_copy(update={"ema": 0.0}), FLOAT32)[0] != voted.read()[0]
 
-    class Stop(training.Guard):
-        def on_train_batch_end(self, batch, logs=None):
-            if self.epoch == 3 and batch == 1:
-                raise KeyboardInterrupt
 
-    stopped = Place(tmp_path / "stopped", data)
-    with pytest.raises(KeyboardInterrupt):
-        stopped.train(settings, Guard=Stop)
-    assert stopped.train(settings) == whole
-    assert Place(tmp_path / "plain", data).train(settings.model_copy(update={"ema": 0.0}))[0] != whole[0]
+def test_a_second_head_learns_how_annotators_vote(voted):
+    """Its eight probabilities follow the seven; plain Keras reads the file."""
+    network = keras.models.load_model(voted.model, compile=False)
+    said = network.predict(VAL.images[..., np.newaxis], verbose=0)
+    assert said.shape == (35, 15)
+    for head in (said[:, :7], said[:, 7:]):
+        assert head.sum(axis=1) == pytest.approx(1, abs=1e-5)
+    assert -(to_shares(VAL.votes) * np.log(said[:, 7:])).sum(axis=1)[1:].mean() < 0.75 * np.log(8)
+    accuracy = voted.read_report()["val_accuracy"]
+    assert (said[:, :7].argmax(axis=1) == VAL.labels).mean() == pytest.approx(accuracy, abs=0.03)
+
+
+def test_the_loss_of_votes_worked_out_by_hand():
+    """Beside Keras' own cross-entropy of the labels; rows without shares are left out, the others count equally."""
+    targets, said = np.zeros((3, 15), np.float32), np.full((3, 15), 0.1, np.float32)
+    targets[[0, 1, 2], [0, 1, 2]] = 1
+    targets[0, 7], targets[0, 8], targets[1, 7] = 0.5, 0.5, 1
+    said[:, 7] = 0.25
+    labels = keras.losses.CategoricalCrossentropy(label_smoothing=0.1)(targets[:, :7], said[:, :7])
+    votes = (0.5 * np.log(4) + 0.5 * np.log(10) + np.log(4)) / 2
+    found = training.make_loss(0.1, 2.0)(tf.constant(targets), tf.constant(said))
+    assert float(tf.reduce_mean(found)) == pytest.approx(float(labels) + 2 * votes, rel=1e-5)
+    alone = training.make_loss(0.1, 2.0)(tf.constant(targets[:, :7]), tf.constant(said[:, :7]))
+    assert float(tf.reduce_mean(alone)) == pytest.approx(float(labels), rel=1e-6)
 
 
 def test_keras_own_environment_gives_the_same_network(place, tmp_path):
     """`.venv-keras`, here with the packages of this one, runs the stage's own command; its network is the same."""
-    shutil.copytree(ROOT / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
-    write_params(tmp_path)
-    venv.create(tmp_path / ".venv-keras", symlinks=True)
-    (packages,) = (tmp_path / ".venv-keras" / "lib").glob("python*/site-packages")
+    copy, own = copy_project(tmp_path, place.data), tmp_path / ".venv-keras"
+    venv.create(own, symlinks=True)
+    (packages,) = (own / "lib").glob("python*/site-packages")
     (packages / "main.pth").write_text(str(Path(keras.__file__).parents[1]))
     (packages / "sitecustomize.py").write_text("import sys; print('started in', sys.prefix, file=sys.stderr)")
-    half = subprocess.run(command(place, tmp_path / "out"), cwd=tmp_path, capture_output=True, text=True)
-    assert half.returncode == 1
-    assert half.stderr == (
-        f"error: {tmp_path / '.venv-keras'}: not complete; run `make gpu`, or remove it to train on the CPU\n"
-    )
-    (tmp_path / ".venv-keras" / ".ready").touch()
-    process = subprocess.run(command(place, tmp_path / "out"), cwd=tmp_path, capture_output=True, text=True)
-    assert process.returncode == 0, process.stderr
-    assert process.stderr == f"started in {tmp_path / '.venv-keras'}\n"
-    networks = [keras.models.load_model(path) for path in (place.model, tmp_path / "out" / "m.keras")]
+    _, errors = copy.finish(code=1)
+    assert errors == f"error: {own}: not complete; run `make gpu`, or remove it to train on the CPU\n"
+    (own / ".ready").touch()
+    _, errors = copy.finish()
+    assert errors == f"started in {own}\n"
+    networks = [keras.models.load_model(outputs.model) for outputs in (place, copy.outputs)]
     for one, other in zip(*(network.get_weights() for network in networks), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
@@ -494,109 +498,27 @@ def test_without_it_keras_runs_on_the_cpu_and_says_so(monkeypatch, tmp_path, cap
 def test_the_lock_file_of_keras_environment():
     """Exact versions; what both environments have is the same in both, and nothing of PyTorch is there."""
     main, own = (dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / name).read_text(), re.M)) for name in LOCKS)
-    assert {
-        "tensorflow",
-        "keras",
-        "numpy",
-        "h5py",
-        "pydantic",
-        "psutil",
-        "ruamel.yaml",
-        "nvidia-cudnn-cu12",
-    } <= own.keys()
+    needed = "tensorflow keras numpy h5py pydantic psutil ruamel.yaml nvidia-cudnn-cu12"
+    assert set(needed.split()) <= own.keys()
     assert not {name for name in own if name.startswith(("torch", "lightning", "dvc"))}
-    assert {name: version for name, version in own.items() if name in main} == {
-        name: main[name] for name in own if name in main
-    }
-
-
-VOTES = TINY.model_copy(update={"labels": "emotion+votes", "ema": 0.5, "label_smoothing": 0.1})
-
-
-def test_a_second_head_learns_how_annotators_vote(data, tmp_path):
-    """Its eight probabilities follow the seven; plain Keras reads the file; a resumed training ends in its bytes."""
-    whole = Place(tmp_path / "whole", data)
-    content, _ = whole.train(VOTES)
-    network = keras.models.load_model(whole.model, compile=False)
-    val = read_faces(data)[0]["val"]
-    said = network.predict(val.images[..., np.newaxis], verbose=0)
-    assert said.shape == (35, 15)
-    assert said[:, :7].sum(axis=1) == pytest.approx(1, abs=1e-5) and said[:, 7:].sum(axis=1) == pytest.approx(
-        1, abs=1e-5
-    )
-    shares = to_shares(val.votes)
-    assert -(shares * np.log(said[:, 7:])).sum(axis=1)[1:].mean() < 0.75 * np.log(8)
-    accuracy = json.loads(whole.report.read_text())["val_accuracy"]
-    assert (said[:, :7].argmax(axis=1) == val.labels).mean() == pytest.approx(accuracy, abs=0.03)
-    stopped = Place(tmp_path / "stopped", data)
-
-    class Stop(training.Guard):
-        def on_train_batch_end(self, batch, logs=None):
-            if self.epoch == 3 and batch == 1:
-                raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        stopped.train(VOTES, Guard=Stop)
-    assert stopped.train(VOTES)[0] == content
-
-
-def test_the_loss_of_votes_worked_out_by_hand():
-    """Beside Keras' own cross-entropy of the labels; rows without shares have no part in it, the others count alike."""
-    targets, said = np.zeros((3, 15), np.float32), np.full((3, 15), 0.1, np.float32)
-    targets[[0, 1, 2], [0, 1, 2]] = 1
-    targets[0, 7], targets[0, 8], targets[1, 7] = 0.5, 0.5, 1
-    said[:, 7] = 0.25
-    labels = keras.losses.CategoricalCrossentropy(label_smoothing=0.1)(targets[:, :7], said[:, :7])
-    votes = (0.5 * np.log(4) + 0.5 * np.log(10) + np.log(4)) / 2
-    found = training.make_loss(0.1, 2.0)(tf.constant(targets), tf.constant(said))
-    assert float(tf.reduce_mean(found)) == pytest.approx(float(labels) + 2 * votes, rel=1e-5)
-    alone = training.make_loss(0.1, 2.0)(tf.constant(targets[:, :7]), tf.constant(said[:, :7]))
-    assert float(tf.reduce_mean(alone)) == pytest.approx(float(labels), rel=1e-6)
-
-
-def write_params(folder):
-    """params.yaml with TINY, into a copy of the project."""
-    params = YAML(typ="safe").load(ROOT / "params.yaml")
-    params |= {"profile": "smoke", "seed": SEED, "compute": COMPUTE.model_dump()}
-    params["profiles"]["smoke"]["baseline"] = TINY.model_dump()
-    (folder / "params.yaml").write_text(json.dumps(params), encoding="utf-8")  # JSON is YAML
-
-
-def command(place, out):
-    """The stage's command on the data of `place`."""
-    files = {"--model": "m.keras", "--history": "h.csv", "--report": "r.json", "--timing": "t.json"}
-    paths = {"--data": place.data, **{flag: out / name for flag, name in files.items()}}
-    flags = [str(part) for pair in paths.items() for part in pair]
-    return [sys.executable, "stages/train.py", "--name", "baseline", *flags]
+    shared = own.keys() & main.keys()
+    assert {name: own[name] for name in shared} == {name: main[name] for name in shared}
 
 
 def test_kill_and_resume_gives_the_bytes_of_an_unbroken_run(place, tmp_path):
-    """The script itself, in a copy of the project with its own checkpoints; killed wherever it stands in epoch 3."""
-    shutil.copytree(ROOT / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
-    write_params(tmp_path)
-    outputs = [tmp_path / "out" / name for name in ("m.keras", "h.csv", "r.json")]
-
-    def start():
-        options = {"cwd": tmp_path, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(command(place, tmp_path / "out"), **options)
-
-    def find_epochs():
-        return [path.name for path in tmp_path.glob(".checkpoints/baseline-*/epoch-??????")]
-
-    killed = start()
-    while "epoch-000002" not in find_epochs() and killed.poll() is None:
+    """The script itself, in a copy of the project with its own checkpoints; killed somewhere in epoch 3."""
+    copy = copy_project(tmp_path, place.data)
+    killed = copy.start()
+    while "epoch-000002" not in [path.name for path in copy.find("epoch-??????")] and killed.poll() is None:
         time.sleep(0.005)
     time.sleep(0.05)
     killed.kill()
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL
-    assert find_epochs() and not any(path.exists() for path in outputs)
-
-    resumed = start()
-    output, errors = resumed.communicate(timeout=120)
-    assert resumed.returncode == 0 and re.fullmatch(r"resuming after epoch [23]\n", errors), errors
+    assert copy.find("epoch-??????") and not copy.outputs.exist()
+    output, errors = copy.finish()
+    assert re.fullmatch(r"resuming after epoch [23]\n", errors), errors
     assert "Epoch 4/4" in output and "Epoch 2/4" not in output
-    assert not find_epochs()
-    assert outputs[0].read_bytes() == place.model.read_bytes()
-    assert outputs[1].read_bytes() == place.history.read_bytes()
-    assert json.loads(outputs[2].read_text(encoding="utf-8"))["epochs_run"] == 4
+    assert not copy.find("epoch-??????")
+    assert copy.outputs.read() == place.read()
+    assert copy.outputs.read_report()["epochs_run"] == 4

@@ -46,8 +46,8 @@ def build(
 
     Args:
         normalization: class of the layers after each ReLU, by default Keras' BatchNormalization.
-        augmentation: layers that precede the network.
-        votes: add a second head, whose eight probabilities of what annotators say follow those of the first.
+        augmentation: layers before the network.
+        votes: add a second head: its eight probabilities of annotators' votes follow the seven of the first head.
     """
     import keras
     from keras import layers

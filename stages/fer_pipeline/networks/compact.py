@@ -1,4 +1,4 @@
-"""Compact: a small residual network of our own, to be taken along: two million weights, and quick."""
+"""Compact: a small and fast residual network of our own, for deployment: two million weights."""
 
 from typing import TYPE_CHECKING
 
@@ -17,11 +17,11 @@ PAPER = None
 STEM = 32
 """Channels of the first convolution, at full size."""
 BLOCKS = (64, 128, 256)
-"""Channels of the blocks, at 22, 11 and 6 pixels: a convolution, and a pair of them beside a shortcut."""
+"""Channels of the blocks, at 22, 11 and 6 pixels: a convolution, and a pair of convolutions beside a shortcut."""
 
 
 def build(shape: Shape) -> "nn.Module":
-    """float (N, 3, 44, 44) in [0, 1], of which it sees one channel, to logits (N, 7)."""
+    """The network: float (N, 3, 44, 44) in [0, 1], of which it sees one channel, to logits (N, 7)."""
     from collections import OrderedDict
 
     from torch import nn

@@ -1,7 +1,7 @@
 """What a network's file holds, and how to find it by the network's name.
 
-All that is particular to the network <name> is in `fer/networks/<name>.py`, and no other file names it. It imports no
-framework until the network is built, so that reading its title takes no time.
+All that is particular to the network <name> is in `fer_pipeline/networks/<name>.py`; no other file names it. That
+file imports no framework until the network is built, so that reading its title takes no time.
 """
 
 from collections.abc import Callable, Iterable
@@ -101,21 +101,21 @@ class Paper(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """Of its section of params.yaml, what a PyTorch network is built from."""
+    """The settings that a PyTorch network is built from, from its section of params.yaml."""
 
     width: float
-    """In (0, 1]; multiplies all channels."""
+    """In (0, 1]: the factor on all numbers of channels."""
     dropout: float = 0.0
-    """Of no effect in evaluation."""
+    """In [0, 1): the share of features that training drops; without effect in evaluation."""
 
 
 class Network(Protocol):
-    """What `fer/networks/<name>.py` holds; the last three are optional, and for PyTorch networks."""
+    """What `fer_pipeline/networks/<name>.py` holds."""
 
     TITLE: str
     """Its name in tables, plots and the report."""
     FRAMEWORK: Literal["keras", "pytorch"]
-    """The folder of `fer/training/` that trains and runs it."""
+    """The framework that trains and runs it: a folder of `fer_pipeline/networks/` and of `fer_pipeline/training/`."""
     INPUT_SIZE: int
     """Height and width of its input, in pixels."""
     TEST_CROPS: int
@@ -126,26 +126,29 @@ class Network(Protocol):
     build: Callable[..., Any]
     """A function that makes the untrained network.
 
-    Keras: from `KerasTraining` and, in training, a class of normalisation and layers of augmentation (see `baseline.py`); pixels float or uint8 (N, size, size, 1) in 0..255 to probabilities (N, 7), of a last layer
-    with softmax. For `labels: emotion+votes` it also takes `votes=True`, and has layers `classes` and `votes`, (N, 8),
-    and their concatenation as output (N, 15). PyTorch: from `Shape`; float (N, 3, size, size) in [0, 1] to logits
-    (N, 7), an `nn.Sequential` that ends in `dropout` and `head`.
+    Keras: takes `KerasTraining` and, in training, a class of normalisation and layers of augmentation (see
+    `baseline.py`). The network maps pixels float or uint8 (N, size, size, 1), 0..255, to probabilities (N, 7) of a last
+    layer with softmax. For `labels: emotion+votes` the function also takes `votes=True`; the network then has layers
+    `classes`, (N, 7), and `votes`, (N, 8), and gives their concatenation, (N, 15).
+
+    PyTorch: takes `Shape`. The network maps float (N, 3, size, size) in [0, 1] to logits (N, 7); it is an
+    `nn.Sequential` that ends in `dropout` and `head`.
     """
     PRETRAINED: str
-    """torchvision's name of the ImageNet weights that `weights: imagenet` loads."""
+    """Optional, PyTorch: torchvision's name of the ImageNet weights that `weights: imagenet` loads."""
 
     def adapt_weights(self, state: dict[str, Any], body: dict[str, Any]) -> None:
-        """Bring torchvision's weights `state` to the shapes of `body`, the network's own, in place."""
+        """Optional, PyTorch: change torchvision's weights `state` in place to the shapes of the network's `body`."""
 
     def find_explained_layer(self, network: Any) -> Any:
-        """The layer whose output Grad-CAM weighs; without this function there is no Grad-CAM."""
+        """Optional, PyTorch: the layer whose output Grad-CAM weighs; without this function there are no heat maps."""
 
 
 def find_network(name: str) -> Network:
     """The file of the network `name`, as a module.
 
     Raises:
-        InputError: there is none, it cannot be loaded, or it lacks something or has a value of another kind.
+        InputError: the file is missing, cannot be loaded, lacks a name, or has a value of another kind.
     """
     module = f"fer_pipeline.networks.{name}"
     if not name.isidentifier() or name == "network" or not find_spec(module):
@@ -173,14 +176,14 @@ EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "PAPER": (lambda found: found is None or isinstance(found, Paper), "None, or a Paper"),
     "build": (callable, "a function that builds the network"),
 }
-"""What a network's file has to hold: whether a value will do, and what is expected, in words."""
+"""What a network's file has to hold: a function that accepts or refuses a value, and what is expected, in words."""
 
 
 def find_networks(names: Iterable[str]) -> dict[str, Network]:
-    """{name: its file} of several networks, in their order; `names` is the section `networks` of params.yaml.
+    """{name: its file as a module} of several networks, in the order of `names`.
 
     Raises:
-        InputError: as `find_network`, or two networks have the same title.
+        InputError: as for `find_network`, or two networks have the same title.
     """
     networks = {name: find_network(name) for name in names}
     titles: dict[str, str] = {}

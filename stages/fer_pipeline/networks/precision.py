@@ -1,4 +1,4 @@
-"""What the processor multiplies fast."""
+"""Which number formats the processor multiplies in hardware."""
 
 from pathlib import Path
 

@@ -24,7 +24,7 @@ PAPER = Paper(
 
 
 def build(shape: Shape) -> "nn.Module":
-    """float (N, 3, 44, 44) in [0, 1] to logits (N, 7)."""
+    """The network: float (N, 3, 44, 44) in [0, 1] to logits (N, 7)."""
     from collections import OrderedDict
 
     from torch import nn
@@ -51,7 +51,7 @@ def build(shape: Shape) -> "nn.Module":
 
 
 def make_stage(channels_in: int, channels_out: int, stride: int) -> "nn.Sequential":
-    """Two of torchvision's BasicBlocks, the first with a 1x1 convolution on its shortcut where the shape changes."""
+    """Two of torchvision's BasicBlocks; if the shape changes, the first has a 1x1 convolution on its shortcut."""
     from torch import nn
     from torchvision.models.resnet import BasicBlock
 
@@ -64,14 +64,14 @@ def make_stage(channels_in: int, channels_out: int, stride: int) -> "nn.Sequenti
 
 
 def adapt_weights(state: "dict[str, Tensor]", body: "dict[str, Tensor]") -> None:
-    """Resample the stem to 3x3; on ImageNet, whose images are 224 pixels wide, it is 7x7."""
+    """Resample the stem to 3x3; it is 7x7 in ImageNet's weights, as ImageNet's images are 224 pixels wide."""
     stem = state.get("conv1.weight")
     if stem is not None and stem.dim() == 4 and min(stem.shape):
         state["conv1.weight"] = resample(stem.float(), body["conv1.weight"].shape[2:])
 
 
 def resample(kernels: "Tensor", size: Sequence[int]) -> "Tensor":
-    """Convolution kernels (out, in, h, w) at another `size`, with the same response to a uniform patch."""
+    """Convolution kernels (out, in, h, w) resampled to `size` (height, width); same response to a uniform patch."""
     import torch.nn.functional as F
 
     if kernels.shape[2:] == size:

@@ -17,7 +17,7 @@ PRETRAINED = "VGG19_BN_Weights.IMAGENET1K_V1"
 CONFIGURATION: tuple[int | str, ...] = (64, 64, "M", 128, 128, "M", *[256] * 4, "M", *[512] * 4, "M", *[512] * 4, "M")
 """Channels of the 16 convolutions, each followed by BatchNorm and ReLU; M is a 2x2 max pool."""
 SMALLEST_MAP = 5
-"""Grad-CAM takes the last block whose maps are at least this wide: those of the very last one are 2x2 pixels."""
+"""Grad-CAM takes the last block whose maps are at least this wide, in pixels: the last block's maps are only 2x2."""
 
 PAPER = Paper(
     training=Configuration("SGD (momentum 0.9)", 0.01, "cross-entropy", 64, 250, 15, "best val accuracy"),
@@ -45,7 +45,7 @@ PAPER = Paper(
 
 
 def build(shape: Shape) -> "nn.Module":
-    """float (N, 3, 44, 44) in [0, 1] to logits (N, 7)."""
+    """The network: float (N, 3, 44, 44) in [0, 1] to logits (N, 7)."""
     from collections import OrderedDict
 
     from torch import nn

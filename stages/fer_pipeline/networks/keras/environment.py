@@ -1,7 +1,7 @@
-"""Where Keras runs: on the CPU in the main environment, or on GPUs in one of its own, `.venv-keras` (`make gpu`).
+"""Where Keras runs: on the CPU in the main environment, or on GPUs in its own, `.venv-keras` (made by `make gpu`).
 
-TensorFlow's wheels for GPUs bring CUDA 12 and PyTorch's CUDA 13, into the same folders (`nvidia/cudnn/lib`): in one
-environment the last one installed would win, and either framework could load the other's libraries.
+TensorFlow's wheels for GPUs install CUDA 12 and PyTorch's CUDA 13 into the same folders (`nvidia/cudnn/lib`): in one
+environment the later one would overwrite the earlier, and each framework could load the other's libraries.
 """
 
 import os
@@ -21,10 +21,13 @@ def is_inside() -> bool:
 
 
 def find_environment() -> Path | None:
-    """Keras' own environment: of this checkout, or of the one whose .venv runs (a queued experiment is a copy of it).
+    """The folder of Keras' own environment, or None.
+
+    It is in this checkout, or in the checkout whose .venv runs this process: DVC runs queued experiments in a copy of
+    the checkout.
 
     Raises:
-        InputError: it is not complete.
+        InputError: the environment is not complete.
     """
     for parent in (ROOT, Path(sys.prefix).parent):
         environment = parent / NAME
@@ -36,12 +39,12 @@ def find_environment() -> Path | None:
 
 
 def enter() -> None:
-    """Go on with this command in Keras' own environment, where there is one; the process stays the same.
+    """Restart this command, in the same process, in Keras' own environment, if there is one.
 
-    Where there is none, GPUs are hidden from TensorFlow, which is said if the machine has any.
+    If there is none, hide GPUs from TensorFlow, and say so on stderr if the machine has any.
 
     Raises:
-        InputError: as `find_environment`.
+        InputError: as for `find_environment`.
     """
     if is_inside():
         return
@@ -55,5 +58,5 @@ def enter() -> None:
 
 
 def hide_gpus() -> None:
-    """Keep TensorFlow from GPUs; to be called before it is loaded."""
+    """Hide GPUs from TensorFlow; call this before TensorFlow is imported."""
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"

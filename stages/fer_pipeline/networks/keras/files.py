@@ -1,4 +1,4 @@
-"""models/<name>.keras: written so that the same weights give the same bytes, and read with errors in plain words."""
+"""models/<name>.keras: equal weights are written as equal bytes; errors of reading are plain sentences."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from fer_pipeline.running.quiet import quiet_stderr
 
 
 def pack_network(network: keras.Model) -> bytes:
-    """The bytes of a .keras file; the same weights give the same bytes, which is what DVC compares."""
+    """The bytes of a .keras file; equal weights give equal bytes, because DVC compares bytes."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.keras"
         network.save(path)
@@ -22,9 +22,9 @@ def pack_network(network: keras.Model) -> bytes:
 
 
 def normalize(archive: bytes) -> bytes:
-    """The bytes of a .keras file without what changes from run to run: times, and memory addresses as object ids.
+    """The bytes of a .keras file without what differs between runs: times, and object ids, which are memory addresses.
 
-    Times become 1980, the zip format's zero; ids are numbered in their order.
+    Times become 1980, the zip format's zero; ids become numbers in the order of their occurrence.
     """
     with zipfile.ZipFile(BytesIO(archive)) as file:
         members = {name: file.read(name) for name in sorted(file.namelist())}
@@ -47,8 +47,8 @@ def load_network(path: str | Path, name: str) -> keras.Model:
     """The trained network `name` in a .keras file.
 
     Raises:
-        InputError: the file is missing, damaged, or of a network that does not take pixels (N, 48, 48, 1) or does not
-            give seven probabilities, or fifteen with those of votes.
+        InputError: the file is missing or damaged, or its network does not map pixels (N, 48, 48, 1) to seven
+            probabilities, or to fifteen with those of votes.
     """
     remedy = f"train it anew with `dvc repro -f -s train_{name}`"
     if not Path(path).is_file():

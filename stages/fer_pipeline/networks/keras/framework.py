@@ -1,4 +1,4 @@
-"""TensorFlow and Keras, imported without their log messages, and without GPUs outside of their own environment."""
+"""TensorFlow and Keras, imported without their log messages; GPUs are visible in Keras' own environment alone."""
 
 import os
 

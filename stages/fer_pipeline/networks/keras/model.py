@@ -12,10 +12,11 @@ from fer_pipeline.networks.keras.framework import keras, tf
 from fer_pipeline.running.hardware import name_cpu
 
 BATCH = 256
+"""Images in a batch."""
 
 
 class KerasModel(NamedTuple):
-    """A trained network, and its forward pass as one graph; it has no Grad-CAM."""
+    """A trained network, and its forward pass as one graph; there is no Grad-CAM in Keras here."""
 
     network: keras.Model
     forward: tf.types.experimental.GenericFunction
@@ -25,7 +26,7 @@ class KerasModel(NamedTuple):
     """Name of the processor or of the GPU."""
 
     def predict(self, images: npt.NDArray[np.uint8], crops: int = 1) -> npt.NDArray[np.float64]:
-        """Probabilities float64 (N, 7), or (N, 15), of uint8 (N, 48, 48), not cropped, whatever `crops` is."""
+        """Probabilities float64 (N, 7), or (N, 15), of whole faces uint8 (N, 48, 48); `crops` is ignored."""
         starts = range(0, len(images), BATCH)
         parts = [self.forward(images[start : start + BATCH, :, :, np.newaxis]).numpy() for start in starts]
         return np.concatenate(parts).astype(np.float64)
@@ -46,10 +47,10 @@ class KerasModel(NamedTuple):
 
 
 def load_model(path: str | Path, name: str, precision: str) -> KerasModel:
-    """The trained network `name` in a .keras file; it computes in the precision of its training, not in `precision`.
+    """The trained network `name` in a .keras file, in the precision of its training; `precision` is ignored.
 
     Raises:
-        InputError: as `fer_pipeline.networks.keras.files.load_network`.
+        InputError: as for `fer_pipeline.networks.keras.files.load_network`.
     """
     tf.config.experimental.enable_op_determinism()
     network = load_network(path, name)
@@ -62,6 +63,6 @@ def load_model(path: str | Path, name: str, precision: str) -> KerasModel:
         network,
         forward,
         precision="bfloat16" if "bfloat16" in types else "float32",
-        device="cpu",  # GPUs are hidden from TensorFlow outside of its own environment
+        device="cpu",  # TensorFlow sees no GPUs outside Keras' own environment
         hardware=name_cpu(),
     )

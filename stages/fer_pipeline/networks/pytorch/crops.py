@@ -1,6 +1,6 @@
-"""What a PyTorch network sees of a face in evaluation, and what it says of it.
+"""What a PyTorch network sees of a face in evaluation, and the scores that it gives.
 
-The crops of training are drawn by `fer_pipeline.training.pytorch.augment`.
+`fer_pipeline.training.pytorch.augment` draws the crops of training.
 """
 
 import math
@@ -14,7 +14,7 @@ from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.networks.precision import has_fast_bf16
 
 EVALUATION_CROPS = {"cpu": 60, "cuda": 6400}
-"""Crops in a batch in evaluation, by kind of device: on a CPU, larger batches do not fit its caches."""
+"""Crops per batch in evaluation, by kind of device: larger batches do not fit a CPU's caches."""
 
 
 def crop_for_evaluation(images: torch.Tensor, size: int, crops: int) -> torch.Tensor:
@@ -36,16 +36,21 @@ def crop_for_evaluation(images: torch.Tensor, size: int, crops: int) -> torch.Te
 def as_input(crops: torch.Tensor) -> torch.Tensor:
     """Crops (N, 1, H, W), uint8 or float32 in [0, 1], as networks take them: float32 (N, 3, H, W) in [0, 1].
 
-    Grey is repeated, and the channels lie last in memory.
+    The grey channel is repeated; the tensor is channels last in memory.
     """
     pixels = crops if crops.is_floating_point() else crops / 255
     return pixels.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 
 
 def score(network: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, size: int, crops: int) -> torch.Tensor:
-    """Log-probabilities of uint8 (N, 1, 48, 48), the probabilities averaged over the crops (section 2).
+    """Log-probabilities of faces uint8 (N, 1, 48, 48), with probabilities averaged over the crops (section 2).
 
-    float32 (N, 7); or (N, 15) of a network with a second head, whose eight follow.
+    Args:
+        network: from float32 (N, 3, size, size) to logits.
+        size, crops: as for `crop_for_evaluation`.
+
+    Returns:
+        float32 (N, 7); (N, 15) if the network has a second head, whose eight follow the seven.
     """
     logits = network(as_input(crop_for_evaluation(images, size, crops))).float().unflatten(0, (-1, crops))
     heads = logits.split([len(CLASSES), logits.shape[2] - len(CLASSES)], dim=2)
@@ -53,9 +58,9 @@ def score(network: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor,
 
 
 def choose_precision(precision: Literal["auto", "float32", "bfloat16"]) -> Literal["float32", "bfloat16"]:
-    """`precision`, where auto is bfloat16 if the hardware multiplies it."""
+    """`precision`; auto becomes bfloat16 if the hardware multiplies it, else float32."""
     if precision != "auto":
         return precision
-    gpu = torch.cuda.is_available()  # a T4 emulates bfloat16, and takes float32
+    gpu = torch.cuda.is_available()  # a T4 only emulates bfloat16, so it gets float32
     fast = torch.cuda.is_bf16_supported(including_emulation=False) if gpu else has_fast_bf16()
     return "bfloat16" if fast else "float32"

@@ -16,11 +16,11 @@ from fer_pipeline.networks.network import Shape, find_network
 from fer_pipeline.networks.pytorch.heads import add_votes_head
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""Mean and deviation of ImageNet's channels, of pixels in [0, 1], as torchvision's weights expect them."""
+"""Mean and standard deviation of ImageNet's channels, for pixels in [0, 1], as torchvision's weights expect."""
 
 
 class Normalise(torch.nn.Module):
-    """Takes the mean of each channel away and divides by its deviation; float (N, 3, H, W) in [0, 1]."""
+    """Subtracts each channel's mean and divides by its standard deviation; takes float (N, 3, H, W) in [0, 1]."""
 
     mean: torch.Tensor
     deviation: torch.Tensor
@@ -35,10 +35,10 @@ class Normalise(torch.nn.Module):
 
 
 def prepend(normalise: Normalise, network: torch.nn.Module) -> torch.nn.Module:
-    """The network with a normalisation of its own before it.
+    """The network with `normalise` as its first part.
 
     Raises:
-        InputError: it is no `nn.Sequential`, in which alone the order of the parts is known.
+        InputError: the network is not an `nn.Sequential`, so that the order of its parts is unknown.
     """
     if not isinstance(network, torch.nn.Sequential):
         raise InputError("normalisation: this network cannot take it; make its build() return an nn.Sequential")
@@ -46,7 +46,7 @@ def prepend(normalise: Normalise, network: torch.nn.Module) -> torch.nn.Module:
 
 
 def pack_network(name: str, width: float, state: Mapping[str, torch.Tensor]) -> bytes:
-    """The bytes of a safetensors file of a state dict, with what its use requires as metadata; the same each time."""
+    """The bytes of a safetensors file of a state dict, with metadata for its use; equal input gives equal bytes."""
     metadata = {
         "architecture": name,
         "classes": json.dumps(CLASSES),
@@ -64,7 +64,7 @@ def pack_network(name: str, width: float, state: Mapping[str, torch.Tensor]) -> 
 
 
 def describe_normalisation(state: Mapping[str, torch.Tensor]) -> str:
-    """What becomes of pixels before the first layer of a network with these tensors, in words."""
+    """How pixels are normalised before the first layer of a network with these tensors, in words."""
     text = "grey repeated to three channels, pixels / 255"
     if "normalise.mean" not in state:
         return text
@@ -79,7 +79,7 @@ def load_network(path: str | Path, expected: str | None = None) -> tuple[torch.n
     """The trained network in a file of `pack_network`'s bytes, in evaluation mode, and its name.
 
     Args:
-        expected: the name of the network that it has to be; None takes any.
+        expected: the name of the network that the file has to hold; None accepts any network.
 
     Raises:
         InputError: the file is missing, damaged, of another architecture or has other classes.

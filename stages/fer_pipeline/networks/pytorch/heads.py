@@ -1,4 +1,4 @@
-"""The second head of a network, which learns how annotators vote, beside the first, which learns the label."""
+"""The second head of a network, which learns annotators' votes; the first head learns the label."""
 
 from collections import OrderedDict
 
@@ -8,7 +8,7 @@ from torch import nn
 from fer_pipeline.faces.fer2013 import VOTED
 
 HEADS = ("head.", "votes.")
-"""How the names of their tensors begin."""
+"""Prefixes of the names of the heads' tensors."""
 
 
 class TwoHeads(nn.Sequential):
@@ -26,7 +26,7 @@ class TwoHeads(nn.Sequential):
 
 
 def add_votes_head(network: nn.Module) -> nn.Module:
-    """The network with a second head, whose weights are drawn anew; all other tensors keep their names."""
+    """The network with a new second head, with random weights; all other tensors keep their names."""
     features = network.get_parameter("head.weight").shape[1]
     votes = nn.Linear(features, len(VOTED))
     return TwoHeads(OrderedDict([*network.named_children(), ("votes", votes)]))

@@ -1,4 +1,4 @@
-"""Parts of the PyTorch networks that torchvision does not have."""
+"""Parts of the PyTorch networks that torchvision does not offer."""
 
 import torch
 from torch import nn
@@ -17,7 +17,7 @@ class GlobalAverage(nn.Module):
 
 
 def initialise(network: nn.Module) -> nn.Module:
-    """Draw the weights of the convolutions anew by He's method, as torchvision does; returns the network."""
+    """Draw new weights for all convolutions by He's method, as torchvision does; returns the network."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -27,7 +27,7 @@ def initialise(network: nn.Module) -> nn.Module:
 
 
 class FirstChannel(nn.Module):
-    """The first of the channels, which are all alike in a grey image: (N, C, H, W) to (N, 1, H, W)."""
+    """Keeps the first channel, as all channels of a grey image are equal: (N, C, H, W) to (N, 1, H, W)."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return images[:, :1]
@@ -40,7 +40,7 @@ def normed(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequentia
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions beside a shortcut; the last BatchNorm starts at zero, and with it the pair as nothing."""
+    """Two 3x3 convolutions beside a shortcut; the last BatchNorm starts at 0, so the pair starts as the identity."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

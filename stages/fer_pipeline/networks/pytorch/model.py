@@ -27,7 +27,7 @@ class TorchModel(NamedTuple):
     """Name of the processor or of the GPU."""
 
     def predict(self, images: npt.NDArray[np.uint8], crops: int) -> npt.NDArray[np.float64]:
-        """Probabilities float64 (N, 7), or (N, 15), of uint8 (N, 48, 48), averaged over 10 crops or of the centre."""
+        """Probabilities float64 (N, 7), or (N, 15), of faces uint8 (N, 48, 48), averaged over the crops: 10, or 1."""
         device, size = self.device, self.architecture.INPUT_SIZE
         parts = []
         with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=self.precision == "bfloat16"):
@@ -49,15 +49,15 @@ class TorchModel(NamedTuple):
     def explain(
         self, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer]
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-        """Grad-CAM: the pixels that speak for a class.
+        """Grad-CAM: how much each pixel supports a class.
 
         Args:
             images: uint8 (N, 48, 48).
-            labels: int (N,), 0..6, the class in question for each image.
+            labels: int (N,), 0..6, the class to explain for each image.
 
         Returns:
-            The centre crops, uint8 (N, size, size), and heat maps, float32 (N, size, size) in [0, 1]: each has its
-            maximum at 1, or is all 0 where no pixel speaks for the class.
+            The centre crops, uint8 (N, size, size), and heat maps, float32 (N, size, size) in [0, 1]: the maximum of
+            each is 1; a map is all 0 if no pixel supports the class.
         """
         device, size = self.device, self.architecture.INPUT_SIZE
         crops = crop_for_evaluation(torch.from_numpy(images).unsqueeze(1), size, crops=1)

@@ -1,1 +1,1 @@
-"""What every training is given and reports, whatever its framework."""
+"""What the trainings of both frameworks share: the lock, the place of checkpoints, what is returned and written."""

@@ -1,7 +1,7 @@
 """Where a training of either framework keeps its state, and the lock on it.
 
-The state is in `.checkpoints/<name>-<hash>/`, outside DVC, which deletes the outputs of a stage before it runs. The
-hash covers params, data, code and library versions, so that a changed run never resumes an old one.
+The state is in `.checkpoints/<name>-<hash>/`, outside DVC, because DVC deletes the outputs of a stage before it runs.
+The hash covers params, data, code and library versions, so that a changed run never resumes an old one.
 """
 
 import contextlib
@@ -20,17 +20,17 @@ from fer_pipeline.core.files import ROOT
 
 STAGES = ROOT / "stages"
 CHECKPOINTS = ROOT / ".checkpoints"
-WITHOUT_EFFECT = STAGES / "fer_pipeline" / "params"
-"""It only refuses values, so a training may resume after a change there."""
+WITHOUT_EFFECT = [STAGES / "fer_pipeline" / room for room in ("params", "running")]
+"""Rooms whose code changes no output, so that a training may resume after an edit there."""
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
 """Environment variables by which launchers number the processes of one training, from 0."""
 
 
 @contextlib.contextmanager
 def lock_training(name: str) -> Iterator[None]:
-    """Keep a second training of `name` out of this checkout, where it would share and remove the state of the first.
+    """Refuse a second training of `name` in this checkout, which would share and remove the state of the first.
 
-    Of several processes under torchrun or SLURM the first one holds the lock for all.
+    Under torchrun or SLURM the first process holds the lock for all processes.
 
     Raises:
         InputError: another process is training it.
@@ -43,12 +43,14 @@ def lock_training(name: str) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released when the process ends, also by kill -9
         except BlockingIOError:
-            raise InputError(f"{name}: another process trains it; wait for its end or stop it and run again") from None
+            raise InputError(
+                f"{name}: another process trains it; wait for its end, or stop it, and run again"
+            ) from None
         yield
 
 
 def find_checkpoints(name: str, params: Sequence[Any], data: str | Path, libraries: Sequence[str]) -> Path:
-    """The folder for the state of the training `name`, made where it is missing.
+    """The folder for the state of the training `name`; makes it if it is missing.
 
     Args:
         params: numbers, strings and sections of params.yaml that decide the result.
@@ -68,7 +70,7 @@ def find_checkpoints(name: str, params: Sequence[Any], data: str | Path, librari
 
 
 def list_code() -> list[Path]:
-    """The files below stages/ that decide what this process computes, sorted: all loaded ones but the schema."""
+    """The files below stages/ that this process has loaded, sorted, except those of the rooms `WITHOUT_EFFECT`."""
     files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
-    paths = {Path(file) for file in files if file and Path(file).is_relative_to(STAGES)}
-    return sorted(paths - {WITHOUT_EFFECT})
+    paths = {Path(file) for file in files if file and file.startswith(f"{STAGES}{os.sep}")}
+    return sorted(path for path in paths if not any(path.is_relative_to(room) for room in WITHOUT_EFFECT))

@@ -1,10 +1,11 @@
-"""The arguments of every training, and what it reports, whatever its framework."""
+"""What a training of either framework returns, and the files that are written from it."""
 
-import argparse
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from fer_pipeline.core.files import check_writable, write_files
+from fer_pipeline.core.files import write_files
 from fer_pipeline.core.record import Count, Record, Share
 from fer_pipeline.running.timing import record_times
 
@@ -12,35 +13,17 @@ HISTORY = ("epoch", "learning_rate", "train_loss", "train_accuracy", "val_loss",
 """Columns of history.csv: epoch counts from 1, accuracies are in [0, 1]."""
 
 
-def parse_arguments(description: str | None) -> argparse.Namespace:
-    """The `name` of the network, and the paths `data`, `model`, `report`, `history` and `timing`."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--name", required=True, help="the network, a file of stages/fer_pipeline/networks/")
-    parser.add_argument("--data", required=True, help="faces.h5, from stages/prepare.py")
-    parser.add_argument("--model", required=True, help="the trained network to write")
-    parser.add_argument("--report", required=True, help="JSON to write: best epoch, accuracy, loss, why it stopped")
-    parser.add_argument("--history", required=True, help="CSV to write: one row per epoch")
-    parser.add_argument("--timing", required=True, help="JSON to add to: how long it took")
-    args = parser.parse_args()
-    for path in (args.model, args.report, args.history, args.timing):
-        check_writable(path)
-    return args
+class Trained(NamedTuple):
+    """A finished training."""
 
-
-def to_history(epochs: Sequence[dict[str, Any]]) -> bytes:
-    """history.csv of `epochs`, dicts with the keys `HISTORY`; six decimals."""
-    lines = [",".join(HISTORY)]
-    for row in epochs:
-        decimals = [f"{row[column]:.6f}" for column in HISTORY[2:]]
-        lines.append(",".join([str(row["epoch"]), f"{row['learning_rate']:.6g}", *decimals]))
-    return ("\n".join(lines) + "\n").encode()
-
-
-class Run(NamedTuple):
-    """A finished training, beside its history."""
-
+    model: bytes
+    """The file of the network, with the weights of the best epoch."""
+    epochs: list[dict[str, Any]]
+    """The history: a dict with the keys `HISTORY` for each epoch."""
+    checkpoints: Path
+    """The folder of its state, which has served its purpose once the outputs are written."""
     stopped: str
-    """Why it ended, in words."""
+    """Why the training ended, in words."""
     parameters: int
     """Trainable parameters of the network."""
     seconds: float
@@ -57,17 +40,20 @@ class Training(Record):
     """metrics/train/<name>.json: the epoch that was kept, and how the training went."""
 
     best_epoch: Count
-    """From 1; the first of those with the highest val accuracy."""
+    """From 1; the first epoch with the highest val accuracy."""
     train_loss: float
-    """Of that epoch, as the next three: what is minimised, so with label smoothing and the second head's share."""
+    """Of the best epoch: what is minimised, label smoothing and the second head's share included."""
     train_accuracy: Share
-    """Over its batches, with augmentation and dropout."""
+    """Of the best epoch, over its batches, with augmentation and dropout."""
     val_loss: float
+    """Of the best epoch: cross-entropy of the first head, in nats."""
     val_accuracy: Share
+    """Of the best epoch, by the first head."""
     epochs_run: Count
     stopped: str
+    """Why the training ended, in words."""
     parameters: Count
-    """Trainable ones."""
+    """Trainable parameters of the network."""
     device: Literal["cpu", "cuda"]
     precision: Literal["float32", "bfloat16"]
 
@@ -76,46 +62,60 @@ class TrainingTimes(Record):
     """metrics/timing.json: train_<name>."""
 
     seconds: float
-    """Of all epochs, validation included."""
+    """Wall time of all epochs, validation included."""
     images_per_second: float
-    """Training images."""
+    """Training images per second of that time."""
     hardware: str
     """Name of the processor or of the GPU."""
 
 
-def learns_votes(name: str, labels: str, there: bool) -> bool:
-    """Whether a network's second head is to learn annotators' votes; says so where it cannot, without any `there`."""
-    if labels == "emotion+votes" and not there:
+def learns_votes(name: str, labels: str, has_votes: bool) -> bool:
+    """Whether the network `name` gets a second head that learns annotators' votes; warns if the data have no votes.
+
+    Args:
+        labels: the setting of that name in params.yaml.
+        has_votes: whether the data have votes.
+    """
+    if labels == "emotion+votes" and not has_votes:
         print(f"{name} learns the labels alone: the data have no votes", flush=True)
-    return labels == "emotion+votes" and there
+    return labels == "emotion+votes" and has_votes
 
 
-def summarise(epochs: Sequence[dict[str, Any]], run: Run) -> Training:
-    """The record of a training whose history is `epochs` (as for `to_history`)."""
-    best = max(epochs, key=lambda epoch: epoch["val_accuracy"])  # the first of equals, as the checkpoints keep
+def to_history(epochs: Sequence[dict[str, Any]]) -> bytes:
+    """history.csv of `epochs`, dicts with the keys `HISTORY`; six decimals."""
+    lines = [",".join(HISTORY)]
+    for row in epochs:
+        decimals = [f"{row[column]:.6f}" for column in HISTORY[2:]]
+        lines.append(",".join([str(row["epoch"]), f"{row['learning_rate']:.6g}", *decimals]))
+    return ("\n".join(lines) + "\n").encode()
+
+
+def summarise(trained: Trained) -> Training:
+    """The record of a finished training."""
+    best = max(trained.epochs, key=lambda epoch: epoch["val_accuracy"])  # the first if tied, as the checkpoints keep
     return Training(
         best_epoch=best["epoch"],
         **{key: round(best[key], 6) for key in HISTORY[2:]},
-        epochs_run=len(epochs),
-        stopped=run.stopped,
-        parameters=run.parameters,
-        device=run.device,
-        precision=run.precision,
+        epochs_run=len(trained.epochs),
+        stopped=trained.stopped,
+        parameters=trained.parameters,
+        device=trained.device,
+        precision=trained.precision,
     )
 
 
-def save_training(args: argparse.Namespace, model: bytes, epochs: Sequence[dict[str, Any]], run: Run) -> None:
-    """Write the outputs of a finished training: model, history and report, and the time it took.
+def save_training(name: str, trained: Trained, model: str, report: str, history: str, timing: str) -> None:
+    """Write the outputs of the training of `name`, then remove its checkpoints.
 
     Args:
-        args: from `parse_arguments`.
-        model: the bytes of the model's file.
-        epochs: as for `to_history`.
+        model, report, history: paths of the files to write.
+        timing: the path of metrics/timing.json, which gets an entry.
     """
-    write_files({args.model: model, args.report: summarise(epochs, run).to_bytes(), args.history: to_history(epochs)})
+    write_files({model: trained.model, report: summarise(trained).to_bytes(), history: to_history(trained.epochs)})
     times = TrainingTimes(
-        seconds=round(run.seconds, 1),
-        images_per_second=round(run.images / run.seconds, 1),
-        hardware=run.hardware,
+        seconds=round(trained.seconds, 1),
+        images_per_second=round(trained.images / trained.seconds, 1),
+        hardware=trained.hardware,
     )
-    record_times(args.timing, f"train_{args.name}", times)
+    record_times(timing, f"train_{name}", times)
+    shutil.rmtree(trained.checkpoints, ignore_errors=True)

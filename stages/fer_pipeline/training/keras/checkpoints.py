@@ -1,4 +1,4 @@
-"""The state of a Keras training: one snapshot per epoch, so that a kill at any moment leaves the last one whole."""
+"""The state of a Keras training: one snapshot per epoch, so that a kill at any moment leaves a complete snapshot."""
 
 import hashlib
 import json
@@ -14,11 +14,12 @@ from fer_pipeline.networks.keras.framework import keras
 
 
 class Snapshots(keras.callbacks.Callback):
-    """After each epoch, takes a snapshot of folder/work, where the callbacks before it write, of history and time.
+    """Takes a snapshot after each epoch: the files in folder/work, the history, and the time the training took.
 
-    Keras' BackupAndRestore writes weights and epoch number to two files, ModelCheckpoint the best weights to a
-    third; a kill between them would leave a mixture. So after each epoch all of folder/work is copied, and the copy
-    renamed to folder/epoch-<n> in one step; older ones are removed after that.
+    The callbacks that run before this one write to folder/work: Keras' BackupAndRestore writes weights and epoch number
+    to two files, ModelCheckpoint the best weights to a third; a kill between them would leave a mixture. So after each
+    epoch all of folder/work is copied, the copy is renamed to folder/epoch-<n> in one step, and older snapshots are
+    removed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -57,23 +58,23 @@ class Snapshots(keras.callbacks.Callback):
 
 
 def find_snapshots(folder: Path) -> list[Path]:
-    """The whole snapshots in `folder`, oldest first."""
+    """The complete snapshots in `folder`, oldest first."""
     return sorted(folder.glob("epoch-??????"))
 
 
 def list_files(folder: Path) -> list[str]:
-    """The relative paths of the files below `folder`, sorted, without the snapshot's own state.json."""
+    """The relative paths of the files below `folder`, sorted, without the state.json of a snapshot."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "state.json")
     return [str(path.relative_to(folder)) for path in paths]
 
 
 def hash_files(folder: Path) -> dict[str, str]:
-    """{relative path: sha256} of `list_files`."""
+    """{relative path: sha256} of the files that `list_files` gives."""
     return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in list_files(folder)}
 
 
 def copy_files(source: Path, target: Path) -> None:
-    """Make the folder `target` anew with `list_files(source)`; shutil.copytree's errors would hide their reason."""
+    """Replace the folder `target` by `list_files(source)`; shutil.copytree would hide the reason of an error."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
     for name in list_files(source):
@@ -82,9 +83,9 @@ def copy_files(source: Path, target: Path) -> None:
 
 
 def save_weights(network: keras.Model, path: str | Path) -> None:
-    """Write what `network.save_weights(path)` does, by way of a .keras file, whose weights are made in memory.
+    """Write the same file as `network.save_weights(path)`, taken from a .keras file: Keras packs its weights in memory.
 
-    On a full disk, HDF5 writing to a file ends in a list of errors on closing it, and in a crash of the process.
+    If HDF5 itself writes to a file on a full disk, closing it prints a list of errors and crashes the process.
     """
     with replacing(path) as unfinished:
         archive = unfinished.with_suffix(".keras")
@@ -98,8 +99,8 @@ def restore(folder: Path) -> tuple[list[dict[str, Any]], float]:
     """Copy the latest snapshot to folder/work, where Keras' callbacks look for it.
 
     Returns:
-        The history so far (dicts as for `to_history`) and the seconds it took; ([], 0.0) to start anew: without a
-        snapshot, or with a damaged one, which is reported on stderr.
+        The history so far (dicts as for `to_history`) and the seconds it took. ([], 0.0) means a training from the
+        start: there is no snapshot, or the latest one is damaged, which is reported on stderr.
     """
     work = folder / "work"
     snapshots = find_snapshots(folder)

@@ -1,4 +1,4 @@
-"""FER-2013 for Keras: batches in an order that follows from seed and epoch, and the augmentation."""
+"""FER-2013 for Keras: the augmentation, and batches whose order follows from seed and epoch alone."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,16 +14,16 @@ from fer_pipeline.networks.keras.framework import keras, tf
 from fer_pipeline.params.schema import KerasAugment
 
 VAL_BATCH = 256
-"""Val rows at once: without gradients, four times a training batch takes no more memory."""
+"""Val rows in a batch: without gradients, four times a training batch takes no more memory."""
 
 
 class Vary(keras.layers.Layer):
-    """Changes images in training only (section 2): float32 (N, 48, 48, 1), 0..255, to the same.
+    """Varies images in training only (section 2): float32 (N, 48, 48, 1), 0..255, to the same shape and range.
 
-    Each image is shifted in height and in width by its own uniform shares of the size, turned and scaled by its own
-    numbers, and flipped left to right half of the time, each where `augment` turns it on: all in one resampling, as
-    several would blur it; bilinear, border pixels repeated. It computes in float32, as bfloat16 has no room for 256
-    grey levels and what lies between them.
+    Each image is shifted in height and in width by uniform shares of its size, rotated and scaled by random numbers of
+    its own, and flipped left to right with probability 1/2, as far as `augment` turns these on. One bilinear resampling
+    does all of it, because several would blur the image; border pixels are repeated. The layer computes in float32,
+    because bfloat16 cannot hold 256 grey levels and the values between them.
     """
 
     def __init__(self, augment: KerasAugment) -> None:
@@ -41,7 +41,7 @@ class Vary(keras.layers.Layer):
         return super().get_config() | {"augment": self.augment.model_dump()}
 
     def draw_transforms(self, count: int) -> tf.Tensor:
-        """float32 (N, 8): where a pixel of the varied image lies in the image, as `affine_transform` takes it."""
+        """One transform per image, from varied to original pixels: float32 (N, 8), as `affine_transform` takes them."""
         ops, augment, middle = keras.ops, self.augment, (SIZE - 1) / 2
 
         def uniform(limit: float) -> tf.Tensor:
@@ -57,12 +57,12 @@ class Vary(keras.layers.Layer):
 
 
 def build_augmentation(augment: KerasAugment) -> list[keras.layers.Layer]:
-    """The layers that vary training images: `Vary`, or none where `augment` turns everything off."""
+    """The layers that vary training images: `Vary`, or no layer if `augment` turns everything off."""
     return [Vary(augment)] if any((augment.flip, augment.shift, augment.rotation, augment.scale)) else []
 
 
 def vary_faces(faces: npt.NDArray[np.uint8], size: int, augment: KerasAugment, seed: int) -> npt.NDArray[np.uint8]:
-    """Faces uint8 (N, 48, 48) as a network is trained on them: the same, as it sees them whole (`size` is 48)."""
+    """Faces varied as in training, uint8 (N, 48, 48) to the same; `size` is 48, as Keras networks see whole faces."""
     keras.utils.set_random_seed(seed)
     images = faces[..., np.newaxis].astype(np.float32)
     for layer in build_augmentation(augment):
@@ -73,7 +73,7 @@ def vary_faces(faces: npt.NDArray[np.uint8], size: int, augment: KerasAugment, s
 def to_arrays(rows: Split, votes: bool) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
     """`rows` as Keras takes them: images uint8 (N, 48, 48, 1) and targets float32 (N, 7 or 15).
 
-    Targets are the one-hot labels and, with `votes`, what annotators said, by `to_shares`.
+    Targets are one-hot labels, followed, if `votes`, by the shares of annotators' votes (`to_shares`).
     """
     targets = np.eye(len(CLASSES), dtype=np.float32)[rows.labels]
     if votes and rows.votes is not None:
@@ -88,9 +88,10 @@ def draw_batches(
     seed: int,
     epochs: Iterable[int],
 ) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]]:
-    """Yield (images, targets) of every batch of `epochs`, each of which has an order of its own.
+    """Yield (images, targets) of every batch of `epochs`.
 
-    The order follows from `seed` and the epoch alone. The last batch of an epoch has what is left over.
+    Each epoch has an order of its own, which follows from `seed` and the epoch alone. The last batch of an epoch holds
+    the remaining rows.
     """
     for epoch in epochs:
         order = np.random.default_rng([seed, epoch]).permutation(len(images))
@@ -102,7 +103,7 @@ def draw_batches(
 def make_datasets(
     splits: Mapping[str, Split], votes: bool, batch_size: int, seed: int, epochs: Iterable[int]
 ) -> tuple[tf.data.Dataset, tf.data.Dataset]:
-    """tf.data sets of what `to_arrays` gives, in batches: train over all `epochs`, and val once."""
+    """Batches of the arrays from `to_arrays` as tf.data sets: train over all `epochs`, and val once."""
     train, val = to_arrays(splits["train"], votes), to_arrays(splits["val"], votes)
     signature = (
         tf.TensorSpec((None, SIZE, SIZE, 1), tf.uint8),

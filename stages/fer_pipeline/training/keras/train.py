@@ -1,23 +1,21 @@
 """How a Keras network is trained (Table 3).
 
-Train loss and accuracy are Keras' running values: over the augmented batches of the epoch, with dropout, while the
-weights move. Val values are of the finished epoch on plain images, the learning rate is that of its last step.
-A stopped training resumes after its last finished epoch and, on a CPU, ends with the same bytes as one that was never
-stopped.
+Train loss and accuracy are Keras' running values: averages over the augmented batches of the epoch, with dropout, while
+the weights move. Val loss and accuracy are measured on plain images after the epoch; the learning rate is that of the
+epoch's last step. A stopped training resumes after its last finished epoch and, on a CPU, ends with the same bytes as
+one that was never stopped.
 """
 
-import argparse
 import math
-import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.faces.faces import Split, read_faces
+from fer_pipeline.faces.faces import read_faces
 from fer_pipeline.faces.votes import split_heads
 from fer_pipeline.networks.keras.files import pack_network
 from fer_pipeline.networks.keras.framework import keras, tf
@@ -26,7 +24,7 @@ from fer_pipeline.networks.precision import has_fast_bf16
 from fer_pipeline.params.schema import Compute, KerasTraining
 from fer_pipeline.running.hardware import name_cpu
 from fer_pipeline.training.common.checkpoints import find_checkpoints
-from fer_pipeline.training.common.run import Run, learns_votes, save_training
+from fer_pipeline.training.common.run import Trained, learns_votes
 from fer_pipeline.training.keras.checkpoints import Snapshots, save_weights
 from fer_pipeline.training.keras.data import build_augmentation, make_datasets
 
@@ -34,8 +32,8 @@ from fer_pipeline.training.keras.data import build_augmentation, make_datasets
 class FusedBatchNormalization(keras.layers.BatchNormalization):
     """Keras' batch normalisation, trained by TensorFlow's fused operation: the same numbers, up to rounding.
 
-    Keras' own is several operations in float32, also under bfloat16; after convolutions they took a third of each step
-    on a CPU. Only the training uses this class, the exported network has Keras' own.
+    Keras' own layer is several operations in float32, also under bfloat16; after convolutions they took a third of each
+    step on a CPU. Only the training uses this class; the saved network has Keras' own layer.
     """
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
@@ -52,10 +50,10 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
 
 def make_learning_rate(settings: KerasTraining, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
-    """Adam's learning rate over `steps` steps: a number, or for one_cycle a schedule.
+    """Adam's learning rate over `steps` steps: a number if the schedule is constant, else Keras' schedule one_cycle.
 
-    one_cycle climbs linearly from 1/25 to the full rate over the first steps (`warm_up`), then falls to zero along a
-    cosine. It is a function of the optimizer's step count, and so goes on where a restored optimizer stands.
+    one_cycle climbs linearly from 1/25 of the rate to the rate over the first steps (a share of `warm_up`), then falls
+    to zero along a cosine. It depends on the optimizer's step count alone, so a restored optimizer continues it.
     """
     if settings.schedule == "constant":
         return settings.learning_rate
@@ -69,32 +67,42 @@ def make_learning_rate(settings: KerasTraining, steps: int) -> float | keras.opt
 
 
 def make_loss(label_smoothing: float, votes_weight: float) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """The loss of each image: its label's cross-entropy and, by `votes_weight`, that of what annotators said.
+    """The loss of each image: the cross-entropy of its label plus `votes_weight` times that of its votes.
 
-    Images whose shares of votes are 0 have no part in the second.
+    The function takes targets float32 (N, 7), or (N, 15) with shares of votes, and probabilities of the same shape; it
+    returns float32 (N,). Images whose shares of votes are all 0 add nothing to the second term.
     """
 
-    def judge(targets: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
+    def compute_loss(targets: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
         (labels, shares), (emotion, votes) = split_heads(targets), split_heads(probabilities)
         loss = keras.losses.categorical_crossentropy(labels, emotion, label_smoothing=label_smoothing)
         if shares.shape[1]:
-            told = keras.ops.maximum(keras.ops.mean(keras.ops.sum(shares, axis=1)), 1e-6)  # share of such images
+            voted = keras.ops.maximum(keras.ops.mean(keras.ops.sum(shares, axis=1)), 1e-6)  # share of images with votes
             wrong = -keras.ops.sum(shares * keras.ops.log(keras.ops.maximum(votes, keras.config.epsilon())), axis=1)
-            loss += votes_weight * wrong / told
+            loss += votes_weight * wrong / voted
         return loss
 
-    return judge
+    return compute_loss
 
 
 def accuracy(targets: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
-    """Whether the first head is right about each image."""
+    """1 for each image that the first head classifies correctly, else 0: float32 (N,)."""
     return keras.metrics.categorical_accuracy(split_heads(targets)[0], split_heads(probabilities)[0])
+
+
+def cross_entropy(targets: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
+    """The first head's cross-entropy of each image, float32 (N,), in nats, without label smoothing.
+
+    Its mean over val is the history's val loss, as in PyTorch.
+    """
+    return keras.losses.categorical_crossentropy(split_heads(targets)[0], split_heads(probabilities)[0])
 
 
 class Reseed(keras.callbacks.Callback):
     """Seeds the random generators of dropout and augmentation with (`seed`, epoch) at the start of each epoch.
 
-    Keras' saved weights leave their states out, so a resumed training would repeat the numbers of the first epoch.
+    Keras saves weights without the state of these generators, so a resumed training would repeat the first epoch's
+    random numbers.
     """
 
     def __init__(self, seed: int) -> None:
@@ -109,7 +117,7 @@ class Reseed(keras.callbacks.Callback):
 
 
 class Guard(keras.callbacks.Callback):
-    """Stops a training whose loss is no longer finite, before anything of that epoch is kept."""
+    """Raises an InputError when the loss is no longer finite, before anything of that epoch is kept."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -134,11 +142,11 @@ class Guard(keras.callbacks.Callback):
             )
 
 
-class MovingAverage(keras.callbacks.SwapEMAWeights):
-    """Has the optimizer's moving average of the weights in the network wherever it is validated and saved.
+class ResumableSwapEMA(keras.callbacks.SwapEMAWeights):
+    """Puts the optimizer's moving average of the weights into the network for validation and saving; can be resumed.
 
-    It is of the weights that are trained; BatchNorm's statistics have their own (`norm_momentum`).
-    A resumed training starts from weights that were saved so.
+    The average covers the trained weights; BatchNorm's statistics have a moving average of their own
+    (`norm_momentum`). `resumed` says that the weights were restored: a snapshot holds the average in their place.
     """
 
     def __init__(self, resumed: bool) -> None:
@@ -146,13 +154,8 @@ class MovingAverage(keras.callbacks.SwapEMAWeights):
         self._ema_weights_in_model = resumed
 
 
-def cross_entropy(targets: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
-    """The first head's about each image, in nats, without label smoothing: the history's val loss, as in PyTorch."""
-    return keras.losses.categorical_crossentropy(split_heads(targets)[0], split_heads(probabilities)[0])
-
-
 def compile_network(network: keras.Model, settings: KerasTraining, steps: int) -> None:
-    """Give the network its optimizer, over so many `steps`, loss and metrics."""
+    """Give the network its optimizer, loss and metrics for a training of `steps` steps."""
     network.compile(
         keras.optimizers.Adam(
             make_learning_rate(settings, steps),
@@ -167,7 +170,7 @@ def compile_network(network: keras.Model, settings: KerasTraining, steps: int) -
 
 
 def choose_gpus(devices: int | Literal["auto"]) -> list[tf.config.PhysicalDevice]:
-    """The GPUs to train on, at most `devices` and maybe none; the others are hidden from TensorFlow."""
+    """The GPUs to train on: at most `devices` of them, none if there are none; TensorFlow does not see the others."""
     gpus = tf.config.list_physical_devices("GPU")[: None if devices == "auto" else devices]
     tf.config.set_visible_devices(gpus, "GPU")
     for gpu in gpus:
@@ -178,7 +181,7 @@ def choose_gpus(devices: int | Literal["auto"]) -> list[tf.config.PhysicalDevice
 def choose_precision(
     wanted: Literal["auto", "float32", "bfloat16"], gpus: Sequence[tf.config.PhysicalDevice]
 ) -> Literal["float32", "bfloat16"]:
-    """`wanted`, where auto is bfloat16 if the hardware multiplies it."""
+    """`wanted`; auto becomes bfloat16 if the hardware multiplies it, else float32."""
     if wanted != "auto":
         return wanted
     capabilities = [tf.config.experimental.get_device_details(gpu)["compute_capability"] for gpu in gpus]
@@ -194,40 +197,20 @@ def name_hardware(gpus: Sequence[tf.config.PhysicalDevice]) -> str:
     return name if len(gpus) == 1 else f"{len(gpus)} x {name}"
 
 
-def train(name: str, settings: KerasTraining, compute: Compute, seed: int, args: argparse.Namespace) -> None:
-    """Train one network from the start or from where an earlier run was stopped, and write its outputs.
+def train(name: str, settings: KerasTraining, compute: Compute, seed: int, data: str | Path) -> Trained:
+    """Train one network from the start, or from where an earlier run was stopped.
 
     Args:
         name: of a network in Keras.
-        settings: its section of params.yaml.
-        compute: precision, deterministic and devices have an effect here.
-        args: the paths, from `fer_pipeline.training.common.run.parse_arguments`.
+        settings: the network's section of params.yaml.
+        compute: only `precision`, `deterministic` and `devices` have an effect here.
+        data: the path of faces.h5.
 
     Raises:
-        InputError: data that do not fit, a loss that is not finite, or too little memory.
+        InputError: the data do not fit, the loss is not finite, or memory ran out.
     """
-    splits, _ = read_faces(args.data)
-    folder = find_checkpoints(name, [seed, compute, settings], args.data, ["keras", "tensorflow"])
-    network, epochs, run = fit(name, splits, settings, compute, seed, folder)
-    save_training(args, pack_network(network), epochs, run)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def fit(
-    name: str, splits: Mapping[str, Split], settings: KerasTraining, compute: Compute, seed: int, folder: Path
-) -> tuple[keras.Model, list[dict[str, Any]], Run]:
-    """Train from what `folder` holds of an earlier run, if anything, and keep the weights of the best val accuracy.
-
-    Args:
-        splits: train and val.
-        settings, compute, seed: as for `train`.
-
-    Returns:
-        The trained network, its history (dicts as for `to_history`) and a summary.
-
-    Raises:
-        InputError: the loss is not finite, or memory ran out.
-    """
+    splits, _ = read_faces(data)
+    folder = find_checkpoints(name, [seed, compute, settings], data, ["keras", "tensorflow"])
     build = find_network(name).build
     gpus = choose_gpus(compute.devices)
     precision = choose_precision(compute.precision, gpus)
@@ -243,7 +226,7 @@ def fit(
     callbacks = [
         Reseed(seed),
         Guard(name),
-        *([MovingAverage(resumed=bool(snapshots.epochs))] if settings.ema else []),
+        *([ResumableSwapEMA(resumed=bool(snapshots.epochs))] if settings.ema else []),
         keras.callbacks.ModelCheckpoint(
             best, "val_accuracy", mode="max", save_best_only=True, save_weights_only=True,
             initial_value_threshold=best_accuracy,
@@ -274,7 +257,10 @@ def fit(
     trained.load_weights(best)
     network = build(settings, **second)
     network.set_weights(trained.get_weights())
-    summary = Run(
+    return Trained(
+        model=pack_network(network),
+        epochs=snapshots.epochs,
+        checkpoints=folder,
         stopped=f"after all {settings.epochs} epochs",
         parameters=sum(math.prod(weights.shape) for weights in network.trainable_weights),
         seconds=snapshots.seconds,
@@ -283,4 +269,3 @@ def fit(
         hardware=name_hardware(gpus),
         precision=precision,
     )
-    return network, snapshots.epochs, summary

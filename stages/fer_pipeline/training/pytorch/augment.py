@@ -1,7 +1,7 @@
 """How training faces are varied (section 2 of the paper, and more): drawn for a whole epoch at once, applied by batch.
 
-All of an epoch's random numbers follow from one generator, so that a resumed run and any number of processes see the
-same faces. They lie on the device that trains, and so do the faces: no step waits for the host.
+All random numbers of an epoch come from one generator, so that a resumed run and any number of processes see the same
+faces. Numbers and faces are on the device that trains, so that no step waits for the host.
 """
 
 import math
@@ -15,7 +15,7 @@ from fer_pipeline.faces.fer2013 import SIZE
 from fer_pipeline.params.schema import Augment
 
 SMALLEST_BOX = 1 / 3
-"""Height and width of an erased box, as a share of the largest."""
+"""Smallest height and width of an erased box, as a share of the largest."""
 
 
 class Variations(NamedTuple):
@@ -26,25 +26,25 @@ class Variations(NamedTuple):
     flip: torch.Tensor
     """bool (N,)."""
     affine: torch.Tensor | None
-    """float32 (N, 2, 3): where a pixel of the crop lies in the face, both from -1 to 1; None: crop and flip alone."""
+    """float32 (N, 2, 3): from positions in the crop to those in the face, both in [-1, 1]; None: only crop and flip."""
     contrast: torch.Tensor
-    """float32 (N,): factor."""
+    """float32 (N,): the factor on the distance of each pixel from the crop's mean."""
     brightness: torch.Tensor
-    """float32 (N,): summand, of pixels in [0, 1]."""
+    """float32 (N,): what is added to each pixel, in [0, 1]."""
     box: torch.Tensor
-    """int64 (N, 4): top, bottom, left and right of the erased box in the crop, which is empty where there is none."""
+    """int64 (N, 4): top, bottom, left and right of the erased box in the crop; an empty box erases nothing."""
     grey: torch.Tensor
-    """float32 (N,) in [0, 1): of that box."""
+    """float32 (N,) in [0, 1): the value of the pixels in the erased box."""
     share: torch.Tensor
-    """float32 (N,) in [0.5, 1]: of the face itself, where mixup blends it with another."""
+    """float32 (N,) in [0.5, 1]: the share of the face itself when mixup blends it with another."""
 
     def select(self, places: slice | torch.Tensor) -> "Variations":
-        """Those of some faces."""
+        """The variations of the faces at `places`."""
         chosen: Any = {key: part if part is None else part[places] for key, part in self._asdict().items()}
         return Variations(**chosen)
 
     def to(self, device: torch.device | str) -> "Variations":
-        """The same on another device."""
+        """The same variations on another device."""
         moved: Any = {key: part if part is None else part.to(device) for key, part in self._asdict().items()}
         return Variations(**moved)
 
@@ -54,7 +54,7 @@ def draw_variations(count: int, size: int, augment: Augment, generator: torch.Ge
 
     Args:
         size: height and width of the crops, in pixels.
-        generator: of the CPU, so that every device draws the same.
+        generator: on the CPU, so that every device gets the same numbers.
     """
 
     def uniform(low: float, high: float) -> torch.Tensor:
@@ -98,7 +98,7 @@ def vary(images: torch.Tensor, size: int, augment: Augment, variations: Variatio
     Args:
         images: uint8 (N, 1, 48, 48), on any device.
         size: height and width of the crops, in pixels.
-        variations: of these faces, on the same device.
+        variations: how these faces are varied, on the same device.
 
     Returns:
         float32 (N, 1, size, size) in [0, 1].
@@ -122,7 +122,7 @@ def vary(images: torch.Tensor, size: int, augment: Augment, variations: Variatio
 
 
 def cut(images: torch.Tensor, size: int, variations: Variations) -> torch.Tensor:
-    """The crops of `vary` where nothing but place and flip is varied: uint8 (N, 1, size, size), pixels as they are."""
+    """Crops at the drawn places, flipped or not, with unchanged pixels: uint8 (N, 1, size, size)."""
     steps = torch.arange(size, device=images.device)
     top, left = variations.offset.unsqueeze(2).unbind(1)
     columns = left + torch.where(variations.flip.unsqueeze(1), steps.flip(0), steps)

@@ -1,4 +1,4 @@
-"""BatchNorm over several processes."""
+"""BatchNorm with statistics over the batch of several processes."""
 
 import torch
 from lightning.pytorch.plugins import TorchSyncBatchNorm
@@ -7,7 +7,7 @@ from torch.distributed.nn.functional import all_reduce
 
 
 class GlobalBatchNorm(TorchSyncBatchNorm):
-    """BatchNorm over the batch of all processes: torch's own on GPUs; on CPUs, where torch has none, a plain one."""
+    """Lightning's switch to BatchNorm over all processes: on GPUs torch's own; on CPUs `GlobalBatchNorm2d`."""
 
     def apply(self, model: nn.Module) -> nn.Module:
         if torch.cuda.is_available():
@@ -19,7 +19,10 @@ class GlobalBatchNorm(TorchSyncBatchNorm):
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):
-    """`nn.BatchNorm2d` whose statistics in training are of the images of all processes, which have equally many."""
+    """`nn.BatchNorm2d` whose training statistics cover the images of all processes; each process has equally many.
+
+    torch's own SyncBatchNorm runs on GPUs only.
+    """
 
     running_mean: torch.Tensor
     running_var: torch.Tensor

@@ -1,4 +1,4 @@
-"""The state of a PyTorch training: written whole, and found again after a stop."""
+"""The state of a PyTorch training: written whole or not at all, and found again after a stop."""
 
 import sys
 import zipfile
@@ -15,7 +15,7 @@ from fer_pipeline.core.files import replacing, write_files
 class WholeCheckpoints(TorchCheckpointIO):
     """Writes a checkpoint to a temporary file beside its path and renames it.
 
-    Lightning writes by way of the system's temporary folder: where that is on another disk, kill -9 can leave half a
+    Lightning itself writes to the system's temporary folder first: if that is on another disk, kill -9 can leave half a
     copy, and a full disk is reported under a wrong name.
     """
 
@@ -33,7 +33,7 @@ def find_last(checkpoints: Path) -> Path | None:
     try:
         for file in (path, checkpoints / "best.ckpt"):
             with zipfile.ZipFile(file) as archive:
-                if bad := archive.testzip():  # torch.load does not look at the checksums
+                if bad := archive.testzip():  # torch.load ignores the checksums
                     raise ValueError(f"{file.name}: {bad} differs from what was written")
         state = torch.load(path, map_location="cpu", weights_only=True)
         torch.load(checkpoints / "best.ckpt", map_location="cpu", weights_only=True)
@@ -41,7 +41,7 @@ def find_last(checkpoints: Path) -> Path | None:
     except Exception as error:  # torch.load raises nearly everything on a damaged file
         print(f"{path}: damaged ({' '.join(str(error).split())[:100]}); training starts anew", file=sys.stderr)
         return None
-    if folder != str(checkpoints):  # the checkout was moved, and Lightning stores absolute paths
+    if folder != str(checkpoints):  # the checkout was moved; Lightning stores absolute paths
         state["callbacks"] = replace_text(state["callbacks"], folder, str(checkpoints))
         with replacing(path) as unfinished:
             torch.save(state, unfinished)
@@ -50,7 +50,7 @@ def find_last(checkpoints: Path) -> Path | None:
 
 
 def replace_text(content: Any, old: str, new: str) -> Any:
-    """`content` with `old` replaced in every string, also in nested dicts, keys and values."""
+    """`content` with `old` replaced by `new` in every string, also in the keys and values of nested dicts."""
     if isinstance(content, dict):
         return {replace_text(key, old, new): replace_text(value, old, new) for key, value in content.items()}
     return content.replace(old, new) if isinstance(content, str) else content

@@ -1,6 +1,5 @@
 """How a PyTorch network is trained (section 4, Table 3), by Lightning."""
 
-import argparse
 import hashlib
 import math
 import os
@@ -8,6 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
@@ -21,6 +21,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from fer_pipeline.core.errors import InputError
+from fer_pipeline.faces.faces import read_faces
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.faces.votes import split_heads
 from fer_pipeline.networks.network import Shape, find_network
@@ -30,28 +31,28 @@ from fer_pipeline.networks.pytorch.heads import HEADS, add_votes_head
 from fer_pipeline.params.schema import Compute, PyTorchTraining
 from fer_pipeline.running.hardware import name_cpu
 from fer_pipeline.training.common.checkpoints import find_checkpoints
-from fer_pipeline.training.common.run import Run, learns_votes, save_training
+from fer_pipeline.training.common.run import Trained, learns_votes
 from fer_pipeline.training.pytorch.batchnorm import GlobalBatchNorm
 from fer_pipeline.training.pytorch.checkpoints import WholeCheckpoints, find_last
-from fer_pipeline.training.pytorch.data import FER2013, Batches, TrainingBatches, derive_seed
+from fer_pipeline.training.pytorch.data import Batches, TensorSplit, TrainingBatches, derive_seed
 from fer_pipeline.training.pytorch.weights import load_start
 
 LAUNCHED = {"TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "MASTER_ADDR"}
-"""Environment variables of launchers: torchrun, SLURM or a cluster sets at least one."""
+"""Environment variables of launchers: torchrun, SLURM or a cluster sets at least one of them."""
 
 SMALL = 32
-"""Height and width of the scaled crops in the first `small_epochs`, in pixels: half the area of 44x44."""
-LOOK_EVERY = 100
-"""Steps after which the losses are looked at."""
+"""Height and width of crops in the first `small_epochs`, in pixels, scaled down from 44x44 to half the area."""
+CHECK_EVERY = 100
+"""Steps between two checks that all losses are finite."""
 
 
-class Transfer(L.LightningModule):
-    """A network in training: loss, optimizer, schedule, frozen epochs, and the history that checkpoints carry."""
+class TrainingModule(L.LightningModule):
+    """A network with its loss, optimizer, schedule and frozen epochs, and the history that checkpoints carry."""
 
     class_weights: torch.Tensor | None
 
     def __init__(
-        self, network: nn.Module, size: int, settings: PyTorchTraining, seed: int, train: FER2013, val: FER2013
+        self, network: nn.Module, size: int, settings: PyTorchTraining, seed: int, train: TensorSplit, val: TensorSplit
     ) -> None:
         """`size` is the height and width of the crops that `network` sees, in pixels."""
         super().__init__()
@@ -63,7 +64,7 @@ class Transfer(L.LightningModule):
         self.register_buffer("class_weights", weights, persistent=False)
         self.metrics: Any = nn.ModuleDict(
             {
-                f"{split}_{metric}": MeanMetric(nan_strategy="disable")  # both without a check, which waits for the GPU
+                f"{split}_{metric}": MeanMetric(nan_strategy="disable")  # no checks of inputs: they wait for the GPU
                 if metric == "loss"
                 else MulticlassAccuracy(len(CLASSES), average="micro", validate_args=False)
                 for split in ("training", "validation")
@@ -98,7 +99,7 @@ class Transfer(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": self.make_schedule(optimizer)}
 
     def make_schedule(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-        """The schedule of the learning rate, as Lightning takes it."""
+        """The schedule of the learning rate, as the dict that Lightning expects."""
         settings, schedulers = self.settings, torch.optim.lr_scheduler
         if settings.schedule in ("one_cycle", "cosine"):
             steps, warm_up = int(self.trainer.estimated_stepping_batches), settings.warm_up
@@ -122,7 +123,7 @@ class Transfer(L.LightningModule):
         return {"scheduler": schedulers.LambdaLR(optimizer, lambda epoch: decay(epoch, settings))}
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """A plateau's is stepped before the checkpoint is written, so that a resumed run goes on with it."""
+        """Step any schedule but plateau: `on_train_epoch_end` steps that, before the checkpoint is written."""
         if not isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
             scheduler.step()
 
@@ -147,21 +148,22 @@ class Transfer(L.LightningModule):
         logits, votes = split_heads(self.network(images).float())
         loss = F.cross_entropy(logits, targets, self.class_weights, label_smoothing=self.settings.label_smoothing)
         if votes.shape[1] and shares is not None:
-            loss = loss + self.settings.votes_weight * judge_votes(votes, shares)
-        labels = targets if targets.dim() == 1 else targets.argmax(1)  # of mixup the larger share
+            loss = loss + self.settings.votes_weight * compute_votes_loss(votes, shares)
+        labels = targets if targets.dim() == 1 else targets.argmax(1)  # with mixup, the class with the larger share
         self.learning_rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.rates.append(self.learning_rate)
         self.losses.append(loss.detach())
         self.metrics["training_loss"].update(loss.detach(), count_of(labels))
         self.metrics["training_accuracy"].update(logits.detach(), labels)
-        if len(self.losses) == LOOK_EVERY:
+        if len(self.losses) == CHECK_EVERY:
             self.check_losses(self.global_step)
         return loss
 
     def check_losses(self, step: int) -> None:
-        """Raise an InputError about the first loss that is not finite of the last ones, of which `step` is the last.
+        """Raise an InputError about the first loss that is not finite among those since the last check.
 
-        They are read together and seldom, as each read waits until a GPU has done all that came before.
+        `step` is the number of the newest of these losses. They are read together and seldom, because each read waits
+        until a GPU has finished all earlier work.
         """
         losses, rates = torch.stack(self.losses).tolist(), self.rates
         self.losses, self.rates = [], []
@@ -174,7 +176,7 @@ class Transfer(L.LightningModule):
 
     def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor]) -> None:
         images, labels = batch
-        if not len(labels):  # the last batch may have fewer rows than there are processes
+        if not len(labels):  # the last batch may have fewer rows than processes
             return
         scores = score(self.network.forward, images, self.size, self.settings.val_crops)  # not compiled: other shapes
         scores, _ = split_heads(scores)
@@ -218,16 +220,16 @@ class Transfer(L.LightningModule):
         self.history, self.seconds = checkpoint["history"], checkpoint["seconds"]
 
 
-def judge_votes(logits: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
-    """The mean cross-entropy of what a network says of votes, logits (N, 8), and what annotators said, shares (N, 8).
+def compute_votes_loss(logits: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+    """The mean cross-entropy between the second head's logits (N, 8) and the shares of annotators' votes (N, 8).
 
-    Rows whose shares are 0 are left out.
+    Rows whose shares are all 0 are left out.
     """
     return F.cross_entropy(logits, shares, reduction="sum") / shares.sum().clamp_min(1)
 
 
 def count_of(labels: torch.Tensor) -> torch.Tensor:
-    """Their number, float32, on their device; a plain number would be copied there, and be waited for."""
+    """The number of labels as a float32 tensor on their device; the host would have to copy a plain number there."""
     return torch.full((), len(labels), dtype=torch.float32, device=labels.device)
 
 
@@ -237,7 +239,7 @@ def decay(epoch: int, settings: PyTorchTraining) -> float:
 
 
 def anneal(step: int, steps: int, warm_up: float) -> float:
-    """The factor on the learning rate at `step` (from 0) of `steps`: up in a line, then down to 0 along a cosine."""
+    """The factor on the learning rate at `step` (from 0) of `steps`: rises linearly, then falls to 0 along a cosine."""
     climb = max(1, round(warm_up * steps))
     if step < climb:
         return (step + 1) / climb
@@ -245,10 +247,10 @@ def anneal(step: int, steps: int, warm_up: float) -> float:
 
 
 class MovingAverage(WeightAveraging):
-    """An exponential moving average of weights and BatchNorm statistics: what is validated, kept and resumed.
+    """An exponential moving average of weights and BatchNorm statistics, which is validated, kept and resumed.
 
-    It does not remember the random start: after n steps its decay is n / (9 + n), as long as that is below `decay`; for
-    0.998 these are 4,491 steps.
+    It soon forgets the random start: after n steps its decay is n / (9 + n), until that reaches `decay` (0.998 after
+    4,491 steps).
     """
 
     def __init__(self, decay: float) -> None:
@@ -256,7 +258,7 @@ class MovingAverage(WeightAveraging):
         self.decay = decay
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        self._device = trainer.strategy.root_device  # where Lightning moves the module after this
+        self._device = trainer.strategy.root_device  # Lightning moves the module there after this call
         super().setup(trainer, pl_module, stage)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -269,10 +271,10 @@ class MovingAverage(WeightAveraging):
         )
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        """Move the average; Lightning's own way reads a count from the GPU at every step, and so waits for it."""
+        """Update the average; Lightning's own code reads a count from the GPU at every step, and so waits for it."""
         seen = trainer.global_step - 1
         torch._foreach_lerp_(*self.weights, 1 - min(self.decay, seen / (9 + seen)))
-        if self.counts[0]:  # BatchNorm's, of batches
+        if self.counts[0]:  # BatchNorm counts its batches
             torch._foreach_copy_(*self.counts)
 
 
@@ -284,18 +286,22 @@ class Patience(EarlyStopping):
             trainer.should_stop = True
 
 
-def train(name: str, settings: PyTorchTraining, compute: Compute, seed: int, args: argparse.Namespace) -> None:
-    """Train one network from the start or from where an earlier run was stopped, and write its outputs.
+def train(name: str, settings: PyTorchTraining, compute: Compute, seed: int, data: str | Path) -> Trained | None:
+    """Train one network from the start, or from where an earlier run was stopped.
 
     Args:
         name: of a network in PyTorch.
-        settings: its section of params.yaml.
-        args: the paths, from `fer_pipeline.training.common.run.parse_arguments`.
+        settings: the network's section of params.yaml.
+        data: the path of faces.h5.
+
+    Returns:
+        The finished training; None in all but the first of several processes.
 
     Raises:
-        InputError: data or starting weights that do not fit, a loss that is not finite, too little GPU memory.
+        InputError: data or starting weights do not fit, the loss is not finite, or the GPU's memory is too small.
     """
-    train_rows, val_rows = (FER2013(args.data, split) for split in ("train", "val"))
+    splits, _ = read_faces(data)
+    train_rows, val_rows = (TensorSplit.of(splits[split]) for split in ("train", "val"))
     precision = choose_precision(compute.precision)
     torch.manual_seed(seed)
     architecture = find_network(name)
@@ -309,30 +315,33 @@ def train(name: str, settings: PyTorchTraining, compute: Compute, seed: int, arg
         pixels = train_rows.images.double() / 255
         network = prepend(Normalise((float(pixels.mean()),) * 3, (float(pixels.std()),) * 3), network)
     start = hashlib.sha256(pack_network(name, settings.width, network.state_dict())).hexdigest()
-    checkpoints = find_checkpoints(name, [settings, compute, seed, start], args.data, ["torch", "lightning"])
+    checkpoints = find_checkpoints(name, [settings, compute, seed, start], data, ["torch", "lightning"])
     network = network.to(memory_format=torch.channels_last)
     if compute.compile:
         compile_network(network)
-    module = Transfer(network, architecture.INPUT_SIZE, settings, seed, train_rows, val_rows)
+    module = TrainingModule(network, architecture.INPUT_SIZE, settings, seed, train_rows, val_rows)
     common: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
     best = ModelCheckpoint(checkpoints, "best", monitor="val_accuracy", mode="max", **common)
     last = ModelCheckpoint(checkpoints, "last", **common)  # `save_last` would skip epochs that are not the best so far
-    # For watching a run, from where it was resumed on; history.csv comes from the checkpoints, which survive any kill.
+    # The log is for watching a run, and starts anew at a resume; history.csv comes from the checkpoints.
     logger = DVCLiveLogger(dir=str(checkpoints / "live"), dvcyaml=False, save_dvc_exp=False)
     trainer = make_trainer(settings, compute, precision, callbacks=[best, last], logger=logger)
     try:
         trainer.fit(module, ckpt_path=find_last(checkpoints), weights_only=True)
-    except SystemExit:  # which Lightning raises on Ctrl-C
+    except SystemExit:  # Lightning raises it on Ctrl-C
         raise KeyboardInterrupt from None
     except torch.cuda.OutOfMemoryError:
         half = max(1, settings.batch_size // 2)
         raise InputError(f"{name}: the GPU's memory is too small; try batch_size {half} in params.yaml") from None
     if not trainer.is_global_zero:
-        return
+        return None
     kept = torch.load(checkpoints / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"]
     state = {key.removeprefix("network."): tensor for key, tensor in kept.items() if key.startswith("network.")}
     early = len(module.history) < settings.epochs
-    run = Run(
+    return Trained(
+        model=pack_network(name, settings.width, state),
+        epochs=module.history,
+        checkpoints=checkpoints,
         stopped=f"val accuracy rose by less than {settings.min_delta:g} in {settings.patience} epochs"
         if early
         else f"after all {settings.epochs} epochs",
@@ -343,12 +352,10 @@ def train(name: str, settings: PyTorchTraining, compute: Compute, seed: int, arg
         hardware=torch.cuda.get_device_name() if torch.cuda.is_available() else name_cpu(),
         precision=precision,
     )
-    save_training(args, pack_network(name, settings.width, state), module.history, run)
-    shutil.rmtree(checkpoints, ignore_errors=True)
 
 
 def compile_network(network: nn.Module) -> None:
-    """Compile its training passes; on a GPU also as CUDA graphs, as small batches leave it waiting for the host.
+    """Compile the network's training passes; on a GPU into CUDA graphs, as small batches would leave it idle.
 
     Raises:
         InputError: there is no C++ compiler.
@@ -365,10 +372,10 @@ def make_trainer(
     callbacks: Sequence[L.Callback],
     logger: DVCLiveLogger | Literal[False],
 ) -> L.Trainer:
-    """Lightning's Trainer with the settings of Table 3 and params.yaml; without a logger it writes no file at all.
+    """Lightning's Trainer with the settings of Table 3 and params.yaml; without a logger it writes no file.
 
     Raises:
-        InputError: Lightning refuses `compute`, or the processes cannot share a batch alike.
+        InputError: Lightning refuses `compute`, or the processes cannot share a batch equally.
     """
     patience = Patience(
         "val_accuracy", mode="max", patience=settings.patience, min_delta=settings.min_delta,
@@ -383,7 +390,7 @@ def make_trainer(
     terminal = sys.stderr.isatty()
     strategy = compute.strategy
     if several and settings.freeze_epochs and strategy in ("auto", "ddp"):
-        strategy = "ddp_find_unused_parameters_true"  # a frozen body has no gradients
+        strategy = "ddp_find_unused_parameters_true"  # the body gets no gradients while it is frozen
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # all memory is written before it is read
     averages = [MovingAverage(settings.ema)] if settings.ema else []
     try:
@@ -392,7 +399,7 @@ def make_trainer(
             num_nodes=compute.num_nodes,
             strategy=strategy,
             precision="bf16-mixed" if precision == "bfloat16" else "32-true",
-            deterministic=compute.deterministic and torch.cuda.is_available(),  # the CPU repeats itself as it is
+            deterministic=compute.deterministic and torch.cuda.is_available(),  # the CPU always repeats its results
             max_epochs=settings.epochs,
             gradient_clip_val=settings.clip or None,
             gradient_clip_algorithm=settings.clip_by,
@@ -410,6 +417,7 @@ def make_trainer(
         raise InputError(f"params.yaml: compute: Lightning refuses it ({reason}); try strategy auto") from None
     if settings.batch_size % trainer.world_size:
         raise InputError(
-            f"batch_size {settings.batch_size} cannot be shared alike by {trainer.world_size} processes; set a multiple"
+            f"batch_size {settings.batch_size} cannot be shared equally by {trainer.world_size} processes; "
+            f"set a multiple of {trainer.world_size}"
         )
     return trainer

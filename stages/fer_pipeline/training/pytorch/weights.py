@@ -1,4 +1,4 @@
-"""The weights that a PyTorch network starts from (section 3, transfer learning): none, ImageNet's, or a file's."""
+"""The weights that a PyTorch training starts from (section 3, transfer learning): random, ImageNet's, or a file's."""
 
 import hashlib
 from pathlib import Path
@@ -12,21 +12,19 @@ from fer_pipeline.core.errors import InputError
 from fer_pipeline.networks.network import find_network
 
 
-def load_start(network: torch.nn.Module, name: str, weights: str) -> int:
-    """Load the weights that training starts from into `network`, which `name` names, in place.
+def load_start(network: torch.nn.Module, name: str, weights: str) -> None:
+    """Load the weights that training starts from into `network`, an untrained `name`; its head stays random.
 
     Args:
-        weights: 'none', 'imagenet' (torchvision's weights, downloaded once, checked by their hash), or a file in
-            torchvision's format (.pth, a state dict; or .safetensors with the same names).
-
-    Returns:
-        The number of tensors that were loaded: all but those of the head, which stays new.
+        weights: 'none' (the network keeps its random weights), 'imagenet' (torchvision's weights, downloaded once and
+            checked by their hash), or a file in torchvision's format: .pth with a state dict, or .safetensors with the
+            same names.
 
     Raises:
-        InputError: the file is missing, damaged or of another network.
+        InputError: the file is missing, damaged, or of another network.
     """
     if weights == "none":
-        return 0
+        return
     path = find_imagenet(name) if weights == "imagenet" else Path(weights)
     state = read_state(path)
     body = {key: tensor for key, tensor in network.state_dict().items() if not key.startswith("head.")}
@@ -45,14 +43,13 @@ def load_start(network: torch.nn.Module, name: str, weights: str) -> int:
                 f"{path}: {key} has shape {found}, expected {expected}; set `width` to 1, or `weights` to none"
             )
     network.load_state_dict(taken, strict=False)
-    return len(taken)
 
 
 def find_imagenet(name: str) -> Path:
-    """The file of torchvision's ImageNet weights in torch's cache, downloaded where it is missing.
+    """The file of torchvision's ImageNet weights in torch's cache; downloads it if it is missing.
 
     Raises:
-        InputError: there are none for this network, the download fails, or the file is damaged.
+        InputError: this network has no ImageNet weights, the download fails, or the file is damaged.
     """
     pretrained = getattr(find_network(name), "PRETRAINED", None)
     if not pretrained:
@@ -76,7 +73,7 @@ def find_imagenet(name: str) -> Path:
 
 
 def read_state(path: Path) -> dict[str, torch.Tensor]:
-    """A state dict {name: tensor} from a .pth or .safetensors file; nothing but tensors is unpickled.
+    """A state dict {name: tensor} from a .pth or .safetensors file; only tensors are unpickled, no code runs.
 
     Raises:
         InputError: the file is missing, damaged, or holds anything else.
@@ -98,5 +95,5 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
 
 
 def is_plain(tensor: Any) -> bool:
-    """Whether it is a dense tensor of real numbers."""
+    """Whether `tensor` is a dense tensor of real numbers."""
     return isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided and not tensor.is_complex()
