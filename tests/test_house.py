@@ -15,7 +15,19 @@ import list_plots
 
 PACKAGE = ROOT / "stages" / "fer_pipeline"
 ROOMS = (
-    *("core", "running", "sample", "params", "faces", "raw", "networks", "training", "predictions", "metrics", "figures"),
+    *(
+        "core",
+        "running",
+        "sample",
+        "params",
+        "faces",
+        "raw",
+        "networks",
+        "training",
+        "predictions",
+        "metrics",
+        "figures",
+    ),
     *("exported", "report"),
 )
 """Each imports only those to its left."""
