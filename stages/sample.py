@@ -23,9 +23,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from fer_pipeline.core.files import check_distinct, replacing
+from fer_pipeline.core.files import replacing
 from fer_pipeline.faces.fer2013 import ANNOTATORS, CLASSES, FERPLUS_COLUMNS, SIZE, USAGES, VOTE_CLASSES
 from fer_pipeline.params.read import read_params
+from fer_pipeline.running.paths import check_distinct
 from fer_pipeline.running.stage import run
 
 Floats = npt.NDArray[np.float64]

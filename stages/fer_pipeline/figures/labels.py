@@ -1,4 +1,4 @@
-"""The pictures of what the labels are worth: what `fer_pipeline.metrics.labels` tabulates, drawn."""
+"""The pictures on what the labels are worth, drawn from the tables of `fer_pipeline.metrics.labels`."""
 
 import textwrap
 from collections.abc import Mapping
@@ -11,52 +11,16 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from fer_pipeline.faces.fer2013 import CLASSES, VOTE_CLASSES
-from fer_pipeline.figures.comparison import SMALL, TITLE, add_note
-from fer_pipeline.figures.style import PERCENT, count_columns, pick_colours, set_style, to_png
-from fer_pipeline.metrics.labels import LEAST, SURE, count_favourites
+from fer_pipeline.figures.parts import SMALL, TITLE, add_note, draw_gallery, draw_sentence
+from fer_pipeline.figures.style import PERCENT, count_columns, pick_colours
+from fer_pipeline.metrics.labels import LEAST, SURE
 
-GALLERY = (5, 6)
-"""Rows and columns of faces: thirty."""
-NO_VOTES = "The data set has no votes of annotators"
-
-
-def draw_labels(
-    votes: npt.NDArray[np.uint8] | None,
-    labels: npt.NDArray[np.uint8],
-    images: npt.NDArray[np.uint8],
-    levels: pd.DataFrame,
-    contradicted: pd.DataFrame,
-    titles: Mapping[str, str],
-) -> dict[str, bytes]:
-    """{name: PNG} of annotators, levels and contradicted, of test; a sentence alone where there are no votes.
-
-    Args:
-        votes: uint8 (N, 10), labels: uint8 (N,), images: uint8 (N, 48, 48).
-        levels, contradicted: as `fer_pipeline.metrics.labels` makes them.
-        titles: {network: its title}.
-    """
-    set_style()
-    if votes is None:
-        figures = dict.fromkeys(("annotators", "levels", "contradicted"), draw_sentence(NO_VOTES))
-    else:
-        figures = {
-            "annotators": draw_annotators(count_favourites(votes, labels)),
-            "levels": draw_levels(levels, titles),
-            "contradicted": draw_contradicted(contradicted, images),
-        }
-    return {name: to_png(figure) for name, figure in figures.items()}
-
-
-def draw_sentence(text: str) -> Figure:
-    """A sentence in place of a picture."""
-    figure, axes = plt.subplots(figsize=(7, 0.8))
-    axes.axis("off")
-    axes.text(0.5, 0.5, text, ha="center", va="center")
-    return figure
+ROWS, COLUMNS = 5, 6
+"""Faces of the gallery of contradicted labels."""
 
 
 def draw_annotators(counts: npt.NDArray[np.int64]) -> Figure:
-    """The annotators' confusion matrix against the labels, int64 (7, 10): shares of each row, counts below."""
+    """The annotators' confusion matrix against the labels, int64 (7, 10), as shares of each row."""
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     texts = np.array([f"{share:.0%}" if share >= 0.005 else "" for share in shares.flat]).reshape(counts.shape)
     figure, axes = plt.subplots(figsize=(7, 4.6))
@@ -76,7 +40,7 @@ def draw_annotators(counts: npt.NDArray[np.int64]) -> Figure:
 
 
 def draw_levels(levels: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
-    """Accuracy against label and favourite by the number of annotators who agree; below it the number of images."""
+    """Accuracy against label and favourite, by the number of annotators who agree; its ticks give the images."""
     if not len(levels):
         return draw_sentence("There is no face of which most annotators say one of the seven emotions")
     figure, (left, right) = plt.subplots(1, 2, figsize=(7, 3.8), sharey=True)
@@ -98,23 +62,16 @@ def draw_levels(levels: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
 
 
 def draw_contradicted(table: pd.DataFrame, images: npt.NDArray[np.uint8]) -> Figure:
-    """The first thirty of `tabulate_contradicted`: label, what the networks say, and the votes."""
+    """The first thirty of `tabulate_contradicted`: label, what the networks predict, and the votes."""
     if not len(table):
         return draw_sentence("There is no face whose label all networks and most annotators contradict")
-    rows, columns = GALLERY
-    shown = table.head(rows * columns)
-    rows = -(-len(shown) // columns)
-    figure, grid = plt.subplots(rows, columns, figsize=(7, 1.72 * rows + 0.9), squeeze=False)
-    for cell in grid.flat:
-        cell.axis("off")
-    for cell, row in zip(grid.flat, shown.itertuples(), strict=False):
-        cell.imshow(images[row.index_in_test], cmap="gray", vmin=0, vmax=255)
-        said = textwrap.shorten(row.said, 34, placeholder=" …")
-        cell.set_title(f"{row.actual}\n→ {row.predicted}", fontsize=SMALL)
-        cell.text(
-            0.5, -0.04, textwrap.fill(said, 18), fontsize=SMALL - 0.5, ha="center", va="top", transform=cell.transAxes
-        )
-    figure.suptitle(f"{len(table):,} test faces whose label nobody else believes", fontsize=TITLE)
+    shown = table.head(ROWS * COLUMNS)
+    captions = [f"{row.actual}\n→ {row.predicted}" for row in shown.itertuples()]
+    title = f"{len(table):,} test faces whose label nobody else believes"
+    figure = draw_gallery(images[shown["index_in_test"]], captions, title, COLUMNS, 1.72, 0.9, 6, TITLE)
+    for cell, said in zip(figure.axes, shown["said"], strict=False):
+        text = textwrap.fill(textwrap.shorten(said, 34, placeholder=" …"), 18)
+        cell.text(0.5, -0.04, text, fontsize=SMALL - 0.5, ha="center", va="top", transform=cell.transAxes)
     add_note(
         figure,
         "Above each face: its label, and what all networks say instead. Below: the votes of ten annotators, of "

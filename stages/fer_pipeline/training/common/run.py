@@ -4,8 +4,9 @@ import argparse
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
-from fer_pipeline.core.files import check_writable, write_files
+from fer_pipeline.core.files import write_files
 from fer_pipeline.core.record import Count, Record, Share
+from fer_pipeline.running.paths import check_writable
 from fer_pipeline.running.timing import record_times
 
 HISTORY = ("epoch", "learning_rate", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
