@@ -11,7 +11,8 @@ from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.figures import network as figures
 from fer_pipeline.figures.comparison import draw_agreement, draw_class_f1, draw_ensembles
 from fer_pipeline.figures.style import PALETTE, pick_colours, set_style, to_png
-from fer_pipeline.metrics.scores import bin_confidence
+from fer_pipeline.metrics.scores import bin_confidence, measure
+from fer_pipeline.params.read import read_params
 
 
 def draw_rows(count, strength):
@@ -19,6 +20,7 @@ def draw_rows(count, strength):
     return draw(rng.integers(0, 7, count), strength, rng)
 
 
+COLUMNS = [f"{split}_{metric}" for metric in ("accuracy", "loss") for split in ("train", "val")]
 ROWS = {"usual": (3000, 1.6), "few": (40, 1.6), "all right": (50, 20), "one": (1, 1.6)}
 
 
@@ -93,6 +95,22 @@ def test_the_vote_of_all_is_called_so_and_the_weights_are_named():
     assert names == ["A+", "B", "C", "A+ + B", "All", "All, weighted"]
     assert "Weights chosen on val: A+ 0.100, B 0.200, C 0.700." in figure.get_supxlabel().replace("\n", " ")
     plt.close(figure)
+
+
+def test_every_picture_is_drawn(monkeypatch):
+    """All but the heat maps of a network that has none."""
+    monkeypatch.setattr(figures, "set_style", lambda: monkeypatch.setitem(plt.rcParams, "savefig.dpi", 30))
+    history = pd.DataFrame([[1, 0.5, 0.6, 1.5, 1.4]], columns=["epoch", *COLUMNS])
+    rows, images = draw_rows(40, 1.6), np.zeros((40, 48, 48), np.uint8)
+    measured = measure(rows, rows, None, read_params("evaluate")[0], 0)
+    explained = {"correct": [None] * 7, "incorrect": [(images[0, :44, :44], np.eye(44), 3)] * 7}
+    with_heat, without = (
+        figures.draw_all("VGG19", history, images, rows, measured, 15, heat) for heat in (explained, None)
+    )
+    names = ("curves", "confusion", "confidence", "classes", "mistakes", "risk_coverage")
+    assert set(without) == {f"{name}.png" for name in names}
+    assert with_heat == without | {"gradcam.png": with_heat["gradcam.png"]}
+    assert all(content.startswith(b"\x89PNG") for content in with_heat.values())
 
 
 def test_grad_cam_names_what_is_predicted_instead():

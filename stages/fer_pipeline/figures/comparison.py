@@ -201,7 +201,9 @@ def draw_all_wrong(table: pd.DataFrame, images: npt.NDArray[np.uint8], networks:
     if len(table):
         number = f"{len(table):,} test image{'s' if len(table) > 1 else ''}"
         title = f"{number} that no network classifies correctly; on {table['same'].sum():,} all predict the same"
-    figure = draw_gallery(images[shown["index"]], captions, title, COLUMNS, 1.2 + 0.15 * lines, 0.9, 6, TITLE)
+    figure = draw_gallery(
+        images[shown["index"]], captions, title, COLUMNS, 1.2 + 0.15 * lines, 0.9, pad=6, title_size=TITLE
+    )
     if len(table):
         add_note(
             figure,

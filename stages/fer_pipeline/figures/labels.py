@@ -68,7 +68,7 @@ def draw_contradicted(table: pd.DataFrame, images: npt.NDArray[np.uint8]) -> Fig
     shown = table.head(ROWS * COLUMNS)
     captions = [f"{row.actual}\n→ {row.predicted}" for row in shown.itertuples()]
     title = f"{len(table):,} test faces whose label nobody else believes"
-    figure = draw_gallery(images[shown["index_in_test"]], captions, title, COLUMNS, 1.72, 0.9, 6, TITLE)
+    figure = draw_gallery(images[shown["index_in_test"]], captions, title, COLUMNS, 1.72, 0.9, pad=6, title_size=TITLE)
     for cell, said in zip(figure.axes, shown["said"], strict=False):
         text = textwrap.fill(textwrap.shorten(said, 34, placeholder=" …"), 18)
         cell.text(0.5, -0.04, text, fontsize=SMALL - 0.5, ha="center", va="top", transform=cell.transAxes)

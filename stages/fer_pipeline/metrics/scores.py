@@ -1,7 +1,7 @@
 """The metrics of one network or ensemble that need nothing but its predictions (Tables 5 and 6).
 
 Each record states keys, types and units; the function that computes it follows. To add a metric, add its key to a
-record and its value to that function. Floats are rounded to six decimals.
+record (with the default None: files of earlier runs lack it) and its value to that function. Floats have six decimals.
 """
 
 from collections import Counter
