@@ -88,7 +88,7 @@ def draw_literature(table: pd.DataFrame, label: str) -> Figure:
         if source in set(table["source"])
     ]
     hollow = Line2D([], [], color=colours["literature"], markerfacecolor="white", marker="o", linestyle="")
-    hollow.set_label("the same, on other data")
+    hollow.set_label("Table 1, on another data set")
     handles.insert(1, hollow)
     figure.legend(handles=handles, loc="outside upper center", ncols=4, fontsize=SMALL, frameon=False, columnspacing=1)
     add_note(figure, label)
@@ -207,8 +207,8 @@ def draw_all_wrong(table: pd.DataFrame, images: npt.NDArray[np.uint8], networks:
     if len(table):
         add_note(
             figure,
-            "Above each face: its row in test, its label, and what the networks predict instead (×2: two of them). "
-            "First come those where all predict the same (is the label right?), the most confident first.",
+            "Above each face: its row in test, its label, and the classes that networks predict (×2: two networks). "
+            "Faces on which all predict the same class come first (is the label right?), then the most confident.",
         )
     return figure
 

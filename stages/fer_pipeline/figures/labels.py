@@ -34,29 +34,34 @@ def draw_annotators(counts: npt.NDArray[np.int64]) -> Figure:
         rotation=0,
     )
     axes.set_xticks(np.arange(len(VOTE_CLASSES)) + 0.5, VOTE_CLASSES, rotation=40, ha="right")
-    axes.set(ylabel="label (test images)", xlabel="what most annotators say")
-    axes.set_title("FER-2013's labels, and what most of ten annotators say")
+    axes.set(ylabel="label (test images)", xlabel="class with most votes (the first, if tied)")
+    axes.set_title("FER-2013's labels, and the class with most votes of ten annotators")
     return figure
 
 
 def draw_levels(levels: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
     """Accuracy against label and favourite, by the number of annotators who agree; its ticks give the images."""
     if not len(levels):
-        return draw_sentence("There is no face of which most annotators say one of the seven emotions")
+        return draw_sentence("There is no face whose class with most votes is one of the seven emotions")
     figure, (left, right) = plt.subplots(1, 2, figsize=(7, 3.8), sharey=True)
     ticks = levels["votes"].tolist()
     places = [f"{'≤' * (row.votes == LEAST)}{row.votes}\n{row.images:,}" for row in levels.itertuples()]
-    for axes, column, title in ((left, "favourite", "right by the annotators"), (right, "label", "right by the label")):
+    for axes, column, title in (
+        (left, "favourite", "predicts the class with most votes"),
+        (right, "label", "predicts the label"),
+    ):
         for name, colour in zip(titles, pick_colours(len(titles)), strict=True):
             axes.plot(ticks, levels[f"{name}_{column}"], "o-", color=colour, markersize=4, label=titles[name])
         axes.set(title=title, ylim=(0, 1.02))
         axes.set_xticks(ticks, places)
         axes.yaxis.set_major_formatter(PERCENT)
-    right.plot(ticks, levels["favourite_is_label"], "--", color="0.4", label="the annotators themselves")
+    right.plot(ticks, levels["favourite_is_label"], "--", color="0.4", label="class with most votes")
     left.set_ylabel("share of the test images")
     handles, names = right.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=count_columns(len(names)), frameon=False)
-    figure.supxlabel("annotators of ten who agree, and test images", fontsize="medium")
+    figure.supxlabel(
+        "votes of ten annotators for the most-voted class; below, number of test images", fontsize="medium"
+    )
     sns.despine(figure)
     return figure
 
@@ -64,17 +69,19 @@ def draw_levels(levels: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
 def draw_contradicted(table: pd.DataFrame, images: npt.NDArray[np.uint8]) -> Figure:
     """The first thirty of `tabulate_contradicted`: label, what the networks predict, and the votes."""
     if not len(table):
-        return draw_sentence("There is no face whose label all networks and most annotators contradict")
+        return draw_sentence(
+            f"There is no face whose label all networks and at least {SURE} of 10 annotators contradict"
+        )
     shown = table.head(ROWS * COLUMNS)
     captions = [f"{row.actual}\n→ {row.predicted}" for row in shown.itertuples()]
-    title = f"{len(table):,} test faces whose label nobody else believes"
+    title = f"{len(table):,} test images whose label all networks and at least {SURE} of 10 annotators contradict"
     figure = draw_gallery(images[shown["index_in_test"]], captions, title, COLUMNS, 1.72, 0.9, pad=6, title_size=TITLE)
     for cell, said in zip(figure.axes, shown["said"], strict=False):
         text = textwrap.fill(textwrap.shorten(said, 34, placeholder=" …"), 18)
         cell.text(0.5, -0.04, text, fontsize=SMALL - 0.5, ha="center", va="top", transform=cell.transAxes)
     add_note(
         figure,
-        "Above each face: its label, and what all networks say instead. Below: the votes of ten annotators, of "
-        f"whom at least {SURE} side with the networks. Most votes first, then the most confident.",
+        "Above each face: its label, and the class that all networks predict instead. Below: the votes of ten "
+        "annotators. Faces with most votes for that class come first, then the most confident.",
     )
     return figure

@@ -201,7 +201,7 @@ def draw_risk_coverage(curve: Mapping[str, npt.NDArray[np.float64]], name: str) 
     low = curve["accuracy"].min()
     axes.set(
         xlim=(0, 1.02), ylim=(low - 0.4 * max(1 - low, 0.01), 1 + 0.1 * max(1 - low, 0.01)),
-        xlabel="coverage: share of the test images kept, the most confident first", ylabel="accuracy on these",
+        xlabel="coverage: share of the test images kept, the most confident first", ylabel="accuracy on kept images",
         title=f"{name}: accuracy by coverage",
     )  # fmt: skip
     room = 1.0
@@ -255,11 +255,11 @@ def draw_grad_cam(columns: Mapping[str, Sequence[Example | None]], name: str) ->
                 if heat.any():
                     below.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=0.55)
                 else:
-                    below.text(0.5, 0.08, "nowhere", transform=below.transAxes, ha="center", fontsize=9, bbox=box())
+                    below.text(0.5, 0.08, "no evidence", transform=below.transAxes, ha="center", fontsize=9, bbox=box())
                 title += f"\n→ {CLASSES[label]}" if label != place else ""
             above.set_title(title, fontsize=9, pad=3)
         for cell, text in zip(grid[row : row + 2, 0], (kind, "Grad-CAM"), strict=True):
             cell.text(-0.1, 0.5, text, transform=cell.transAxes, ha="right", va="center", rotation=90, fontsize=9)
-    title = f"{name}: Grad-CAM, the evidence for the predicted class (bright: most)"
+    title = f"{name}: Grad-CAM, evidence for the predicted class (brighter is more)"
     figure.suptitle(title, fontsize=plt.rcParams["axes.titlesize"])
     return figure
