@@ -1,28 +1,26 @@
-"""Set the networks side by side: against each other, against the paper, and as one ensemble.
+"""Compare the networks with each other and with the paper, and combine them into ensembles.
 
 Reads   data/predictions/<network>.csv and metrics/<network>.json of each network, and data/prepared/faces.h5.
 Writes  metrics/compare.json, metrics/summary/ensemble.json, plots/compare/ (each picture beside the CSV it draws).
 Alone   python stages/compare.py --data data/prepared/faces.h5 --predictions data/predictions --metrics metrics
         --report compare.json --summary ensemble.json --plots compare
 
-The networks are those of params.yaml, in its order: any number from 2 on. What is worked out is in
-`fer_pipeline.metrics.comparison`, and the records of the JSON stand there as well.
+The networks are those of params.yaml, in its order: two or more. `fer_pipeline.metrics.comparison` computes the figures
+and states what compare.json holds.
 """
 
 import argparse
-
-import pandas as pd
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import write_files
 from fer_pipeline.faces.faces import read_faces
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.figures.comparison import draw_comparison
-from fer_pipeline.figures.labels import draw_labels
+from fer_pipeline.figures.parts import table_to_csv
 from fer_pipeline.metrics import comparison
 from fer_pipeline.metrics.comparison import Comparison
 from fer_pipeline.metrics.evaluation import Scores
-from fer_pipeline.metrics.labels import judge_labels
+from fer_pipeline.metrics.labels import count_favourites, judge_labels
 from fer_pipeline.metrics.mcnemar import compare_pairs
 from fer_pipeline.metrics.scores import measure, summarise
 from fer_pipeline.networks.network import find_networks
@@ -33,10 +31,10 @@ from fer_pipeline.training.common.profile import read_trainings
 
 
 def read_scores(path: str, test: Predictions) -> Scores:
-    """metrics/<network>.json as `Scores`, held against the network's test predictions.
+    """metrics/<network>.json as `Scores`, checked against the network's predictions of test.
 
     Raises:
-        InputError: the file is missing, no JSON, without a key, or its accuracy is not that of the predictions.
+        InputError: the file is missing, is not JSON, lacks a key, or its accuracy is not that of the predictions.
     """
     remedy = "run `dvc repro evaluate`"
     scores = Scores.read(path, "evaluate")
@@ -49,18 +47,13 @@ def read_scores(path: str, test: Predictions) -> Scores:
     return scores
 
 
-def to_csv(table: pd.DataFrame) -> bytes:
-    """A table as CSV (bytes), floats with six decimals."""
-    return str(table.to_csv(index=False, float_format="%.6f", lineterminator="\n")).encode()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="faces.h5")
     parser.add_argument("--predictions", required=True, help="folder with a CSV per network")
     parser.add_argument("--metrics", required=True, help="folder with a JSON per network")
     parser.add_argument("--report", required=True, help="JSON file to write")
-    parser.add_argument("--summary", required=True, help="JSON file to write, with the few numbers of the ensemble")
+    parser.add_argument("--summary", required=True, help="JSON file to write, with the main scores of the ensemble")
     parser.add_argument("--plots", required=True, help="folder for the pictures and tables to write")
     args = parser.parse_args()
     params = read_params()
@@ -74,8 +67,7 @@ def main() -> None:
 
     split, faces = attributes["split"], splits["test"]
     origin = comparison.describe_run(params.profile, read_trainings(params), networks, split, params.dataset, splits)
-    ensembles = comparison.judge_ensembles(val, test, settings.bootstrap, seed)
-    weighted = comparison.judge_weighted(val, test, settings.bootstrap, seed)
+    ensembles, weighted = comparison.judge_ensembles(val, test, settings.bootstrap, seed)
     val_vote, test_vote = (comparison.vote(list(members.values())) for members in (val, test))
     ensemble = measure(val_vote, test_vote, faces.duplicate_of_train, settings, seed)
     table7 = comparison.set_beside_paper(scores, networks)
@@ -105,13 +97,13 @@ def main() -> None:
         "levels": levels,
         "contradicted": contradicted,
     }
-    pictures = draw_comparison(tables, faces.images, titles, origin.label)
-    pictures |= draw_labels(faces.votes, faces.labels, faces.images, levels, contradicted, titles)
+    favourites = None if faces.votes is None else count_favourites(faces.votes, faces.labels)
+    pictures = draw_comparison(tables, faces.images, titles, origin.label, favourites)
     write_files(
         {
             args.report: report.to_bytes(),
             args.summary: summarise(ensemble).to_bytes(),
-            **{f"{args.plots}/{name}.csv": to_csv(table) for name, table in tables.items()},
+            **{f"{args.plots}/{name}.csv": table_to_csv(table) for name, table in tables.items()},
             **{f"{args.plots}/{name}.png": picture for name, picture in pictures.items()},
         }
     )

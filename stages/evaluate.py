@@ -15,20 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
-from sklearn.metrics import confusion_matrix
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import write_files
 from fer_pipeline.faces.faces import read_faces
 from fer_pipeline.faces.fer2013 import CLASSES
-from fer_pipeline.figures import network as figures
-from fer_pipeline.figures.labels import draw_sentence
-from fer_pipeline.figures.style import set_style, to_png
+from fer_pipeline.figures.network import draw_all
+from fer_pipeline.figures.parts import table_to_csv
 from fer_pipeline.metrics.evaluation import judge
 from fer_pipeline.metrics.scores import Measured, bin_confidence, cover, summarise
-from fer_pipeline.networks.network import Network, find_network
+from fer_pipeline.networks.network import find_network
 from fer_pipeline.params.read import read_params
 from fer_pipeline.predictions.predictions import Predictions, read_predictions, read_votes
 from fer_pipeline.predictions.record import NetworkFacts
@@ -68,38 +65,7 @@ def tabulate(test: Predictions, measured: Measured, bins: int) -> dict[str, byte
         "classes.csv": classes.drop(columns="accuracy"),  # which is the recall
         "risk_coverage.csv": pd.DataFrame(cover(test)),
     }
-    return {
-        name: table.to_csv(index=False, float_format="%.6f", lineterminator="\n").encode()
-        for name, table in tables.items()
-    }
-
-
-def draw(
-    network: Network,
-    heat: str,
-    images: npt.NDArray[np.uint8],
-    test: Predictions,
-    measured: Measured,
-    history: pd.DataFrame,
-    bins: int,
-) -> dict[str, bytes]:
-    """{file name: bytes}: the pictures; `heat` is the path of <name>_heat.npz."""
-    set_style()
-    title = network.TITLE
-    counts = confusion_matrix(test.actual, test.predicted, labels=range(len(CLASSES)))
-    pictures = {
-        "curves.png": figures.draw_curves(history, title),
-        "confusion.png": figures.draw_confusion(counts, title),
-        "confidence.png": figures.draw_confidence(test, bins, measured.calibration.ece, title),
-        "classes.png": figures.draw_classes(measured.per_class, title),
-        "mistakes.png": figures.draw_mistakes(images, test, title),
-        "risk_coverage.png": figures.draw_risk_coverage(cover(test), title),
-    }
-    explained = hasattr(network, "find_explained_layer")
-    pictures["gradcam.png"] = (
-        figures.draw_grad_cam(read_heat(heat, test), title) if explained else draw_sentence(f"{title}: no Grad-CAM")
-    )
-    return {file: to_png(figure) for file, figure in pictures.items()}
+    return {name: table_to_csv(table) for name, table in tables.items()}
 
 
 def read_heat(path: str, test: Predictions) -> dict[str, list[Any]]:
@@ -146,7 +112,8 @@ def main() -> None:
     facts = NetworkFacts.read(f"{said}.json", "predict")
     scores = judge(rows, votes, faces, facts, params.evaluate, params.seed)
     images, test, bins = faces["test"].images, rows["test_crops"]["test"], params.evaluate.bins
-    pictures = draw(network, f"{said}_heat.npz", images, test, scores, history, bins) | tabulate(test, scores, bins)
+    explained = read_heat(f"{said}_heat.npz", test) if hasattr(network, "find_explained_layer") else None
+    pictures = draw_all(network.TITLE, history, images, test, scores, bins, explained) | tabulate(test, scores, bins)
     write_files(
         {
             f"{args.metrics}/{args.name}.json": scores.to_bytes(),

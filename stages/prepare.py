@@ -19,7 +19,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.core.files import check_distinct, write_files
+from fer_pipeline.core.files import write_files
 from fer_pipeline.faces.faces import Split, pack_faces
 from fer_pipeline.faces.fer2013 import CLASSES, SPLITS
 from fer_pipeline.params.read import read_params
@@ -27,6 +27,7 @@ from fer_pipeline.raw.ferplus import read_votes
 from fer_pipeline.raw.record import Across, Conflicts, Data, Dropped, Duplicates, Pixels, Source
 from fer_pipeline.raw.rows import USAGES, Rows
 from fer_pipeline.raw.source import hash_file, read_source, require_unchanged
+from fer_pipeline.running.paths import check_distinct
 from fer_pipeline.running.stage import run
 from fer_pipeline.sample.paths import is_sample, is_sample_votes
 

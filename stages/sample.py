@@ -22,10 +22,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from fer_pipeline.core.files import check_distinct, write_files
+from fer_pipeline.core.files import write_files
 from fer_pipeline.faces.fer2013 import CLASSES, SIZE, VOTE_CLASSES
 from fer_pipeline.params.read import read_params
 from fer_pipeline.raw.rows import ANNOTATORS, FERPLUS_COLUMNS, USAGES
+from fer_pipeline.running.paths import check_distinct
 from fer_pipeline.running.stage import run
 
 Floats = npt.NDArray[np.float64]

@@ -13,9 +13,9 @@ machines: see docs/training.md.
 import argparse
 from importlib import import_module
 
-from fer_pipeline.core.files import check_writable
 from fer_pipeline.networks.network import find_network
 from fer_pipeline.params.read import read_params
+from fer_pipeline.running.paths import check_writable
 from fer_pipeline.running.stage import run
 from fer_pipeline.training.common.checkpoints import lock_training
 from fer_pipeline.training.common.profile import read_training

@@ -1,28 +1,26 @@
-"""The pictures: what stands on what, which bins look certain, and whose colour is whose."""
+"""The pictures: nothing overlaps, bins of few images are pale, and each network keeps its colour."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from answers import draw
 from matplotlib.colors import to_hex
 
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.figures import network as figures
 from fer_pipeline.figures.comparison import draw_agreement, draw_class_f1, draw_ensembles
 from fer_pipeline.figures.style import PALETTE, pick_colours, set_style, to_png
-from fer_pipeline.metrics.scores import bin_confidence
-from fer_pipeline.predictions.predictions import Predictions
+from fer_pipeline.metrics.scores import bin_confidence, measure
+from fer_pipeline.params.read import read_params
 
 
-def draw_rows(count, sharpness, seed=0):
-    """`Predictions` of `count` images: at a sharpness of 1.6 about two thirds are right, at 20 all."""
-    rng = np.random.default_rng(seed)
-    actual = rng.integers(0, 7, count)
-    logits = rng.normal(size=(count, 7))
-    logits[np.arange(count), actual] += sharpness
-    return Predictions(actual.astype(np.uint8), np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True))
+def draw_rows(count, strength):
+    rng = np.random.default_rng(0)
+    return draw(rng.integers(0, 7, count), strength, rng)
 
 
+COLUMNS = [f"{split}_{metric}" for metric in ("accuracy", "loss") for split in ("train", "val")]
 ROWS = {"usual": (3000, 1.6), "few": (40, 1.6), "all right": (50, 20), "one": (1, 1.6)}
 
 
@@ -84,22 +82,31 @@ def test_the_legend_of_agreement_fits_the_picture(count):
 
 
 def test_the_vote_of_all_is_called_so_and_the_weights_are_named():
-    common = {"ci95_low": 0.6, "ci95_high": 0.7, "accuracy": 0.65, "gain_points": 1.0}
-    table = pd.DataFrame(
-        [
-            {"name": "A+", "kind": "one network", "weights": "1.000", **common},
-            {"name": "B", "kind": "one network", "weights": "1.000", **common},
-            {"name": "C", "kind": "one network", "weights": "1.000", **common},
-            {"name": "A+ + B", "kind": "equal weights", "weights": "0.500 0.500", **common},
-            {"name": "A+ + B + C", "kind": "equal weights", "weights": "0.333 0.333 0.333", **common},
-            {"name": "A+ + B + C", "kind": "weights chosen on val", "weights": "0.100 0.200 0.700", **common},
-        ]
-    )
+    rows = [
+        *((name, "one network", "1.000") for name in ("A+", "B", "C")),
+        ("A+ + B", "equal weights", "0.500 0.500"),
+        ("A+ + B + C", "equal weights", "0.333 0.333 0.333"),
+        ("A+ + B + C", "weights chosen on val", "0.100 0.200 0.700"),
+    ]
+    table = pd.DataFrame(rows, columns=["name", "kind", "weights"])
+    table = table.assign(ci95_low=0.6, ci95_high=0.7, accuracy=0.65, gain_points=1.0)
     figure = draw_ensembles(table)
     names = [text.get_text() for text in figure.axes[0].get_yticklabels()][::-1]
     assert names == ["A+", "B", "C", "A+ + B", "All", "All, weighted"]
     assert "Weights chosen on val: A+ 0.100, B 0.200, C 0.700." in figure.get_supxlabel().replace("\n", " ")
     plt.close(figure)
+
+
+@pytest.mark.parametrize("example", [None, (np.zeros((44, 44), np.uint8), np.eye(44), 3)])
+def test_a_network_without_heat_maps_lacks_one_picture(example, monkeypatch):
+    monkeypatch.setattr(figures, "to_png", plt.close)
+    history = pd.DataFrame([[1, 0.5, 0.6, 1.5, 1.4]], columns=["epoch", *COLUMNS])
+    rows, images = draw_rows(40, 1.6), np.zeros((40, 48, 48), np.uint8)
+    measured = measure(rows, rows, None, read_params("evaluate")[0], 0)
+    explained = {"correct": [None] * 7, "incorrect": [example] * 7} if example else None
+    drawn = figures.draw_all("VGG19", history, images, rows, measured, 15, explained)
+    names = ("curves", "confusion", "confidence", "classes", "mistakes", "risk_coverage")
+    assert set(drawn) == {f"{name}.png" for name in (*names, *(["gradcam"] if example else []))}
 
 
 def test_grad_cam_names_what_is_predicted_instead():

@@ -1,4 +1,4 @@
-"""What the labels are worth: annotators and networks by numbers worked out by hand, their pictures, and other data."""
+"""What the labels are worth: annotators and networks beside numbers computed by hand, and their pictures."""
 
 import csv
 import json
@@ -6,25 +6,19 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from answers import predict
 from conftest import PAPERS as NETWORKS
 
 from fer_pipeline.faces.faces import read_faces
 from fer_pipeline.faces.fer2013 import CLASSES, VOTE_CLASSES
 from fer_pipeline.faces.votes import find_majority
-from fer_pipeline.figures.labels import draw_annotators, draw_contradicted, draw_labels, draw_levels
+from fer_pipeline.figures.labels import draw_annotators, draw_contradicted, draw_levels
 from fer_pipeline.metrics.annotators import find_favourites, judge_network
 from fer_pipeline.metrics.comparison import Comparison
 from fer_pipeline.metrics.evaluation import Scores
-from fer_pipeline.metrics.labels import judge_labels, tabulate_contradicted, tabulate_levels
+from fer_pipeline.metrics.labels import count_favourites, judge_labels, tabulate_contradicted, tabulate_levels
 from fer_pipeline.predictions.calibration import fit_votes_temperature
-from fer_pipeline.predictions.predictions import Predictions, votes_to_csv
-
-
-def say(*predicted, labels, confidence=0.7):
-    """`Predictions` of given classes, the rest of each row spread evenly."""
-    probabilities = np.full((len(labels), 7), (1 - confidence) / 6)
-    probabilities[np.arange(len(labels)), [CLASSES.index(name) for name in predicted]] = confidence
-    return Predictions(np.array([CLASSES.index(name) for name in labels], np.uint8), probabilities)
+from fer_pipeline.predictions.predictions import votes_to_csv
 
 
 def vote(*rows):
@@ -45,7 +39,7 @@ LABELS = ["happy", "fear", "sad", "happy", "fear", "surprise"]
 
 def test_a_network_beside_the_annotators():
     """Majorities: happy, sad, neutral, contempt, none (unknown), none (five of ten)."""
-    test = say("happy", "sad", "sad", "happy", "angry", "fear", labels=LABELS)
+    test = predict(LABELS, ["happy", "sad", "sad", "happy", "angry", "fear"])
     second = np.full((6, 8), 0.02)
     second[np.arange(6), [3, 4, 4, 7, 0, 2]] = 0.86
     found = judge_network(test, second, VOTES)
@@ -69,7 +63,7 @@ def test_a_network_beside_the_annotators():
     without = judge_network(test, None, VOTES)
     assert without.votes_accuracy is None and without.accuracy == found.accuracy
     assert judge_network(test, second, None) is None
-    assert judge_network(say(*LABELS, labels=LABELS), None, VOTES).mistakes is None
+    assert judge_network(predict(LABELS, LABELS), None, VOTES).mistakes is None
 
 
 def test_the_temperature_of_a_second_head():
@@ -84,11 +78,12 @@ def test_the_temperature_of_a_second_head():
 @pytest.fixture
 def three():
     """Three networks on the six faces; of the second, all say sad and eight annotators too."""
-    return {
-        "baseline": say("happy", "sad", "sad", "happy", "fear", "fear", labels=LABELS),
-        "vgg19": say("happy", "sad", "neutral", "happy", "fear", "surprise", labels=LABELS),
-        "resnet18": say("sad", "sad", "neutral", "happy", "fear", "surprise", labels=LABELS),
-    }
+    answers = (
+        ["happy", "sad", "sad", "happy", "fear", "fear"],
+        ["happy", "sad", "neutral", "happy", "fear", "surprise"],
+        ["sad", "sad", "neutral", "happy", "fear", "surprise"],
+    )
+    return {name: predict(LABELS, answer) for name, answer in zip(NETWORKS, answers, strict=True)}
 
 
 def test_what_the_labels_are_worth(three):
@@ -112,12 +107,14 @@ def test_few_who_agree_share_a_level(three):
     votes = np.minimum(VOTES, 3)
     levels = tabulate_levels(votes, three)
     assert levels["votes"].tolist() == [4] and levels["images"].tolist() == [5], "of contempt and happy, the first"
+    nothing = tabulate_levels(vote(*[{"unknown": 10}] * 6), three)
+    assert nothing.empty and nothing.columns.tolist() == levels.columns.tolist()
 
 
 def test_faces_are_ordered_by_votes_then_confidence(three):
     votes = np.repeat(vote({"sad": 9, "happy": 1}), 6, axis=0)
     votes[3] = vote({"happy": 1, "sad": 9})
-    rows = {name: say(*["sad"] * 6, labels=["fear"] * 6) for name in NETWORKS}
+    rows = {name: predict(["fear"] * 6, ["sad"] * 6) for name in NETWORKS}
     rows["vgg19"].probabilities[4] = rows["vgg19"].probabilities[4] ** 3 / (rows["vgg19"].probabilities[4] ** 3).sum()
     votes[2] = vote({"sad": 10})
     assert tabulate_contradicted(votes, rows)["index_in_test"].tolist() == [2, 4, 0, 1, 3, 5]
@@ -126,9 +123,13 @@ def test_faces_are_ordered_by_votes_then_confidence(three):
 def test_without_votes_there_is_nothing_to_tell(three):
     labels, levels, contradicted = judge_labels(None, three, resamples=100, seed=0)
     assert labels is None and levels.empty and contradicted.empty
-    pictures = draw_labels(None, np.zeros(6, np.uint8), np.zeros((6, 48, 48), np.uint8), levels, contradicted, {})
-    assert set(pictures) == {"annotators", "levels", "contradicted"}
-    assert len(set(pictures.values())) == 1 and pictures["levels"].startswith(b"\x89PNG")
+
+
+def test_favourites_are_counted_by_label():
+    counts = count_favourites(VOTES, np.array([CLASSES.index(name) for name in LABELS], np.uint8))
+    found = {(CLASSES[label], VOTE_CLASSES[favourite]) for label, favourite in zip(*counts.nonzero(), strict=True)}
+    favourites = ["happy", "sad", "neutral", "contempt", "unknown", "fear"]
+    assert counts.shape == (7, 10) and counts.sum() == 6 and found == {*zip(LABELS, favourites, strict=True)}
 
 
 def read_texts(figure):
@@ -136,7 +137,7 @@ def read_texts(figure):
 
 
 def test_pictures_say_what_the_tables_hold(three):
-    titles = {"baseline": "Baseline CNN", "vgg19": "VGG19", "resnet18": "ResNet18"}
+    titles = {name: name.title() for name in NETWORKS}
     _, levels, contradicted = judge_labels(VOTES, three, resamples=100, seed=0)
     counts = np.zeros((7, 10), int)
     counts[3, 3], counts[3, 6], counts[2, 9] = 3, 1, 5
@@ -146,11 +147,8 @@ def test_pictures_say_what_the_tables_hold(three):
     assert right.lines[-1].get_ydata().tolist() == levels["favourite_is_label"].tolist()
     figure = draw_contradicted(contradicted, np.zeros((6, 48, 48), np.uint8))
     assert figure.axes[0].get_title() == "fear\n→ sad" and "sad 8, neutral 2" in read_texts(figure)
-    for nothing in (
-        draw_contradicted(contradicted[:0], np.zeros((6, 48, 48), np.uint8)),
-        draw_levels(levels[:0], titles),
-    ):
-        assert read_texts(nothing)[0].startswith("There is no face")
+    assert read_texts(draw_contradicted(contradicted[:0], None))[0].startswith("There is no face")
+    assert read_texts(draw_levels(levels[:0], titles))[0].startswith("There is no face")
 
 
 def test_the_csv_of_a_second_head():

@@ -1,4 +1,4 @@
-"""The frame of every stage, tried on stages of a few lines in processes of their own."""
+"""How scripts end, tried on stages of a few lines in processes of their own; and how files are written."""
 
 import csv
 import os
@@ -13,18 +13,25 @@ import pytest
 from conftest import ROOT
 
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.core.files import check_writable, replacing, to_json, write_files
+from fer_pipeline.core.files import replacing, to_json, write_files
+from fer_pipeline.running.paths import check_writable
 from fer_pipeline.running.timing import read_times
 
-PRELUDE = (
-    f"import sys; sys.path.insert(0, {str(ROOT / 'stages')!r}); from fer_pipeline.core.files import *; import time\n"
-)
+PRELUDE = f"""
+import os, sys, time
+sys.path.insert(0, {str(ROOT / "stages")!r})
+from pathlib import Path
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.files import replacing
+from fer_pipeline.running import stage
+from fer_pipeline.running.apart import call_apart
+"""
 
 
-def start(code):
-    return subprocess.Popen(
-        [sys.executable, "-c", PRELUDE + code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+def start(code, *arguments):
+    """Start a process that runs `code` after `PRELUDE`."""
+    command = [sys.executable, "-c", PRELUDE + code, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.mark.parametrize(
@@ -35,40 +42,29 @@ def start(code):
         ("open('/nonexistent/x')", 1, "error: /nonexistent/x: no such file or directory\n"),
         ("raise OSError(28, 'No space left on device', 'x.h5')", 1, "error: x.h5: no space left on device; free some space and run again\n"),
         ("raise KeyboardInterrupt", 130, "stopped\n"),
+        ("sys.exit(143)", 143, ""),
+        ("1 / 0", 1, None),
     ],
 )  # fmt: skip
-def test_how_a_stage_ends(body, code, stderr):
-    process = start(f"def main():\n  {body}\nrun(main)")
-    _, printed = process.communicate(timeout=60)
-    assert (process.returncode, printed) == (code, stderr)
-
-
-def test_each_run_is_logged(tmp_path):
-    """Start, duration, exit code and command; a log that cannot be written stops nothing."""
+def test_how_a_stage_ends_and_is_logged(body, code, stderr, tmp_path):
+    """Exit code, stderr (a bug keeps its traceback), and the log: start, duration, exit code, command."""
     log = tmp_path / "logs" / "stages.csv"
-    bodies = {"pass": "0", "raise InputError('x')": "1", "sys.exit(143)": "143", "raise KeyboardInterrupt": "130"}
-    for body in bodies:
-        start(
-            f"import fer_pipeline.core.files; fer_pipeline.running.stage.LOG = Path({str(log)!r})\nrun(lambda: exec({body!r}))"
-        ).wait(60)
-    rows = list(csv.reader(log.read_text().splitlines()))
-    assert [code for _, _, code, _ in rows] == list(bodies.values())
-    for began, seconds, _, command in rows:
-        assert abs(datetime.fromisoformat(began).timestamp() - time.time()) < 120
-        assert 0 <= float(seconds) < 60 and command.startswith("python -c")
-    assert (
-        start(
-            "import fer_pipeline.core.files; fer_pipeline.running.stage.LOG = Path('/dev/null/x')\nrun(lambda: None)"
-        ).wait(60)
-        == 0
-    )
-
-
-def test_bugs_keep_their_traceback():
-    process = start("def main():\n  1 / 0\nrun(main)")
+    process = start(f"stage.LOG = Path(sys.argv[1])\ndef main():\n  {body}\nstage.run(main)", log)
     _, printed = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert "Traceback" in printed and "ZeroDivisionError" in printed
+    assert process.returncode == code
+    assert printed == stderr if stderr is not None else "Traceback" in printed and "ZeroDivisionError" in printed
+    ((began, seconds, logged, command),) = csv.reader(log.read_text().splitlines())
+    assert abs(datetime.fromisoformat(began).timestamp() - time.time()) < 120
+    assert 0 <= float(seconds) < 60 and logged == str(code) and command.startswith("python -c")
+
+
+def test_the_log_grows_and_stops_no_stage_if_it_cannot_be_written(tmp_path):
+    log = tmp_path / "stages.csv"
+    log.write_text("earlier\n")
+    for path in (log, "/dev/null/x"):
+        assert start("stage.LOG = Path(sys.argv[1])\nstage.run(lambda: None)", path).wait(60) == 0
+    earlier, added = log.read_text().splitlines()
+    assert earlier == "earlier" and "python -c" in added
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -77,11 +73,12 @@ def test_a_signal_leaves_no_half_file(number, code, tmp_path):
     target.write_text("old")
     process = start(
         "def main():\n"
-        f"  with replacing({str(target)!r}) as unfinished:\n"
+        "  with replacing(sys.argv[1]) as unfinished:\n"
         "    unfinished.write_text('half')\n"
         "    print('writing', flush=True)\n"
         "    time.sleep(60)\n"
-        "run(main)"
+        "stage.run(main)",
+        target,
     )
     assert process.stdout.readline() == "writing\n"
     time.sleep(0.2)
@@ -93,14 +90,12 @@ def test_a_signal_leaves_no_half_file(number, code, tmp_path):
 
 
 def test_a_signal_while_another_process_starts_leaves_no_traceback(tmp_path, monkeypatch):
-    """What waits for it, and then dies of the same signal, says nothing of its own."""
+    """What waits for it, and then dies of the same signal, prints nothing."""
     (tmp_path / "sitecustomize.py").write_text("import time; time.sleep(1)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     script = tmp_path / "x.py"
     calls = "call_apart(os.system, ['echo begun', *['sleep 5'] * 5])"
-    script.write_text(
-        f"{PRELUDE}from fer_pipeline.running.apart import call_apart\nif __name__ == '__main__': run(lambda: {calls})"
-    )
+    script.write_text(f"{PRELUDE}if __name__ == '__main__': stage.run(lambda: {calls})")
     process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "begun\n"
     time.sleep(0.3)
@@ -112,7 +107,7 @@ def test_a_signal_while_another_process_starts_leaves_no_traceback(tmp_path, mon
     assert (process.returncode, printed) == (143, "")
 
 
-def test_times_that_are_no_numbers_are_forgotten(tmp_path):
+def test_times_that_are_not_numbers_are_forgotten(tmp_path):
     path = tmp_path / "timing.json"
     path.write_text('{"train_x": {"seconds": NaN}}')
     assert read_times(path) == {}
@@ -121,12 +116,12 @@ def test_times_that_are_no_numbers_are_forgotten(tmp_path):
 
 
 def test_replacing_makes_folders_and_keeps_the_suffix(tmp_path):
-    with replacing(tmp_path / "a" / "b" / "x.png") as unfinished:
-        assert unfinished.suffix == ".png"
-        assert unfinished.parent == tmp_path / "a" / "b"
+    path = tmp_path / "a" / "b" / "x.png"
+    with replacing(path) as unfinished:
+        assert unfinished.suffix == ".png" and unfinished.parent == path.parent
         unfinished.write_text("new")
-        assert not (tmp_path / "a" / "b" / "x.png").exists()
-    assert (tmp_path / "a" / "b" / "x.png").read_text() == "new"
+        assert not path.exists()
+    assert path.read_text() == "new"
 
 
 def test_checking_a_place_changes_nothing_there(tmp_path):
@@ -156,7 +151,7 @@ def test_several_files_are_replaced_together_or_not_at_all(tmp_path):
 
 
 @pytest.mark.parametrize("path", ["", ".", "/", "/dev/null"])
-def test_what_is_no_file_is_never_replaced(path):
+def test_only_regular_files_are_replaced(path):
     with pytest.raises(InputError, match="is not a regular file"), replacing(path):
         pass
 
@@ -168,7 +163,7 @@ def test_json_refuses_nan():
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path):
-    """Also while the process is still listed, as long as its parent has not asked after it; a running one's stays."""
+    """Also while its parent has not collected it and it is still listed; the file of a running process stays."""
     target = tmp_path / "x.csv"
     killed, running = (subprocess.Popen(["sleep", "60"]) for _ in range(2))
     left, kept = (tmp_path / f".x.{process.pid}.unfinished.csv" for process in (killed, running))

@@ -1,1 +1,1 @@
-"""What every stage rests on: errors, files written whole, records. Whatever is edited here reruns every stage."""
+"""What every stage's outputs depend on: errors, how files are written, records. An edit here reruns every stage."""

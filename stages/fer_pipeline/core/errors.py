@@ -1,4 +1,4 @@
-"""The one kind of error that a user can mend."""
+"""The exception for errors that the user can fix."""
 
 
 class InputError(Exception):

@@ -1,4 +1,4 @@
-"""Output files that are written whole or not at all."""
+"""Output files that are written completely or not at all."""
 
 import contextlib
 import glob
@@ -18,10 +18,10 @@ ROOT = Path(__file__).parents[3]
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path` to write to; on success it replaces `path` in one step.
+    """Yield a temporary path beside `path`; the file written there replaces `path` in one step when the block ends.
 
-    On any exception the unfinished file is removed and `path` stays as it was. Missing parent folders are created.
-    Unfinished files of `path` that a killed process left behind are removed as well.
+    If the block raises an exception, the unfinished file is removed and `path` stays as it was. Missing parent folders
+    are created. Unfinished files of `path` that a killed process left behind are removed.
 
     Raises:
         InputError: `path` is empty, or names a folder or a device.
@@ -44,33 +44,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
             unfinished.unlink(missing_ok=True)
 
 
-def check_distinct(paths: Mapping[str, str | Path]) -> None:
-    """Refuse {option: path} of which two are one file, by links as well.
-
-    Raises:
-        InputError: two are.
-    """
-    options: dict[str, str] = {}
-    for option, path in paths.items():
-        real = os.path.realpath(path)  # unlike Path.resolve, it takes links to themselves
-        if real in options:
-            raise InputError(f"{options[real]} and {option} name the same file ({path}); give each its own")
-        options[real] = option
-
-
-def check_writable(path: str | Path) -> None:
-    """Raise now, not after hours of work, what `replacing(path)` would raise; `path` itself stays as it is."""
-
-    class Reverted(Exception):
-        """Makes `replacing` discard the new file."""
-
-    with contextlib.suppress(Reverted), replacing(path) as unfinished:
-        unfinished.touch()
-        raise Reverted
-
-
 def remove_stale(path: Path) -> None:
-    """Remove the unfinished files of `path` whose process (its number is in their names) no longer runs."""
+    """Remove unfinished files of `path` whose process no longer runs; their names contain its number."""
     for left in path.parent.glob(f".{glob.escape(path.stem)}.*.unfinished{glob.escape(path.suffix)}"):
         process = left.name.removesuffix(f".unfinished{path.suffix}").rpartition(".")[2]
         if process.isdecimal() and not is_running(int(process)):
@@ -79,7 +54,7 @@ def remove_stale(path: Path) -> None:
 
 
 def is_running(process: int) -> bool:
-    """Whether a process with this number runs on this machine; one that has ended, but is still listed, does not."""
+    """Whether a process with this number runs on this machine; a process that ended but is still listed does not."""
     try:
         os.kill(process, 0)
         state = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2]
@@ -91,9 +66,9 @@ def is_running(process: int) -> bool:
 
 
 def write_files(contents: Mapping[AnyPath, bytes | memoryview]) -> None:
-    """Write {path: bytes}: first all of them to temporary files, then each is renamed to its path.
+    """Write {path: bytes}. All files are first written beside their paths, then renamed.
 
-    Whatever goes wrong before the last file is complete leaves all of them as they were.
+    An error before the last file is complete leaves every path as it was.
     """
     with contextlib.ExitStack() as stack:
         for path, content in contents.items():

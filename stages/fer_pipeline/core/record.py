@@ -1,4 +1,4 @@
-"""What the JSON files of metrics/ have in common: they are written and read by classes that say what they hold."""
+"""The base class of the JSON files in metrics/: each has a class that states its keys and writes and reads it."""
 
 from pathlib import Path
 from typing import Annotated, Self
@@ -11,25 +11,25 @@ from fer_pipeline.core.files import to_json
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Interval = Annotated[list[Share], Field(min_length=2, max_length=2)]
-"""[low, high] of a 95 % interval."""
+"""[low, high]: a 95 % interval."""
 Difference = Annotated[float, Field(ge=-1, le=1)]
 
 
 class Record(BaseModel):
-    """A JSON object with exactly these keys, in this order; NaN and infinity are refused."""
+    """A JSON object with exactly the keys of the class, in their order. NaN and infinity are refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
     def to_bytes(self) -> bytes:
-        """The JSON file."""
+        """The record as a JSON file."""
         return to_json(self.model_dump(mode="json"))
 
     @classmethod
     def read(cls, path: str | Path, stage: str) -> Self:
-        """The record in a JSON file that the DVC stage `stage` writes.
+        """Read a JSON file; the error tells the user to run the DVC stage `stage`, which writes it.
 
         Raises:
-            InputError: the file is missing, no JSON, or has other keys or types.
+            InputError: the file is missing, is not JSON, or has other keys or types.
         """
         remedy = f"run `dvc repro {stage}`"
         try:

@@ -1,4 +1,4 @@
-"""The pictures of the comparison, for any number of networks; `fer_pipeline.metrics.comparison` makes their tables."""
+"""The pictures that compare two or more networks, drawn from the tables of `fer_pipeline.metrics.comparison`."""
 
 import textwrap
 from collections import Counter
@@ -10,33 +10,41 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from fer_pipeline.figures.labels import draw_annotators, draw_contradicted, draw_levels
+from fer_pipeline.figures.parts import SMALL, TITLE, add_note, draw_gallery, draw_sentence
 from fer_pipeline.figures.style import PALETTE, PERCENT, count_columns, pick_colours, set_style, to_png
 from fer_pipeline.metrics.comparison import ENSEMBLE_TITLE
 
 SOURCES = {"literature": "Table 1 of the paper", "paper": "the paper's networks", "ours": "ours"}
 MARKS = {"literature": "o", "paper": "s", "ours": "D"}
-GALLERY = (3, 6)
-"""Rows and columns of faces."""
-TITLE, SMALL = 11, 8
-"""Points: of titles over a whole picture, and of the smallest type, for notes and the names above faces."""
+ROWS, COLUMNS = 3, 6
+"""Faces of the gallery of misclassified images."""
 ENSEMBLE_COLOUR = "0.35"
+WITHOUT_VOTES = "The data set has no votes of annotators"
 
 
 def draw_comparison(
-    tables: Mapping[str, pd.DataFrame], images: npt.NDArray[np.uint8], titles: Mapping[str, str], label: str
+    tables: Mapping[str, pd.DataFrame],
+    images: npt.NDArray[np.uint8],
+    titles: Mapping[str, str],
+    label: str,
+    favourites: npt.NDArray[np.int64] | None,
 ) -> dict[str, bytes]:
-    """{name: PNG} of literature, class_f1, ensembles, agreement and all_wrong.
+    """{name: PNG} of every picture of the comparison. To add one, write its function and list it here.
 
     Args:
-        tables: {name: table} as `fer_pipeline.metrics.comparison` makes them.
-        images: uint8 (N, 48, 48), those of test.
+        tables: {name: table} as `fer_pipeline.metrics.comparison` and `fer_pipeline.metrics.labels` make them.
+        images: uint8 (N, 48, 48), the test images.
         titles: {network: its title}.
-        label: the sentence under the literature that sets ours beside the paper's.
+        label: the note under the literature, on what our figures and the paper's come from.
+        favourites: int64 (7, 10) of `count_favourites`; None if the data have no votes: pictures of votes then hold a
+            sentence.
     """
     set_style()
     figures = {
@@ -46,28 +54,26 @@ def draw_comparison(
         "agreement": draw_agreement(tables["agreement"]),
         "all_wrong": draw_all_wrong(tables["all_wrong"], images, list(titles)),
     }
+    if favourites is None:
+        figures |= dict.fromkeys(("annotators", "levels", "contradicted"), draw_sentence(WITHOUT_VOTES))
+    else:
+        figures["annotators"] = draw_annotators(favourites)
+        figures["levels"] = draw_levels(tables["levels"], titles)
+        figures["contradicted"] = draw_contradicted(tables["contradicted"], images)
     return {name: to_png(figure) for name, figure in figures.items()}
 
 
 def draw_literature(table: pd.DataFrame, label: str) -> Figure:
-    """Figure 10: accuracies on one axis, the highest on top; hollow marks are accuracies on other data sets."""
+    """Figure 10: accuracies on one axis, the highest on top; a hollow mark is an accuracy on another data set."""
     figure, axes = plt.subplots(figsize=(7, 0.27 * len(table) + 1.3))
     colours = dict(zip(SOURCES, PALETTE, strict=False))
     for place, row in enumerate(table[::-1].itertuples()):
         elsewhere = row.source == "literature" and row.dataset != "FER-2013"
         face = "white" if elsewhere else colours[row.source]
         axes.plot([0, row.accuracy], [place, place], color="0.85", linewidth=1, zorder=1)
-        axes.plot(
-            row.accuracy, place, MARKS[row.source], color=colours[row.source], markerfacecolor=face, markersize=6.5
-        )
-        axes.annotate(
-            f"{row.accuracy:.2%}",
-            (row.accuracy, place),
-            (7, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=SMALL,
-        )
+        (mark,) = axes.plot(row.accuracy, place, MARKS[row.source], color=colours[row.source], markersize=6.5)
+        mark.set_markerfacecolor(face)
+        write_near(axes, f"{row.accuracy:.2%}", (row.accuracy, place), (7, 0), va="center")
     axes.set_yticks(range(len(table)), [name_row(row) for row in table[::-1].itertuples()])
     for tick, source in zip(axes.get_yticklabels(), table["source"][::-1], strict=True):
         tick.set_fontweight("bold" if source == "ours" else "normal")
@@ -82,12 +88,17 @@ def draw_literature(table: pd.DataFrame, label: str) -> Figure:
         if source in set(table["source"])
     ]
     hollow = Line2D([], [], color=colours["literature"], markerfacecolor="white", marker="o", linestyle="")
-    hollow.set_label("the same, on other data")
+    hollow.set_label("Table 1, on another data set")
     handles.insert(1, hollow)
     figure.legend(handles=handles, loc="outside upper center", ncols=4, fontsize=SMALL, frameon=False, columnspacing=1)
     add_note(figure, label)
     sns.despine(figure, left=True)
     return figure
+
+
+def write_near(axes: Axes, text: str, point: tuple[float, float], offset: tuple[float, float], **look: Any) -> None:
+    """A small text beside a point of a plot, `offset` points away from it."""
+    axes.annotate(text, point, offset, textcoords="offset points", fontsize=SMALL, **look)
 
 
 def name_row(row: Any) -> str:
@@ -117,7 +128,7 @@ def draw_class_f1(table: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
 
 
 def draw_ensembles(table: pd.DataFrame) -> Figure:
-    """Accuracy on test of each network and soft vote, with its 95 % interval; the note names the chosen weights."""
+    """Accuracy on test of each network and soft vote, with its 95 % interval; the note gives the chosen weights."""
     figure, axes = plt.subplots(figsize=(7, 0.36 * len(table) + 1.5))
     colours = dict(zip(table["kind"].unique(), PALETTE, strict=False))
     singles = table[table["kind"] == "one network"]
@@ -126,15 +137,8 @@ def draw_ensembles(table: pd.DataFrame) -> Figure:
         axes.plot([row.ci95_low, row.ci95_high], [place, place], color=colours[row.kind], linewidth=2, alpha=0.5)
         axes.plot(row.accuracy, place, "o", color=colours[row.kind], markersize=7)
         gain = "" if row.kind == "one network" else f" ({row.gain_points:+.2f})".replace("-", "−")
-        axes.annotate(
-            f"{row.accuracy:.2%}{gain}",
-            (row.accuracy, place),
-            (0, 8),
-            textcoords="offset points",
-            ha="center",
-            fontsize=SMALL,
-            bbox={"color": "white", "pad": 0},
-        )
+        text, box = f"{row.accuracy:.2%}{gain}", {"color": "white", "pad": 0}
+        write_near(axes, text, (row.accuracy, place), (0, 8), ha="center", bbox=box)
     axes.set_yticks(range(len(table)), [name_vote(row, len(singles)) for row in table[::-1].itertuples()])
     axes.set(ylim=(-0.6, len(table) - 0.2), xlabel="accuracy on test, with its 95 % interval")
     axes.set_title("Each network, and the soft votes")
@@ -143,27 +147,25 @@ def draw_ensembles(table: pd.DataFrame) -> Figure:
     axes.grid(False, axis="y")
     handles = [Line2D([], [], color=colour, marker="o", label=kind) for kind, colour in colours.items()]
     figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
-    weights = [
-        f"{name} {weight}" for name, weight in zip(singles["name"], table["weights"].iloc[-1].split(), strict=True)
-    ]
-    note = (
+    weights = zip(singles["name"], table["weights"].iloc[-1].split(), strict=True)
+    add_note(
+        figure,
         "A soft vote is the mean of its members' probabilities. In brackets: points gained over the best member. "
-        f"Dashed: the best single network. Weights chosen on val: {', '.join(weights)}."
+        f"Dashed: the best single network. Weights chosen on val: {', '.join(map(' '.join, weights))}.",
     )
-    add_note(figure, note)
     sns.despine(figure, left=True)
     return figure
 
 
 def name_vote(row: Any, networks: int) -> str:
-    """The label of a row of the ensembles, of so many networks."""
+    """The label of a row of the ensembles' table, made from `networks` networks."""
     if row.kind == "weights chosen on val":
         return "All, weighted"
     return "All" if len(row.weights.split()) == networks else str(row.name)
 
 
 def draw_agreement(table: pd.DataFrame) -> Figure:
-    """Per class, the shares of images that all, some or none of the networks get right, as one bar."""
+    """A bar per class: the shares of its images that all, some or none of the networks classify correctly."""
     columns = [column for column in table.columns if column.startswith("right_by_")]
     networks = len(columns) - 1
     names = ["all", *(f"{count} of {networks}" for count in range(networks - 1, 0, -1)), "none"]
@@ -192,29 +194,22 @@ def draw_all_wrong(table: pd.DataFrame, images: npt.NDArray[np.uint8], networks:
 
     `networks` are the columns of `table` that hold their predictions.
     """
-    height, width = GALLERY
-    shown = table.head(height * width)
-    height = max(1, -(-len(shown) // width))
+    shown = table.head(ROWS * COLUMNS)
     captions = [name_errors(row, networks) for row in shown.to_dict("records")]
     lines = max((caption.count("\n") for caption in captions), default=0)
-    figure, grid = plt.subplots(height, width, figsize=(7, (1.2 + 0.15 * lines) * height + 0.9), squeeze=False)
-    for cell in grid.flat:
-        cell.axis("off")
-    for cell, index, caption in zip(grid.flat, shown["index"], captions, strict=False):
-        cell.imshow(images[index], cmap="gray", vmin=0, vmax=255)
-        cell.set_title(caption, fontsize=SMALL)
+    title = "Every test image is classified correctly by at least one network"
     if len(table):
-        same = int(table["same"].sum())
         number = f"{len(table):,} test image{'s' if len(table) > 1 else ''}"
-        head = f"{number} that no network classifies correctly; on {same:,} all predict the same"
+        title = f"{number} that no network classifies correctly; on {table['same'].sum():,} all predict the same"
+    figure = draw_gallery(
+        images[shown["index"]], captions, title, COLUMNS, 1.2 + 0.15 * lines, 0.9, pad=6, title_size=TITLE
+    )
+    if len(table):
         add_note(
             figure,
-            "Above each face: its row in test, its label, and what the networks predict instead (×2: two of them). "
-            "First come those where all predict the same (is the label right?), the most confident first.",
+            "Above each face: its row in test, its label, and the classes that networks predict (×2: two networks). "
+            "Faces on which all predict the same class come first (is the label right?), then the most confident.",
         )
-    else:
-        head = "Every test image is classified correctly by at least one network"
-    figure.suptitle(head, fontsize=TITLE)
     return figure
 
 
@@ -224,8 +219,3 @@ def name_errors(row: Mapping[str, Any], networks: list[str]) -> str:
     instead = votes[0][0] if len(votes) == 1 else ", ".join(f"{one} ×{n}" if n > 1 else one for one, n in votes)
     wrapped = textwrap.fill(instead.replace(" ×", "\xa0×"), 14).replace("\xa0", " ")
     return f"{row['index']}: {row['actual']}\n→ {wrapped}"
-
-
-def add_note(figure: Figure, text: str) -> None:
-    """Small print under a picture."""
-    figure.supxlabel(textwrap.fill(text, 105), fontsize=SMALL, color="0.3")

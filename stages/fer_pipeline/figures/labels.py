@@ -1,4 +1,4 @@
-"""The pictures of what the labels are worth: what `fer_pipeline.metrics.labels` tabulates, drawn."""
+"""The pictures on what the labels are worth, drawn from the tables of `fer_pipeline.metrics.labels`."""
 
 import textwrap
 from collections.abc import Mapping
@@ -11,52 +11,16 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from fer_pipeline.faces.fer2013 import CLASSES, VOTE_CLASSES
-from fer_pipeline.figures.comparison import SMALL, TITLE, add_note
-from fer_pipeline.figures.style import PERCENT, count_columns, pick_colours, set_style, to_png
-from fer_pipeline.metrics.labels import LEAST, SURE, count_favourites
+from fer_pipeline.figures.parts import SMALL, TITLE, add_note, draw_gallery, draw_sentence
+from fer_pipeline.figures.style import PERCENT, count_columns, pick_colours
+from fer_pipeline.metrics.labels import LEAST, SURE
 
-GALLERY = (5, 6)
-"""Rows and columns of faces: thirty."""
-NO_VOTES = "The data set has no votes of annotators"
-
-
-def draw_labels(
-    votes: npt.NDArray[np.uint8] | None,
-    labels: npt.NDArray[np.uint8],
-    images: npt.NDArray[np.uint8],
-    levels: pd.DataFrame,
-    contradicted: pd.DataFrame,
-    titles: Mapping[str, str],
-) -> dict[str, bytes]:
-    """{name: PNG} of annotators, levels and contradicted, of test; a sentence alone where there are no votes.
-
-    Args:
-        votes: uint8 (N, 10), labels: uint8 (N,), images: uint8 (N, 48, 48).
-        levels, contradicted: as `fer_pipeline.metrics.labels` makes them.
-        titles: {network: its title}.
-    """
-    set_style()
-    if votes is None:
-        figures = dict.fromkeys(("annotators", "levels", "contradicted"), draw_sentence(NO_VOTES))
-    else:
-        figures = {
-            "annotators": draw_annotators(count_favourites(votes, labels)),
-            "levels": draw_levels(levels, titles),
-            "contradicted": draw_contradicted(contradicted, images),
-        }
-    return {name: to_png(figure) for name, figure in figures.items()}
-
-
-def draw_sentence(text: str) -> Figure:
-    """A sentence in place of a picture."""
-    figure, axes = plt.subplots(figsize=(7, 0.8))
-    axes.axis("off")
-    axes.text(0.5, 0.5, text, ha="center", va="center")
-    return figure
+ROWS, COLUMNS = 5, 6
+"""Faces of the gallery of contradicted labels."""
 
 
 def draw_annotators(counts: npt.NDArray[np.int64]) -> Figure:
-    """The annotators' confusion matrix against the labels, int64 (7, 10): shares of each row, counts below."""
+    """The annotators' confusion matrix against the labels, int64 (7, 10), as shares of each row."""
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     texts = np.array([f"{share:.0%}" if share >= 0.005 else "" for share in shares.flat]).reshape(counts.shape)
     figure, axes = plt.subplots(figsize=(7, 4.6))
@@ -70,54 +34,54 @@ def draw_annotators(counts: npt.NDArray[np.int64]) -> Figure:
         rotation=0,
     )
     axes.set_xticks(np.arange(len(VOTE_CLASSES)) + 0.5, VOTE_CLASSES, rotation=40, ha="right")
-    axes.set(ylabel="label (test images)", xlabel="what most annotators say")
-    axes.set_title("FER-2013's labels, and what most of ten annotators say")
+    axes.set(ylabel="label (test images)", xlabel="class with most votes (the first, if tied)")
+    axes.set_title("FER-2013's labels, and the class with most votes of ten annotators")
     return figure
 
 
 def draw_levels(levels: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
-    """Accuracy against label and favourite by the number of annotators who agree; below it the number of images."""
+    """Accuracy against label and favourite, by the number of annotators who agree; its ticks give the images."""
     if not len(levels):
-        return draw_sentence("There is no face of which most annotators say one of the seven emotions")
+        return draw_sentence("There is no face whose class with most votes is one of the seven emotions")
     figure, (left, right) = plt.subplots(1, 2, figsize=(7, 3.8), sharey=True)
     ticks = levels["votes"].tolist()
     places = [f"{'≤' * (row.votes == LEAST)}{row.votes}\n{row.images:,}" for row in levels.itertuples()]
-    for axes, column, title in ((left, "favourite", "right by the annotators"), (right, "label", "right by the label")):
+    for axes, column, title in (
+        (left, "favourite", "predicts the class with most votes"),
+        (right, "label", "predicts the label"),
+    ):
         for name, colour in zip(titles, pick_colours(len(titles)), strict=True):
             axes.plot(ticks, levels[f"{name}_{column}"], "o-", color=colour, markersize=4, label=titles[name])
         axes.set(title=title, ylim=(0, 1.02))
         axes.set_xticks(ticks, places)
         axes.yaxis.set_major_formatter(PERCENT)
-    right.plot(ticks, levels["favourite_is_label"], "--", color="0.4", label="the annotators themselves")
+    right.plot(ticks, levels["favourite_is_label"], "--", color="0.4", label="class with most votes")
     left.set_ylabel("share of the test images")
     handles, names = right.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=count_columns(len(names)), frameon=False)
-    figure.supxlabel("annotators of ten who agree, and test images", fontsize="medium")
+    figure.supxlabel(
+        "votes of ten annotators for the most-voted class; below, number of test images", fontsize="medium"
+    )
     sns.despine(figure)
     return figure
 
 
 def draw_contradicted(table: pd.DataFrame, images: npt.NDArray[np.uint8]) -> Figure:
-    """The first thirty of `tabulate_contradicted`: label, what the networks say, and the votes."""
+    """The first thirty of `tabulate_contradicted`: label, what the networks predict, and the votes."""
     if not len(table):
-        return draw_sentence("There is no face whose label all networks and most annotators contradict")
-    rows, columns = GALLERY
-    shown = table.head(rows * columns)
-    rows = -(-len(shown) // columns)
-    figure, grid = plt.subplots(rows, columns, figsize=(7, 1.72 * rows + 0.9), squeeze=False)
-    for cell in grid.flat:
-        cell.axis("off")
-    for cell, row in zip(grid.flat, shown.itertuples(), strict=False):
-        cell.imshow(images[row.index_in_test], cmap="gray", vmin=0, vmax=255)
-        said = textwrap.shorten(row.said, 34, placeholder=" …")
-        cell.set_title(f"{row.actual}\n→ {row.predicted}", fontsize=SMALL)
-        cell.text(
-            0.5, -0.04, textwrap.fill(said, 18), fontsize=SMALL - 0.5, ha="center", va="top", transform=cell.transAxes
+        return draw_sentence(
+            f"There is no face whose label all networks and at least {SURE} of 10 annotators contradict"
         )
-    figure.suptitle(f"{len(table):,} test faces whose label nobody else believes", fontsize=TITLE)
+    shown = table.head(ROWS * COLUMNS)
+    captions = [f"{row.actual}\n→ {row.predicted}" for row in shown.itertuples()]
+    title = f"{len(table):,} test images whose label all networks and at least {SURE} of 10 annotators contradict"
+    figure = draw_gallery(images[shown["index_in_test"]], captions, title, COLUMNS, 1.72, 0.9, pad=6, title_size=TITLE)
+    for cell, said in zip(figure.axes, shown["said"], strict=False):
+        text = textwrap.fill(textwrap.shorten(said, 34, placeholder=" …"), 18)
+        cell.text(0.5, -0.04, text, fontsize=SMALL - 0.5, ha="center", va="top", transform=cell.transAxes)
     add_note(
         figure,
-        "Above each face: its label, and what all networks say instead. Below: the votes of ten annotators, of "
-        f"whom at least {SURE} side with the networks. Most votes first, then the most confident.",
+        "Above each face: its label, and the class that all networks predict instead. Below: the votes of ten "
+        "annotators. Faces with most votes for that class come first, then the most confident.",
     )
     return figure

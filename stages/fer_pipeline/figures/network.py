@@ -1,6 +1,7 @@
-"""The pictures of one network's results (Figures 3 to 9), each a matplotlib figure drawn from arrays and tables.
+"""The pictures of one network's results (Figures 3 to 9).
 
-`name` is the network's title, as it stands in the picture's.
+To add a picture, write a function that returns a matplotlib figure, and list it in `draw_all`. `name` is the network's
+title, for the title of the picture.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,23 +16,55 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+from sklearn.metrics import confusion_matrix
 
 from fer_pipeline.faces.fer2013 import CLASSES
-from fer_pipeline.figures.style import PALETTE, PERCENT
-from fer_pipeline.metrics.scores import ClassScores, bin_confidence
+from fer_pipeline.figures.parts import SMALL, draw_gallery, draw_sentence, show_face
+from fer_pipeline.figures.style import PALETTE, PERCENT, set_style, to_png
+from fer_pipeline.metrics.scores import ClassScores, Measured, bin_confidence, cover
 from fer_pipeline.predictions.predictions import Predictions
 
 BLUE, ORANGE, GREEN, VERMILLION = PALETTE[:4]
 CORRECT, INCORRECT, NEUTRAL = BLUE, VERMILLION, "0.55"
-PER_ROW = 8
-"""Faces in a row of a gallery."""
 FEW = 20
-"""A bin of confidence with fewer images is pale: its accuracy has a standard error of up to 11 points."""
-SMALL = 8
-"""Points, of the smallest type."""
+"""A bin of confidence with fewer images is drawn pale: its accuracy has a standard error of up to 11 points."""
 
 Example = tuple[npt.NDArray[np.uint8], npt.NDArray[np.floating], int]
-"""A crop uint8 (44, 44), its heat (44, 44) in [0, 1], and the predicted class."""
+"""A crop uint8 (44, 44), its Grad-CAM heat map (44, 44) in [0, 1], and the predicted class in 0..6."""
+
+
+def draw_all(
+    name: str,
+    history: pd.DataFrame,
+    images: npt.NDArray[np.uint8],
+    test: Predictions,
+    measured: Measured,
+    bins: int,
+    explained: Mapping[str, Sequence[Example | None]] | None,
+) -> dict[str, bytes]:
+    """{file name: PNG} of every picture of a network.
+
+    Args:
+        history: one row per epoch, with the columns of history.csv.
+        images: uint8 (N, 48, 48), the test images.
+        test: the network's predictions for `images`.
+        measured: the metrics of `test`.
+        bins: of confidence.
+        explained: see `draw_grad_cam`; None for a network without heat maps, whose gradcam.png says so.
+    """
+    set_style()
+    counts = confusion_matrix(test.actual, test.predicted, labels=range(len(CLASSES)))
+    figures = {
+        "curves.png": draw_curves(history, name),
+        "confusion.png": draw_confusion(counts, name),
+        "confidence.png": draw_confidence(test, bins, measured.calibration.ece, name),
+        "classes.png": draw_classes(measured.per_class, name),
+        "mistakes.png": draw_mistakes(images, test, name),
+        "risk_coverage.png": draw_risk_coverage(cover(test), name),
+    }
+    heat_maps = draw_sentence(f"{name}: no Grad-CAM") if explained is None else draw_grad_cam(explained, name)
+    figures["gradcam.png"] = heat_maps  # DVC requires the file of every network
+    return {file: to_png(figure) for file, figure in figures.items()}
 
 
 def draw_curves(history: pd.DataFrame, name: str) -> Figure:
@@ -57,12 +90,12 @@ def draw_curves(history: pd.DataFrame, name: str) -> Figure:
 
 
 def box() -> dict[str, str]:
-    """The ground of a text that stands on a plot."""
+    """The white box around a text inside a plot."""
     return {"facecolor": "white", "edgecolor": "0.8", "boxstyle": "round,pad=0.4"}
 
 
 def draw_confusion(counts: npt.NDArray[np.integer], name: str) -> Figure:
-    """The confusion matrix int (7, 7), rows being actual: shares of the row as colour and number, counts below."""
+    """The confusion matrix int (7, 7), a row per actual class: shares of the row as colour and number, counts below."""
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
     figure, axes = plt.subplots(figsize=(7, 5.6))
@@ -81,7 +114,7 @@ def draw_confusion(counts: npt.NDArray[np.integer], name: str) -> Figure:
 
 
 def draw_confidence(rows: Predictions, bins: int, ece: float, name: str) -> Figure:
-    """Confidence of correct and incorrect predictions, as histogram and box plot; reliability diagram (Figure 8)."""
+    """Confidence of correct and of incorrect predictions, as histogram and box plot; reliability diagram (Figure 8)."""
     correct = rows.correct
     kinds = {"correct": CORRECT, "incorrect": INCORRECT}
     table = pd.DataFrame({"confidence": rows.confidence, "prediction": np.where(correct, *kinds)})
@@ -119,14 +152,14 @@ def draw_confidence(rows: Predictions, bins: int, ece: float, name: str) -> Figu
 
 
 def pale() -> dict[str, Any]:
-    """How a bar of few images looks."""
+    """The colours of a bar of few images."""
     return {"facecolor": "0.91", "edgecolor": "0.65", "linewidth": 0.5}
 
 
 def draw_reliability(table: pd.DataFrame, axes: Axes) -> None:
-    """Accuracy of each bin of confidence as bars, around the diagonal of a calibrated network.
+    """Accuracy of each bin of confidence as a bar; the diagonal is a perfectly calibrated network.
 
-    `table` is that of `bin_confidence` without the empty bins. A bin of few images is pale and shows their number.
+    `table` is that of `bin_confidence` without empty bins. A bin of few images is pale and shows their number.
     """
     for row in table.itertuples():
         few = row.images < FEW
@@ -142,7 +175,7 @@ def draw_reliability(table: pd.DataFrame, axes: Axes) -> None:
 
 
 def draw_classes(classes: Mapping[str, ClassScores], name: str) -> Figure:
-    """Precision, recall and F1 of each class as bars (Figure 9); a dash where there is none."""
+    """Precision, recall and F1 of each class as bars (Figure 9); a dash for a missing score."""
     figure, axes = plt.subplots(figsize=(7, 3.4))
     scores = (("precision", "precision", BLUE), ("recall", "recall", ORANGE), ("f1", "F1", GREEN))
     places = np.arange(len(CLASSES))
@@ -168,7 +201,7 @@ def draw_risk_coverage(curve: Mapping[str, npt.NDArray[np.float64]], name: str) 
     low = curve["accuracy"].min()
     axes.set(
         xlim=(0, 1.02), ylim=(low - 0.4 * max(1 - low, 0.01), 1 + 0.1 * max(1 - low, 0.01)),
-        xlabel="coverage: share of the test images kept, the most confident first", ylabel="accuracy on these",
+        xlabel="coverage: share of the test images kept, the most confident first", ylabel="accuracy on kept images",
         title=f"{name}: accuracy by coverage",
     )  # fmt: skip
     room = 1.0
@@ -176,10 +209,10 @@ def draw_risk_coverage(curve: Mapping[str, npt.NDArray[np.float64]], name: str) 
         kept = np.flatnonzero(curve["threshold"] >= threshold)
         if len(kept) and curve["coverage"][kept[-1]] < room:
             point = curve["coverage"][kept[-1]], curve["accuracy"][kept[-1]]
-            room = point[0] - 0.1  # the next mark's text needs so much of the axis
+            room = point[0] - 0.1  # leaves space for the text of a mark
             label = None if axes.get_legend_handles_labels()[0] else "confidence ≥ …"
             axes.plot(*point, "o", color=VERMILLION, markersize=5, label=label)
-            side = "right" if point[0] > 0.1 else "left"  # the curve falls: below and to the left there is room
+            side = "right" if point[0] > 0.1 else "left"  # the curve falls, so the space below and to its left is free
             axes.annotate(f"{threshold:g}", point, (-5, -13), textcoords="offset points", ha=side)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="lower left", framealpha=1, edgecolor="none")
@@ -190,7 +223,7 @@ def draw_risk_coverage(curve: Mapping[str, npt.NDArray[np.float64]], name: str) 
 
 
 def draw_mistakes(faces: npt.NDArray[np.uint8], rows: Predictions, name: str, count: int = 32) -> Figure:
-    """A gallery of the `count` errors of the highest confidence: actual → predicted, and the confidence."""
+    """A gallery of the `count` most confident errors: actual → predicted, and the confidence."""
     wrong = np.flatnonzero(~rows.correct)
     chosen = wrong[np.argsort(-rows.confidence[wrong], kind="stable")][:count]
     captions = [f"{CLASSES[rows.actual[i]]} →\n{CLASSES[rows.predicted[i]]} {rows.confidence[i]:.2f}" for i in chosen]
@@ -200,24 +233,11 @@ def draw_mistakes(faces: npt.NDArray[np.uint8], rows: Predictions, name: str, co
     return draw_gallery(faces[chosen], captions, title if len(chosen) else f"{name}: no error on test")
 
 
-def draw_gallery(faces: npt.NDArray[np.uint8], captions: Sequence[str], title: str) -> Figure:
-    """Faces uint8 (N, height, width) in rows of eight, a caption of two lines at most above each; N may be 0."""
-    height = max(1, -(-len(faces) // PER_ROW))
-    figure, grid = plt.subplots(height, PER_ROW, figsize=(7, 0.4 + 1.2 * height), squeeze=False)
-    for cell in grid.flat:
-        cell.axis("off")
-    for cell, face, caption in zip(grid.flat, faces, captions, strict=False):
-        cell.imshow(face, cmap="gray", vmin=0, vmax=255)
-        cell.set_title(caption, fontsize=SMALL, pad=3)
-    figure.suptitle(title, fontsize=plt.rcParams["axes.titlesize"])
-    return figure
-
-
 def draw_grad_cam(columns: Mapping[str, Sequence[Example | None]], name: str) -> Figure:
-    """Faces and where the evidence for the predicted class lies (Grad-CAM), a column per actual class.
+    """Faces, and below each its evidence for the predicted class (Grad-CAM); one column per actual class.
 
     Args:
-        columns: two rows of faces, by their names ('correct' and 'incorrect'), each with an example or None per class.
+        columns: {'correct': examples, 'incorrect': examples}, drawn as two rows; an example or None per class.
     """
     figure, grid = plt.subplots(4, len(CLASSES), figsize=(7, 4.9))
     for cell in grid.flat:
@@ -231,15 +251,15 @@ def draw_grad_cam(columns: Mapping[str, Sequence[Example | None]], name: str) ->
             else:
                 crop, heat, label = example
                 for cell in (above, below):
-                    cell.imshow(crop, cmap="gray", vmin=0, vmax=255)
+                    show_face(cell, crop)
                 if heat.any():
                     below.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=0.55)
                 else:
-                    below.text(0.5, 0.08, "nowhere", transform=below.transAxes, ha="center", fontsize=9, bbox=box())
+                    below.text(0.5, 0.08, "no evidence", transform=below.transAxes, ha="center", fontsize=9, bbox=box())
                 title += f"\n→ {CLASSES[label]}" if label != place else ""
             above.set_title(title, fontsize=9, pad=3)
         for cell, text in zip(grid[row : row + 2, 0], (kind, "Grad-CAM"), strict=True):
             cell.text(-0.1, 0.5, text, transform=cell.transAxes, ha="right", va="center", rotation=90, fontsize=9)
-    title = f"{name}: Grad-CAM, the evidence for the predicted class (bright: most)"
+    title = f"{name}: Grad-CAM, evidence for the predicted class (brighter is more)"
     figure.suptitle(title, fontsize=plt.rcParams["axes.titlesize"])
     return figure

@@ -19,29 +19,29 @@ PERCENT = PercentFormatter(1, decimals=0)
 
 
 def count_columns(entries: int) -> int:
-    """The columns of a legend as wide as a picture: up to four entries make one row, more make rows of three."""
+    """Columns of a legend as wide as a picture: up to four entries share one row, more are in rows of three."""
     return entries if entries <= 4 else 3
 
 
 def pick_colours(count: int) -> list[str]:
-    """The colours of `count` networks, in their order; the eleventh has the first colour again."""
+    """The colours of `count` networks, in their order; they repeat after ten."""
     return list(islice(cycle(PALETTE), count))
 
 
 def set_style() -> None:
-    """Seaborn's colour-blind palette, white ground, type that stays readable in a column of a paper."""
+    """Seaborn's colour-blind palette on white, with text that is readable in a column of a paper."""
     sns.set_theme(context="paper", style="whitegrid", palette="colorblind", font_scale=1.15)
     plt.rcParams |= {"savefig.dpi": 150, "figure.constrained_layout.use": True, "svg.hashsalt": "fer"}
 
 
 def to_png(figure: Figure) -> bytes:
-    """A figure as PNG in 256 greys or colours, without the time and without versions; the figure is closed."""
+    """A figure as PNG in 256 greys or colours, without a date or version in it. Closes the figure."""
     drawn, content = BytesIO(), BytesIO()
     figure.savefig(drawn)
     plt.close(figure)
     picture = Image.open(drawn).convert("RGB")
     grey = picture.convert("L")
-    if ImageChops.difference(picture, grey.convert("RGB")).getbbox():  # half the bytes of true colour
+    if ImageChops.difference(picture, grey.convert("RGB")).getbbox():  # 256 colours take half the bytes of true colour
         picture.quantize(256).save(content, "PNG", optimize=True)
     else:
         grey.save(content, "PNG", optimize=True)

@@ -1,11 +1,11 @@
-"""Networks against each other, against the paper, and together as ensembles: what `stages/compare.py` works out.
+"""Networks compared with each other and with the paper, and combined into ensembles, for `stages/compare.py`.
 
-Functions take {network: rows of the same images}, for any number of networks from 2 on, and keep their order. Nothing
-is chosen on test rows: the one thing chosen at all, the weights of an ensemble, is chosen on val. Accuracies are in
-[0, 1]; what is called points is a difference of two of them times 100.
+Functions take {network: predictions of the same images}, two networks or more, and keep their order. Nothing is chosen
+on test rows: only the weights of an ensemble are chosen, and that on val. Accuracies are in [0, 1]; a difference in
+points is a difference of accuracies times 100.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -24,22 +24,20 @@ from fer_pipeline.metrics import paper
 from fer_pipeline.metrics.evaluation import Scores
 from fer_pipeline.metrics.labels import Labels
 from fer_pipeline.metrics.mcnemar import McNemar, apply_mcnemar
-from fer_pipeline.metrics.scores import Measured, bound_accuracy
+from fer_pipeline.metrics.scores import Measured, average, bound_accuracy
 from fer_pipeline.networks.network import Network
 from fer_pipeline.predictions.calibration import SMALLEST
 from fer_pipeline.predictions.predictions import Predictions
 from fer_pipeline.sample.paths import is_sample
 
 WEIGHT_DECIMALS = 3
-"""Of the weights chosen for an ensemble."""
+"""Decimals of the weights chosen for an ensemble."""
 LISTED = 100
-"""Images of `tabulate_all_wrong` that compare.json names; all_wrong.csv names all."""
+"""How many images of `tabulate_all_wrong` compare.json lists; all_wrong.csv lists all of them."""
 ENSEMBLE_TITLE = "Soft vote of all"
 BESIDE_PAPER = ("train_accuracy", "accuracy", "overfitting_gap")
-"""What Table 7 has in numbers."""
+"""The numeric columns of the paper's Table 7."""
 VAL_IN_TEST = "Under the split paper val lies inside test: weights chosen on val are chosen on test rows as well."
-
-Bools = npt.NDArray[np.bool_]
 
 
 class Accuracies(Record):
@@ -49,7 +47,7 @@ class Accuracies(Record):
 
 
 class AccuracyDifferences(Record):
-    """Ours less the paper's, in points."""
+    """Our value minus the paper's, in points."""
 
     train_accuracy: float
     accuracy: float
@@ -57,7 +55,7 @@ class AccuracyDifferences(Record):
 
 
 class Table7Row(Accuracies):
-    """One network, and what the paper has for it; None where it has not this network."""
+    """Our figures of one network; `paper` and `difference_points` are None for a network that the paper lacks."""
 
     macro_f1: Share
     parameters: Count
@@ -75,11 +73,11 @@ class Ensemble(Record):
     accuracy: Share
     accuracy_ci95: Interval
     best_member: str
-    """On test."""
+    """The member with the highest accuracy on test."""
     gain_points: float
-    """Over the best member."""
+    """Accuracy on test minus that of the best member, in points."""
     p_value: Share
-    """McNemar's, against the best member."""
+    """Of McNemar's test against the best member."""
 
 
 class WeightedEnsemble(Ensemble):
@@ -90,30 +88,32 @@ class Pair(Record):
     first: str
     second: str
     share: Share
-    """Test images of which both say the same."""
+    """Share of the test images on which both predict the same class."""
     kappa: Annotated[float, Field(ge=-1, le=1)] | None
-    """Cohen's; None where both always say one and the same class."""
+    """Cohen's kappa; None if both predict one and the same class on every image."""
 
 
 class Agreement(Record):
     pairs: list[Pair]
     all_share: Share
-    """Test images of which all networks say the same."""
+    """Share of the test images on which all networks predict the same class."""
     right_by: list[Count]
-    """Images that none, one, ... all of them get right."""
+    """How many test images 0, 1, ... all networks classify correctly."""
     any_right: Share
+    """Share that at least one network classifies correctly: what a perfect choice among the networks would reach."""
 
 
 class AllWrong(Record):
-    """Test images that no network gets right."""
+    """Test images that no network classifies correctly."""
 
     count: Count
     share: Share
     same_count: Count
-    """Of them, those of which all networks say the same."""
+    """How many of these images all networks assign to the same class."""
     same_share: Share | None
+    """`same_count` as a share of `count`; None if `count` is 0."""
     indices: list[Count]
-    """Rows of test, the first hundred of all_wrong.csv."""
+    """Rows of test: the first hundred of all_wrong.csv."""
 
 
 class Comparison(Record):
@@ -122,30 +122,30 @@ class Comparison(Record):
     profile: str
     split: str
     comparable: bool
-    """Whether our figures may be held against the paper's."""
+    """Whether our figures may be compared with the paper's."""
     label: str
-    """The sentence that says what both come from."""
+    """A sentence on what our figures and the paper's come from."""
     notes: list[str]
     table7: dict[str, Table7Row]
     mcnemar: list[McNemar]
     ensembles: list[Ensemble]
-    """With equal weights: each pair, ... and at last all."""
+    """With equal weights: each pair of networks, then all networks."""
     weighted_ensemble: WeightedEnsemble
     ensemble: Measured
-    """The vote of all, with equal weights."""
+    """The soft vote of all networks, with equal weights."""
     agreement: Agreement
     all_wrong: AllWrong
     labels: Labels | None = None
-    """None where the data have no votes."""
+    """None if the data have no votes."""
 
 
 class Origin(NamedTuple):
     """What our figures come from."""
 
     comparable: bool
-    """Whether they may be held against the paper's."""
+    """Whether they may be compared with the paper's."""
     label: str
-    """The sentence that says what both come from."""
+    """A sentence on what our figures and the paper's come from."""
 
 
 def follows_paper(settings: Any, networks: Mapping[str, Network]) -> bool:
@@ -222,30 +222,25 @@ def set_beside_paper(scores: Mapping[str, Scores], networks: Mapping[str, Networ
 
 
 def tabulate_table7(table7: Mapping[str, Table7Row], origin: Origin) -> pd.DataFrame:
-    """`set_beside_paper` as a table of one row per network, with `origin` in each; no column stays empty."""
+    """`set_beside_paper` as a table with one row per network and `origin` in each row; empty columns are left out."""
     rows = []
     for name, row in table7.items():
-        beside = {
-            column: value
-            for key in BESIDE_PAPER
-            for column, value in (
-                (key, getattr(row, key)),
-                (f"paper_{key}", getattr(row.paper, key, None)),
-                (f"{key}_difference_points", getattr(row.difference_points, key, None)),
-            )
-        }
-        rest = {key: getattr(row, key) for key in ("macro_f1", "parameters", "model_bytes")}
-        rows.append({"network": name, **beside, **rest, **origin._asdict()})
+        values: dict[str, Any] = {"network": name}
+        for key in BESIDE_PAPER:
+            values[key] = getattr(row, key)
+            values[f"paper_{key}"] = getattr(row.paper, key, None)
+            values[f"{key}_difference_points"] = getattr(row.difference_points, key, None)
+        rest = row.model_dump(include={"macro_f1", "parameters", "model_bytes"})
+        rows.append(values | rest | origin._asdict())
     return pd.DataFrame(rows).dropna(axis="columns", how="all")
 
 
 def tabulate_literature(
     table7: Mapping[str, Table7Row], titles: Mapping[str, str], ensemble_accuracy: float, origin: Origin
 ) -> pd.DataFrame:
-    """Figure 10 as a table: Table 1, the paper's networks, ours and our ensemble, by falling accuracy.
+    """Figure 10 as a table: Table 1, the paper's networks, our networks and our ensemble, by falling accuracy.
 
-    Columns: source ('literature', 'paper' or 'ours'), name, year, dataset, accuracy, and those of `origin`. A network
-    that the paper has not stands under 'ours' alone.
+    Columns: source ('literature', 'paper' or 'ours'), name, year, dataset, accuracy, and those of `origin`.
     """
     rows: list[tuple[str, str, int | None, str, float]] = [
         ("literature", f"{work.reference} [{work.number}]", work.year, work.dataset, work.accuracy)
@@ -266,10 +261,10 @@ def vote(members: Sequence[Predictions], weights: Sequence[float] | None = None)
 
 
 def choose_weights(members: Sequence[Predictions]) -> list[float]:
-    """The weights of a soft vote with the least mean negative log-likelihood; `members` are the predictions of val.
+    """The weights that minimise the mean negative log-likelihood of a soft vote; `members` are predictions of val.
 
-    That loss is convex in the weights (probabilities count as 1e-6 at least), so SLSQP, from equal weights on and with
-    the exact gradient, finds its one minimum, the same at each call. Rounded to thousandths that add up to 1.
+    This loss is convex in the weights (probabilities below 1e-6 count as 1e-6), so SLSQP, started at equal weights and
+    given the exact gradient, finds its only minimum, the same in each call. The weights are thousandths that sum to 1.
     """
     actual = members[0].actual
     of_truth = np.stack([rows.probabilities[np.arange(len(actual)), actual] for rows in members]).clip(SMALLEST)
@@ -291,124 +286,101 @@ def choose_weights(members: Sequence[Predictions]) -> list[float]:
 
 
 def round_weights(weights: npt.NDArray[np.float64]) -> list[float]:
-    """Weights >= 0 as thousandths that add up to 1: those that rounding down costs most are rounded up."""
+    """Weights >= 0 as thousandths that sum to 1: all are rounded down, then those that lost most are rounded up."""
     units = 10**WEIGHT_DECIMALS
     exact = units * weights.clip(0) / weights.clip(0).sum()
-    whole = np.floor(exact.round(6))  # what is a whole thousandth but for the last bits stays one
+    whole = np.floor(exact.round(6))  # a weight whose last bits miss a thousandth counts as that thousandth
     losers = np.argsort((whole - exact).round(6), kind="stable")[: int(units - whole.sum())]
     whole[losers] += 1
     return [round(float(one) / units, WEIGHT_DECIMALS) for one in whole]
 
 
-def judge_ensemble(
-    val: Mapping[str, Predictions],
-    test: Mapping[str, Predictions],
-    names: Sequence[str],
-    weights: Sequence[float],
-    resamples: int,
-    seed: int,
-) -> Ensemble:
-    """The soft vote of some networks: its accuracy on val and test, and its gain over the best of its members on test.
+def judge_ensembles(
+    val: Mapping[str, Predictions], test: Mapping[str, Predictions], resamples: int, seed: int
+) -> tuple[list[Ensemble], WeightedEnsemble]:
+    """Soft votes of the networks, each beside its best member on test.
 
     Args:
-        val, test: the predictions of all networks.
-        names: the members.
-        weights: one per member.
         resamples, seed: of the bootstrap.
+
+    Returns:
+        Votes with equal weights, of each pair and of all networks (two networks have one vote); and the vote of all
+        with the weights that `choose_weights` finds on val.
     """
-    right = {name: test[name].correct for name in names}
-    best = max(names, key=lambda name: float(right[name].mean()))
-    together = vote([test[name] for name in names], weights).correct
-    gain = float(together.mean() - right[best].mean())
-    return Ensemble(
-        members=list(names),
-        weights=[round(weight, 6) for weight in weights],
-        val_accuracy=round(float(vote([val[name] for name in names], weights).correct.mean()), 6),
-        accuracy=round(float(together.mean()), 6),
-        accuracy_ci95=bound_accuracy(together, resamples, seed),
-        best_member=best,
-        gain_points=round(100 * gain, 4),
-        p_value=apply_mcnemar(together, right[best]).p_value,
+
+    def judge(names: tuple[str, ...], weights: Sequence[float]) -> dict[str, Any]:
+        best = max(names, key=lambda name: float(test[name].correct.mean()))
+        together = vote([test[name] for name in names], weights).correct
+        gain = float(together.mean() - test[best].correct.mean())
+        return {
+            "members": list(names),
+            "weights": [round(weight, 6) for weight in weights],
+            "val_accuracy": average(vote([val[name] for name in names], weights).correct),
+            "accuracy": average(together),
+            "accuracy_ci95": bound_accuracy(together, resamples, seed),
+            "best_member": best,
+            "gain_points": round(100 * gain, 4),
+            "p_value": apply_mcnemar(together, test[best].correct)[2],
+        }
+
+    groups = dict.fromkeys([*combinations(test, 2), tuple(test)])
+    weighted = judge(tuple(test), choose_weights(list(val.values())))
+    return (
+        [Ensemble(**judge(names, [1 / len(names)] * len(names))) for names in groups],
+        WeightedEnsemble(**weighted, chosen_on="val"),
     )
 
 
-def judge_ensembles(
-    val: Mapping[str, Predictions], test: Mapping[str, Predictions], resamples: int, seed: int
-) -> list[Ensemble]:
-    """Soft votes with equal weights: of each pair, and at last of all; of two networks that is one."""
-    groups = dict.fromkeys([*combinations(test, 2), tuple(test)])
-    return [judge_ensemble(val, test, names, [1 / len(names)] * len(names), resamples, seed) for names in groups]
-
-
-def judge_weighted(
-    val: Mapping[str, Predictions], test: Mapping[str, Predictions], resamples: int, seed: int
-) -> WeightedEnsemble:
-    """The soft vote of all networks with the weights that `choose_weights` finds on val."""
-    weights = choose_weights(list(val.values()))
-    together = judge_ensemble(val, test, list(test), weights, resamples, seed)
-    return WeightedEnsemble(**together.model_dump(), chosen_on="val")
-
-
 def measure_agreement(test: Mapping[str, Predictions]) -> Agreement:
-    """How often networks say the same, right or wrong: each pair (and Cohen's kappa), and all.
-
-    `right_by` counts the images that none, one, ... all of them get right; `any_right` is the share of the others than
-    none: what a perfect choice among the networks would reach. Kappa is None where both always say one and the same.
-    """
+    """How often networks predict the same class, right or wrong: each pair, and all of them."""
     predicted = {name: rows.predicted for name, rows in test.items()}
     pairs = []
     for first, second in combinations(test, 2):
         same = predicted[first] == predicted[second]
         constant = same.all() and len(set(predicted[first])) == 1
         kappa = None if constant else round(float(cohen_kappa_score(predicted[first], predicted[second])), 6)
-        pairs.append(Pair(first=first, second=second, share=round(float(same.mean()), 6), kappa=kappa))
-    votes = np.stack(list(predicted.values()))
+        pairs.append(Pair(first=first, second=second, share=average(same), kappa=kappa))
+    classes = np.stack(list(predicted.values()))
     right = count_right(test)
     return Agreement(
         pairs=pairs,
-        all_share=round(float((votes == votes[0]).all(axis=0).mean()), 6),
+        all_share=average((classes == classes[0]).all(axis=0)),
         right_by=np.bincount(right, minlength=len(test) + 1).tolist(),
-        any_right=round(float((right > 0).mean()), 6),
+        any_right=average(right > 0),
     )
 
 
 def count_right(test: Mapping[str, Predictions]) -> npt.NDArray[np.int64]:
-    """int (N,): how many networks get each of the N images right."""
+    """int64 (N,): how many networks classify each of the N images correctly."""
     counts: npt.NDArray[np.int64] = np.stack([rows.correct for rows in test.values()]).sum(axis=0)
     return counts
 
 
 def tabulate_agreement(test: Mapping[str, Predictions]) -> pd.DataFrame:
-    """One row per class with images: emotion, images, and right_by_<k>, the share that k of the networks get right."""
-    actual = next(iter(test.values())).actual
-    right = count_right(test)
-
-    def count_rows() -> Iterator[dict[str, Any]]:
-        for label, emotion in enumerate(CLASSES):
-            mine = right[actual == label]
-            if len(mine):
-                shares = {f"right_by_{k}": float((mine == k).mean()) for k in range(len(test), -1, -1)}
-                yield {"emotion": emotion, "images": len(mine), **shares}
-
-    return pd.DataFrame(count_rows())
+    """One row per class with images: emotion, images, and right_by_<k>, the share that exactly k networks get right."""
+    actual, right = next(iter(test.values())).actual, count_right(test)
+    counts = pd.DataFrame({f"right_by_{k}": right == k for k in range(len(test), -1, -1)}).groupby(actual)
+    shares = counts.mean().rename_axis("emotion").reset_index()
+    shares.insert(1, "images", counts.size().to_numpy())
+    return shares.assign(emotion=np.array(CLASSES)[shares["emotion"]])
 
 
 def tabulate_all_wrong(test: Mapping[str, Predictions]) -> pd.DataFrame:
-    """The images that all networks get wrong, one row each; first those of which all say the same: is the label right?
+    """The images that all networks misclassify, one row each; those on which all predict the same class come first.
 
     Columns: index (row of test), actual, the prediction of each network, same (all predictions are equal), and
-    confidence (the mean of the networks' confidences), by which the rows fall.
+    confidence (the networks' mean). Rows are sorted by confidence, falling, within each of the two groups.
     """
     rows = list(test.values())
-    wrong = np.flatnonzero(~np.any([one.correct for one in rows], axis=0))
+    wrong = np.flatnonzero(count_right(test) == 0)
     names = np.array(CLASSES)
-    votes = np.stack([one.predicted[wrong] for one in rows])
+    predicted = np.stack([one.predicted[wrong] for one in rows])
     table = pd.DataFrame(
         {
             "index": wrong,
             "actual": names[rows[0].actual[wrong]],
-            **{name: names[predicted] for name, predicted in zip(test, votes, strict=True)},
-            "same": (votes == votes[0]).all(axis=0),
+            **{name: names[classes] for name, classes in zip(test, predicted, strict=True)},
+            "same": (predicted == predicted[0]).all(axis=0),
             "confidence": np.mean([one.confidence[wrong] for one in rows], axis=0).round(6),
         }
     )
@@ -416,7 +388,7 @@ def tabulate_all_wrong(test: Mapping[str, Predictions]) -> pd.DataFrame:
 
 
 def count_all_wrong(table: pd.DataFrame, images: int) -> AllWrong:
-    """`tabulate_all_wrong` in numbers, of so many test images, and the first rows of it."""
+    """The record of `table`, made by `tabulate_all_wrong` from a test split of `images` images."""
     same = int(table["same"].sum())
     return AllWrong(
         count=len(table),
@@ -428,7 +400,7 @@ def count_all_wrong(table: pd.DataFrame, images: int) -> AllWrong:
 
 
 def tabulate_class_f1(scores: Mapping[str, Scores], ensemble: Measured) -> pd.DataFrame:
-    """One row per class: emotion, and the F1 of each network and of the ensemble; NaN where the class has no image."""
+    """One row per class: emotion, and the F1 of each network and of the ensemble; NaN for a class without images."""
     columns = {
         name: np.array([one.per_class[emotion].f1 for emotion in CLASSES], float)
         for name, one in {**scores, "ensemble": ensemble}.items()
@@ -440,22 +412,14 @@ def tabulate_ensembles(
     scores: Mapping[str, Scores], titles: Mapping[str, str], ensembles: Sequence[Ensemble], weighted: WeightedEnsemble
 ) -> pd.DataFrame:
     """One row per network and ensemble: name, kind, weights, accuracy, ci95_low, ci95_high, gain_points, p_value."""
-    singles = [
-        {"members": [name], "weights": [1.0], "accuracy": one.accuracy, "accuracy_ci95": one.accuracy_ci95}
+    rows = [
+        {"kind": "one network", "members": [name], "weights": [1.0]}
+        | one.model_dump(include={"accuracy", "accuracy_ci95"})
         for name, one in scores.items()
     ]
-    votes = [one.model_dump() for one in (*ensembles, weighted)]
-    kinds = ["one network"] * len(singles) + ["equal weights"] * len(ensembles) + ["weights chosen on val"]
-    return pd.DataFrame(
-        {
-            "name": " + ".join(titles[member] for member in one["members"]),
-            "kind": kind,
-            "weights": " ".join(f"{weight:.{WEIGHT_DECIMALS}f}" for weight in one["weights"]),
-            "accuracy": one["accuracy"],
-            "ci95_low": one["accuracy_ci95"][0],
-            "ci95_high": one["accuracy_ci95"][1],
-            "gain_points": one.get("gain_points"),
-            "p_value": one.get("p_value"),
-        }
-        for one, kind in zip([*singles, *votes], kinds, strict=True)
-    )
+    rows += [{"kind": "equal weights", **one.model_dump()} for one in ensembles]
+    table = pd.DataFrame([*rows, {"kind": "weights chosen on val", **weighted.model_dump()}])
+    table["name"] = [" + ".join(titles[name] for name in members) for members in table["members"]]
+    table["weights"] = [" ".join(f"{one:.{WEIGHT_DECIMALS}f}" for one in weights) for weights in table["weights"]]
+    table[["ci95_low", "ci95_high"]] = table["accuracy_ci95"].tolist()
+    return table[["name", "kind", "weights", "accuracy", "ci95_low", "ci95_high", "gain_points", "p_value"]]

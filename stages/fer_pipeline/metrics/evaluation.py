@@ -19,17 +19,17 @@ class Scores(Measured):
     """metrics/<network>.json."""
 
     accuracy_single_crop: Share
-    """By the centre crop."""
+    """Accuracy on test, by the centre crop alone."""
     temperature_single_crop: Annotated[float, Field(gt=0, lt=1000)]
-    """As `calibration.temperature`, for the centre crop: what the exported network carries."""
+    """Like `calibration.temperature`, for the centre crop alone: the temperature of the exported network."""
     votes_temperature_single_crop: Annotated[float, Field(gt=0, lt=1000)] | None = None
-    """The second head's, fitted to the annotators' votes; None for a network with one head."""
+    """That of the second head, fitted to the votes on val; None if there is no second head or no vote."""
     annotators: Annotators | None = None
-    """None where the data have no votes."""
+    """None if the data have no votes."""
     train_accuracy: Share
-    """Of the finished network on plain training faces, by the centre crop."""
+    """Accuracy of the finished network on training faces without augmentation, by the centre crop alone."""
     overfitting_gap: Difference
-    """Train accuracy less test accuracy."""
+    """Train accuracy minus test accuracy."""
     cost: Cost
     device: Device
     """Where the predictions were computed."""

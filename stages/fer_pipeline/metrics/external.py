@@ -1,4 +1,4 @@
-"""metrics/other/<set>.json: all networks on another data set, from which nothing was learnt or chosen."""
+"""metrics/other/<set>.json: all networks on another data set, on which nothing was trained or chosen."""
 
 from fer_pipeline.core.record import Count, Interval, Record, Share
 from fer_pipeline.metrics.scores import ClassScores
@@ -12,20 +12,20 @@ class OtherScores(Record):
     balanced_accuracy: Share
     per_class: dict[str, ClassScores]
     confusion: list[list[Count]]
-    """Row: label; column: prediction; both in the order of the classes."""
+    """int (7, 7): faces by label (rows) and prediction (columns), in the order of the classes."""
 
 
 class Other(Record):
-    """metrics/other/<name>.json: all networks on another data set, of which nothing was learnt or chosen."""
+    """metrics/other/<set>.json."""
 
     source: str
-    """Its name without folders."""
+    """The file or folder of the data set, without the folders above it."""
     md5: str
     faces: Count
     left_out: dict[str, Count]
-    """{folder: pictures} below no folder of a known emotion."""
+    """{folder: number of its pictures}, for folders whose name is no known emotion."""
     scaled: Count
-    """Pictures of another size than 48x48."""
+    """Pictures scaled to 48x48 from another size."""
     seen: Count
-    """Faces that stand, pixel by pixel, in the train or val rows of FER-2013 as well."""
+    """Faces whose exact pixels are also in FER-2013's train or val rows."""
     networks: dict[str, OtherScores]

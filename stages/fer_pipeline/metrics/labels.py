@@ -1,64 +1,65 @@
-"""What FER-2013's labels are worth, told by ten annotators per face (FER+), and by networks that contradict them.
+"""What FER-2013's labels are worth, judged by ten annotators per face (FER+) and by networks that contradict them.
 
-Favourites are those of `fer_pipeline.metrics.annotators`.
+`fer_pipeline.metrics.annotators` defines an annotators' favourite.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from sklearn.metrics import confusion_matrix
 
 from fer_pipeline.core.record import Count, Interval, Record, Share
 from fer_pipeline.faces.fer2013 import CLASSES, VOTE_CLASSES
 from fer_pipeline.faces.votes import Votes
 from fer_pipeline.metrics.annotators import find_favourites
-from fer_pipeline.metrics.mcnemar import McNemar, adjust_holm, apply_mcnemar
+from fer_pipeline.metrics.mcnemar import McNemar, compare_pairs
 from fer_pipeline.metrics.scores import average, average_if_any, bound_accuracy
 from fer_pipeline.predictions.predictions import Predictions
 
 FAVOURITES = "annotators"
-"""The name of what most annotators say, beside those of the networks."""
+"""The name of the annotators' favourite beside the names of the networks."""
 SURE = 8
-"""Votes of ten from which annotators are taken to be sure."""
+"""Votes out of ten from which the annotators count as sure."""
 LEAST = 4
-"""Votes of the least agreement that has a level of its own; below it a favourite means little."""
+"""The lowest number of agreeing annotators that has a level of its own; with fewer votes a favourite means little."""
 
 
 class LevelOfAgreement(Record):
-    """Test images on whose emotion so many annotators agree."""
+    """The test images on which this many annotators agree on an emotion."""
 
     votes: Count
-    """For the favourite; the least number stands for all below it as well."""
+    """For the favourite; the level of `LEAST` votes also holds the images with fewer."""
     images: Count
     favourite_is_label: Share
     label: dict[str, Share]
-    """{network: share of the images of which it says what the label is}."""
+    """{network: share of the images on which it predicts the label}."""
     favourite: dict[str, Share]
-    """{network: share of the images of which it says what the favourite is}."""
+    """{network: share of the images on which it predicts the favourite}."""
 
 
 class Labels(Record):
-    """What the test labels are worth, by FER+'s annotators; see `fer_pipeline.metrics.annotators`."""
+    """What the test labels are worth according to FER+'s annotators."""
 
     accuracy: Share
-    """Test images whose label is the annotators' favourite: what they score on FER-2013."""
+    """Share of the test images whose label is the annotators' favourite: the accuracy of the annotators."""
     accuracy_ci95: Interval
     recall: dict[str, Share | None]
-    """{emotion: the same of the images that are labelled so}."""
+    """{emotion: `accuracy` on the images with this label}; None without such images."""
     unsupported: Share
-    """Test images for whose label not one annotator voted."""
+    """Share of the test images whose label got no vote at all."""
     mcnemar: list[McNemar]
-    """Annotators beside each network."""
+    """The annotators beside each network."""
     levels: list[LevelOfAgreement]
     contradicted: Count
-    """Test images of which all networks say the same against the label, and at least eight annotators with them."""
+    """Test images on which all networks and at least eight annotators agree on a class other than the label."""
 
 
 def judge_labels(
     votes: Votes | None, test: Mapping[str, Predictions], resamples: int, seed: int
 ) -> tuple[Labels | None, pd.DataFrame, pd.DataFrame]:
-    """What the test labels are worth; None and empty tables where the data have no votes.
+    """What the test labels are worth; None and empty tables if the data have no votes.
 
     Args:
         test: {network: its predictions}.
@@ -70,70 +71,58 @@ def judge_labels(
     if votes is None:
         return None, pd.DataFrame({"votes": []}), pd.DataFrame({"index_in_test": []})
     actual = next(iter(test.values())).actual
-    favourites = find_favourites(votes)
-    right = favourites == actual
-    for_label = votes[np.arange(len(actual)), actual]
+    right = find_favourites(votes) == actual
     levels, contradicted = tabulate_levels(votes, test), tabulate_contradicted(votes, test)
-    found = [apply_mcnemar(right, rows.correct) for rows in test.values()]
-    adjusted = adjust_holm([one.p_value for one in found])
-    return (
-        Labels(
-            accuracy=average(right),
-            accuracy_ci95=bound_accuracy(right, resamples, seed),
-            recall={name: average_if_any(right[actual == label]) for label, name in enumerate(CLASSES)},
-            unsupported=average(for_label == 0),
-            mcnemar=[
-                McNemar(first=FAVOURITES, second=name, **one._asdict(), p_value_holm=p)
-                for name, one, p in zip(test, found, adjusted, strict=True)
-            ],
-            levels=[
-                LevelOfAgreement(
-                    votes=int(row["votes"]),
-                    images=int(row["images"]),
-                    favourite_is_label=round(float(row["favourite_is_label"]), 6),
-                    label={name: round(float(row[f"{name}_label"]), 6) for name in test},
-                    favourite={name: round(float(row[f"{name}_favourite"]), 6) for name in test},
-                )
-                for _, row in levels.iterrows()
-            ],
-            contradicted=len(contradicted),
+    labels = Labels(
+        accuracy=average(right),
+        accuracy_ci95=bound_accuracy(right, resamples, seed),
+        recall={name: average_if_any(right[actual == label]) for label, name in enumerate(CLASSES)},
+        unsupported=average(votes[np.arange(len(actual)), actual] == 0),
+        mcnemar=compare_pairs(
+            {FAVOURITES: right, **{name: rows.correct for name, rows in test.items()}},
+            [(FAVOURITES, name) for name in test],
         ),
-        levels,
-        contradicted,
+        levels=list(record_levels(levels, test)),
+        contradicted=len(contradicted),
     )
+    return labels, levels, contradicted
 
 
 def tabulate_levels(votes: Votes, test: Mapping[str, Predictions]) -> pd.DataFrame:
-    """One row per number of annotators who agree, falling: how often the networks are right about such faces.
+    """How often networks are right, by the number of annotators who agree: a row each, from ten down to `LEAST`.
 
-    Columns: votes (for the favourite; the last row holds all below 5 as well), images, favourite_is_label, and per
-    network <network>_label and <network>_favourite, the shares of faces of which it says what the label, or the
-    favourite, is. Faces whose favourite is no emotion of the seven are left out.
+    Columns: votes (for the favourite; the row of `LEAST` also holds the images with fewer), images, favourite_is_label,
+    and <network>_label and <network>_favourite per network: the shares of the images on which it predicts the label or
+    the favourite. Faces whose favourite is none of the seven emotions are left out, and so are rows without images.
     """
     favourites, most = find_favourites(votes), np.maximum(votes.max(axis=1), LEAST)
-    actual = next(iter(test.values())).actual
-    rows = []
-    for count in range(10, LEAST - 1, -1):
-        chosen = (most == count) & (favourites < len(CLASSES))
-        if chosen.any():
-            row = {
-                "votes": count,
-                "images": int(chosen.sum()),
-                "favourite_is_label": (favourites == actual)[chosen].mean(),
-            }
-            for name, one in test.items():
-                row[f"{name}_label"] = one.correct[chosen].mean()
-                row[f"{name}_favourite"] = (one.predicted == favourites)[chosen].mean()
-            rows.append(row)
-    shares = [f"{name}_{kind}" for name in test for kind in ("label", "favourite")]
-    return pd.DataFrame(rows, columns=["votes", "images", "favourite_is_label", *shares])
+    columns = {"favourite_is_label": favourites == next(iter(test.values())).actual}
+    for name, rows in test.items():
+        columns |= {f"{name}_label": rows.correct, f"{name}_favourite": rows.predicted == favourites}
+    table = pd.DataFrame({"votes": most, "images": 1, **columns})[favourites < len(CLASSES)]
+    levels = table.groupby("votes").agg({"images": "sum", **dict.fromkeys(columns, "mean")})
+    return levels[::-1].reset_index()
+
+
+def record_levels(table: pd.DataFrame, networks: Iterable[str]) -> Iterator[LevelOfAgreement]:
+    """The rows of `tabulate_levels` as records."""
+    for row in table.to_dict("records"):
+        shares = {key: round(row[key], 6) for key in table.columns[2:]}
+        yield LevelOfAgreement(
+            votes=row["votes"],
+            images=row["images"],
+            favourite_is_label=shares["favourite_is_label"],
+            label={name: shares[f"{name}_label"] for name in networks},
+            favourite={name: shares[f"{name}_favourite"] for name in networks},
+        )
 
 
 def tabulate_contradicted(votes: Votes, test: Mapping[str, Predictions]) -> pd.DataFrame:
-    """The faces of which all networks say one and the same against the label, and at least eight annotators with them.
+    """The faces on which all networks and at least eight annotators agree on a class other than the label.
 
-    Columns: index_in_test, actual (the label), predicted, votes (for it), votes_for_label, said (all votes, as
-    'happy 9, neutral 1') and confidence, the mean of the networks'. Most votes first, then the most confident.
+    Columns: index_in_test, actual (the label), predicted, votes (for the predicted class), votes_for_label, said (all
+    votes, as 'happy 9, neutral 1') and confidence (the networks' mean). Rows are sorted by votes, then by confidence,
+    both falling.
     """
     rows = list(test.values())
     predicted, actual = rows[0].predicted, rows[0].actual
@@ -164,7 +153,6 @@ def describe_votes(counts: npt.NDArray[np.uint8]) -> str:
 
 
 def count_favourites(votes: Votes, labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """How often annotators favour what for the faces of each label: int64 (7, 10)."""
-    counts = np.zeros((len(CLASSES), len(VOTE_CLASSES)), np.int64)
-    np.add.at(counts, (labels, find_favourites(votes)), 1)
-    return counts
+    """The annotators' confusion matrix: int64 (7, 10), images by label (rows) and favourite (columns)."""
+    counts = confusion_matrix(labels, find_favourites(votes), labels=range(len(VOTE_CLASSES)))
+    return np.array(counts[: len(CLASSES)])

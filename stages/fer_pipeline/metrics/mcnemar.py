@@ -1,8 +1,7 @@
-"""McNemar's exact test: are two classifiers right equally often on the same images?"""
+"""McNemar's exact test: do two classifiers differ in accuracy on the same images?"""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,40 +13,34 @@ Bools = npt.NDArray[np.bool_]
 
 
 class McNemar(Record):
-    """The exact test: are two networks equally often right?"""
+    """The exact test of a pair of classifiers."""
 
     first: str
     second: str
     first_only: Count
-    """Test images that only the first gets right."""
+    """Test images that only the first classifies correctly."""
     second_only: Count
+    """Test images that only the second classifies correctly."""
     p_value: Share
     p_value_holm: Share
-    """Adjusted for all pairs together."""
+    """Adjusted for all tested pairs together."""
 
 
-class Discordant(NamedTuple):
-    """What McNemar's test makes of the images that just one of two networks gets right."""
+def apply_mcnemar(first: Bools, second: Bools) -> tuple[int, int, float]:
+    """McNemar's exact test of two classifiers; `first` and `second` (bool (N,)) say on which images each is correct.
 
-    first_only: int
-    second_only: int
-    p_value: float
-
-
-def apply_mcnemar(first: Bools, second: Bools) -> Discordant:
-    """McNemar's exact test: are two networks, right on `first` and `second` (bool (N,)), equally often right?
-
-    Under that hypothesis the images that just one of them gets right fall to either like a fair coin. The p-value is 1
-    where there are none.
+    Returns:
+        The images that only the first gets right, those that only the second gets right, and the p-value. If both were
+        equally accurate, each of these images would be a fair coin toss. Without such images p is 1.
     """
     first_only, second_only = int((first & ~second).sum()), int((second & ~first).sum())
     discordant = first_only + second_only
     p_value = binomtest(first_only, discordant).pvalue if discordant else 1.0
-    return Discordant(first_only, second_only, round_significant(p_value))
+    return first_only, second_only, round_significant(p_value)
 
 
 def adjust_holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's adjustment: p-values that hold for all of these comparisons together."""
+    """Holm's adjustment of the p-values of several comparisons made together."""
     order = np.argsort(p_values, kind="stable")
     factors = len(p_values) - np.arange(len(p_values))
     adjusted = np.minimum(1, np.maximum.accumulate(np.array(p_values)[order] * factors))
@@ -59,12 +52,12 @@ def round_significant(number: float) -> float:
     return float(f"{number:.6g}")
 
 
-def compare_pairs(right: Mapping[str, Bools]) -> list[McNemar]:
-    """McNemar's test between each pair of {network: bool (N,)}, with Holm's p-values for all pairs together."""
-    pairs = list(combinations(right, 2))
-    found = [apply_mcnemar(right[first], right[second]) for first, second in pairs]
-    adjusted = adjust_holm([one.p_value for one in found])
+def compare_pairs(correct: Mapping[str, Bools], pairs: Sequence[tuple[str, str]] | None = None) -> list[McNemar]:
+    """McNemar's test of each pair in {classifier: bool (N,)}, or of `pairs` only, with Holm's adjustment for all."""
+    pairs = list(combinations(correct, 2)) if pairs is None else pairs
+    found = [apply_mcnemar(correct[first], correct[second]) for first, second in pairs]
+    holm = adjust_holm([p_value for _, _, p_value in found])
     return [
-        McNemar(first=first, second=second, **one._asdict(), p_value_holm=p)
-        for (first, second), one, p in zip(pairs, found, adjusted, strict=True)
+        McNemar(first=first, second=second, first_only=one, second_only=other, p_value=p, p_value_holm=adjusted)
+        for (first, second), (one, other, p), adjusted in zip(pairs, found, holm, strict=True)
     ]

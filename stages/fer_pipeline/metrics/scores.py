@@ -1,15 +1,18 @@
-"""Everything that predictions alone tell: accuracy, classes, confidence, calibration, errors (Tables 5 and 6).
+"""The metrics of one network or ensemble that need nothing but its predictions (Tables 5 and 6).
 
-Numbers are rounded to six decimals.
+Each record states keys, types and units; the function that computes it follows. To add a metric, add its key to a
+record (with the default None: files of earlier runs lack it) and its value to that function. Floats have six decimals.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
+from scipy.stats import binned_statistic
+from sklearn.metrics import log_loss, precision_recall_fscore_support
 
 from fer_pipeline.core.record import Count, Interval, Record, Share
 from fer_pipeline.faces.fer2013 import CLASSES
@@ -20,17 +23,49 @@ from fer_pipeline.predictions.predictions import Predictions
 TOP_ERRORS = 10
 
 
+def average(values: Any) -> float:
+    """The mean of numbers or bools, as a float of six decimals."""
+    return round(float(np.mean(values)), 6)
+
+
+def average_if_any(values: Any) -> float | None:
+    """`average`, or None if there are no values."""
+    return average(values) if len(values) else None
+
+
 class ClassScores(Record):
-    """Table 5 for one class. All but the support are None for a class without test images."""
+    """Table 5 for one class. Everything but `support` is None for a class without test images."""
 
     precision: Share | None
-    """None for a class that is never predicted, too."""
+    """Also None for a class that is never predicted."""
     recall: Share | None
     f1: Share | None
     accuracy: Share | None
-    """The recall, as the paper has it."""
+    """The recall: the paper calls it so."""
     support: Count
     """Test images."""
+
+
+def score_classes(rows: Predictions) -> dict[str, ClassScores]:
+    """Table 5: {emotion: its scores}."""
+    every = precision_recall_fscore_support(
+        rows.actual, rows.predicted, labels=range(len(CLASSES)), zero_division=np.nan
+    )
+    scores = {}
+    for emotion, precision, recall, f1, support in zip(CLASSES, *every, strict=True):
+        values = {"precision": precision, "recall": recall, "f1": f1, "accuracy": recall}
+        known = {key: None if np.isnan(value) or not support else average(value) for key, value in values.items()}
+        scores[emotion] = ClassScores(**known, support=int(support))
+    return scores
+
+
+def explain_classes(classes: dict[str, ClassScores]) -> Iterator[str]:
+    """A sentence for each class of `score_classes` that has a None."""
+    for emotion, scores in classes.items():
+        if not scores.support:
+            yield f"{emotion}: test has no such face, so its scores are empty and the averages leave it out"
+        elif scores.precision is None:
+            yield f"{emotion}: never predicted, so it has no precision"
 
 
 class Confidence(Record):
@@ -40,15 +75,31 @@ class Confidence(Record):
     mean_correct: Share | None
     mean_incorrect: Share | None
     std: float
+    """Standard deviation of the population."""
     low_count: Count
-    """Images whose confidence lies below the threshold."""
+    """Images with a confidence below the threshold."""
     low_share: Share
     low_accuracy: Share | None
     threshold: Share
 
 
+def describe_confidence(confidence: NDArray[np.float64], correct: NDArray[np.bool_], threshold: float) -> Confidence:
+    """Table 6, of N images: their confidences in [0, 1], float64 (N,), and whether they are correct, bool (N,)."""
+    low = confidence < threshold
+    return Confidence(
+        mean=average(confidence),
+        mean_correct=average_if_any(confidence[correct]),
+        mean_incorrect=average_if_any(confidence[~correct]),
+        std=round(float(confidence.std()), 6),
+        low_count=int(low.sum()),
+        low_share=average(low),
+        low_accuracy=average_if_any(correct[low]),
+        threshold=threshold,
+    )
+
+
 class Calibration(Record):
-    """How far the probabilities of test can be believed."""
+    """How well the probabilities on test match how often the network is right."""
 
     ece: Share
     """Expected calibration error."""
@@ -59,8 +110,56 @@ class Calibration(Record):
     temperature: float
     """Fitted on val."""
     ece_scaled: Share
-    """With that temperature."""
+    """`ece` after scaling by that temperature."""
     nll_scaled: float
+    """`nll` after scaling by that temperature."""
+
+
+def calibrate(val: Predictions, test: Predictions, bins: int) -> Calibration:
+    """Calibration on test, with the probabilities as they are and scaled by the temperature that fits val best."""
+    temperature = fit_temperature(val)
+    scaled = test._replace(probabilities=temper(test.probabilities, temperature))
+    one_hot = np.eye(len(CLASSES))[test.actual]
+    return Calibration(
+        ece=sum_calibration_error(test, bins),
+        nll=average_nll(test),
+        brier=average(((test.probabilities - one_hot) ** 2).sum(axis=1)),
+        temperature=round(temperature, 6),
+        ece_scaled=sum_calibration_error(scaled, bins),
+        nll_scaled=average_nll(scaled),
+    )
+
+
+def explain_temperature(temperature: float) -> Iterator[str]:
+    """A sentence if the fit ended at one of its bounds."""
+    for bound in TEMPERATURES:
+        if abs(np.log(temperature / bound)) < 0.01:
+            yield f"the temperature stands at the end of its range, {bound:g}: val does not determine it"
+
+
+def average_nll(rows: Predictions) -> float:
+    """The mean of -ln(probability of the true class), in nats; probabilities below 1e-6 count as 1e-6."""
+    return round(float(log_loss(rows.actual, temper(rows.probabilities, 1), labels=range(len(CLASSES)))), 6)
+
+
+def bin_confidence(rows: Predictions, bins: int) -> dict[str, NDArray[Any]]:
+    """Calibration by confidence: {low, high, images, confidence, accuracy}, arrays (bins,); an empty bin has NaN.
+
+    Bins are equally wide and include their lower bound; the last bin also includes its upper bound.
+    """
+    edges = np.arange(bins + 1) / bins  # exact where it can be: linspace(0, 1, 6) misses 0.6
+    confidence = rows.confidence.clip(0, 1)  # a weighted mean of ones may exceed 1 in its last bit
+    values = [confidence, rows.correct.astype(float)]
+    means = binned_statistic(confidence, values, "mean", edges).statistic
+    images = binned_statistic(confidence, values[0], "count", edges).statistic.astype(int)
+    return {"low": edges[:-1], "high": edges[1:], "images": images, "confidence": means[0], "accuracy": means[1]}
+
+
+def sum_calibration_error(rows: Predictions, bins: int) -> float:
+    """The expected calibration error: |accuracy - confidence| per bin, weighted by the bin's images."""
+    table = bin_confidence(rows, bins)
+    gaps = np.abs(table["accuracy"] - table["confidence"])
+    return round(float(np.nansum(gaps * table["images"]) / table["images"].sum()), 6)
 
 
 class Confusion(Record):
@@ -75,20 +174,36 @@ class Errors(Record):
     count: Count
     share: Share
     confident_count: Count
-    """Of them with a confidence of `evaluate.confident` or more."""
+    """Errors with a confidence of at least `evaluate.confident`."""
     top: list[Confusion]
-    """The most frequent pairs, falling."""
+    """The ten most frequent confusions, the most frequent first; ties are in the order of the classes."""
+
+
+def count_errors(rows: Predictions, confident: float) -> Errors:
+    """The misclassification audit; an error is confident from the confidence `confident` on."""
+    wrong = ~rows.correct
+    pairs = Counter(zip(rows.actual[wrong].tolist(), rows.predicted[wrong].tolist(), strict=True))
+    falling = sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))
+    return Errors(
+        count=int(wrong.sum()),
+        share=average(wrong),
+        confident_count=int((wrong & (rows.confidence >= confident)).sum()),
+        top=[
+            Confusion(actual=CLASSES[actual], predicted=CLASSES[predicted], count=count)
+            for (actual, predicted), count in falling[:TOP_ERRORS]
+        ],
+    )
 
 
 class Measured(Record):
-    """What predictions alone tell of a network or of an ensemble, on test."""
+    """The metrics of a network or of an ensemble that need nothing but its predictions, on test."""
 
     accuracy: Share
     accuracy_unseen: Share | None
-    """Without the images that stand in train as well."""
+    """Without the test images that are also in train."""
     unseen_count: Count
     balanced_accuracy: Share
-    """Mean recall of the classes that test has."""
+    """Mean recall of the classes that have test images."""
     macro_f1: Share
     accuracy_ci95: Interval
     """Bootstrap."""
@@ -98,24 +213,17 @@ class Measured(Record):
     calibration: Calibration
     errors: Errors
     notes: list[str]
-    """Sentences on what is None, and why."""
-
-
-class Summary(Record):
-    """metrics/summary/<name>.json: few enough for 80 columns."""
-
-    accuracy: Share
-    macro_f1: Share
-    ece: Share
+    """A sentence for each value that is None or was not determined, with the reason."""
 
 
 def measure(
     val: Predictions, test: Predictions, seen: NDArray[np.bool_] | None, settings: Evaluate, seed: int
 ) -> Measured:
-    """The metrics of one network, or of an ensemble, on test; val serves to fit the temperature, and for its accuracy.
+    """The metrics of one network or ensemble.
 
     Args:
-        seen: bool (N,), test rows whose very image stands in train as well; None: not one.
+        val: used for its accuracy and to fit the temperature.
+        seen: bool (N,), test rows whose exact image is also in train; None means no row.
         seed: of the bootstrap.
     """
     correct = test.correct
@@ -139,143 +247,33 @@ def measure(
     )
 
 
-def summarise(measured: Measured) -> Summary:
-    """The few numbers for `dvc metrics show`: three fit in 80 columns."""
-    return Summary(accuracy=measured.accuracy, macro_f1=measured.macro_f1, ece=measured.calibration.ece)
-
-
-def average(values: Any) -> float:
-    """The mean of numbers or bools, as a float of six decimals."""
-    return round(float(np.mean(values)), 6)
-
-
-def average_if_any(values: Any) -> float | None:
-    """`average`, or None of nothing."""
-    return average(values) if len(values) else None
-
-
 def bound_accuracy(correct: NDArray[np.bool_], resamples: int, seed: int) -> list[float]:
-    """[low, high]: the 95 % percentile bootstrap interval of the share of `correct` (bool (N,)).
+    """[low, high]: the 95 % percentile bootstrap interval of the mean of `correct` (bool (N,)).
 
-    N rows drawn with replacement hold a binomial number of right ones, so that number is drawn and not the rows.
+    N rows drawn with replacement contain a binomial number of correct ones, so that number is drawn, not the rows.
     """
     counts = np.random.default_rng(seed).binomial(len(correct), np.mean(correct), resamples)
     return [round(float(limit), 6) for limit in np.percentile(counts / len(correct), [2.5, 97.5])]
 
 
-def score_classes(rows: Predictions) -> dict[str, ClassScores]:
-    """Table 5: {emotion: its scores}; a class that is never predicted has no precision."""
-    every = precision_recall_fscore_support(
-        rows.actual, rows.predicted, labels=range(len(CLASSES)), zero_division=np.nan
-    )
-    scores = {}
-    for emotion, precision, recall, f1, support in zip(CLASSES, *every, strict=True):
-        values = {"precision": precision, "recall": recall, "f1": f1, "accuracy": recall}
-        known = {key: None if np.isnan(value) or not support else average(value) for key, value in values.items()}
-        scores[emotion] = ClassScores(**known, support=int(support))
-    return scores
+class Summary(Record):
+    """metrics/summary/<name>.json, for `dvc metrics show`: three numbers fit into 80 columns."""
+
+    accuracy: Share
+    macro_f1: Share
+    ece: Share
 
 
-def explain_classes(classes: dict[str, ClassScores]) -> Iterator[str]:
-    """A sentence for each class of `score_classes` that has a None."""
-    for emotion, scores in classes.items():
-        if not scores.support:
-            yield f"{emotion}: test has no such face, so its scores are empty and the averages leave it out"
-        elif scores.precision is None:
-            yield f"{emotion}: never predicted, so it has no precision"
-
-
-def explain_temperature(temperature: float) -> Iterator[str]:
-    """A sentence where the fit ran against one of its bounds."""
-    for bound in TEMPERATURES:
-        if abs(np.log(temperature / bound)) < 0.01:
-            yield f"the temperature stands at the end of its range, {bound:g}: val does not determine it"
-
-
-def describe_confidence(confidence: NDArray[np.float64], correct: NDArray[np.bool_], threshold: float) -> Confidence:
-    """Table 6: the means, the standard deviation (of the population), and the rows with confidence < `threshold`."""
-    low = confidence < threshold
-    return Confidence(
-        mean=average(confidence),
-        mean_correct=average_if_any(confidence[correct]),
-        mean_incorrect=average_if_any(confidence[~correct]),
-        std=round(float(confidence.std()), 6),
-        low_count=int(low.sum()),
-        low_share=average(low),
-        low_accuracy=average_if_any(correct[low]),
-        threshold=threshold,
-    )
-
-
-def calibrate(val: Predictions, test: Predictions, bins: int) -> Calibration:
-    """How far the probabilities of test can be believed, as they are and with the temperature that suits val best."""
-    temperature = fit_temperature(val)
-    scaled = test._replace(probabilities=temper(test.probabilities, temperature))
-    one_hot = np.eye(len(CLASSES))[test.actual]
-    return Calibration(
-        ece=sum_calibration_error(test, bins),
-        nll=average_nll(test),
-        brier=average(((test.probabilities - one_hot) ** 2).sum(axis=1)),
-        temperature=round(temperature, 6),
-        ece_scaled=sum_calibration_error(scaled, bins),
-        nll_scaled=average_nll(scaled),
-    )
-
-
-def average_nll(rows: Predictions) -> float:
-    """The mean of -ln(probability of the true class), probabilities being at least 1e-6."""
-    return round(float(log_loss(rows.actual, temper(rows.probabilities, 1), labels=range(len(CLASSES)))), 6)
-
-
-def bin_confidence(rows: Predictions, bins: int) -> dict[str, NDArray[Any]]:
-    """Calibration by confidence: {low, high, images, confidence, accuracy}, arrays (bins,), means NaN where empty.
-
-    Bins are equally wide and hold their lower bound, the last one its upper bound as well.
-    """
-    edges = np.arange(bins + 1) / bins  # exact where it can be: linspace(0, 1, 6) misses 0.6
-    confidence, correct = rows.confidence, rows.correct
-    places = np.clip(np.digitize(confidence, edges) - 1, 0, bins - 1)
-    images = np.bincount(places, minlength=bins)
-    sums = {
-        "confidence": np.bincount(places, confidence, minlength=bins),
-        "accuracy": np.bincount(places, correct, minlength=bins),
-    }
-    with np.errstate(invalid="ignore"):
-        means = {key: values / images for key, values in sums.items()}
-    return {"low": edges[:-1], "high": edges[1:], "images": images, **means}
-
-
-def sum_calibration_error(rows: Predictions, bins: int) -> float:
-    """The expected calibration error: |accuracy - confidence| of the bins, averaged by their images."""
-    table = bin_confidence(rows, bins)
-    gaps = np.abs(table["accuracy"] - table["confidence"])
-    return round(float(np.nansum(gaps * table["images"]) / table["images"].sum()), 6)
-
-
-def count_errors(rows: Predictions, confident: float) -> Errors:
-    """The misclassification audit: how many, how many with confidence >= `confident`, and the most frequent pairs."""
-    wrong = ~rows.correct
-    counts = confusion_matrix(rows.actual, rows.predicted, labels=range(len(CLASSES)))
-    np.fill_diagonal(counts, 0)
-    order = np.argsort(-counts, axis=None, kind="stable")[:TOP_ERRORS]  # equals stay in the order of the classes
-    pairs = [divmod(int(place), len(CLASSES)) for place in order]
-    return Errors(
-        count=int(wrong.sum()),
-        share=average(wrong),
-        confident_count=int((wrong & (rows.confidence >= confident)).sum()),
-        top=[
-            Confusion(actual=CLASSES[actual], predicted=CLASSES[predicted], count=int(counts[actual, predicted]))
-            for actual, predicted in pairs
-            if counts[actual, predicted]
-        ],
-    )
+def summarise(measured: Measured) -> Summary:
+    """The numbers of `measured` for `dvc metrics show`."""
+    return Summary(accuracy=measured.accuracy, macro_f1=measured.macro_f1, ece=measured.calibration.ece)
 
 
 def cover(rows: Predictions) -> dict[str, NDArray[Any]]:
     """The risk-coverage curve: {threshold, coverage, accuracy}, arrays of up to 100 points, coverage rising to 1.
 
-    At each point the images with confidence >= threshold are kept: the share `coverage` of all, `accuracy` of them
-    right. Thresholds are the confidences at every hundredth of the images, equal ones taken once.
+    Each point keeps the images with confidence >= threshold. `coverage` is their share of all images, `accuracy` the
+    share of them that is correct. Thresholds are the distinct confidences at each hundredth of the images.
     """
     falling = np.sort(rows.confidence)[::-1]
     ranks = np.ceil(np.arange(1, 101) / 100 * len(falling)).astype(int) - 1

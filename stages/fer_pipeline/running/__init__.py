@@ -1,1 +1,1 @@
-"""How scripts run and end, and how long they take. Nothing here changes an output, so no stage depends on it."""
+"""How scripts start, end and are timed. Nothing here changes an output, so no stage depends on this room."""

@@ -1,4 +1,4 @@
-"""The machine that this process runs on."""
+"""The CPU that this process runs on."""
 
 import os
 import platform
@@ -15,5 +15,5 @@ def name_cpu() -> str:
 
 
 def count_cores() -> int:
-    """How many cores this process may use, or all of them where the system does not tell, as on macOS."""
+    """How many cores this process may use; on systems that do not say, such as macOS, how many there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

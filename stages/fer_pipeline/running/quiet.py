@@ -10,7 +10,7 @@ from typing import IO
 
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Hold back what native code writes to stderr; print it only if the block fails.
+    """Hold back what native code writes to stderr, and print it only if the block fails.
 
     TensorFlow logs a dozen lines before any of its log settings take effect.
     """
@@ -33,7 +33,7 @@ def no_stderr() -> Iterator[None]:
 
 @contextlib.contextmanager
 def stderr_into(file: IO[bytes]) -> Iterator[None]:
-    """Have this process's stderr, native code's as well, go into an open file."""
+    """Redirect stderr of this process, including that of native code, into an open file."""
     sys.stderr.flush()
     stderr = os.dup(2)
     os.dup2(file.fileno(), 2)

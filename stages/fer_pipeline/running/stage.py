@@ -1,4 +1,4 @@
-"""How every script runs and ends: exit codes, errors of one sentence, and the end of DVC."""
+"""How every script runs and ends: exit codes, one-sentence errors, a log of runs, and what happens if DVC is killed."""
 
 import contextlib
 import csv
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     import psutil
 
 LOG = ROOT / "logs" / "stages.csv"
-"""How long each run of a stage took: see `log_run`. Git-ignored."""
+"""A line for each run of a stage, see `log_run`; git-ignored."""
 
 
 def run(main: Callable[[], Any]) -> None:
-    """Run a stage's `main()` and end the process.
+    """Run a stage's `main()`.
 
     The exit code is 0 on success, 1 with one sentence on stderr for an error that the user can fix, and 130 after
-    Ctrl-C. A bug keeps its traceback. SIGTERM becomes an exception, so that unfinished outputs are removed on the way
-    out. A stage that DVC has started gets a SIGTERM when DVC ends.
+    Ctrl-C. A bug keeps its traceback. SIGTERM raises SystemExit with the code 143, so that unfinished outputs are
+    removed. A stage that DVC started gets a SIGTERM when DVC ends.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if "DVC_STAGE" in os.environ:
@@ -39,7 +39,7 @@ def run(main: Callable[[], Any]) -> None:
 
 @contextlib.contextmanager
 def log_run() -> Iterator[None]:
-    """Append a line to logs/stages.csv: start of this process (UTC), seconds it took, exit code, command."""
+    """Append a line to logs/stages.csv: start of the block (UTC), its seconds, exit code, command."""
     began, code = time.time(), 0
     try:
         yield
@@ -49,7 +49,7 @@ def log_run() -> Iterator[None]:
     finally:
         start = datetime.datetime.fromtimestamp(began, datetime.UTC).isoformat(timespec="seconds")
         row = [start, f"{time.time() - began:.1f}", str(code), shlex.join(["python", *sys.argv])]
-        with contextlib.suppress(OSError):  # not worth losing a result for
+        with contextlib.suppress(OSError):  # a log is not worth losing a result
             LOG.parent.mkdir(exist_ok=True)
             with open(LOG, "a", encoding="utf-8", newline="") as file:
                 csv.writer(file).writerow(row)
@@ -73,10 +73,10 @@ def catch(main: Callable[[], Any]) -> None:
 def find_dvc() -> "psutil.Process | None":
     """The DVC process that runs this stage: the parent, or the grandparent if the parent is a shell; None if it ended.
 
-    DVC starts every stage by `$SHELL -c`, or `/bin/sh -c`. bash replaces itself with the stage, others wait for it. All
-    of them belong to the group of DVC; a process that adopts orphans does not.
+    DVC starts each stage by `$SHELL -c` or `/bin/sh -c`. bash replaces itself with the stage; other shells wait for it.
+    Shell and stage belong to the process group of DVC; a process that adopts orphans does not.
     """
-    import psutil  # here, as only stages under DVC need it
+    import psutil  # imported here because only stages under DVC need it
 
     process: psutil.Process | None = psutil.Process(os.getppid())
     if process and is_of_group(process) and "-c" in process.cmdline():
@@ -88,14 +88,14 @@ def is_of_group(process: "psutil.Process") -> bool:
     """Whether a process belongs to the process group of this one."""
     try:
         return os.getpgid(process.pid) == os.getpgrp()
-    except (ProcessLookupError, PermissionError):  # macOS refuses to tell about another session
+    except (ProcessLookupError, PermissionError):  # macOS refuses this for a process of another session
         return False
 
 
 def terminate_after(find_process: "Callable[[], psutil.Process | None]") -> None:
-    """Terminate this process once the one that `find_process()` returns has ended.
+    """Terminate this process once the process that `find_process()` returns has ended.
 
-    That is DVC, after a kill -9: its next run would otherwise start the same stage beside this one.
+    It returns DVC: after a `kill -9`, the next run of DVC would otherwise start the same stage beside this one.
     """
     import psutil
 
@@ -107,7 +107,7 @@ def terminate_after(find_process: "Callable[[], psutil.Process | None]") -> None
 
 
 def explain(error: OSError) -> str:
-    """One sentence for an `OSError`: which file, what happened, and what to do where that is known."""
+    """One sentence on an `OSError`: the file, what happened, and what to do about it if that is known."""
     advice = {
         errno.ENOSPC: "free some space and run again",
         errno.EDQUOT: "free some of your quota and run again",

@@ -1,7 +1,7 @@
 """metrics/timing.json: how long things took on this machine, by stage.
 
-It stands apart from all other metrics, outside git and DVC: times differ from machine to machine and from day to day,
-and what git tracks shall change only where the arithmetic does.
+Unlike all other metrics it is neither in git nor in DVC: times differ between machines and days, and tracked files are
+to change only if the arithmetic does.
 """
 
 import fcntl
@@ -20,7 +20,7 @@ from fer_pipeline.running.stage import explain
 
 
 def read_times(path: str | Path) -> dict[str, Any]:
-    """{stage: its times} of metrics/timing.json; empty where it is missing or damaged."""
+    """{stage: its times}, read from metrics/timing.json; empty if the file is missing or damaged."""
     try:
         content = json.loads(Path(path).read_bytes())
         to_json(content)  # a number that is not finite cannot be written again
@@ -30,9 +30,9 @@ def read_times(path: str | Path) -> dict[str, Any]:
 
 
 def record_times(path: str | Path, stage: str, times: Record) -> None:
-    """Set what `stage` took, `times`, into metrics/timing.json, beside what other stages wrote there.
+    """Write the `times` of `stage` into metrics/timing.json and keep those of other stages.
 
-    Results are worth more than times: where these cannot be written, a sentence on stderr says so, and that is all.
+    Results matter more than times: if the file cannot be written, this only prints a sentence to stderr.
     """
     path = Path(path)
     try:
@@ -49,7 +49,7 @@ def record_times(path: str | Path, stage: str, times: Record) -> None:
 
 
 def time_calls(call: Callable[[], object], count: int) -> list[float]:
-    """The seconds of each of `count` calls, after a tenth as many (at least one) to warm up."""
+    """The seconds that each of `count` calls takes, after count / 10 calls (at least one) to warm up."""
     seconds = []
     for _ in range(max(1, count // 10) + count):
         began = time.perf_counter()
