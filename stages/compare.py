@@ -62,31 +62,31 @@ def main() -> None:
     parser.add_argument("--summary", required=True, help="JSON file to write, with the few numbers of the ensemble")
     parser.add_argument("--plots", required=True, help="folder for the pictures and tables to write")
     args = parser.parse_args()
-    names, profile, training, dataset, seed, settings = read_params(
-        "networks", "profile", "profiles.${profile}", "dataset", "seed", "evaluate"
+    names, profile, training, paper, dataset, seed, settings = read_params(
+        "networks", "profile", "profiles.${profile}", "profiles.paper", "dataset", "seed", "evaluate"
     )
-    networks = find_networks(names)
-    titles = {name: network.TITLE for name, network in networks.items()}
+    ours, papers = ({name: getattr(sections, name) for name in names} for sections in (training, paper))
+    titles = {name: network.TITLE for name, network in find_networks(names).items()}
 
     splits, attributes = read_faces(args.data)
-    rows = {name: read_predictions(f"{args.predictions}/{name}.csv", splits) for name in networks}
+    rows = {name: read_predictions(f"{args.predictions}/{name}.csv", splits) for name in names}
     val, test = ({name: one[split] for name, one in rows.items()} for split in ("val", "test"))
-    scores = {name: read_scores(f"{args.metrics}/{name}.json", test[name]) for name in networks}
+    scores = {name: read_scores(f"{args.metrics}/{name}.json", test[name]) for name in names}
 
     split, faces = attributes["split"], splits["test"]
-    origin = comparison.describe_run(profile, training, networks, split, dataset, splits)
+    origin = comparison.describe_run(profile, ours, papers, split, dataset, splits)
     ensembles = comparison.judge_ensembles(val, test, settings.bootstrap, seed)
     weighted = comparison.judge_weighted(val, test, settings.bootstrap, seed)
     val_vote, test_vote = (comparison.vote(list(members.values())) for members in (val, test))
     ensemble = measure(val_vote, test_vote, faces.duplicate_of_train, settings, seed)
-    table7 = comparison.set_beside_paper(scores, networks)
+    table7 = comparison.set_beside_paper(scores)
     all_wrong = comparison.tabulate_all_wrong(test)
     labels, levels, contradicted = judge_labels(faces.votes, test, settings.bootstrap, seed)
     report = Comparison(
         profile=profile,
         split=split,
         **origin._asdict(),
-        notes=comparison.collect_notes(networks, split),
+        notes=comparison.collect_notes(names, split),
         table7=table7,
         mcnemar=compare_pairs({name: one.correct for name, one in test.items()}),
         ensembles=ensembles,

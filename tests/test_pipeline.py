@@ -105,7 +105,6 @@ TITLE = "Small CNN"
 FRAMEWORK = "pytorch"
 INPUT_SIZE = 40
 TEST_CROPS = 10
-PAPER = None
 
 
 def build(settings):
