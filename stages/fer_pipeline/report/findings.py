@@ -1,8 +1,9 @@
 """What the report's sentences tell: the best and the worst, who wins how often, what leaving images out changes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.metrics.comparison import Agreement
 from fer_pipeline.metrics.evaluation import Scores
 from fer_pipeline.metrics.paper import LITERATURE
@@ -19,6 +20,11 @@ class Extremes(NamedTuple):
     lowest: list[str]
     least: float
 
+    @property
+    def width(self) -> float:
+        """From the least to the most."""
+        return self.most - self.least
+
 
 def find_extremes(values: Mapping[str, float | None], without: str = "") -> Extremes | None:
     """The ends of the numbers that are known, but for that of `without`; None if there are none."""
@@ -30,31 +36,19 @@ def find_extremes(values: Mapping[str, float | None], without: str = "") -> Extr
     return Extremes(highest, most, lowest, least)
 
 
-class Wins(NamedTuple):
-    """Whose F1 is the highest."""
-
-    by: dict[str, int]
-    """{network: classes in which no network has a higher F1}."""
-    classes: int
-    """Classes in which every network has an F1."""
-    widest: str
-    """The class in which they differ most."""
-    width: float
+def compare_f1(scores: Mapping[str, Scores]) -> dict[str, Extremes]:
+    """{emotion: the networks with the highest and the lowest F1}, for the classes in which every network has one."""
+    ends = {}
+    for emotion in CLASSES:
+        row = {name: one.per_class[emotion].f1 for name, one in scores.items()}
+        if None not in row.values() and (found := find_extremes(row)):
+            ends[emotion] = found
+    return ends
 
 
-def count_wins(scores: Mapping[str, Scores]) -> Wins | None:
-    """Who wins in how many classes; None if there is no class in which every network has an F1."""
-    table = {
-        emotion: {name: one.per_class[emotion].f1 for name, one in scores.items()}
-        for emotion in next(iter(scores.values())).per_class
-    }
-    full = {emotion: row for emotion, row in table.items() if None not in row.values()}
-    ends = {emotion: found for emotion, row in full.items() if (found := find_extremes(row))}
-    widths = {emotion: found.most - found.least for emotion, found in ends.items()}
-    if not (widest := find_extremes(widths)):
-        return None
-    by = {name: sum(name in found.highest for found in ends.values()) for name in scores}
-    return Wins(by, len(ends), widest.highest[0], widest.most)
+def count_wins(ends: Mapping[str, Extremes], names: Iterable[str]) -> dict[str, int]:
+    """{network: classes in which no network has a higher F1}, from `compare_f1`."""
+    return {name: sum(name in found.highest for found in ends.values()) for name in names}
 
 
 def leave_out(curve: Curve) -> Curve:
@@ -74,4 +68,4 @@ def count_passed(accuracy: float) -> tuple[int, int]:
     return sum(known < accuracy for known in works), len(works)
 
 
-FINDINGS = (find_extremes, count_wins, leave_out, list_pairs, count_passed, zip)
+FINDINGS = (find_extremes, compare_f1, count_wins, leave_out, list_pairs, count_passed, zip)

@@ -67,6 +67,50 @@ CONFIDENCE: tuple[Line, ...] = (
     ("… as a share", "errors.share", show.tenths, "misclassification audit"),
 )
 
+BY_NETWORK: dict[str, list[Column]] = {
+    "overview": [
+        ("Ours", "metrics/{}.json: accuracy", show.percent),
+        ("95% interval", "metrics/{}.json: accuracy_ci95", show.interval),
+        ("Paper", "paper: {}.accuracy", show.percent, "Table 7"),
+        ("Difference, points", "metrics/compare.json: table7.{}.difference_points.accuracy", show.signed),
+        ("Macro F1", "metrics/{}.json: macro_f1", show.decimal),
+    ],
+    "trainings": [
+        ("Best epoch", "metrics/train/{}.json: best_epoch", show.count),
+        ("Epochs run", "metrics/train/{}.json: epochs_run", show.count),
+        ("Train accuracy", "metrics/train/{}.json: train_accuracy", show.percent),
+        ("Val accuracy", "metrics/train/{}.json: val_accuracy", show.percent),
+        ("Parameters", "metrics/train/{}.json: parameters", show.count),
+        ("Device", "metrics/train/{}.json: device", str),
+        ("Precision", "metrics/train/{}.json: precision", str),
+    ],
+    "table7": [
+        ("Train accuracy", "metrics/compare.json: table7.{}.train_accuracy", show.percent),
+        ("Paper", "paper: {}.train_accuracy", show.percent, "Table 7"),
+        ("Difference", "metrics/compare.json: table7.{}.difference_points.train_accuracy", show.signed),
+        ("Test accuracy", "metrics/compare.json: table7.{}.accuracy", show.percent),
+        ("Paper", "paper: {}.accuracy", show.percent, "Table 7"),
+        ("Difference", "metrics/compare.json: table7.{}.difference_points.accuracy", show.signed),
+        ("Gap", "metrics/compare.json: table7.{}.overfitting_gap", show.points),
+        ("Paper", "paper: {}.overfitting_gap", show.points, "Table 7"),
+        ("Difference", "metrics/compare.json: table7.{}.difference_points.overfitting_gap", show.signed),
+        ("Macro F1", "metrics/compare.json: table7.{}.macro_f1", show.decimal),
+        ("Parameters", "metrics/compare.json: table7.{}.parameters", show.count),
+        ("MB", "metrics/compare.json: table7.{}.model_bytes", show.megabytes),
+    ],
+    "annotators": [
+        ("Label right", "metrics/{}.json: accuracy", show.percent),
+        ("Majority right", "metrics/{}.json: annotators.accuracy", show.percent),
+        ("Majority right, second head", "metrics/{}.json: annotators.votes_accuracy", show.percent),
+        ("Cross-entropy", "metrics/{}.json: annotators.cross_entropy", show.decimal),
+        ("Cross-entropy, second head", "metrics/{}.json: annotators.votes_cross_entropy", show.decimal),
+        ("Side with network", "metrics/{}.json: annotators.mistakes.network", show.tenths),
+        ("With label", "metrics/{}.json: annotators.mistakes.label", show.tenths),
+        ("With neither", "metrics/{}.json: annotators.mistakes.neither", show.tenths),
+    ],
+}
+"""Tables with a row per network."""
+
 
 class Tables:
     """The tables of one page, as the templates ask for them.
@@ -79,7 +123,6 @@ class Tables:
         self.evidence, self.profile = evidence, profile
         self.networks = [(title, name) for name, title in evidence.titles.items()]
         self.printed = {name: PRINTED.get(name) for name in evidence.networks}
-        keys = CONFIGURATION.values()
         self.files = Files(
             {
                 "metrics/data.json": evidence.data,
@@ -88,35 +131,24 @@ class Tables:
                 **{f"metrics/{name}.json": scores for name, scores in evidence.scores.items()},
                 **{f"metrics/train/{name}.json": train for name, train in evidence.train.items()},
                 **{f"metrics/other/{name}.json": other for name, other in evidence.other.items()},
-                "params.yaml": {
-                    "profiles": {
-                        profile: {
-                            name: {key: getattr(section, key, None) for key in keys}
-                            for name, section in settings.items()
-                        }
-                    }
-                },
                 "paper": self.printed,
-                "Table 3": {
-                    name: dict.fromkeys(keys) | printed.training for name, printed in self.printed.items() if printed
-                },
                 "Table 1": list(LITERATURE),
             }
         )
+        keys = CONFIGURATION.values()
+        shown = {name: {key: getattr(section, key, None) for key in keys} for name, section in settings.items()}
+        self.files["params.yaml"] = {"profiles": {profile: shown}}
+        self.files["Table 3"] = {
+            name: dict.fromkeys(keys) | printed.training for name, printed in self.printed.items() if printed
+        }
+
+    def by_network(self, name: str) -> Table:
+        """One of `BY_NETWORK`."""
+        return self.files.tabulate("Network", self.networks, BY_NETWORK[name])
 
     def overview(self) -> Table:
         """Accuracies at a glance."""
-        head, rows = self.files.tabulate(
-            "Network",
-            self.networks,
-            [
-                ("Ours", "metrics/{}.json: accuracy", show.percent),
-                ("95% interval", "metrics/{}.json: accuracy_ci95", show.interval),
-                ("Paper", "paper: {}.accuracy", show.percent, "Table 7"),
-                ("Difference, points", "metrics/compare.json: table7.{}.difference_points.accuracy", show.signed),
-                ("Macro F1", "metrics/{}.json: macro_f1", show.decimal),
-            ],
-        )
+        head, rows = self.by_network("overview")
         of_all = f"metrics/compare.json: ensembles[{len(self.evidence.compare.ensembles) - 1}]"
         vote = [
             Cell("Soft vote of all"),
@@ -147,22 +179,6 @@ class Tables:
                 columns.append(("Paper", f"Table 3: {name}.{{}}", show.setting, "Table 3"))
         return self.files.tabulate("Parameter", CONFIGURATION.items(), columns)
 
-    def trainings(self) -> Table:
-        """How the trainings went."""
-        return self.files.tabulate(
-            "Network",
-            self.networks,
-            [
-                ("Best epoch", "metrics/train/{}.json: best_epoch", show.count),
-                ("Epochs run", "metrics/train/{}.json: epochs_run", show.count),
-                ("Train accuracy", "metrics/train/{}.json: train_accuracy", show.percent),
-                ("Val accuracy", "metrics/train/{}.json: val_accuracy", show.percent),
-                ("Parameters", "metrics/train/{}.json: parameters", show.count),
-                ("Device", "metrics/train/{}.json: device", str),
-                ("Precision", "metrics/train/{}.json: precision", str),
-            ],
-        )
-
     def list_lines(self, name: str, first: str, lines: tuple[Line, ...], printed: bool) -> Table:
         """A network's values below each other, the paper's beside them if it has any (`printed`)."""
         rows, width = [], 3 if printed else 2
@@ -184,7 +200,7 @@ class Tables:
     def confidence(self, name: str) -> Table:
         """Table 6, and the misclassification audit."""
         printed = self.printed[name]
-        return self.list_lines(name, "Figure", CONFIDENCE, bool(printed and printed.confidence))
+        return self.list_lines(name, "Value", CONFIDENCE, bool(printed and printed.confidence))
 
     def confusions(self, name: str) -> Table:
         """The most frequent pairs of actual and predicted class."""
@@ -206,26 +222,6 @@ class Tables:
             if printed and printed.per_class:
                 columns.append(("Paper", f"paper: {name}.per_class.{{}}.{key}", show.decimal, "Table 5"))
         return self.files.tabulate("Class", repeat(CLASSES), columns)
-
-    def table7(self) -> Table:
-        """Table 7: three accuracies of each network, ours, the paper's and the difference in points; then the costs."""
-        row, columns = "metrics/compare.json: table7.{}", list[Column]()
-        for head, key, form in (
-            ("Train accuracy", "train_accuracy", show.percent),
-            ("Test accuracy", "accuracy", show.percent),
-            ("Gap", "overfitting_gap", show.points),
-        ):
-            columns += [
-                (head, f"{row}.{key}", form),
-                ("Paper", f"paper: {{}}.{key}", form, "Table 7"),
-                ("Difference", f"{row}.difference_points.{key}", show.signed),
-            ]
-        columns += [
-            ("Macro F1", f"{row}.macro_f1", show.decimal),
-            ("Parameters", f"{row}.parameters", show.count),
-            ("MB", f"{row}.model_bytes", show.megabytes),
-        ]
-        return self.files.tabulate("Network", self.networks, columns)
 
     def tests(self, key: str) -> Table:
         """McNemar's tests; `key` is that of their list in metrics/compare.json."""
@@ -287,22 +283,9 @@ class Tables:
 
     def annotators(self) -> Table:
         """Networks and annotators, against the labels and against each other."""
-        head, rows = self.files.tabulate(
-            "",
-            self.networks,
-            [
-                ("Label right", "metrics/{}.json: accuracy", show.percent),
-                ("Majority right", "metrics/{}.json: annotators.accuracy", show.percent),
-                ("Majority right, second head", "metrics/{}.json: annotators.votes_accuracy", show.percent),
-                ("Cross-entropy", "metrics/{}.json: annotators.cross_entropy", show.decimal),
-                ("Cross-entropy, second head", "metrics/{}.json: annotators.votes_cross_entropy", show.decimal),
-                ("Side with network", "metrics/{}.json: annotators.mistakes.network", show.tenths),
-                ("With label", "metrics/{}.json: annotators.mistakes.label", show.tenths),
-                ("With neither", "metrics/{}.json: annotators.mistakes.neither", show.tenths),
-            ],
-        )
+        head, rows = self.by_network("annotators")
         people = [Cell(PEOPLE), self.files.cell("metrics/compare.json: labels.accuracy", show.percent), *[EMPTY] * 7]
-        return Table(head, [*rows, people])
+        return Table(["", *head[1:]], [*rows, people])
 
     def recall(self) -> Table:
         """How often the annotators and each network agree with the label, by class."""
