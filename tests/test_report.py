@@ -1,4 +1,4 @@
-"""The report: what stands on it comes from the files, and it can be read by everyone, without a network."""
+"""The report: every number on it comes from the files, and anybody can read it offline."""
 
 import html
 import json
@@ -388,7 +388,7 @@ NOT_SHOWN = {
     *("annotators.rows", "annotators.emotion_rows", "labels.levels"),  # the same for all; all but the first are drawn
     *(f"networks.per_class.{key}" for key in ("precision", "f1", "support")),
 }  # fmt: skip
-"""What the page leaves out on purpose, or shows only in a sum or in a sentence that another number may not change."""
+"""Numbers that the page leaves out on purpose, or shows only in a sum or in a sentence about the extremes."""
 
 
 def find_numbers(content, path=()):
@@ -400,11 +400,11 @@ def find_numbers(content, path=()):
         yield path
 
 
-def list_others(content):
-    """{source: path} of the numbers that the page should tell; `source` as the title of a cell would name it."""
+def list_shown(content):
+    """(source, path) of the numbers that the page should show; the source is as in the title of a cell."""
     for path in find_numbers(content):
         words = [str(key) for key in path if isinstance(key, str) and key not in NAMES and key not in CLASSES]
-        between = path[0] == "risk" and path[2:] in ((2, 0), (2, 1), (3, 0))  # it tells of a tenth, a half, and all
+        between = path[0] == "risk" and path[2:] in ((2, 0), (2, 1), (3, 0))  # the text is on a tenth, a half, and all
         if between or any(name in ".".join(words) for name in NOT_SHOWN):
             continue
         file, *key = path[1:] if path[0] == "scores" else path
@@ -424,10 +424,10 @@ def change(content, path):
 
 
 def test_every_number_comes_from_its_file(content):
-    """Whichever number of whichever file changes, the page changes: a cell that names the number, or else the text."""
+    """The page changes with every number that no cell names; test_every_number_of_a_table_leads_to_its_value checks the cells."""
     before = render(content)
     named = {part for _, title, _ in read_cells(before) if title for part in split_source(title)}
-    numbers = dict(list_others(content))
+    numbers = dict(list_shown(content))
     others = [path for source, path in numbers.items() if source not in named and source[:-3] not in named]
     assert len(numbers) > 250 and len(others) > 50
     for path in others:
@@ -458,7 +458,7 @@ def split_source(title):
 
 
 def read_source(files, title):
-    """The values, as a list, that a cell's title names in {path: content}."""
+    """The values, as a list, that a cell's title names in {path: content}; a quotient is one value."""
     values = [walk(files[file], key) for file, key in (part.split(": ", 1) for part in split_source(title))]
     if len(values) == 2:
         return [values[0] / values[1]]
@@ -500,7 +500,7 @@ def find_printed():
 
 @pytest.mark.parametrize("changed", [False, True])
 def test_every_number_of_a_table_leads_to_its_value(changed, content):
-    """Each cell names file and key, and shows what is there, also after every number has changed; dashes name nothing."""
+    """Each cell names its file and key and shows the value there, also when all numbers have changed; dashes name none."""
     for path in [*find_numbers(content)] if changed else ():
         if path[-1] not in ("temperature", "kappa") and path[0] != "risk":
             change(content, path)
@@ -527,8 +527,8 @@ def test_every_number_of_a_table_leads_to_its_value(changed, content):
         assert known in titles
 
 
-def test_a_wrong_value_is_told_from_the_right_one():
-    """What the test above goes by."""
+def test_says_tells_a_wrong_value_from_the_right_one():
+    """`says`, on which the tests of cells rely."""
     assert says("70.10%", [0.701]) and not says("70.10%", [0.7012])
     assert says("+23.00", [0.23], "overfitting_gap") and not says("+23.00", [0.23])
     assert says("60.10 to 80.10%", [0.601, 0.801]) and not says("60.10 to 80.10%", [0.601])
@@ -538,7 +538,7 @@ def test_a_wrong_value_is_told_from_the_right_one():
 
 @pytest.mark.parametrize("names", [("resnet18", "stranger"), (*NAMES, "stranger")])
 def test_any_number_of_networks(names):
-    """Also of such that the paper does not have: then nothing stands in its place, and no column is called so."""
+    """A network that the paper does not have gets dashes, or no column for the paper at all."""
     networks = {name: STRANGER if name == "stranger" else NETWORKS[name] for name in names}
     content = make_content(networks)
     page = render(content, networks=networks)
@@ -566,7 +566,7 @@ def test_files_of_other_networks_are_refused(folders):
 
 
 def test_no_value_is_a_dash_with_its_note(content):
-    """A class without a test image has no scores; nothing is 0, None or NaN in its place."""
+    """A class without a test image has dashes for scores, not 0, None or NaN."""
     scores = content["scores"]["vgg19"]
     scores["per_class"]["disgust"] = dict.fromkeys(("precision", "recall", "f1", "accuracy"), None) | {"support": 0}
     scores["notes"] = ["disgust: test has no such face, so its scores are empty and the averages leave it out"]
@@ -593,7 +593,7 @@ def test_one_page_without_scripts_and_without_addresses(content):
 
 
 def test_nothing_of_this_machine_is_on_the_page(content):
-    """So that the report is the same bytes wherever the arithmetic is: times are on a page of their own."""
+    """The report is the same bytes wherever the numbers are the same; times are on a page of their own."""
     page = html.unescape(render(content))
     assert not re.search(r"\bms\b|Seconds|[Ll]atency|per second|/s\b|Hardware", page)
     assert name_cpu() not in page and platform.python_version() not in page and "Python" not in page
@@ -715,7 +715,7 @@ DAMAGE = {
     "no JSON": ("metrics/data.json", b"{", "the file: Invalid JSON: EOF while parsing an object"),
     "a list": ("metrics/data.json", b"[]", "the file: Input should be an object; run `dvc repro prepare`"),
     "a key less": ("metrics/vgg19.json", b'{"accuracy": 0.5}', "accuracy_unseen: Field required; run `dvc repro evaluate`"),
-    "no PNG": ("plots/compare/literature.png", b"GIF89a", "no PNG; run `dvc repro compare`"),
+    "no PNG": ("plots/compare/literature.png", b"GIF89a", "not a PNG; run `dvc repro compare`"),
     "other columns": ("plots/vgg19/test/risk_coverage.csv", b"a,b\n1,2\n", "expected the columns coverage and accuracy"),
 }  # fmt: skip
 
@@ -725,7 +725,7 @@ def test_a_bad_file_stops_the_stage(folders, run_stage, of_the_paper):
     process = run_stage(of_the_paper / "stages" / "report", *list_arguments(folders))
     assert process.returncode == 1
     assert process.stderr.startswith(
-        f"error: {folders / 'plots/compare/literature.png'}: no PNG; run `dvc repro compare`"
+        f"error: {folders / 'plots/compare/literature.png'}: not a PNG; run `dvc repro compare`"
     )
     assert process.stderr.count("\n") == 1
     assert not (folders / "report.html").exists()
@@ -769,7 +769,7 @@ FRAME = """<body><iframe src="inner.html" style="border: 0; width: {width}px; he
 @pytest.mark.release
 @pytest.mark.parametrize("width", [390, 1280])
 def test_nothing_is_wider_than_the_screen(width, run_here, browse):
-    """In a frame, for a window of Chromium is no narrower than 500 pixels; wide tables scroll within their own box."""
+    """In a frame, because Chromium has no window below 500 pixels; wide tables scroll within their own box."""
     out = run_here()
     out.with_name("inner.html").write_text(out.read_text() + MEASURE)
     outer = out.with_name("outer.html")
@@ -791,7 +791,7 @@ TITLES = {name: network.TITLE for name, network in NETWORKS.items()}
 
 
 def test_times_stand_on_a_page_of_their_own(tmp_path):
-    """Each number leads to its value in timing.json; what no stage has written is a dash."""
+    """Each number names its key in timing.json; a dash replaces what no stage has written."""
     file = tmp_path / "metrics" / "timing.json"
     record_times(file, "train_vgg19", TrainingTimes(seconds=3456.8, images_per_second=107.8, hardware="Processor 9"))
     speed = EvaluationTimes(latency_ms_batch1=13.523, images_per_second=1624.4, hardware="<b>Processor</b>")

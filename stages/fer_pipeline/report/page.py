@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jinja2
 
 from fer_pipeline.metrics import paper
-from fer_pipeline.metrics.labels import FAVOURITES, LEAST, SURE
+from fer_pipeline.metrics.labels import LEAST, SURE
 from fer_pipeline.report.findings import FINDINGS
 from fer_pipeline.report.read import Evidence
 from fer_pipeline.report.show import FILTERS
@@ -56,7 +56,7 @@ def load_template(name: str, *folders: Path) -> jinja2.Template:
 
 
 def render(template: str, *folders: Path, **context: Any) -> str:
-    """A page as HTML, without scripts; `context`, which fills the template, is escaped. See `load_template`."""
+    """A page as HTML without scripts: `load_template`, filled with `context`, whose text is escaped."""
     return load_template(template, *folders).render(context).lstrip()
 
 
@@ -82,7 +82,6 @@ def make_page(evidence: Evidence, run: Run) -> str:
         printed=paper.PRINTED,
         devices=dict.fromkeys(f"{train.device}, {train.precision}" for train in evidence.train.values()),
         libraries=[f"{library} {version(library)}" for library in LIBRARIES],
-        favourites=FAVOURITES,
         least=LEAST,
         sure=SURE,
     )
