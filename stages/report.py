@@ -14,7 +14,7 @@ import argparse
 from fer_pipeline.core.files import write_files
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
-from fer_pipeline.report.page import Run, make_page
+from fer_pipeline.report.page import RunFacts, make_page
 from fer_pipeline.report.read import read_evidence
 from fer_pipeline.running.stage import run
 
@@ -32,7 +32,7 @@ def main() -> None:
     )
     evidence = read_evidence(args.metrics, args.plots, find_networks(names), sets)
     settings = {name: getattr(trainings, name) for name in names}
-    page = make_page(evidence, Run(seed, profile, dataset, settings, evaluate.confident)).encode()
+    page = make_page(evidence, RunFacts(seed, profile, dataset, settings, evaluate.confident)).encode()
     write_files({args.out: page})
     print(f"{len(evidence.pictures)} pictures, {len(page) / 1e6:.1f} MB -> {args.out}")
 

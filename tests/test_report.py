@@ -31,7 +31,7 @@ from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
 from fer_pipeline.predictions.record import EvaluationTimes
 from fer_pipeline.report import findings, show
-from fer_pipeline.report.page import Run, make_page
+from fer_pipeline.report.page import RunFacts, make_page
 from fer_pipeline.report.read import COMPARED, OF_DATA, list_figures, read_evidence
 from fer_pipeline.running.hardware import name_cpu
 from fer_pipeline.running.timing import record_times
@@ -266,7 +266,7 @@ def render(content, dataset="data/raw/fer2013.csv", networks=NETWORKS):
         written = write_evidence(Path(folder), content, networks)
         evidence = read_evidence(written / "metrics", written / "plots", networks, content["other"])
     settings = {name: getattr(TRAININGS, name, TRAININGS.vgg19) for name in networks}
-    return make_page(evidence, Run(2013, PROFILE, dataset, settings, confident=0.99))
+    return make_page(evidence, RunFacts(2013, PROFILE, dataset, settings, confident=0.99))
 
 
 def read_table(page, id):

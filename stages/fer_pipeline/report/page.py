@@ -19,7 +19,7 @@ LIBRARIES = ("tensorflow", "torch", "torchvision", "lightning", "scikit-learn", 
 HERE = Path(__file__).parent
 
 
-class Section(NamedTuple):
+class Chapter(NamedTuple):
     """A part of a page."""
 
     id: str
@@ -28,7 +28,7 @@ class Section(NamedTuple):
     """The file that holds its text, figures and tables."""
 
 
-class Run(NamedTuple):
+class RunFacts(NamedTuple):
     """What params.yaml says of the run."""
 
     seed: int
@@ -60,16 +60,16 @@ def render(template: str, *folders: Path, **context: Any) -> str:
     return load_template(template, *folders).render(context).lstrip()
 
 
-def make_page(evidence: Evidence, run: Run) -> str:
+def make_page(evidence: Evidence, run: RunFacts) -> str:
     """The report."""
     sections = [
-        Section("data", "Data", "data.html.j2"),
-        *([Section("labels", "What the labels are worth", "labels.html.j2")] if evidence.compare.labels else []),
-        Section("training", "Training", "training.html.j2"),
-        *(Section(name, title, "network.html.j2") for name, title in evidence.titles.items()),
-        Section("comparison", "Comparison", "comparison.html.j2"),
-        *([Section("others", "Other data sets", "others.html.j2")] if evidence.other else []),
-        Section("use", "Use", "use.html.j2"),
+        Chapter("data", "Data", "data.html.j2"),
+        *([Chapter("labels", "What the labels are worth", "labels.html.j2")] if evidence.compare.labels else []),
+        Chapter("training", "Training", "training.html.j2"),
+        *(Chapter(name, title, "network.html.j2") for name, title in evidence.titles.items()),
+        Chapter("comparison", "Comparison", "comparison.html.j2"),
+        *([Chapter("others", "Other data sets", "others.html.j2")] if evidence.other else []),
+        Chapter("use", "Use", "use.html.j2"),
     ]
     return render(
         "page.html.j2",
