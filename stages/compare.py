@@ -22,12 +22,14 @@ from fer_pipeline.metrics.comparison import Comparison
 from fer_pipeline.metrics.evaluation import Scores
 from fer_pipeline.metrics.labels import count_favourites, judge_labels
 from fer_pipeline.metrics.mcnemar import compare_pairs
+from fer_pipeline.metrics.paper import PRINTED
 from fer_pipeline.metrics.scores import measure, summarise
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
 from fer_pipeline.predictions.predictions import Predictions, read_predictions
 from fer_pipeline.running.stage import run
-from fer_pipeline.training.common.profile import read_trainings
+from fer_pipeline.sample.paths import is_sample
+from fer_pipeline.training.common.profile import BASE, read_training, read_trainings
 
 
 def read_scores(path: str, test: Predictions) -> Scores:
@@ -57,27 +59,30 @@ def main() -> None:
     parser.add_argument("--plots", required=True, help="folder for the pictures and tables to write")
     args = parser.parse_args()
     params = read_params()
-    networks, seed, settings = find_networks(params.networks), params.seed, params.evaluate
-    titles = {name: network.TITLE for name, network in networks.items()}
+    names, seed, settings = [*params.networks], params.seed, params.evaluate
+    titles = {name: network.TITLE for name, network in find_networks(names).items()}
 
     splits, attributes = read_faces(args.data)
-    rows = {name: read_predictions(f"{args.predictions}/{name}.csv", splits) for name in networks}
+    rows = {name: read_predictions(f"{args.predictions}/{name}.csv", splits) for name in names}
     val, test = ({name: one[split] for name, one in rows.items()} for split in ("val", "test"))
-    scores = {name: read_scores(f"{args.metrics}/{name}.json", test[name]) for name in networks}
+    scores = {name: read_scores(f"{args.metrics}/{name}.json", test[name]) for name in names}
 
     split, faces = attributes["split"], splits["test"]
-    origin = comparison.describe_run(params.profile, read_trainings(params), networks, split, params.dataset, splits)
+    ours = read_trainings(params)
+    papers = {name: read_training(params, name, BASE) for name in names if name in PRINTED}
+    drawn = is_sample(params.dataset)
+    origin = comparison.describe_run(params.profile, ours, papers, split, params.dataset, drawn, splits)
     ensembles, weighted = comparison.judge_ensembles(val, test, settings.bootstrap, seed)
     val_vote, test_vote = (comparison.vote(list(members.values())) for members in (val, test))
     ensemble = measure(val_vote, test_vote, faces.duplicate_of_train, settings, seed)
-    table7 = comparison.set_beside_paper(scores, networks)
+    table7 = comparison.set_beside_paper(scores)
     all_wrong = comparison.tabulate_all_wrong(test)
     labels, levels, contradicted = judge_labels(faces.votes, test, settings.bootstrap, seed)
     report = Comparison(
         profile=params.profile,
         split=split,
         **origin._asdict(),
-        notes=comparison.collect_notes(networks, split),
+        notes=comparison.collect_notes(names, split),
         table7=table7,
         mcnemar=compare_pairs({name: one.correct for name, one in test.items()}),
         ensembles=ensembles,

@@ -1,12 +1,12 @@
-"""Put all evidence on one page, in the paper's order, and then what comes after it: use.
+"""Put all evidence on one page: first in the paper's order, then what the paper does not have.
 
 Reads   metrics/ (data, train/, one per network, compare, export, other/) and plots/ (pictures and risk_coverage.csv).
-Writes  plots/report.html: one file with its pictures in it, without scripts; ours beside the paper's.
+Writes  plots/report.html: one file that holds its pictures and no scripts; ours beside the paper's.
 Alone   python stages/report.py --metrics metrics --plots plots --out plots/report.html
 
-Every number and every sentence with a number follows from these files, and each number of a table names its own. The
-same files give the same page, on every machine with the same libraries: it names their versions. Times are not on it;
-`make times` writes them to plots/timing.html.
+Every number comes from these files, and each number in a table names its file and key. The same files give the same
+page on every machine with the same libraries, whose versions the page names. Times are not on it: `make times` writes
+them to plots/timing.html.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import argparse
 from fer_pipeline.core.files import write_files
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
-from fer_pipeline.report.page import list_facts, make_page
+from fer_pipeline.report.page import RunFacts, make_page
 from fer_pipeline.report.read import read_evidence
 from fer_pipeline.running.stage import run
 from fer_pipeline.training.common.profile import read_trainings
@@ -30,8 +30,8 @@ def main() -> None:
     args = parser.parse_args()
     params = read_params()
     evidence = read_evidence(args.metrics, args.plots, find_networks(params.networks), params.other_sets)
-    facts = list_facts(evidence, params.seed, params.profile, params.dataset)
-    page = make_page(evidence, facts, params.profile, read_trainings(params), params.evaluate.confident).encode()
+    facts = RunFacts(params.seed, params.profile, params.dataset, read_trainings(params), params.evaluate.confident)
+    page = make_page(evidence, facts).encode()
     write_files({args.out: page})
     print(f"{len(evidence.pictures)} pictures, {len(page) / 1e6:.1f} MB -> {args.out}")
 

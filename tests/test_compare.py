@@ -8,7 +8,6 @@ import subprocess
 import sys
 from itertools import combinations, permutations
 from math import comb, log
-from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -28,6 +27,7 @@ from fer_pipeline.figures.comparison import draw_agreement, draw_all_wrong, draw
 from fer_pipeline.metrics import comparison, mcnemar
 from fer_pipeline.metrics.comparison import Comparison
 from fer_pipeline.metrics.evaluation import Scores
+from fer_pipeline.metrics.paper import PRINTED
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
 from fer_pipeline.predictions.predictions import Predictions, to_csv
@@ -323,11 +323,13 @@ COUNTS = (22_968, 1_432, 7_178)
 def describe(profile, dataset, counts, networks=NETWORKS, **vgg19):
     """`describe_run` of a profile, VGG19's section changed by `vgg19`; networks of other names have no paper."""
     splits = {name: Split(None, np.zeros(n), None) for name, n in zip(("train", "val", "test"), counts, strict=True)}
-    (settings,) = read_params(f"profiles.{profile}")
-    settings = settings.model_copy(update={"vgg19": settings.vgg19.model_copy(update=vgg19)})
-    known = find_networks(NETWORKS)
-    networks = {name: known.get(name, SimpleNamespace(PAPER=None)) for name in networks}
-    return comparison.describe_run(profile, settings, networks, "paper", dataset, splits)
+    ours, papers = (
+        {name: getattr(one, name, None) for name in networks}
+        for one in read_params(f"profiles.{profile}", "profiles.paper")
+    )
+    if vgg19:
+        ours["vgg19"] = ours["vgg19"].model_copy(update=vgg19)
+    return comparison.describe_run(profile, ours, papers, "paper", dataset, splits)
 
 
 @pytest.mark.parametrize(
@@ -475,17 +477,15 @@ def test_the_gallery_shows_the_faces_it_names():
 
 
 def test_table7_sets_the_papers_rows_beside_ours():
-    networks = find_networks(["vgg19"])
-    row = comparison.set_beside_paper({"vgg19": make_scores()}, networks)["vgg19"]
+    row = comparison.set_beside_paper({"vgg19": make_scores()})["vgg19"]
     assert row.difference_points.model_dump() == {"train_accuracy": 2.0, "accuracy": 0.0, "overfitting_gap": 2.0}
-    assert row.paper.accuracy == networks["vgg19"].PAPER.result.accuracy
+    assert row.paper.accuracy == PRINTED["vgg19"].accuracy
 
 
 def test_a_network_that_the_paper_has_not_stands_without_it():
-    networks = {"own": SimpleNamespace(TITLE="Own", PAPER=None), **find_networks(["vgg19"])}
-    titles = {name: network.TITLE for name, network in networks.items()}
+    titles = {"own": "Own", "vgg19": "VGG19"}
     origin = comparison.Origin(False, "label")
-    table7 = comparison.set_beside_paper(dict.fromkeys(networks, make_scores()), networks)
+    table7 = comparison.set_beside_paper(dict.fromkeys(titles, make_scores()))
     assert (table7["own"].paper, table7["own"].difference_points) == (None, None)
     table = comparison.tabulate_table7(table7, origin).set_index("network")
     assert np.isnan(table.loc["own", "paper_accuracy"]) and table.loc["vgg19", "paper_accuracy"] == 0.7031
@@ -503,8 +503,7 @@ def test_any_number_of_networks(count, monkeypatch):
     """Tables and pictures of networks that no file knows."""
     rng = np.random.default_rng(count)
     names = [f"network{k}" for k in range(count)]
-    networks = {name: SimpleNamespace(TITLE=name.title(), PAPER=None) for name in names}
-    titles = {name: network.TITLE for name, network in networks.items()}
+    titles = {name: name.title() for name in names}
     actual = np.arange(70).astype(np.uint8) % 7
     val, test = ({name: draw(actual, 0, rng) for name in names} for _ in range(2))
     scores = {name: make_scores(accuracy=round(float(test[name].correct.mean()), 6)) for name in names}
@@ -526,7 +525,7 @@ def test_any_number_of_networks(count, monkeypatch):
     assert [text.get_text() for text in legend.get_texts()] == ["all", *between, "none"]
 
     origin = comparison.Origin(False, "label")
-    table7 = comparison.set_beside_paper(scores, networks)
+    table7 = comparison.set_beside_paper(scores)
     f1 = pd.DataFrame({"emotion": CLASSES, **{name: np.linspace(0, 1, 7) for name in [*names, "ensemble"]}})
     tables = {
         "literature": comparison.tabulate_literature(table7, titles, 0.5, origin),

@@ -183,6 +183,10 @@ def test_light_modules_load_nothing_heavy():
     assert process.returncode == 0, process.stderr
 
 
+PAPERS_FIGURES = ROOT / "stages" / "fer_pipeline" / "metrics" / "paper.py"
+"""Names the paper's networks, for what the paper reports of them."""
+
+
 def test_only_its_own_file_names_a_network():
     """Whatever else is said of a network follows from params.yaml and that file; tests and docs may name it."""
     names = list(PARAMS["networks"])

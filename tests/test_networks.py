@@ -278,7 +278,7 @@ def test_a_damaged_model_file_is_refused(tmp_path):
 
 
 FILE = """
-TITLE, FRAMEWORK, INPUT_SIZE, TEST_CROPS, PAPER = "Tried", "pytorch", 44, 10, None
+TITLE, FRAMEWORK, INPUT_SIZE, TEST_CROPS = "Tried", "pytorch", 44, 10
 
 def build(shape):
     return shape
@@ -301,7 +301,7 @@ WRONG_FILES = {
     "no_title": ("TITLE,", "OTHER,", "TITLE is 'nothing', expected its name in tables"),
     "bad_framework": ('"pytorch"', '"jax"', "FRAMEWORK is 'jax', expected 'keras' or 'pytorch'"),
     "too_large": ("44", "224", "INPUT_SIZE is 224, expected a whole number from 1 to 48"),
-    "five_crops": ("10,", "5,", "TEST_CROPS is 5, expected 1 or 10"),
+    "five_crops": ("44, 10", "44, 5", "TEST_CROPS is 5, expected 1 or 10"),
     "no_build": ("def build", "def construct", "build is 'nothing', expected a function"),
     "no_python": ("def build", "def def build", r"cannot be loaded \(SyntaxError: "),
     "no_module": ("def build", "import nothing_of_that_name\n\ndef build", r"cannot be loaded \(ModuleNotFoundError"),

@@ -23,7 +23,7 @@ def read_changed(tmp_path, old, new):
     assert old in TEXT
     path = tmp_path / "params.yaml"
     path.write_text(TEXT.replace(old, new, 1))
-    return read_params(path)
+    return read_params(path=path)
 
 
 BAD = {
@@ -68,7 +68,7 @@ def test_every_problem_is_named_at_once(tmp_path):
 
 def test_no_file(tmp_path):
     with pytest.raises(InputError, match="params.yaml: not found"):
-        read_params(tmp_path / "params.yaml")
+        read_params(path=tmp_path / "params.yaml")
 
 
 def read_training(tmp_path, active, changes, network="vgg19"):
@@ -78,7 +78,7 @@ def read_training(tmp_path, active, changes, network="vgg19"):
         assert old in text
         (tmp_path / f"{name}.yaml").write_text(text.replace(old, new, 1))
     params = read_params().model_copy(update={"profile": active})
-    return profile.read_training(params, network, tmp_path)
+    return profile.read_training(params, network, folder=tmp_path)
 
 
 def test_a_profile_is_laid_over_the_papers(tmp_path):

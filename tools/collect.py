@@ -34,7 +34,7 @@ from fer_pipeline.metrics.scores import Measured
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
 from fer_pipeline.raw.record import Data
-from fer_pipeline.report.captions import NONE, listing
+from fer_pipeline.report.show import NONE, listing
 from fer_pipeline.running.hardware import name_cpu
 from fer_pipeline.running.stage import LOG, catch
 from fer_pipeline.training.common.profile import BASE, lay_over

@@ -39,7 +39,7 @@ from fer_pipeline.params.read import read_params
 from fer_pipeline.params.schema import Evaluate
 from fer_pipeline.predictions.calibration import is_emotion
 from fer_pipeline.predictions.predictions import SCORED, Predictions, as_written
-from fer_pipeline.report.captions import NONE, percent
+from fer_pipeline.report.show import NONE, percent
 from fer_pipeline.running.stage import catch
 from fer_pipeline.training.common.run import Training
 from timing import read_timing

@@ -5,7 +5,7 @@ on test rows: only the weights of an ensemble are chosen, and that on val. Accur
 points is a difference of accuracies times 100.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -25,10 +25,8 @@ from fer_pipeline.metrics.evaluation import Scores
 from fer_pipeline.metrics.labels import Labels
 from fer_pipeline.metrics.mcnemar import McNemar, apply_mcnemar
 from fer_pipeline.metrics.scores import Measured, average, bound_accuracy
-from fer_pipeline.networks.network import Network
 from fer_pipeline.predictions.calibration import SMALLEST
 from fer_pipeline.predictions.predictions import Predictions
-from fer_pipeline.sample.paths import is_sample
 
 WEIGHT_DECIMALS = 3
 """Decimals of the weights chosen for an ensemble."""
@@ -148,66 +146,48 @@ class Origin(NamedTuple):
     """A sentence on what our figures and the paper's come from."""
 
 
-def follows_paper(settings: Any, networks: Mapping[str, Network]) -> bool:
-    """Whether those of `networks` that the paper has are trained as in its Table 3, on labels alone, at full width.
-
-    False where the paper has none of them.
-    `settings` is the active profile of params.yaml, with an attribute per network.
-    """
-    printed = {name: network.PAPER.training for name, network in networks.items() if network.PAPER}
-    for name, theirs in printed.items():
-        ours = settings[name]
-        keys = ["learning_rate", "batch_size", "epochs", *(["patience"] if theirs.patience else [])]
-        if (
-            ours.width != 1
-            or ours.labels != "emotion"
-            or any(getattr(ours, key) != getattr(theirs, key) for key in keys)
-        ):
-            return False
-    return bool(printed)
-
-
 def describe_run(
     profile: str,
-    settings: Any,
-    networks: Mapping[str, Network],
+    ours: Mapping[str, Any],
+    papers: Mapping[str, Any],
     split: str,
     dataset: str,
+    drawn: bool,
     splits: Mapping[str, Split],
 ) -> Origin:
-    """Whether our figures may be held against the paper's, and the sentence that says what they come from.
+    """Whether our figures may be compared with the paper's, and the sentence that says what both come from.
 
-    They may where the paper's own networks are trained as in the paper (`follows_paper`), on as many images of each
-    split. `settings` is the profile named `profile`, `splits` {'train', 'val', 'test': rows}.
+    They may if the paper's networks are trained as in the paper (`follows_paper`, which takes `ours` and `papers`), on
+    as many images of each split. `ours` are the settings of the profile named `profile`, `splits` is
+    {'train', 'val', 'test': rows}.
     """
-    drawn = is_sample(dataset)
     counts = [len(rows.labels) for rows in splits.values()]
     theirs = [paper.TRAIN_IMAGES, paper.VAL_IMAGES, paper.TEST_IMAGES]
-    ours = "drawn faces, not FER-2013" if drawn else Path(dataset).name
-    epochs = [network.PAPER.training.epochs for network in networks.values() if network.PAPER]
+    source = "drawn faces, not FER-2013" if drawn else Path(dataset).name
+    epochs = [paper.PRINTED[name].training["epochs"] for name in ours if name in paper.PRINTED]
     return Origin(
-        comparable=follows_paper(settings, networks) and not drawn and counts == theirs,
+        comparable=paper.follows_paper(ours, papers) and not drawn and counts == theirs,
         label=(
-            f"Ours: profile {profile}, split {split}, {counts[2]:,} test images ({ours}). The paper: FER-2013, its own "
-            f"split, {paper.TEST_IMAGES:,} test images{f', up to {max(epochs)} epochs' if epochs else ''}."
+            f"Ours: profile {profile}, split {split}, {counts[2]:,} test images ({source}). The paper: FER-2013, its "
+            f"own split, {paper.TEST_IMAGES:,} test images{f', up to {max(epochs)} epochs' if epochs else ''}."
         ),
     )
 
 
-def collect_notes(networks: Mapping[str, Network], split: str) -> list[str]:
-    """What to know of the paper's figures for these networks, and of the split."""
-    notes = [network.PAPER.note for network in networks.values() if network.PAPER and network.PAPER.note]
+def collect_notes(names: Iterable[str], split: str) -> list[str]:
+    """What to know about the paper's figures for these networks, and about the split."""
+    notes = [paper.PRINTED[name].note for name in names if name in paper.PRINTED and paper.PRINTED[name].note]
     return [*notes, *([VAL_IN_TEST] if split == "paper" else [])]
 
 
-def set_beside_paper(scores: Mapping[str, Scores], networks: Mapping[str, Network]) -> dict[str, Table7Row]:
-    """Table 7: our figures, and where the paper has the network its own, and the differences."""
+def set_beside_paper(scores: Mapping[str, Scores]) -> dict[str, Table7Row]:
+    """Table 7: our figures, and for the paper's networks the paper's figures and the differences."""
     table = {}
     for name, ours in scores.items():
         figures = {key: getattr(ours, key) for key in BESIDE_PAPER}
         theirs = differences = None
-        if printed := networks[name].PAPER:
-            theirs = Accuracies(**{key: getattr(printed.result, key) for key in BESIDE_PAPER})
+        if printed := paper.PRINTED.get(name):
+            theirs = Accuracies(**{key: getattr(printed, key) for key in BESIDE_PAPER})
             gained = {key: round(100 * (figures[key] - getattr(theirs, key)), 2) for key in BESIDE_PAPER}
             differences = AccuracyDifferences(**gained)
         table[name] = Table7Row(

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fer_pipeline.faces.fer2013 import CLASSES, SIZE, VOTED
-from fer_pipeline.networks.network import Configuration, Curve, Paper, Result
 
 if TYPE_CHECKING:
     import keras
@@ -21,15 +20,6 @@ BLOCKS = ((32, 64), (128, 128), (256, 256))
 DENSE_UNITS = 256
 FEWEST = 4
 """Filters or units of the narrowest layer."""
-
-PAPER = Paper(
-    training=Configuration("Adam", 0.0001, "categorical cross-entropy", 64, 50, None, "best val accuracy"),
-    result=Result(0.7375, 0.6725, 0.065, "Lightweight, fast convergence", "Limited capacity, weak on subtle classes"),
-    curves="Figures 3 and 4",
-    curve=Curve(0.2352, 0.2800, 0.57, (0.64, 0.66), 0.7375, 0.6725, 0.7114, 0.85),
-    note="The paper calls the baseline's 67.25 % validation accuracy in its text, and test accuracy in Table 7.",
-)
-"""Tables 3 and 7."""
 
 
 def build(

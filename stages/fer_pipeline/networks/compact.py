@@ -12,7 +12,6 @@ TITLE = "Compact"
 FRAMEWORK = "pytorch"
 INPUT_SIZE = 44
 TEST_CROPS = 10
-PAPER = None
 
 STEM = 32
 """Channels of the first convolution, at full size."""

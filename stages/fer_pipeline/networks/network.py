@@ -1,7 +1,8 @@
 """What a network's file holds, and how to find it by the network's name.
 
-All that is particular to the network <name> is in `fer_pipeline/networks/<name>.py`; no other file names it. That
-file imports no framework until the network is built, so that reading its title takes no time.
+All that is particular to the network <name> is in `stages/fer_pipeline/networks/<name>.py`. No other file names it,
+but for what the paper reports of it (`fer_pipeline.metrics.paper`). The file imports no framework until the network is
+built, so that reading its title takes no time.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,93 +12,6 @@ from typing import Any, Literal, NamedTuple, Protocol, cast
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.fer2013 import SIZE
-
-
-class Configuration(NamedTuple):
-    """A column of the paper's Table 3."""
-
-    optimizer: str
-    learning_rate: float
-    loss: str
-    batch_size: int
-    epochs: int
-    patience: int | None
-    """Epochs without a better validation accuracy before stopping; None: no early stopping."""
-    checkpoint: str
-
-
-class Result(NamedTuple):
-    """A row of the paper's Table 7."""
-
-    train_accuracy: float
-    accuracy: float
-    overfitting_gap: float
-    strengths: str
-    limitations: str
-
-
-class ClassScores(NamedTuple):
-    """A row of the paper's Table 5."""
-
-    precision: float
-    recall: float
-    f1: float
-    accuracy: float
-    """Of the images of the class: its recall, to one decimal of a percent."""
-
-
-class Confidence(NamedTuple):
-    """The paper's Table 6."""
-
-    mean: float
-    mean_correct: float
-    mean_incorrect: float
-    std: float
-    low_count: int
-    low_accuracy: float
-    threshold: float
-    low_share: float
-    """Evaluation Metrics 2, in the text."""
-
-
-class Curve(NamedTuple):
-    """Points of the paper's Figures 3 and 4 that the text names (Evaluation Metrics 1)."""
-
-    train_accuracy_epoch_1: float
-    val_accuracy_epoch_1: float
-    val_accuracy_epoch_6: float
-    """'Above' it."""
-    val_accuracy_epoch_25: tuple[float, float]
-    """From, to."""
-    train_accuracy_last: float
-    val_accuracy_last: float
-    train_loss_last: float
-    val_loss_last: float
-    """Approximately."""
-
-
-class Paper(NamedTuple):
-    """What the paper reports of one network; shares and accuracies in [0, 1], None or empty where it is silent."""
-
-    training: Configuration
-    result: Result
-    curves: str
-    """The figures that show accuracy and loss by epoch."""
-    classes: dict[str, ClassScores] | None = None
-    """Table 5, in the challenge's order of classes; Figure 9 draws it."""
-    confidence: Confidence | None = None
-    """Table 6."""
-    confusions: dict[tuple[str, str], int] = {}  # noqa: RUF012 (nothing changes it)
-    """Actual and predicted class, and test images: the most frequent ones that the text names."""
-    errors: int | None = None
-    """Wrong test images (the misclassification audit)."""
-    error_share: float | None = None
-    best_epoch: int | None = None
-    overfits_after: int | None = None
-    """Epoch (Comparison, Discussion)."""
-    curve: Curve | None = None
-    note: str = ""
-    """A sentence where its own places disagree."""
 
 
 class Shape(NamedTuple):
@@ -120,8 +34,6 @@ class Network(Protocol):
     """Height and width of its input, in pixels."""
     TEST_CROPS: int
     """Crops of a face whose probabilities are averaged in evaluation: 10 (TenCrop) or 1 (the centre)."""
-    PAPER: Paper | None
-    """What the paper reports of it; None for a network of another origin."""
 
     build: Callable[..., Any]
     """A function that makes the untrained network.
@@ -173,7 +85,6 @@ EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "FRAMEWORK": (lambda found: found in ("keras", "pytorch"), "'keras' or 'pytorch'"),
     "INPUT_SIZE": (lambda found: type(found) is int and 1 <= found <= SIZE, f"a whole number from 1 to {SIZE}"),
     "TEST_CROPS": (lambda found: found in (1, 10), "1 or 10"),
-    "PAPER": (lambda found: found is None or isinstance(found, Paper), "None, or a Paper"),
     "build": (callable, "a function that builds the network"),
 }
 """What a network's file has to hold: a function that accepts or refuses a value, and what is expected, in words."""

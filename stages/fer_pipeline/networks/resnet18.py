@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fer_pipeline.faces.fer2013 import CLASSES
-from fer_pipeline.networks.network import Configuration, Paper, Result, Shape
+from fer_pipeline.networks.network import Shape
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -14,13 +14,6 @@ FRAMEWORK = "pytorch"
 INPUT_SIZE = 44
 TEST_CROPS = 10
 PRETRAINED = "ResNet18_Weights.IMAGENET1K_V1"
-
-PAPER = Paper(
-    training=Configuration("SGD (momentum 0.9)", 0.01, "cross-entropy", 64, 250, 15, "best val accuracy"),
-    result=Result(0.9400, 0.7160, 0.224, "Strong generalization, best accuracy", "Slightly higher complexity"),
-    curves="as Figure 6",
-)
-"""Tables 3 and 7."""
 
 
 def build(shape: Shape) -> "nn.Module":

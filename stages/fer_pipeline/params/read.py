@@ -20,7 +20,7 @@ PROFILES = ROOT / "profiles"
 SomeSection = TypeVar("SomeSection", bound=Section)
 
 
-def read_params(path: Path = PATH) -> Params:
+def read_params(*, path: Path = PATH) -> Params:
     """All of params.yaml, validated.
 
     Raises:

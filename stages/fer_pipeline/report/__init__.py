@@ -1,1 +1,1 @@
-"""The page of all evidence: read, tables, captions, template."""
+"""The report: what it reads, its tables, and the templates with its text."""

@@ -1,13 +1,18 @@
-"""A table's cells: each number with the file and the key that it comes from, which cannot part.
+"""Tables and their cells: each number comes with its source, a key in a file or a place in the paper.
 
-A key is a path in a JSON or YAML file: `macro_f1`, `per_class.fear.f1`, `ensembles[3].accuracy`.
+A source is written as in the cell's title: `metrics/data.json: rows.val.fear`, `metrics/compare.json: votes[3].gain`.
+In the source of a column, `{}` stands for the key of the row.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from fer_pipeline.report.captions import NONE, percent
+from fer_pipeline.report.show import NONE
+
+Show = Callable[[Any], str]
+Column = tuple[str, str, Show] | tuple[str, str, Show, str]
+"""Head, source, how to show a value, and for the paper's values the place in the paper."""
 
 
 class Cell(NamedTuple):
@@ -15,33 +20,44 @@ class Cell(NamedTuple):
 
     text: str
     source: str = ""
-    """`metrics/resnet18.json: macro_f1` or `paper: Table 5`, the cell's title in HTML; empty where it is no number."""
+    """`metrics/resnet18.json: macro_f1` or `paper: Table 5`, the cell's title in HTML; empty if it is not a number."""
 
 
 EMPTY = Cell(NONE)
 
 
-class File(NamedTuple):
-    """A file from which cells are taken."""
+class Table(NamedTuple):
+    """A table of the page; the first cell of each row is its name."""
 
-    path: str
-    """As its cells name it."""
-    content: Any
-    """Records, sections of params.yaml, dicts and lists in each other."""
+    head: list[str]
+    rows: list[list[Cell]]
 
-    def cell(self, key: str, show: Callable[[Any], str]) -> Cell:
-        """What stands under `key`, shown by `show`; a dash where it is None or lies within None."""
-        value = follow(self.content, key)
-        return EMPTY if value is None else Cell(show(value), f"{self.path}: {key}")
 
-    def share(self, part: str, whole: str) -> Cell:
-        """One number by another, in percent."""
-        share = follow(self.content, part) / follow(self.content, whole)
-        return Cell(percent(share, 1), f"{self.path}: {part} / {whole}")
+class Files(dict[str, Any]):
+    """{path, as cells name it: content} of the files that cells are from: records, dicts and lists in each other."""
+
+    def cell(self, source: str, show: Show, place: str = "") -> Cell:
+        """The value of a source; 'file: a / b' is a quotient. A dash if the value, or what it lies in, is None."""
+        path, key = source.split(": ")
+        values = [follow(self[path], part) for part in key.split(" / ")]
+        if values[0] is None:
+            return EMPTY
+        return Cell(show(values[0] / values[1] if values[1:] else values[0]), f"paper: {place}" if place else source)
+
+    def tabulate(self, first: str, rows: Iterable[tuple[str, str]], columns: Iterable[Column]) -> Table:
+        """A table with the names of `rows` [(name, key), ...] under the head `first`, and these columns."""
+        columns = list(columns)
+        return Table(
+            [first, *(head for head, *_ in columns)],
+            [
+                [Cell(name), *(self.cell(source.replace("{}", key), *how) for _, source, *how in columns)]
+                for name, key in rows
+            ],
+        )
 
 
 def follow(content: Any, key: str) -> Any:
-    """What stands in `content` under a dotted key; None within None."""
+    """The value in `content` under a dotted key; None below None."""
     for part in re.findall(r"[^.\[\]]+", key):
         if content is None:
             return None
@@ -52,19 +68,6 @@ def follow(content: Any, key: str) -> Any:
     return content
 
 
-def cite(value: Any, show: Callable[[Any], str], place: str) -> Cell:
-    """A number of the paper's, with the table or section where it stands; a dash for None."""
-    return EMPTY if value is None else Cell(show(value), f"paper: {place}")
-
-
-class Table(NamedTuple):
-    """A table of the page; the first cell of each row is its name."""
-
-    id: str
-    title: str
-    caption: str
-    head: list[str]
-    rows: list[list[Cell]]
-    notes: tuple[str, ...] = ()
-    wordy: bool = False
-    """All but the last column are words."""
+def repeat(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Rows whose names are their keys."""
+    return [(name, name) for name in names]

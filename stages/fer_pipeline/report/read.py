@@ -1,4 +1,4 @@
-"""What the report is made of, read from metrics/ and plots/."""
+"""Read all that the report shows from metrics/ and plots/."""
 
 import base64
 import csv
@@ -16,24 +16,24 @@ from fer_pipeline.networks.network import Network
 from fer_pipeline.raw.record import Data
 from fer_pipeline.training.common.run import Training
 
-OF_DATA = {"data/classes.png": "prepare", "data/faces.png": "prepare", "data/augmented.png": "augment"}
-"""The pictures in plots/data/, and the stages that draw them."""
+OF_DATA = {"data/classes.png": "prepare", "data/faces.png": "prepare", "data/augmented.png": "draw_augmented"}
+"""{picture below plots/: the stage that draws it} of the data."""
 COMPARED = ("literature", "class_f1", "ensembles", "agreement", "all_wrong", "annotators", "levels", "contradicted")
 """The pictures in plots/compare/."""
 
 
 class Evidence(NamedTuple):
-    """What the page is made of, as read."""
+    """What the files of metrics/ and plots/ hold."""
 
     networks: dict[str, Network]
-    """In the order of params.yaml; what is by network has the same keys."""
+    """In the order of params.yaml; every field that is a dict by network has these keys."""
     data: Data
     train: dict[str, Training]
     scores: dict[str, Scores]
     compare: Comparison
     export: Exports
     other: dict[str, Other]
-    """{set: ...}, in the order of `other_sets` in params.yaml."""
+    """{name of another data set: scores on it}, in the order of `other_sets` in params.yaml."""
     risk: dict[str, list[tuple[float, float]]]
     """{network: [(coverage, accuracy), ...]}"""
     pictures: dict[str, str]
@@ -48,10 +48,10 @@ class Evidence(NamedTuple):
 def read_evidence(
     metrics: str | Path, plots: str | Path, networks: dict[str, Network], sets: Iterable[str] = ()
 ) -> Evidence:
-    """Read all files below the folders `metrics` and `plots`; `sets` are the names of other data sets.
+    """Read the folders `metrics` and `plots`; `sets` are the names of other data sets.
 
     Raises:
-        InputError: a file is missing, damaged, without a key, or of other networks.
+        InputError: a file is missing or damaged, lacks a key, or was made for other networks.
     """
     metrics, plots = Path(metrics), Path(plots)
     pictures = dict(OF_DATA)
@@ -64,8 +64,8 @@ def read_evidence(
         train={name: Training.read(metrics / "train" / f"{name}.json", f"train_{name}") for name in networks},
         scores={name: Scores.read(metrics / f"{name}.json", "evaluate") for name in networks},
         compare=Comparison.read(metrics / "compare.json", "compare"),
-        export=Exports.read(metrics / "export.json", "measure"),
-        other={name: Other.read(metrics / "other" / f"{name}.json", f"other@{name}") for name in sets},
+        export=Exports.read(metrics / "export.json", "score_exports"),
+        other={name: Other.read(metrics / "other" / f"{name}.json", f"score_external@{name}") for name in sets},
         risk={name: read_risk(plots / name / "test" / "risk_coverage.csv") for name in networks},
         pictures={path: read_picture(plots / path, stage) for path, stage in pictures.items()},
     )
@@ -75,9 +75,9 @@ def read_evidence(
     for name, scores in evidence.scores.items():
         expect(metrics / f"{name}.json", "per_class", scores.per_class, CLASSES, "evaluate")
     expect(metrics / "compare.json", "table7", evidence.compare.table7, networks, "compare")
-    expect(metrics / "export.json", "networks", evidence.export.networks, networks, "measure")
+    expect(metrics / "export.json", "networks", evidence.export.networks, networks, "score_exports")
     for name, other in evidence.other.items():
-        expect(metrics / "other" / f"{name}.json", "networks", other.networks, networks, f"other@{name}")
+        expect(metrics / "other" / f"{name}.json", "networks", other.networks, networks, f"score_external@{name}")
     return evidence
 
 
@@ -88,7 +88,11 @@ def list_figures(network: Network) -> list[str]:
 
 
 def expect(path: Path, key: str, found: Iterable[str], expected: Iterable[str], stage: str) -> None:
-    """InputError where a part of a JSON file is about other things than expected, or in another order."""
+    """Check the keys of a part of a JSON file, and their order.
+
+    Raises:
+        InputError: they are not the expected ones.
+    """
     found, expected = list(found), list(expected)
     if found != expected:
         listed = ", ".join(found) or "empty"
@@ -96,7 +100,11 @@ def expect(path: Path, key: str, found: Iterable[str], expected: Iterable[str], 
 
 
 def read_bytes(path: Path, stage: str) -> bytes:
-    """The content of a file that the DVC stage `stage` writes."""
+    """The content of a file that the DVC stage `stage` writes.
+
+    Raises:
+        InputError: there is no such file.
+    """
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -104,7 +112,11 @@ def read_bytes(path: Path, stage: str) -> bytes:
 
 
 def read_risk(path: Path) -> list[tuple[float, float]]:
-    """[(coverage, accuracy), ...] of risk_coverage.csv."""
+    """[(coverage, accuracy), ...] of risk_coverage.csv, shares in [0, 1].
+
+    Raises:
+        InputError: the file is missing, or its columns are not these numbers.
+    """
     lines = read_bytes(path, "evaluate").decode(errors="replace").splitlines()
     try:
         return [(float(row["coverage"]), float(row["accuracy"])) for row in csv.DictReader(lines)]
@@ -115,8 +127,12 @@ def read_risk(path: Path) -> list[tuple[float, float]]:
 
 
 def read_picture(path: Path, stage: str) -> str:
-    """A PNG as base64."""
+    """A PNG as base64.
+
+    Raises:
+        InputError: the file is missing or is not a PNG.
+    """
     content = read_bytes(path, stage)
     if not content.startswith(b"\x89PNG"):
-        raise InputError(f"{path}: no PNG; run `dvc repro {stage}`")
+        raise InputError(f"{path}: not a PNG; run `dvc repro {stage}`")
     return base64.b64encode(content).decode()

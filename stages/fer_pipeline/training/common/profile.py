@@ -24,8 +24,10 @@ def is_block(*values: Any) -> bool:
     return all(isinstance(value, Mapping) for value in values)
 
 
-def read_training(params: Params, name: str, folder: Path = PROFILES) -> KerasTraining | PyTorchTraining:
-    """The settings of the network `name` under the active profile.
+def read_training(
+    params: Params, name: str, profile: str | None = None, folder: Path = PROFILES
+) -> KerasTraining | PyTorchTraining:
+    """The settings of the network `name` under a profile, by default the active one.
 
     They are its block in paper.yaml with what its block in `<profile>.yaml` changes. A network without a block in
     paper.yaml has a whole one in the profile.
@@ -34,16 +36,17 @@ def read_training(params: Params, name: str, folder: Path = PROFILES) -> KerasTr
         InputError: the profile has no block for this network, or holds an unknown key, a wrong type or a value out of
             range.
     """
-    base, changes = (read_yaml(folder / f"{profile}.yaml") for profile in (BASE, params.profile))
+    profile = profile or params.profile
+    base, changes = (read_yaml(folder / f"{one}.yaml") for one in (BASE, profile))
     if not is_block(base, changes) or not is_block(base.get(name, {}), changes.get(name)):
         raise InputError(
-            f"profiles/{params.profile}.yaml: {name}: no block of settings; give it one, {{}} where nothing differs "
+            f"profiles/{profile}.yaml: {name}: no block of settings; give it one, {{}} where nothing differs "
             f"from {BASE}.yaml"
         )
 
     def locate(key: list[str]) -> str:
-        profile = params.profile if states(changes[name], key) or name not in base else BASE
-        return f"profiles/{profile}.yaml: {'.'.join([name, *key])}"
+        file = profile if states(changes[name], key) or name not in base else BASE
+        return f"profiles/{file}.yaml: {'.'.join([name, *key])}"
 
     schema = next(section for ending, section in TRAININGS.items() if params.networks[name].endswith(ending))
     return validate(lay_over(base.get(name, {}), changes[name]), schema, locate)
