@@ -31,6 +31,8 @@ from fer_pipeline.metrics.paper import PRINTED
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
 from fer_pipeline.predictions.predictions import Predictions, to_csv
+from fer_pipeline.sample.paths import is_sample
+from fer_pipeline.training.common.profile import read_training
 
 NO_SCORES = dict.fromkeys(("precision", "recall", "f1", "accuracy")) | {"support": 0}
 SCORES = Scores.read(ROOT / "metrics" / "vgg19.json", "evaluate").model_dump()
@@ -323,13 +325,14 @@ COUNTS = (22_968, 1_432, 7_178)
 def describe(profile, dataset, counts, networks=NETWORKS, **vgg19):
     """`describe_run` of a profile, VGG19's section changed by `vgg19`; networks of other names have no paper."""
     splits = {name: Split(None, np.zeros(n), None) for name, n in zip(("train", "val", "test"), counts, strict=True)}
+    known = [name for name in networks if name in PRINTED]
     ours, papers = (
-        {name: getattr(one, name, None) for name in networks}
-        for one in read_params(f"profiles.{profile}", "profiles.paper")
+        dict.fromkeys(networks) | {name: read_training(read_params(), name, one) for name in known}
+        for one in (profile, "paper")
     )
     if vgg19:
         ours["vgg19"] = ours["vgg19"].model_copy(update=vgg19)
-    return comparison.describe_run(profile, ours, papers, "paper", dataset, splits)
+    return comparison.describe_run(profile, ours, papers, "paper", dataset, is_sample(dataset), splits)
 
 
 @pytest.mark.parametrize(

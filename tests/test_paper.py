@@ -7,6 +7,7 @@ from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.metrics import paper
 from fer_pipeline.metrics.paper import PRINTED, follows_paper
 from fer_pipeline.params.read import read_params
+from fer_pipeline.training.common.profile import read_training
 
 VGG19 = PRINTED["vgg19"]
 
@@ -86,8 +87,7 @@ def test_the_counts_are_fifths_of_each_class():
     assert sum(count - count // 5 for count in training) == paper.TRAIN_IMAGES
 
 
-(PROFILE,) = read_params("profiles.paper")
-PAPERS = {name: getattr(PROFILE, name) for name in PRINTED}
+PAPERS = {name: read_training(read_params(), name, "paper") for name in PRINTED}
 
 
 def change(value):

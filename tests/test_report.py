@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import PAPERS as NAMES
-from conftest import ROOT, encode, write_folder
+from conftest import encode, write_folder
 from ruamel.yaml import YAML
 
 import report
@@ -35,6 +35,7 @@ from fer_pipeline.report.page import RunFacts, make_page
 from fer_pipeline.report.read import COMPARED, OF_DATA, list_figures, read_evidence
 from fer_pipeline.running.hardware import name_cpu
 from fer_pipeline.running.timing import record_times
+from fer_pipeline.training.common.profile import read_trainings
 from fer_pipeline.training.common.run import TrainingTimes
 from timing import read_timing
 
@@ -257,15 +258,15 @@ def content():
     return make_content(NETWORKS)
 
 
-PROFILE, TRAININGS = read_params("profile", "profiles.${profile}")
-PARAMS = YAML(typ="safe").load(ROOT / "params.yaml")
+PROFILE, TRAININGS = read_params().profile, read_trainings(read_params())
+SETTINGS = {name: one.model_dump() for name, one in TRAININGS.items()}
 
 
 def render(content, dataset="data/raw/fer2013.csv", networks=NETWORKS):
     with TemporaryDirectory() as folder:
         written = write_evidence(Path(folder), content, networks)
         evidence = read_evidence(written / "metrics", written / "plots", networks, content["other"])
-    settings = {name: getattr(TRAININGS, name, TRAININGS.vgg19) for name in networks}
+    settings = {name: TRAININGS.get(name, TRAININGS["vgg19"]) for name in networks}
     return make_page(evidence, RunFacts(2013, PROFILE, dataset, settings, confident=0.99))
 
 
@@ -305,7 +306,7 @@ def test_tables_set_ours_beside_the_papers(content):
     assert read_table(page, "mcnemar")[1] == ["Baseline CNN, VGG19", "3", "11", "0.01", "0.03"]
     assert len(read_table(page, "literature")) == 1 + len(paper.LITERATURE)
     assert read_table(page, "exports")[2] == ["Baseline CNN, int8", "64.00%", "5e-06", "5.60"]
-    ours = [str(getattr(TRAININGS, name).epochs) for name in NAMES]
+    ours = [str(TRAININGS[name].epochs) for name in NAMES]
     configuration = {row[0]: row[1:] for row in read_table(page, "configuration")}
     assert configuration["Epochs at most"] == [*chain(*zip(ours, ("50", "250", "250"), strict=True))]
     assert configuration["Optimizer"] == ["–", "adam", "sgd", "sgd", "sgd", "sgd"]
@@ -505,7 +506,7 @@ def test_every_number_of_a_table_leads_to_its_value(changed, content):
         if path[-1] not in ("temperature", "kappa") and path[0] != "risk":
             change(content, path)
     cells = read_cells(render(content))
-    files = {**list_files(content), "params.yaml": PARAMS}
+    files = {**list_files(content), f"profiles/paper.yaml, {PROFILE}.yaml": SETTINGS}
     printed = [[value] for value in find_printed()]
     used = set()
     for tag, title, text in cells:
