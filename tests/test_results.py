@@ -1,4 +1,4 @@
-"""The kept runs: the pages' tables say what results/ holds."""
+"""The kept runs: the tables in the pages show what results/ holds."""
 
 import json
 import shutil
@@ -19,6 +19,7 @@ from seeds import OneSeed, Seeds
 from timing import read_timing
 
 KEPT = sorted(path.parent for path in (ROOT / "results").glob("*/run.json"))
+SEEDS = "Over the seeds 7 and 8, ResNet18 averages 12.34% (from 23.45% to 34.56%); the soft vote of these networks has 45.67%"
 FACTS = {
     "profile": "cpu", "split": "official", "seed": 2013, "minutes": 61.7,
     "hardware": {"cpu": "AMD EPYC", "cores": 2},
@@ -33,13 +34,13 @@ def test_the_pages_say_what_the_run_gave(folder):
         assert text == (ROOT / page).read_text(), page
 
 
-def test_a_run_stands_beside_the_published_ones():
+def test_a_run_is_set_beside_the_published_ones():
     assert any("docs/benchmark.md" in collect.set_tables(folder) for folder in KEPT)
 
 
 @pytest.mark.parametrize("folder", KEPT, ids=lambda folder: folder.name)
 def test_a_kept_run_is_made_of_records(folder):
-    """Also its times, which stand in metrics/timing.json alone."""
+    """Also its times, which are in metrics/timing.json alone."""
     metrics = folder / "metrics"
     names = Comparison.read(metrics / "compare.json", "compare").table7
     kinds: dict[str, type[Record]] = {
@@ -62,7 +63,7 @@ def test_a_kept_run_is_made_of_records(folder):
 
 @pytest.fixture
 def folder(tmp_path):
-    """A kept run of the kept metrics."""
+    """A kept run with the metrics of fer2013-cpu."""
     kept, folder = ROOT / "results" / "fer2013-cpu", tmp_path / "results" / "here"
     shutil.copytree(kept / "metrics", folder / "metrics")
     shutil.copyfile(kept / "dvc.lock", folder / "dvc.lock")
@@ -70,16 +71,22 @@ def folder(tmp_path):
     return folder
 
 
+def make_text(folder, page="README.md"):
+    """What the tool writes into a page about a run, on one line: where its sentences are wrapped does not count."""
+    return collect.make_table(folder, page).replace("\n", " ")
+
+
 def test_every_number_of_the_table_is_the_runs(folder):
     """Change a number in the JSON, and the table changes there."""
-    before = collect.make_table(folder, "README.md")
+    before = make_text(folder)
     assert "| VGG19 | " in before and "| 70.31% |" in before
-    assert "the whole pipeline took 62 minutes. All of it: [here](results/here/)." in before
+    assert "all its stages took 62 minutes. [here](results/here/) has all results." in before
+    assert all(len(line) <= 120 for line in collect.make_table(folder, "README.md").split("\n") if line[:1] != "|")
     changes = {
         "metrics/vgg19.json": ({"accuracy": 0.1234}, "12.34%"),
         "metrics/baseline.json": ({"accuracy_ci95": [0.4321, 0.5]}, "43.21% to 50.00%"),
         "metrics/resnet18.json": ({"val_accuracy": 0.6543}, "65.43%"),
-        "run.json": ({"seed": 77}, "seed 77,"),
+        "run.json": ({"seed": 77}, "seed 77."),
     }
     exports = json.loads((folder / "metrics/export.json").read_text())
     int8 = exports["networks"]["vgg19"]["int8"]
@@ -93,10 +100,8 @@ def test_every_number_of_the_table_is_the_runs(folder):
         assert shown not in before
         path = folder / name
         path.write_text(json.dumps(json.loads(path.read_text()) | change))
-        assert shown in collect.make_table(folder, "README.md")
-    assert "| 45.67% |" in collect.make_table(folder, "README.md") and "| 76.5 |" in collect.make_table(
-        folder, "README.md"
-    )
+        assert shown in make_text(folder)
+    assert "| 45.67% |" in make_text(folder) and "| 76.5 |" in make_text(folder)
 
 
 def test_networks_that_were_trained_elsewhere_say_so(folder):
@@ -106,13 +111,14 @@ def test_networks_that_were_trained_elsewhere_say_so(folder):
         if name.startswith("train_"):
             entry["hardware"] = "AMD EPYC" if name == "train_baseline" else "NVIDIA H200"
     path.write_text(json.dumps(times))
-    assert "2 cores of AMD EPYC, VGG19 and ResNet18 trained on NVIDIA H200; the whole" in collect.make_table(
-        folder, "README.md"
-    )
+    assert "2 cores of AMD EPYC, but trained VGG19 and ResNet18 on NVIDIA H200; all its stages" in make_text(folder)
+    times["train_vgg19"]["hardware"] = "NVIDIA H100"
+    path.write_text(json.dumps(times))
+    assert "EPYC, but trained VGG19 on NVIDIA H100 and ResNet18 on NVIDIA H200; all" in make_text(folder)
     for entry in times.values():
         entry["hardware"] = "AMD EPYC"
     path.write_text(json.dumps(times))
-    assert "2 cores of AMD EPYC; the whole" in collect.make_table(folder, "README.md")
+    assert "2 cores of AMD EPYC; all its stages" in make_text(folder)
 
 
 def test_a_table_has_its_place(folder):
@@ -128,8 +134,8 @@ def test_a_table_has_its_place(folder):
 
 
 def test_links_are_those_of_the_page(folder):
-    assert "[here](results/here/)" in collect.make_table(folder, "README.md")
-    assert "[here](here/)" in collect.make_table(folder, "results/README.md")
+    assert "[here](results/here/)" in make_text(folder)
+    assert "[here](here/)" in make_text(folder, "results/README.md")
 
 
 def test_seconds_are_those_of_the_last_success():
@@ -142,8 +148,8 @@ def test_seconds_are_those_of_the_last_success():
     assert collect.read_seconds(log, commands) == {"a": 7.5, "b": None}
 
 
-def test_further_seeds_stand_below_the_table(folder, capsys):
-    """As long as they are of this run; a run that is kept once more keeps them."""
+def test_further_seeds_are_named_below_the_table(folder, capsys):
+    """As long as they belong to this run; a run that is kept once more keeps them."""
     own = Scores.read(folder / "metrics/resnet18.json", "")
     measured = Measured.model_validate(own.model_dump(include=set(Measured.model_fields)))
     one = OneSeed.model_validate(own.model_dump(include=set(OneSeed.model_fields)) | {"seed": 7})
@@ -151,8 +157,7 @@ def test_further_seeds_stand_below_the_table(folder, capsys):
     more = {"seeds": [one, one.model_copy(update={"seed": 8})], "highest": 0.3456}
     vote = measured.model_copy(update={"accuracy": 0.4567, "accuracy_unseen": 0.5678})
     (folder / "seeds.json").write_bytes(Seeds(**facts, **more, vote=vote).to_bytes())
-    said = "ResNet18 under the seeds 7 and 8 has 12.34% in the mean, 23.45% to 34.56%, and their soft vote 45.67% ("
-    assert said in collect.make_table(folder, "README.md")
+    assert SEEDS in make_text(folder)
     row = collect.make_lines(folder, "docs/benchmark.md").split("\n")[-1]
     assert row.startswith("| Soft vote of ResNet18 under 2 seeds | 45.67 | ") and "| 56.78 | PrivateTest |" in row
 
@@ -160,9 +165,9 @@ def test_further_seeds_stand_below_the_table(folder, capsys):
     collect.keep_seeds(folder, again)
     assert (again / "seeds.json").read_bytes() == (folder / "seeds.json").read_bytes() and not capsys.readouterr().out
     (again / "metrics/resnet18.json").write_bytes(own.model_copy(update={"accuracy": 0.5}).to_bytes())
-    assert "seeds" not in collect.make_table(again, "README.md")
+    assert "seeds" not in make_text(again)
     collect.keep_seeds(folder, again)
-    assert not (again / "seeds.json").exists() and "of another run, left out" in capsys.readouterr().out
+    assert not (again / "seeds.json").exists() and "left out, as it belongs to another run" in capsys.readouterr().out
     (folder / "seeds.json").write_text("{}")
     with pytest.raises(InputError, match=r"seeds\.json: not as tools/seeds\.py writes it"):
         collect.make_table(folder, "README.md")

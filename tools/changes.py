@@ -1,9 +1,9 @@
-"""Say whether the pipeline, run anew, gave other results than those in git, and how to take that back.
+"""Say whether the results of the pipeline differ from those in git, and how to restore the ones in git.
 
-    make repro              # ends with it
+    make repro              # ends with this
 
-Whoever changed neither parameters nor code gets the recorded bytes on the kind of processor that they were recorded
-on; another one multiplies in other steps, and rounds differently.
+With unchanged parameters and code, a processor of the kind that made the results in git gives the same bytes; another
+kind does its arithmetic in other steps, and rounds differently.
 """
 
 import subprocess
@@ -19,14 +19,14 @@ INPUTS = ("params.yaml", "profiles", "dvc.yaml", "stages", "requirements.lock")
 
 
 def list_changed(root: Path, paths: tuple[str, ...]) -> list[str]:
-    """The files below `paths` that differ from the last commit, untracked ones too; empty outside a git checkout."""
+    """The files under `paths` that differ from the last commit or are untracked; empty outside a git checkout."""
     command = ["git", "status", "--porcelain", "--", *paths]
     found = subprocess.run(command, cwd=root, capture_output=True, text=True)
     return found.stdout.splitlines() if found.returncode == 0 else []
 
 
 def read_causes(lock: str) -> dict[str, Any]:
-    """What dvc.lock says each stage was run with: command, parameters and files of code; empty where it is none."""
+    """{stage: the command, parameters and code that it ran with}, from the text of dvc.lock; empty if it is invalid."""
     try:
         stages = YAML(typ="safe").load(lock)["stages"]
         return {
@@ -42,7 +42,7 @@ def read_causes(lock: str) -> dict[str, Any]:
 
 
 def describe_changes(root: Path) -> str | None:
-    """The sentences for the folder `root`; None where others than those in git were asked for."""
+    """What to say about the checkout `root`; None if its parameters or code differ from those in git."""
     results = list_changed(root, RESULTS)
     if list_changed(root, INPUTS):
         return None
@@ -52,10 +52,11 @@ def describe_changes(root: Path) -> str | None:
         return None
     if not results:
         return "The results are those in git; `make report` shows them on one page."
-    count = f"{len(results)} file{'s' if len(results) > 1 else ''} of results"
+    count = "1 file of results differs" if len(results) == 1 else f"{len(results)} files of results differ"
     return (
-        f"{count} differ from those in git, though neither parameters nor code were changed: this processor or its "
-        f"libraries round differently.\n`git checkout {' '.join(RESULTS)}` takes them back; `git diff` shows them."
+        f"{count} from those in git, though parameters and code are the same: this processor or its libraries "
+        f"round differently.\n`git diff` shows the differences; "
+        f"`git checkout {' '.join(RESULTS)}` restores the files."
     )
 
 

@@ -3,9 +3,9 @@
     make results NAME=fer2013-cpu
 
 results/<name>/ then has metrics/ (JSON, timing.json among them), plots/ (PNG), report.html, timing.html, dvc.lock, and
-run.json: profile, data, split, seed, versions, hardware, and the wall time of each stage; and seeds.json, if
-tools/seeds.py has written one there of this very run. The tables stand between two comments that name the run, in
-README.md or results/README.md and in docs/benchmark.md; they are made of results/<name>/ alone.
+run.json: profile, data, split, seed, versions, hardware, and the wall time of each stage. It keeps its seeds.json if
+tools/seeds.py wrote that for this run. A page has a place for the tables between two comments, the first of which names
+the run: README.md or results/README.md, and docs/benchmark.md. The tables are made from results/<name>/ alone.
 """
 
 import argparse
@@ -16,7 +16,8 @@ import platform
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+import textwrap
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,10 @@ from timing import Timing, read_timing
 ROOT = Path(__file__).parents[1]
 
 ROWS = {"official": ("PrivateTest", "PublicTest"), "paper": ("both, 7,178 rows", "1,432 of them")}
-"""By split: the test rows, and the val rows."""
+"""{split: (its test rows, its val rows)}."""
 CLOSING = "<!-- end of results -->"
+WIDTH = 120
+"""Limit of a line of prose, in characters."""
 LIBRARIES = ("tensorflow", "keras", "torch", "torchvision", "lightning", "scikit-learn", "numpy", "dvc")
 
 
@@ -62,17 +65,17 @@ def read_seconds(log: Iterable[str], commands: Mapping[str, str]) -> dict[str, f
 
 
 def list_stages(lock: dict[str, Any]) -> dict[str, Any]:
-    """{stage: what dvc.lock (as read) has of it} of the stages of dvc.yaml; DVC leaves others in, once they ran."""
+    """{stage: its entry in `lock`, the content of dvc.lock}, without stages that are no longer in dvc.yaml."""
     known = subprocess.run(["dvc", "stage", "list", "--name-only"], stdout=subprocess.PIPE, text=True, check=True)
     return {stage: lock["stages"][stage] for stage in known.stdout.split() if stage in lock["stages"]}
 
 
 def describe_run(stages: Mapping[str, Any], trainings: Mapping[str, float]) -> dict[str, Any]:
-    """run.json as a dict.
+    """The content of run.json.
 
     Args:
-        stages: of `list_stages`.
-        trainings: {stage: seconds of all its epochs}, which is more than its log says where it was stopped and resumed.
+        stages: the result of `list_stages`.
+        trainings: {stage: seconds of all its epochs}, which the log understates if a training was stopped and resumed.
     """
     params = read_params()
     log = LOG.read_text(encoding="utf-8").splitlines() if LOG.exists() else []
@@ -91,7 +94,7 @@ def describe_run(stages: Mapping[str, Any], trainings: Mapping[str, float]) -> d
 
 
 def make_table(folder: Path, page: str) -> str:
-    """The lines (two tables) of README.md or results/README.md about the run in `folder` (results/<name>)."""
+    """Two tables and the sentences about the run in `folder` (results/<name>), for README.md or results/README.md."""
     facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     metrics = folder / "metrics"
     compare = Comparison.read(metrics / "compare.json", "compare")
@@ -119,12 +122,15 @@ def make_table(folder: Path, page: str) -> str:
         lines.append(f"| {title} | {vote.accuracy:.2%} | {low:.2%} to {high:.2%} | {vote.val_accuracy:.2%} | | |")
     rows = Data.read(metrics / "data.json", "prepare").rows
     link = f"{'' if page.startswith('results/') else 'results/'}{folder.name}"
+    sentences = (
+        f"Profile `{facts['profile']}`, split `{facts['split']}`, {rows['test']['total']:,} test images, seed "
+        f"{facts['seed']}. The pipeline ran on {facts['hardware']['cores']} cores of {facts['hardware']['cpu']}"
+        f"{tell_other_hardware(facts['hardware']['cpu'], titles, timing)}; all its stages took "
+        f"{facts['minutes']:.0f} minutes. [{folder.name}]({link}/) has all results.{tell_seeds(folder, titles)}"
+    )
     lines += [
         "",
-        f"Profile `{facts['profile']}`, split `{facts['split']}`, {rows['test']['total']:,} test images, seed "
-        f"{facts['seed']}, {facts['hardware']['cores']} cores of {facts['hardware']['cpu']}"
-        f"{''.join(tell_other_hardware(facts['hardware']['cpu'], titles, timing))}; the whole pipeline took "
-        f"{facts['minutes']:.0f} minutes. All of it: [{folder.name}]({link}/).{tell_seeds(folder, titles)}",
+        *textwrap.wrap(sentences, WIDTH, break_long_words=False, break_on_hyphens=False),
         "",
         "The same networks exported, one crop per face, two threads:",
         "",
@@ -143,50 +149,58 @@ def make_table(folder: Path, page: str) -> str:
 
 
 def tell_seeds(folder: Path, titles: Mapping[str, str]) -> str:
-    """A sentence, after a space, on what further seeds gave, where the run in `folder` has them."""
+    """A space and a sentence on the accuracies under further seeds; empty if the run in `folder` has none."""
     seeds = read_seeds(folder)
     if not seeds:
         return ""
     numbers, (low, high) = listing([str(one.seed) for one in seeds.seeds]), seeds.vote.accuracy_ci95
     return (
-        f" {titles[seeds.network]} under the seeds {numbers} has {seeds.mean:.2%} in the mean, {seeds.lowest:.2%} to "
-        f"{seeds.highest:.2%}, and their soft vote {seeds.vote.accuracy:.2%} ({low:.2%} to {high:.2%})."
+        f" Over the seeds {numbers}, {titles[seeds.network]} averages {seeds.mean:.2%} (from {seeds.lowest:.2%} to "
+        f"{seeds.highest:.2%}); the soft vote of these networks has {seeds.vote.accuracy:.2%} (95 % interval "
+        f"{low:.2%} to {high:.2%})."
     )
 
 
 def read_seeds(folder: Path) -> Seeds | None:
-    """What `folder` (a run, kept or finished) has of further seeds, None where that is nothing, or of another run."""
+    """seeds.json in `folder`, a kept or a finished run; None if there is none or if it belongs to another run.
+
+    Raises:
+        InputError: seeds.json is not as tools/seeds.py writes it.
+    """
     path = folder / "seeds.json"
     if not path.exists():
         return None
     try:
         seeds = Seeds.model_validate_json(path.read_bytes())
     except ValidationError:
-        raise InputError(f"{path}: not as tools/seeds.py writes it; write it anew, or remove it") from None
+        raise InputError(f"{path}: not as tools/seeds.py writes it; run that again, or remove the file") from None
     scores = folder / "metrics" / f"{seeds.network}.json"
     own = Scores.read(scores, "evaluate").accuracy if scores.exists() else None
     return seeds if seeds.seeds[0].accuracy == own else None
 
 
 def keep_seeds(folder: Path, unfinished: Path) -> None:
-    """Take seeds.json from the run that is replaced, if that was the same run; hours of training stand in it."""
+    """Copy seeds.json, which took hours of training, from `folder` to `unfinished` if both hold the same run."""
     path = folder / "seeds.json"
     if path.exists():
         shutil.copyfile(path, unfinished / path.name)
         if not read_seeds(unfinished):
             (unfinished / path.name).unlink()
-            print(f"{path}: of another run, left out; tools/seeds.py writes it anew")
+            print(f"{path}: left out, as it belongs to another run; write it again with tools/seeds.py")
 
 
-def tell_other_hardware(cpu: str, titles: Mapping[str, str], timing: Timing) -> Iterator[str]:
-    """For each piece of hardware but `cpu` that networks were trained on, their titles and its name."""
+def tell_other_hardware(cpu: str, titles: Mapping[str, str], timing: Timing) -> str:
+    """A clause on the networks that were trained on other hardware than `cpu`; empty if there is none."""
     used = {name: times.hardware for name, times in timing.training.items() if times and times.hardware != cpu}
-    for hardware in dict.fromkeys(used.values()):
-        yield f", {listing([titles[name] for name in used if used[name] == hardware])} trained on {hardware}"
+    trained = [
+        f"{listing([titles[name] for name in used if used[name] == hardware])} on {hardware}"
+        for hardware in dict.fromkeys(used.values())
+    ]
+    return f", but trained {listing(trained)}" if trained else ""
 
 
 def make_lines(folder: Path, page: str) -> str:
-    """docs/benchmark.md's lines about the run in `folder`: its networks in the columns of the published ones."""
+    """The table for docs/benchmark.md on the run in `folder`, in the columns of the table of published networks."""
     facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     lock = YAML(typ="safe").load(folder / "dvc.lock")
     metrics = folder / "metrics"
@@ -224,15 +238,19 @@ def make_lines(folder: Path, page: str) -> str:
 
 
 def find_settings(params: Mapping[str, Any], profile: str, name: str) -> dict[str, Any]:
-    """The settings of a network's training, from the `params` of its stage in dvc.lock."""
-    if earlier := params["params.yaml"].get(f"profiles.{profile}.{name}"):  # as runs were kept before profiles/
+    """The settings with which a network was trained, from the `params` of its stage in dvc.lock."""
+    if earlier := params["params.yaml"].get(f"profiles.{profile}.{name}"):  # runs older than profiles/
         return dict(earlier)
     base, changes = (params.get(f"profiles/{one}.yaml", {}).get(name, {}) for one in (BASE, profile))
     return lay_over(base, changes)
 
 
 def set_table(text: str, name: str, table: str, page: str) -> str:
-    """The text of a page with `table` between the comments of the run `name`, each on a line of its own."""
+    """The `text` of a page with `table` between the two comments of the run `name`, each on a line of its own.
+
+    Raises:
+        InputError: the closing comment is missing.
+    """
     opening, lines = f"<!-- results {name} -->", text.split("\n")
     start = lines.index(opening) + 1
     end = lines.index(CLOSING, start) if CLOSING in lines[start:] else len(lines)
@@ -245,7 +263,7 @@ def find_pages(name: str) -> dict[str, str]:
     """{page: its text} of the pages that have a place for the run `name`.
 
     Raises:
-        InputError: neither README.md nor results/README.md has one.
+        InputError: neither README.md nor results/README.md has a place for it.
     """
     opening = f"<!-- results {name} -->"
     texts = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
@@ -268,22 +286,22 @@ PAGES = {"README.md": make_table, "results/README.md": make_table, "docs/benchma
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", help="of the run, as in results/<name>")
+    parser.add_argument("name", help="name of the run, as in results/<name>")
     name = parser.parse_args().name
     if not name.replace("-", "").replace("_", "").isalnum():
-        raise InputError(f"'{name}' is no name for a run; use letters, digits, - and _")
+        raise InputError(f"'{name}' cannot name a run; use letters, digits, - and _")
     os.chdir(ROOT)
     if subprocess.run(["dvc", "status", "--quiet"]).returncode:
         raise InputError("the pipeline is not up to date; run `dvc repro` first (`dvc status` says what is missing)")
     folder = Path("results") / name
-    for page, text in find_pages(name).items():  # it may fail now, not after the copying
+    for page, text in find_pages(name).items():  # a missing place fails here, before anything is copied
         set_table(text, name, "", page)
     unfinished = folder.with_name(f".{name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     write_times()
     stages = list_stages(YAML(typ="safe").load(Path("dvc.lock")))
     outs = {Path(out["path"]) for entry in stages.values() for out in entry.get("outs", ())}
-    outs.add(Path("metrics/timing.json"))  # no out; where nothing has run on this machine, there is none
+    outs.add(Path("metrics/timing.json"))  # no stage's out; missing if nothing ran on this machine
     files = [*Path("metrics").rglob("*.json"), *Path("plots").rglob("*.png")]
     made = [path for path in files if outs & {path, *path.parents} and path.name != "sample.png"]
     for path in (*made, Path("dvc.lock")):

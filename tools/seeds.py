@@ -1,11 +1,11 @@
-"""Train a network under further seeds, and say how far its accuracy depends on the seed.
+"""Train a network with further seeds, and say how far its accuracy depends on the seed.
 
     python tools/seeds.py compact 2014 2015 --out results/fer2013-best/seeds.json
 
-The pipeline's own network, of the seed in params.yaml, is the first; the others are trained by `stages/train.py` on
-the same faces.h5, under the same parameters but the seed, in build/seeds/<network>-<seed>/. A training that was stopped
-goes on after its last epoch, one that ended is not repeated unless parameters or data have changed. All are scored on
-test by their own test crops, and so is their soft vote; nothing is chosen among them.
+The first network is the pipeline's own, with the seed in params.yaml. `stages/train.py` trains the others in
+build/seeds/<network>-<seed>/, on the same faces.h5 and with the same parameters except the seed. A training that was
+stopped continues after its last epoch; a finished one is repeated only if parameters or data have changed. Each network
+and their soft vote are scored on test, by the network's own test crops; nothing is chosen among them.
 """
 
 import argparse
@@ -42,8 +42,9 @@ class OneSeed(Record):
     seed: Count
     val_accuracy: Share
     accuracy: Share
-    """On test, as the next."""
+    """On test."""
     accuracy_unseen: Share | None
+    """On the test images that are not in train."""
 
 
 class Seeds(Record):
@@ -54,18 +55,18 @@ class Seeds(Record):
     split: str
     seeds: list[OneSeed]
     mean: Share
-    """Of the accuracies on test."""
+    """Mean of the networks' accuracies on test."""
     lowest: Share
     highest: Share
     vote: Measured
-    """Of all of them, with equal weights."""
+    """The soft vote of the networks, with equal weights."""
 
 
 def train(network: str, ending: str, seed: int) -> Path:
-    """The file of `network`, trained under `seed`; it is trained now where it was not yet.
+    """The file of `network`, trained with `seed`; trains it unless that was done already.
 
     Raises:
-        InputError: the training failed, which has said why.
+        InputError: the training failed, and has printed why.
     """
     folder = Path("build") / "seeds" / f"{network}-{seed}"
     model, origin = folder / f"{network}{ending}", folder / "origin"
@@ -73,22 +74,24 @@ def train(network: str, ending: str, seed: int) -> Path:
     params = yaml.load(Path("params.yaml"))
     params["seed"] = seed
     yaml.dump(params, text)
-    made_from = hashlib.sha256(text.getvalue().encode() + DATA.read_bytes()).hexdigest()
+    profiles = [file.read_bytes() for file in sorted(Path("profiles").glob("*.yaml"))]
+    made_from = hashlib.sha256(b"".join([text.getvalue().encode(), *profiles, DATA.read_bytes()])).hexdigest()
     if model.exists() and origin.exists() and origin.read_text() == made_from:
         return model
-    shutil.copytree("stages", folder / "stages", dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    for copied in ("stages", "profiles"):
+        shutil.copytree(copied, folder / copied, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "params.yaml").write_text(text.getvalue(), encoding="utf-8")
     written = {"model": model.name, "report": "training.json", "history": "history.csv", "timing": "timing.json"}
     outputs = [argument for key, file in written.items() for argument in (f"--{key}", file)]
     command = [sys.executable, "stages/train.py", "--name", network, "--data", str(DATA.absolute()), *outputs]
     if subprocess.run(command, cwd=folder).returncode:
-        raise InputError(f"{network}: the training under seed {seed} failed; its reason stands above")
+        raise InputError(f"{network}: the training with seed {seed} failed; the lines above say why")
     origin.write_text(made_from)
     return model
 
 
 def score(network: str, path: Path, precision: str) -> dict[str, Predictions]:
-    """{split: `Predictions`} of val and test, by the network's own test crops."""
+    """{split: `Predictions`} for val and test, by the network's own test crops."""
     model, splits = load_model(network, path, precision), read_faces(DATA)[0]
     crops = find_network(network).TEST_CROPS
     return {
@@ -99,8 +102,8 @@ def score(network: str, path: Path, precision: str) -> dict[str, Predictions]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("network", help="one of params.yaml's")
-    parser.add_argument("seeds", nargs="+", type=int, metavar="seed", help="beside the one in params.yaml")
+    parser.add_argument("network", help="one of those in params.yaml")
+    parser.add_argument("seeds", nargs="+", type=int, metavar="seed", help="other than that in params.yaml")
     parser.add_argument("--out", required=True, type=Path, help="JSON to write")
     args = parser.parse_args()
     os.chdir(ROOT)
@@ -143,7 +146,7 @@ def main() -> None:
     write_files({args.out: seeds.to_bytes()})
     for one in seeds.seeds:
         print(f"seed {one.seed}: {one.accuracy:.2%} on test, {one.val_accuracy:.2%} on val")
-    print(f"mean {seeds.mean:.2%}, {seeds.lowest:.2%} to {seeds.highest:.2%}; their vote {seeds.vote.accuracy:.2%}")
+    print(f"mean {seeds.mean:.2%}, {seeds.lowest:.2%} to {seeds.highest:.2%}; soft vote {seeds.vote.accuracy:.2%}")
 
 
 if __name__ == "__main__":
