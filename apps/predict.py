@@ -187,11 +187,6 @@ def name_drawings(files: dict[Path, Path], folder: Path) -> dict[Path, Path]:
     return drawings
 
 
-def summary_files(name: Path | None) -> list[Path]:
-    """The paths of the table and of the picture that `--summary` writes."""
-    return [name.with_name(f"{name.name}.{ending}") for ending in ("csv", "png")] if name else []
-
-
 def check_table(option: str, path: Path, used: Iterable[Path]) -> None:
     """Raise an `InputError` if `option` would overwrite one of the files `used` by writing to `path`."""
     if str(path).startswith(("/dev/", "/proc/")):
@@ -331,50 +326,33 @@ def judge_video(source: str | int, name: str, recogniser: Recogniser, drawing: P
 
 def show_progress(files: list[Path], shown: bool) -> Iterable[Path]:
     """`files`, with a progress bar on stderr if it is to be `shown` and tqdm is installed."""
-    if not shown:
-        return files
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        return files
-    bar: Iterable[Path] = tqdm(files, unit="file", leave=False)
-    return bar
+    with contextlib.suppress(ImportError):
+        if shown:
+            from tqdm import tqdm
+
+            return tqdm(files, unit="file", leave=False)
+    return files
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paths", nargs="*", metavar="PATH", help="photos, videos, folders of them")
-    parser.add_argument(
-        "--model",
-        metavar="NAME",
-        help="name of a network, or path of an .onnx file; without it, the network in pretrained/; "
-        f"{tell_models()}".replace("%", "%%"),
-    )
-    parser.add_argument(
-        "--list", action="store_true", help="print the networks, what each was trained on, how often it is right"
-    )
+    model = f"name of a network, or path of an .onnx file; without it, the network in pretrained/; {tell_models()}"
+    parser.add_argument("--model", metavar="NAME", help=model.replace("%", "%%"))
+    parser.add_argument("--list", action="store_true", help="print the networks, and how often each is right")
     parser.add_argument("--face", action="store_true", help="treat each picture as one cropped face; skip detection")
-    parser.add_argument(
-        "--threshold", type=float, default=THRESHOLD, help="confidence below which a face is `uncertain` (%(default)s)"
-    )
+    below = "confidence below which a face is `uncertain` (%(default)s)"
+    parser.add_argument("--threshold", type=float, default=THRESHOLD, help=below)
     parser.add_argument("--camera", type=int, metavar="N", help="judge the frames of camera N until Ctrl-C")
     parser.add_argument(
-        "--draw", type=Path, metavar="DIR", help="write a copy of each picture or video into DIR, with faces marked"
+        "--draw", type=Path, metavar="DIR", help="write a copy of each file into DIR, with faces marked"
     )
-    parser.add_argument(
-        "--summary",
-        type=Path,
-        metavar="NAME",
-        help="write NAME.csv and NAME.png: how much of each emotion, for each video and for all photos together",
-    )
+    amounts = "write NAME.csv and NAME.png: how much of each emotion each video and all photos together show"
+    parser.add_argument("--summary", type=Path, metavar="NAME", help=amounts)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print a JSON object per photo or frame")
-    form.add_argument(
-        "--csv",
-        type=Path,
-        metavar="FILE",
-        help="write a row per face, and one per picture without faces; print nothing",
-    )
+    rows = "write a row per face, and one per picture without faces; print nothing"
+    form.add_argument("--csv", type=Path, metavar="FILE", help=rows)
     args = parser.parse_args()
     if args.list:
         return args
@@ -402,7 +380,8 @@ def main() -> None:
     model = args.model or choose_model()
     if args.csv:
         check_table("--csv", args.csv, [*files, find_model(model)])
-    for path in summary_files(args.summary):
+    summary_files = [args.summary.with_name(f"{args.summary.name}.{end}") for end in ("csv", "png") if args.summary]
+    for path in summary_files:
         check_table("--summary", path, [*files, *([args.csv] if args.csv else [])])
     recogniser = Recogniser(model, args.face, args.threshold)
     if recogniser.warning:
@@ -436,7 +415,7 @@ def main() -> None:
     if summaries:
         known = [*summaries.values()]
         picture = cv2.imencode(".png", draw(known))[1].tobytes()
-        write_files(dict(zip(summary_files(args.summary), (to_csv(known).encode(), picture), strict=True)))
+        write_files(dict(zip(summary_files, (to_csv(known).encode(), picture), strict=True)))
     if problems:
         listed = "\n  ".join(problems)
         raise InputError(

@@ -348,21 +348,13 @@ def answer_health() -> JSONResponse:
     return JSONResponse({"status": "ok", "model": app.state.model, "waiting": app.state.waiting}, headers=HEADERS)
 
 
-@app.post(
-    "/api/faces", response_model=Answer, responses=PROBLEMS, openapi_extra=PICTURE, summary="The faces of a picture"
-)
+@app.post("/api/faces", response_model=Answer, responses=PROBLEMS, openapi_extra=PICTURE, summary="Faces of a picture")
 async def answer_faces(request: Request, model: ModelName = None) -> JSONResponse:
     """The body is a JPEG, PNG, WebP, AVIF, GIF, TIFF or BMP of up to 20 MB and 100 million pixels."""
     return await answer_request(request, model, read_picture, judge)
 
 
-@app.post(
-    "/api/photos",
-    response_model=Answers,
-    responses=PROBLEMS,
-    openapi_extra=PICTURES,
-    summary="Several pictures",
-)
+@app.post("/api/photos", response_model=Answers, responses=PROBLEMS, openapi_extra=PICTURES, summary="Several pictures")
 async def answer_photos(request: Request, model: ModelName = None) -> JSONResponse:
     """The body is a form with a file per picture: up to 100 of them, 100 MB together."""
     return await answer_request(request, model, read_form, judge_form)
@@ -372,11 +364,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=8000, help="port of 127.0.0.1 (%(default)s); 0 takes a free one")
-    parser.add_argument(
-        "--model",
-        metavar="NAME",
-        help=f"network that answers by default; without it, the one in pretrained/; {tell_models()}".replace("%", "%%"),
-    )
+    model = f"network that answers by default; without it, the one in pretrained/; {tell_models()}"
+    parser.add_argument("--model", metavar="NAME", help=model.replace("%", "%%"))
     args = parser.parse_args()
     app.state.model = args.model or choose_model()
     check_name(app.state.model)

@@ -65,13 +65,10 @@ def measure_text(width: int) -> tuple[int, int]:
 def find_place(
     shape: tuple[int, ...], box: Box, width: int, height: int, row: int, line: int, taken: list[Box]
 ) -> tuple[int, int] | None:
-    """(left, top) where a face's bars fit below its box, beside or above it, clear of the boxes in `taken`, or None.
+    """(left, top) where bars of `width` by `height` pixels fit below the `box` of a face, beside or above it, or None.
 
-    Args:
-        shape: (height, width, 3) of the picture.
-        box: of the face.
-        width, height: of the bars.
-        row, line: as from `measure_text`.
+    They stay inside a picture of `shape` (height, width, 3) and touch none of the boxes `taken`; `row` and `line` are
+    those of `measure_text`.
     """
     places = [
         (box.left, box.top + box.height + line),
