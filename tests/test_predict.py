@@ -14,16 +14,16 @@ import subprocess
 import sys
 import termios
 import time
-from typing import NamedTuple
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
+from apps import predict as app
 from conftest import ROOT, encode, write_network
 from PIL import Image
 from test_photos import claim_size
 
-import predict as app
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.exported.onnx import load_exported, read_accuracy, read_answers_accuracy, read_metadata
 from fer_pipeline.faces.fer2013 import CLASSES
@@ -61,13 +61,6 @@ OURS = {
 }
 
 
-class Ended(NamedTuple):
-    """What a run printed."""
-
-    stdout: str
-    stderr: str
-
-
 @pytest.fixture
 def predict(network, monkeypatch, capfd):
     """Call it in this process, with a small network; `code` is the exit code that it should have."""
@@ -83,9 +76,9 @@ def predict(network, monkeypatch, capfd):
             if isinstance(ended, str):  # as the interpreter does
                 print(ended, file=sys.stderr)
                 ended = 1
-        found = Ended(*capfd.readouterr())
-        assert ended == code, found.stderr
-        return found
+        stdout, stderr = capfd.readouterr()
+        assert ended == code, stderr
+        return SimpleNamespace(stdout=stdout, stderr=stderr, lines=stdout.splitlines())
 
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGPIPE)}
     yield run
@@ -93,9 +86,21 @@ def predict(network, monkeypatch, capfd):
         signal.signal(number, handler)
 
 
+@pytest.fixture
+def judge(predict):
+    """Call it with --json, and return the answers."""
+    return lambda *args: [json.loads(line) for line in predict(*args, "--json").lines]
+
+
 def read_csv(path):
     with open(path, newline="") as file:
         return list(csv.DictReader(file))
+
+
+def write_faces(folder, count):
+    """Write grey pictures of 48x48 pixels, each of one brightness."""
+    for number in range(count):
+        (folder / f"{number:03}.png").write_bytes(encode(np.full((48, 48), number, np.uint8)))
 
 
 def write_video(path, photo_file, frames=12, size=(256, 300)):
@@ -110,21 +115,20 @@ def write_video(path, photo_file, frames=12, size=(256, 300)):
     return path
 
 
-def test_a_photo(predict, photo_file):
-    line = predict(photo_file, "--threshold", 0).stdout.splitlines()[0]
-    place, box, emotion, confidence = line.split("  ")
+@pytest.fixture
+def video(tmp_path, photo_file):
+    return write_video(tmp_path / "clip.mp4", photo_file)
+
+
+def test_a_photo(predict, judge, photo_file):
+    place, box, emotion, confidence = predict(photo_file, "--threshold", 0).lines[0].split("  ")
     assert place == str(photo_file) and emotion in CLASSES and confidence.endswith("%")
-    (answer,) = map(json.loads, predict(photo_file, "--json").stdout.splitlines())
-    (face,) = answer["faces"]
+    assert "  uncertain  " in predict(photo_file, "--threshold", 1).stdout
+    ((face,),) = (answer["faces"] for answer in judge(photo_file))
     left, top, width, height = face["box"]
     assert box == f"{width}x{height} at {left},{top}"
     assert [*face["probabilities"]] == [*CLASSES] and sum(face["probabilities"].values()) == pytest.approx(1, abs=1e-3)
     assert face["confidence"] == max(face["probabilities"].values()) == face["probabilities"][face["emotion"]]
-
-
-def test_under_the_threshold_it_is_uncertain(predict, photo_file):
-    assert "  uncertain  " in predict(photo_file, "--threshold", 1).stdout
-    assert "uncertain" not in predict(photo_file, "--threshold", 0).stdout
 
 
 def test_a_network_of_drawn_faces_says_so(predict, photo_file, network, tmp_path):
@@ -158,32 +162,40 @@ def test_no_temporary_place_is_needed(photo_file, network):
     list_loaded(photo_file, network, before)
 
 
-@pytest.mark.parametrize("milliseconds", range(100, 1000, 75))
+AT_FIRST_IMPORT = """
+class Finder:
+    def find_spec(name, *_):
+        if name == "argparse":
+            print(flush=True)
+sys.meta_path.insert(0, Finder)
+"""
+"""Has a script print an empty line when it imports argparse, before all else."""
+
+
+@pytest.mark.parametrize("milliseconds", range(0, 900, 75))
 def test_ctrl_c_at_any_moment(network, photo_file, tmp_path, milliseconds):
     """While libraries are loaded, while photos are judged, and in between."""
     for number in range(30):
         (tmp_path / f"{number}.jpg").symlink_to(photo_file)
-    command = [sys.executable, SCRIPT, tmp_path, "--model", network]
+    code = LOADED.format(script=str(SCRIPT), before=AT_FIRST_IMPORT).partition("finally")[0]
+    command = [sys.executable, "-c", f"{code}finally: pass", tmp_path, "--model", network]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.readline()
     time.sleep(milliseconds / 1000)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode in (0, 130, -signal.SIGINT) and said in ("", "stopped\n")
 
 
-def test_one_cropped_face_is_judged_as_the_data_sets_are(predict, network, tmp_path):
-    face = np.random.default_rng(1).integers(0, 256, (48, 48), np.uint8)
-    (tmp_path / "face.png").write_bytes(encode(face))
-    answer = json.loads(predict(tmp_path / "face.png", "--face", "--json").stdout)
-    (expected,) = load_exported(network).predict(face[np.newaxis])
-    assert [*answer["faces"][0]["probabilities"].values()] == pytest.approx(expected, abs=1e-4)
-
-
-def test_the_temperature_of_the_file_is_applied(network):
+def test_one_cropped_face_is_judged_as_the_data_sets_are(judge, network, tmp_path):
+    """Its probabilities are the softmax of the logits, divided by the file's temperature."""
     face = np.random.default_rng(1).integers(0, 256, (1, 48, 48), np.uint8)
+    (tmp_path / "face.png").write_bytes(encode(face[0]))
+    (answer,) = judge(tmp_path / "face.png", "--face")
     model = load_exported(network)
     powers = np.exp(model.compute(face, "logits")["logits"] / 1.5)
     assert model.predict(face) == pytest.approx(powers / powers.sum())
+    assert [*answer["faces"][0]["probabilities"].values()] == pytest.approx(model.predict(face)[0], abs=1e-4)
     assert model.predict(face[:0]).shape == (0, 7)
 
 
@@ -222,18 +234,16 @@ def test_hundreds_of_damaged_files(predict, photo_file, tmp_path):
             names.append(tmp_path / f"{number:02}.{form}")
             names[-1].write_bytes(damaged if number else whole)
     process = predict(tmp_path, code=1)
-    answered = {line.split("  ")[0] for line in process.stdout.splitlines()}
+    answered = {line.split("  ")[0] for line in process.lines}
     refused = {line.split(" is ")[0].strip() for line in process.stderr.splitlines()[1:]}
     assert answered | refused == {*map(str, names)} and not answered & refused
     assert len(refused) > 100 and {str(tmp_path / f"00.{form}") for form in forms} <= answered
     assert process.stderr.splitlines()[0] == f"error: {len(refused)} of {len(names)} files could not be processed:"
 
 
-def test_more_photos_than_a_batch(predict, tmp_path):
-    rng = np.random.default_rng(0)
-    for number in range(150):
-        (tmp_path / f"{number:03}.png").write_bytes(encode(rng.integers(0, 256, (48, 48), np.uint8)))
-    answers = [json.loads(line) for line in predict(tmp_path, "--face", "--json").stdout.splitlines()]
+def test_more_photos_than_a_batch(judge, tmp_path):
+    write_faces(tmp_path, 150)
+    answers = judge(tmp_path, "--face")
     assert [answer["file"] for answer in answers] == [f"{tmp_path}/{number:03}.png" for number in range(150)]
     assert len({answer["faces"][0]["confidence"] for answer in answers}) > 20
 
@@ -256,8 +266,7 @@ def show_on_terminal(command, **environment):
 @pytest.fixture
 def forty(tmp_path, network):
     """The command that judges 40 cropped faces into a table."""
-    for number in range(40):
-        (tmp_path / f"{number:02}.png").write_bytes(encode(np.full((48, 48), number, np.uint8)))
+    write_faces(tmp_path, 40)
     return [tmp_path, "--face", "--csv", tmp_path / "faces.csv", "--model", network]
 
 
@@ -295,7 +304,7 @@ def test_a_drawing_never_overwrites_its_picture(predict, photo_file, tmp_path):
     assert "it holds pictures to judge" in process.stderr
     assert (tmp_path / "a.jpg").read_bytes() == photo_file.read_bytes()
     for _ in range(2):  # a folder of drawings below is not judged
-        assert len(predict(tmp_path, "--draw", tmp_path / "marked").stdout.splitlines()) == 1
+        assert len(predict(tmp_path, "--draw", tmp_path / "marked").lines) == 1
 
 
 def test_a_table_never_overwrites_a_file_that_is_needed(predict, photo_file, network, tmp_path):
@@ -314,19 +323,18 @@ def test_a_drawing_that_cannot_be_written_is_one_problem(predict, tmp_path):
     folder, drawn = tmp_path / "photos", tmp_path / "marked"
     (drawn / "070.png").mkdir(parents=True)
     folder.mkdir()
-    for number in range(100):
-        (folder / f"{number:03}.png").write_bytes(encode(np.full((48, 48), number, np.uint8)))
+    write_faces(folder, 100)
     process = predict(folder, "--face", "--draw", drawn, code=1)
     assert process.stderr.startswith("error: 1 of 100 files could not be processed:")
     assert "070.png' is not a regular file" in process.stderr
-    assert len(process.stdout.splitlines()) == 100 == len(list(drawn.iterdir()))
+    assert len(process.lines) == 100 == len(list(drawn.iterdir()))
 
 
 def test_a_photo_is_judged_whatever_precedes_it(predict, photo_file, tmp_path):
     (tmp_path / "empty").mkdir()
     process = predict(tmp_path / "empty", "x" * 300 + ".jpg", photo_file, photo_file, code=1)
     assert process.stderr.startswith("error: 2 of 3 files could not be processed:")
-    assert len(process.stdout.splitlines()) == 1
+    assert len(process.lines) == 1
 
 
 def test_a_face_that_fills_its_picture_has_its_bars_beside_it(predict, tmp_path):
@@ -337,11 +345,9 @@ def test_a_face_that_fills_its_picture_has_its_bars_beside_it(predict, tmp_path)
     assert (drawn[60:200, 20:220] == 99).all() and len(np.unique(drawn[:168, 245:])) > 3
 
 
-def test_a_video(predict, photo_file, tmp_path):
-    video = write_video(tmp_path / "clip.mp4", photo_file)
-    table = tmp_path / "faces.csv"
-    predict(video, "--csv", table, "--draw", tmp_path / "marked")
-    rows = read_csv(table)
+def test_a_video(predict, video, tmp_path):
+    predict(video, "--csv", tmp_path / "faces.csv", "--draw", tmp_path / "marked")
+    rows = read_csv(tmp_path / "faces.csv")
     assert [int(row["frame"]) for row in rows] == list(range(12))
     assert [float(row["seconds"]) for row in rows] == pytest.approx([frame / 10 for frame in range(12)])
     assert 10 < int(rows[-1]["left"]) - int(rows[0]["left"]) < 36
@@ -349,17 +355,15 @@ def test_a_video(predict, photo_file, tmp_path):
     assert drawn.get(cv2.CAP_PROP_FRAME_COUNT) == 12
 
 
-def test_faces_of_a_video_keep_their_number(predict, photo_file, tmp_path):
-    """Two that move, in JSON and in CSV."""
-    video = write_video(tmp_path / "clip.mp4", photo_file)
+def test_faces_of_a_video_keep_their_number(predict, judge, video, tmp_path):
+    """Two faces that move, in JSON and in CSV."""
     left = cv2.VideoCapture(str(video))
     both = cv2.VideoWriter(str(tmp_path / "two.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 10, (640, 300))
     while (frame := left.read()[1]) is not None:
         both.write(np.hstack([frame, frame[:, ::-1]]))
     both.release()
-    answers = [json.loads(line) for line in predict(tmp_path / "two.mp4", "--json").stdout.splitlines()]
     places = {}
-    for answer in answers:
+    for answer in judge(tmp_path / "two.mp4"):
         for face in answer["faces"]:
             places.setdefault(face["number"], []).append(face["box"][0])
     assert sorted(places) == [0, 1] and all(len(one) == 12 for one in places.values())
@@ -370,13 +374,10 @@ def test_faces_of_a_video_keep_their_number(predict, photo_file, tmp_path):
     assert sorted(rows) == sorted((number, left) for number, lefts in places.items() for left in lefts)
 
 
-def test_a_summary(predict, photo_file, tmp_path):
+def test_a_summary(predict, judge, video, photo_file, tmp_path):
     """It sums up the answers by emotion: seconds of a video, faces of photos."""
-    video = write_video(tmp_path / "clip.mp4", photo_file)
     (tmp_path / "none.png").write_bytes(encode(np.full((300, 300), 99, np.uint8)))
-    files = (video, photo_file, tmp_path / "none.png")
-    printed = predict(*files, "--json", "--summary", tmp_path / "sum").stdout
-    answers = [json.loads(line) for line in printed.splitlines()]
+    answers = judge(video, photo_file, tmp_path / "none.png", "--summary", tmp_path / "sum")
     rows = read_csv(tmp_path / "sum.csv")
     assert [row["source"] for row in rows] == [str(video)] * 8 + ["photos"] * 8
     assert [row["emotion"] for row in rows[:8]] == [*CLASSES, "uncertain"]
@@ -413,7 +414,7 @@ def test_a_video_that_ends_too_early(predict, photo_file, tmp_path):
     video = write_video(tmp_path / "clip.avi", photo_file, frames=32)
     video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
     process = predict(video, "--json", code=1)
-    judged = len(process.stdout.splitlines())
+    judged = len(process.lines)
     assert 5 < judged < 28
     assert process.stderr == f"error: {video} is damaged and ends after {judged} of 32 frames; copy it again\n"
 
@@ -422,12 +423,19 @@ def test_a_name_that_opencv_cannot_take(predict, photo_file, tmp_path):
     video = tmp_path / os.fsdecode(b"\xff.mp4")
     write_video(tmp_path / "clip.mp4", photo_file, frames=2).rename(video)
     process = predict(video, photo_file, code=1)
-    assert "the name is not UTF-8; rename it" in process.stderr and len(process.stdout.splitlines()) == 1
+    assert "the name is not UTF-8; rename it" in process.stderr and len(process.lines) == 1
 
 
-@pytest.mark.parametrize("number", ["-1", "99999999999999999999"])
-def test_a_bad_number_of_a_camera(predict, number):
-    assert f"--camera is {number}, expected the number of a camera" in predict(f"--camera={number}", code=2).stderr
+@pytest.mark.parametrize(
+    "number, code, sentence",
+    [
+        ("-1", 2, "--camera is -1, expected the number of a camera"),
+        ("99999999999999999999", 2, "--camera is 99999999999999999999, expected the number of a camera"),
+        ("97", 1, "error: camera 97 is not a readable video; name another with --camera\n"),
+    ],
+)
+def test_no_such_camera(predict, number, code, sentence):
+    assert sentence in predict(f"--camera={number}", code=code).stderr
 
 
 def test_a_film_keeps_time(tmp_path):
@@ -440,11 +448,6 @@ def test_a_film_keeps_time(tmp_path):
     (tmp_path / "x.mp4").write_bytes(b"a disk that was full")
     with pytest.raises(InputError, match="could not be written in full"):
         film.finish()
-
-
-def test_no_camera(predict):
-    process = predict("--camera", 97, code=1)
-    assert process.stderr == "error: camera 97 is not a readable video; name another with --camera\n"
 
 
 def make_foreign(path, **metadata):
@@ -588,26 +591,28 @@ def make_face(left, share, width=100):
     return Face(Place(Box(left, 0, width, width)), np.array([share, 1 - share, 0, 0, 0, 0, 0]), None)
 
 
-def test_a_face_is_smoothed_over_time():
-    """After 0.3 s, the weight of what it showed before has faded to 1/e."""
+@pytest.fixture
+def tracker():
+    """A tracker that has seen one face, surely not angry."""
     tracker = Tracker()
-    tracker.follow([make_face(0, 0.0)], 1 / 30)
+    tracker.follow([make_face(0, 0.0)], 0.1)
+    return tracker
+
+
+def test_a_face_is_smoothed_over_time(tracker):
+    """After 0.3 s, the weight of what it showed before has faded to 1/e."""
     for frame in range(1, 10):
         (face,) = tracker.follow([make_face(frame, 1.0)], 1 / 30)
         assert face.place.box.left == frame and face.number == 0
     assert face.probabilities[0] == pytest.approx(1 - np.exp(-0.3 * 30 / 30 / 0.3), abs=1e-9)
 
 
-def test_a_new_face_starts_with_what_it_shows():
-    tracker = Tracker()
-    tracker.follow([make_face(0, 0.0)], 1 / 30)
+def test_a_new_face_starts_with_what_it_shows(tracker):
     old, new = tracker.follow([make_face(5, 0.0), make_face(300, 1.0)], 1 / 30)
     assert (old.probabilities[0], new.probabilities[0]) == (0, 1) and (old.number, new.number) == (0, 1)
 
 
-def test_a_face_that_is_missed_for_a_moment_keeps_its_number():
-    tracker = Tracker()
-    tracker.follow([make_face(0, 0.0)], 0.1)
+def test_a_face_that_is_missed_for_a_moment_keeps_its_number(tracker):
     for _ in range(4):
         assert tracker.follow([], 0.1) == []
     (face,) = tracker.follow([make_face(0, 1.0)], 0.1)
@@ -618,9 +623,7 @@ def test_a_face_that_is_missed_for_a_moment_keeps_its_number():
     assert face.probabilities[0] == 0 and face.number == 1
 
 
-def test_two_faces_never_share_one_past():
-    tracker = Tracker()
-    tracker.follow([make_face(0, 0.0)], 0.1)
+def test_two_faces_never_share_one_past(tracker):
     first, second = tracker.follow([make_face(0, 1.0), make_face(10, 1.0)], 0.1)
     assert first.probabilities[0] < 1 and second.probabilities[0] == 1
 
@@ -628,8 +631,3 @@ def test_two_faces_never_share_one_past():
 def test_intersection_over_union():
     assert compute_iou(Box(0, 0, 10, 10), Box(5, 0, 10, 10)) == pytest.approx(50 / 150)
     assert compute_iou(Box(0, 0, 10, 10), Box(20, 20, 10, 10)) == 0
-
-
-def test_a_missing_model_is_an_input_error(tmp_path):
-    with pytest.raises(InputError, match="not found"):
-        load_exported(tmp_path / "x.onnx")
