@@ -53,14 +53,14 @@ from fer_pipeline.running.quiet import no_stderr
 from fer_pipeline.running.stage import catch, explain
 
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
-COUNTED = (".avi", ".m4v", ".mov", ".mp4")
+COUNTED_SUFFIXES = (".avi", ".m4v", ".mov", ".mp4")
 """Formats of video whose header gives the number of frames."""
-ANSWERED: tuple[Literal["emotion", "confidence", "uncertain", "annotators"], ...]
-ANSWERED = ("emotion", "confidence", "uncertain", "annotators")
+ANSWER_COLUMNS: tuple[Literal["emotion", "confidence", "uncertain", "annotators"], ...]
+ANSWER_COLUMNS = ("emotion", "confidence", "uncertain", "annotators")
 """Columns of the table that are keys of a `Description`."""
 BATCH = 64
 """Photos wait until they have so many faces, which are judged together; a photo without a face counts as one."""
-HELD = 50_000_000
+MOST_HELD_PIXELS = 50_000_000
 """Most pixels of photos kept in memory until they are drawn: 150 MB."""
 
 
@@ -74,7 +74,7 @@ class Item(NamedTuple):
     """Since the video's start; None for a photo."""
     faces: list[Description]
     length: float = 1.0
-    """Seconds that a frame stands for."""
+    """Seconds that a frame is shown."""
 
 
 class Output:
@@ -98,7 +98,7 @@ class Output:
         self.table = csv.writer(table, lineterminator="\n") if table else None
         if self.table:
             place = ("left", "top", "width", "height", "roll", "cut")
-            self.columns = ("file", "frame", "seconds", "face", *place, *ANSWERED, *classes)
+            self.columns = ("file", "frame", "seconds", "face", *place, *ANSWER_COLUMNS, *classes)
             self.table.writerow(self.columns)
 
     def write(self, item: Item) -> None:
@@ -112,7 +112,7 @@ class Output:
             source = [item.file, item.frame, item.seconds]
             for number, face in enumerate(item.faces):
                 place = [face.get("number", number), *face["box"], face["roll"], face["cut"]]
-                known = [face[key] for key in ANSWERED]
+                known = [face[key] for key in ANSWER_COLUMNS]
                 self.table.writerow([*source, *place, *known, *face["probabilities"].values()])
             if not item.faces:
                 self.table.writerow(source + [None] * (len(self.columns) - len(source)))
@@ -217,7 +217,10 @@ class PhotoQueue:
         photo = read_photo(file)
         self.waiting.append((file, photo if self.drawings else None, self.recogniser.find(photo)))
         self.pixels += photo.shape[0] * photo.shape[1] if self.drawings else 0
-        if sum(len(found) for *_, found in self.waiting) + len(self.waiting) >= BATCH or self.pixels >= HELD:
+        if (
+            sum(len(found) for *_, found in self.waiting) + len(self.waiting) >= BATCH
+            or self.pixels >= MOST_HELD_PIXELS
+        ):
             self.flush()
 
     def flush(self) -> None:
@@ -291,7 +294,7 @@ def judge_video(source: str | int, name: str, recogniser: Recogniser, drawing: P
         video = cv2.VideoCapture(source)
     rate = video.get(cv2.CAP_PROP_FPS)
     rate = rate if 0.1 <= rate <= 240 else 30
-    expected = video.get(cv2.CAP_PROP_FRAME_COUNT) if Path(name).suffix.lower() in COUNTED else 0
+    expected = video.get(cv2.CAP_PROP_FRAME_COUNT) if Path(name).suffix.lower() in COUNTED_SUFFIXES else 0
     film: Film | None = None
     tracker, frame, before, stopped = Tracker(), 0, 0.0, False
     with contextlib.ExitStack() as stack:

@@ -62,7 +62,7 @@ MOST_PICTURES = 100
 """Pictures in one form."""
 LARGEST_FORM = 5 * LARGEST_UPLOAD
 """Bytes of a form with several pictures."""
-DRAINED = 10 * LARGEST_UPLOAD
+MOST_DRAINED = 10 * LARGEST_UPLOAD
 """Bytes of a refused upload that are read: a client reads no answer while it is still sending."""
 UPLOAD_TIMEOUT, SHUTDOWN_TIMEOUT = 60, 5
 """Seconds for an upload to arrive, and for pending requests to be answered when the server is stopped."""
@@ -224,7 +224,7 @@ def judge_form(files: list[tuple[str, bytes]], name: str) -> dict[str, Any]:
 
 
 async def read_body(request: Request, most: int, excess: str) -> AsyncGenerator[bytes]:
-    """The parts of a request's body as they arrive; `DRAINED` bounds what is read after the first `most` bytes.
+    """The parts of a request's body as they arrive; `MOST_DRAINED` bounds what is read after the first `most` bytes.
 
     Raises:
         RefusedRequest: it has more than `most` bytes; the sentence says so by `excess`.
@@ -234,7 +234,7 @@ async def read_body(request: Request, most: int, excess: str) -> AsyncGenerator[
         length += len(part)
         if length <= most:
             yield part
-        elif length > DRAINED:
+        elif length > MOST_DRAINED:
             break
     if length > most:
         raise RefusedRequest(413, excess.format(most // 1_000_000))

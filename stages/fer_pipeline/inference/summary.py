@@ -108,10 +108,8 @@ def draw_one(summary: EmotionSummary) -> Photo:
     write(picture, title, EDGE, EDGE, 0.75)
     top = EDGE + ROW + ROW // 2
     place = picture[top : top + plot, EDGE : WIDTH - EDGE]
-    if total and summary.video:
-        plot_over_time(place, summary.spread())
-    elif total:
-        plot_shares(place, np.array([*amounts.values()]) / total)
+    if total:
+        plot_shares(np.rot90(place, -1) if summary.video else place, summary.spread())  # time goes to the right
     cv2.rectangle(picture, (EDGE, top), (WIDTH - EDGE - 1, top + plot - 1), LINE)
     below = top + plot + ROW // 2
     if summary.video:
@@ -129,21 +127,14 @@ def draw_one(summary: EmotionSummary) -> Photo:
     return picture
 
 
-def plot_over_time(place: Photo, shares: NDArray[np.float64]) -> None:
-    """Fill a part of a picture with shares (spans, kinds), stacked upwards, time to the right."""
-    height, width = place.shape[:2]
-    columns = np.linspace(0, width, len(shares) + 1).round().astype(int)
-    for (left, right), row in zip(pairwise(columns), shares, strict=True):
-        rows = np.concatenate([[0], np.cumsum(row)]) * height
-        for kind, (low, high) in enumerate(pairwise(rows.round().astype(int))):
-            place[height - high : height - low, left:right] = find_colour(kind, len(row))
-
-
 def plot_shares(place: Photo, shares: NDArray[np.float64]) -> None:
-    """Fill a part of a picture with shares (kinds,) side by side."""
-    columns = (np.concatenate([[0], np.cumsum(shares)]) * place.shape[1]).round().astype(int)
-    for kind, (left, right) in enumerate(pairwise(columns)):
-        place[:, left:right] = find_colour(kind, len(shares))
+    """Fill a part of a picture with shares (spans, kinds): spans from top to bottom, kinds side by side."""
+    height, width = place.shape[:2]
+    rows = np.linspace(0, height, len(shares) + 1).round().astype(int)
+    for (top, bottom), row in zip(pairwise(rows), shares, strict=True):
+        columns = (np.concatenate([[0], np.cumsum(row)]) * width).round().astype(int)
+        for kind, (left, right) in enumerate(pairwise(columns)):
+            place[top:bottom, left:right] = find_colour(kind, len(row))
 
 
 def find_colour(kind: int, kinds: int) -> tuple[int, int, int]:
