@@ -96,13 +96,12 @@ def decode_avif(content: bytes) -> Photo:
         OverflowError: it has more than `LARGEST_PICTURE` pixels.
         Exception: Pillow cannot read it.
     """
-    from PIL import Image, ImageOps  # here, as other photos do not need it
+    from PIL import AvifImagePlugin, ImageOps  # here, as other photos do not need it
 
-    Image.MAX_IMAGE_PIXELS = None  # it would warn of fewer pixels
-    with Image.open(io.BytesIO(content), formats=["AVIF"]) as picture:
-        if picture.width * picture.height > LARGEST_PICTURE:
-            raise OverflowError
-        upright = ImageOps.exif_transpose(picture).convert("RGB")
+    picture = AvifImagePlugin.AvifImageFile(io.BytesIO(content))
+    if picture.width * picture.height > LARGEST_PICTURE:
+        raise OverflowError
+    upright = ImageOps.exif_transpose(picture).convert("RGB")
     return np.ascontiguousarray(np.asarray(upright)[:, :, ::-1])
 
 
