@@ -4,12 +4,13 @@
     python apps/predict.py holiday/ --csv faces.csv --draw marked/
     python apps/predict.py clip.mp4 --summary clip          # clip.csv, clip.png: how much of each emotion
     python apps/predict.py --camera 0
-    python apps/predict.py --list                           # the networks that there are
+    python apps/predict.py --list                           # the networks, and how often each is right
 
-A line per face: file, box, emotion (or `uncertain`, below the threshold) and calibrated confidence, and how many of ten
-annotators would likely say so. The network is the one that a clone comes with, unless another is named. Folders are
+It prints a line per face: file, box, emotion (or `uncertain`, below the threshold), calibrated confidence, and how many
+of ten annotators would likely choose that emotion. The default network is the one that a clone comes with. Folders are
 searched with all their subfolders. Files that cannot be read are listed at the end, and the exit code is then 1; all
-others are judged. It needs onnxruntime, OpenCV and NumPy, and tqdm for a progress bar; no PyTorch, no TensorFlow.
+others are judged. It needs onnxruntime, OpenCV and NumPy, Pillow for AVIF, and tqdm for a progress bar; no PyTorch, no
+TensorFlow.
 """
 
 import signal
@@ -31,7 +32,7 @@ from typing import Literal, NamedTuple, TextIO
 
 import checkout  # noqa: F401
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.core.files import replacing
+from fer_pipeline.core.files import replacing, write_files
 from fer_pipeline.inference.detection import FRAME_SIDE
 from fer_pipeline.inference.drawing import draw_faces, draw_photo
 from fer_pipeline.inference.opencv import cv2
@@ -46,25 +47,25 @@ from fer_pipeline.inference.recognition import (
     find_model,
     tell_models,
 )
-from fer_pipeline.inference.summary import Summary, draw, to_csv
+from fer_pipeline.inference.summary import EmotionSummary, draw, to_csv
 from fer_pipeline.inference.tracking import Tracker
 from fer_pipeline.running.quiet import no_stderr
 from fer_pipeline.running.stage import catch, explain
 
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
-COUNTED = (".avi", ".m4v", ".mov", ".mp4")
-"""Formats of video whose header has the number of frames."""
-ANSWERED: tuple[Literal["emotion", "confidence", "uncertain", "annotators"], ...]
-ANSWERED = ("emotion", "confidence", "uncertain", "annotators")
-"""Columns of the table, and keys of a `Description`."""
+COUNTED_SUFFIXES = (".avi", ".m4v", ".mov", ".mp4")
+"""Formats of video whose header gives the number of frames."""
+ANSWER_COLUMNS: tuple[Literal["emotion", "confidence", "uncertain", "annotators"], ...]
+ANSWER_COLUMNS = ("emotion", "confidence", "uncertain", "annotators")
+"""Columns of the table that are keys of a `Description`."""
 BATCH = 64
-"""Faces judged at a time, at least; a photo without a face counts as one."""
-HELD = 50_000_000
-"""Pixels of photos kept in memory until they are drawn, at most: 150 MB."""
+"""Photos wait until they have so many faces, which are judged together; a photo without a face counts as one."""
+MOST_HELD_PIXELS = 50_000_000
+"""Most pixels of photos kept in memory until they are drawn: 150 MB."""
 
 
 class Item(NamedTuple):
-    """A photo, or a frame, with its faces."""
+    """A photo or a frame, with its faces."""
 
     file: str
     frame: int | None
@@ -73,7 +74,7 @@ class Item(NamedTuple):
     """Since the video's start; None for a photo."""
     faces: list[Description]
     length: float = 1.0
-    """Seconds that a frame stands for."""
+    """Seconds that a frame is shown."""
 
 
 class Output:
@@ -84,14 +85,20 @@ class Output:
         classes: tuple[str, ...],
         as_json: bool = False,
         table: TextIO | None = None,
-        summaries: dict[str, Summary] | None = None,
+        summaries: dict[str, EmotionSummary] | None = None,
     ) -> None:
-        """`classes` are those of the network, `table` an open file for CSV, `summaries` a dict to fill, by source."""
+        """Write about a network with these `classes`, in its order.
+
+        Args:
+            as_json: print JSON Lines.
+            table: open file for CSV; nothing is printed then.
+            summaries: {source: its summary}, which `write` fills.
+        """
         self.classes, self.as_json, self.summaries = classes, as_json, summaries
         self.table = csv.writer(table, lineterminator="\n") if table else None
         if self.table:
             place = ("left", "top", "width", "height", "roll", "cut")
-            self.columns = ("file", "frame", "seconds", "face", *place, *ANSWERED, *classes)
+            self.columns = ("file", "frame", "seconds", "face", *place, *ANSWER_COLUMNS, *classes)
             self.table.writerow(self.columns)
 
     def write(self, item: Item) -> None:
@@ -99,13 +106,13 @@ class Output:
         video = item.frame is not None
         if self.summaries is not None:
             name = item.file if video else "photos"
-            summary = self.summaries.setdefault(name, Summary(name, self.classes, video))
+            summary = self.summaries.setdefault(name, EmotionSummary(name, self.classes, video))
             summary.add(item.faces, item.seconds or 0.0, item.length)
         if self.table:
             source = [item.file, item.frame, item.seconds]
             for number, face in enumerate(item.faces):
                 place = [face.get("number", number), *face["box"], face["roll"], face["cut"]]
-                known = [face[key] for key in ANSWERED]
+                known = [face[key] for key in ANSWER_COLUMNS]
                 self.table.writerow([*source, *place, *known, *face["probabilities"].values()])
             if not item.faces:
                 self.table.writerow(source + [None] * (len(self.columns) - len(source)))
@@ -127,16 +134,16 @@ class Output:
 
 
 def list_files(paths: Iterable[str], drawn: Path | None = None) -> tuple[dict[Path, Path], list[str]]:
-    """The files to judge: those that are named, and every picture and video in the folders that are named.
+    """The files to judge: each of `paths` that is a file, and every picture and video in those that are folders.
 
-    Hidden files and folders are skipped, and so is `drawn`, the folder of drawings, should it lie in one of them.
+    Hidden files and folders are skipped, and so is `drawn`, the folder of drawings.
 
     Returns:
-        {file: its path within the folder that was named}, and a sentence for each path that cannot be searched.
+        {file: its path within the given folder}, and a sentence for each path that cannot be searched.
     """
     files: dict[Path, Path] = {}
     problems: list[str] = []
-    hidden = drawn and os.path.realpath(drawn)
+    skipped = drawn and os.path.realpath(drawn)
     for path in map(Path, paths):
         try:
             if not path.is_dir():
@@ -148,7 +155,7 @@ def list_files(paths: Iterable[str], drawn: Path | None = None) -> tuple[dict[Pa
         found: list[Path] = []
         known = len(problems)
         for folder, below, names in os.walk(path, onerror=lambda error: problems.append(explain(error))):
-            below[:] = [n for n in below if not n.startswith(".") and os.path.realpath(Path(folder, n)) != hidden]
+            below[:] = [n for n in below if not n.startswith(".") and os.path.realpath(Path(folder, n)) != skipped]
             found += [Path(folder, name) for name in names if not name.startswith(".")]
         found = sorted(file for file in found if file.suffix.lower() in SUFFIXES + VIDEO_SUFFIXES)
         if not found and len(problems) == known:
@@ -159,7 +166,7 @@ def list_files(paths: Iterable[str], drawn: Path | None = None) -> tuple[dict[Pa
 
 
 def name_drawings(files: dict[Path, Path], folder: Path) -> dict[Path, Path]:
-    """{file: the path of its drawing in `folder`}; files of the same name are numbered.
+    """{file: the path of its drawing in `folder`}; a name that is taken gets a number.
 
     Raises:
         InputError: a drawing would be written to a folder with pictures to judge.
@@ -180,17 +187,12 @@ def name_drawings(files: dict[Path, Path], folder: Path) -> dict[Path, Path]:
     return drawings
 
 
-def summary_files(name: Path | None) -> list[Path]:
-    """The table and the picture that `--summary` writes."""
-    return [name.with_name(f"{name.name}.{ending}") for ending in ("csv", "png")] if name else []
-
-
 def check_table(option: str, path: Path, used: Iterable[Path]) -> None:
-    """Raise an `InputError` if what `option` writes to `path` would overwrite a file that is used otherwise."""
+    """Raise an `InputError` if `option` would overwrite one of the files `used` by writing to `path`."""
     if str(path).startswith(("/dev/", "/proc/")):
         raise InputError(f"{option} {path}: not a place for a file; leave {option} out to print")
     if os.path.realpath(path) in map(os.path.realpath, used):
-        raise InputError(f"{option} {path}: would overwrite what is to be read; name another file")
+        raise InputError(f"{option} {path}: would overwrite a file that is needed; name another file")
 
 
 def is_video(file: Path) -> bool:
@@ -198,17 +200,16 @@ def is_video(file: Path) -> bool:
 
 
 class PhotoQueue:
-    """Photos whose faces have been found and wait to be judged together."""
+    """Photos whose faces have been found and are judged together."""
 
     def __init__(self, recogniser: Recogniser, drawings: dict[Path, Path], output: Output, problems: list[str]) -> None:
-        """`drawings` is {file: path of its drawing}, empty for none; what goes wrong is appended to `problems`."""
+        """`drawings` is {file: path of its drawing}, empty for none; errors are appended to `problems`."""
         self.recogniser, self.drawings, self.output, self.problems = recogniser, drawings, output, problems
-        # file, the photo if it is to be drawn, and its faces
-        self.waiting: list[tuple[Path, Photo | None, list[tuple[Place, Crop]]]] = []
+        self.waiting: list[tuple[Path, Photo | None, list[tuple[Place, Crop]]]] = []  # no photo if it is not drawn
         self.pixels = 0
 
     def enqueue(self, file: Path) -> None:
-        """Read a photo, find its faces, and judge all that wait once they are enough for a batch.
+        """Read a photo, find its faces, and judge all waiting photos once they fill a batch.
 
         Raises:
             InputError: the photo cannot be read.
@@ -216,11 +217,14 @@ class PhotoQueue:
         photo = read_photo(file)
         self.waiting.append((file, photo if self.drawings else None, self.recogniser.find(photo)))
         self.pixels += photo.shape[0] * photo.shape[1] if self.drawings else 0
-        if sum(len(found) for *_, found in self.waiting) + len(self.waiting) >= BATCH or self.pixels >= HELD:
+        if (
+            sum(len(found) for *_, found in self.waiting) + len(self.waiting) >= BATCH
+            or self.pixels >= MOST_HELD_PIXELS
+        ):
             self.flush()
 
     def flush(self) -> None:
-        """Judge the photos that wait, write what was found, and draw it."""
+        """Judge the waiting photos, write the answers, and draw the faces."""
         waiting, self.waiting, self.pixels = self.waiting, [], 0
         judged = self.recogniser.judge([found for *_, found in waiting])
         for (file, photo, _), faces in zip(waiting, judged, strict=True):
@@ -229,14 +233,13 @@ class PhotoQueue:
             if photo is not None:
                 content = cv2.imencode(self.drawings[file].suffix, draw_photo(photo, described))[1].tobytes()
                 try:
-                    with replacing(self.drawings[file]) as unfinished:
-                        unfinished.write_bytes(content)
+                    write_files({self.drawings[file]: content})
                 except (InputError, OSError) as error:
                     self.problems.append(str(error) if isinstance(error, InputError) else explain(error))
 
 
 class Film:
-    """A video file that is being written: MPEG-4, at a constant frame rate."""
+    """A video file that is being written, as MPEG-4 with a constant frame rate."""
 
     def __init__(self, path: Path, rate: float, size: tuple[int, int]) -> None:
         """Open `path`, which has to end in .mp4; `rate` in frames per second, `size` (width, height) in pixels.
@@ -251,7 +254,7 @@ class Film:
             raise InputError("no MP4 can be written there; leave --draw out")
 
     def write_frame(self, photo: Photo, seconds: float) -> None:
-        """Write `photo`, repeated until the film is `seconds` long: a camera's frames come at irregular times."""
+        """Repeat `photo` until the film is `seconds` long: a camera's frames come at irregular times."""
         while self.frames <= round(seconds * self.rate):
             self.writer.write(photo)
             self.frames += 1
@@ -260,7 +263,7 @@ class Film:
         """Close the file.
 
         Raises:
-            InputError: it is incomplete.
+            InputError: the file is incomplete.
         """
         with no_stderr():
             self.writer.release()
@@ -269,13 +272,15 @@ class Film:
 
 
 def judge_video(source: str | int, name: str, recogniser: Recogniser, drawing: Path | None, output: Output) -> None:
-    """Judge frame by frame a video file, or a camera (`source` is its number) until Ctrl-C.
+    """Judge a video frame by frame.
 
     Args:
-        drawing: the path of the video to write, or None.
+        source: path of a file, or number of a camera, which is judged until Ctrl-C.
+        name: name of the source in the output.
+        drawing: path of the drawn video to write, or None.
 
     Raises:
-        InputError: it cannot be opened, has no frames or ends too early, or `drawing` cannot be written.
+        InputError: the video cannot be opened, has no frames or ends too early, or `drawing` cannot be written.
     """
     camera = isinstance(source, int)
     for path in (source, drawing):
@@ -289,7 +294,7 @@ def judge_video(source: str | int, name: str, recogniser: Recogniser, drawing: P
         video = cv2.VideoCapture(source)
     rate = video.get(cv2.CAP_PROP_FPS)
     rate = rate if 0.1 <= rate <= 240 else 30
-    expected = video.get(cv2.CAP_PROP_FRAME_COUNT) if Path(name).suffix.lower() in COUNTED else 0
+    expected = video.get(cv2.CAP_PROP_FRAME_COUNT) if Path(name).suffix.lower() in COUNTED_SUFFIXES else 0
     film: Film | None = None
     tracker, frame, before, stopped = Tracker(), 0, 0.0, False
     with contextlib.ExitStack() as stack:
@@ -312,59 +317,45 @@ def judge_video(source: str | int, name: str, recogniser: Recogniser, drawing: P
                 raise
             stopped = True
         if not frame:
-            remedy = "name another with --camera" if camera else f"give one of {', '.join(VIDEO_SUFFIXES)}"
-            raise InputError(f"{name}: not a readable video; {remedy}")
+            remedy = "name another with --camera" if camera else f"use one of {', '.join(VIDEO_SUFFIXES)}"
+            raise InputError(f"{name} is not a readable video; {remedy}")
         if film:
             film.finish()
     if camera and not stopped:
-        raise InputError(f"{name}: stopped sending frames")
+        raise InputError(f"{name} stopped sending frames; connect it again")
     if frame < 0.9 * expected:
-        raise InputError(f"{name}: damaged, ends after {frame:,} of {expected:,.0f} frames")
+        raise InputError(f"{name} is damaged and ends after {frame:,} of {expected:,.0f} frames; copy it again")
 
 
 def show_progress(files: list[Path], shown: bool) -> Iterable[Path]:
     """`files`, with a progress bar on stderr if it is to be `shown` and tqdm is installed."""
-    if not shown:
-        return files
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        return files
-    bar: Iterable[Path] = tqdm(files, unit="file", leave=False)
-    return bar
+    with contextlib.suppress(ImportError):
+        if shown:
+            from tqdm import tqdm
+
+            return tqdm(files, unit="file", leave=False)
+    return files
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paths", nargs="*", metavar="PATH", help="photos, videos, folders of them")
-    parser.add_argument(
-        "--model",
-        metavar="NAME",
-        help="the name of a network, or the path of an .onnx file; without it, the one of pretrained/; "
-        f"{tell_models()}".replace("%", "%%"),
-    )
-    parser.add_argument(
-        "--list", action="store_true", help="print the networks, what each was trained on, how good it is"
-    )
-    parser.add_argument("--face", action="store_true", help="each picture is one cropped face: detect none")
-    parser.add_argument(
-        "--threshold", type=float, default=THRESHOLD, help="confidence below it is `uncertain` (%(default)s)"
-    )
+    model = f"name of a network, or path of an .onnx file; without it, the network in pretrained/; {tell_models()}"
+    parser.add_argument("--model", metavar="NAME", help=model.replace("%", "%%"))
+    parser.add_argument("--list", action="store_true", help="print the networks, and how often each is right")
+    parser.add_argument("--face", action="store_true", help="treat each picture as one cropped face; skip detection")
+    below = "confidence below which a face is `uncertain` (%(default)s)"
+    parser.add_argument("--threshold", type=float, default=THRESHOLD, help=below)
     parser.add_argument("--camera", type=int, metavar="N", help="judge the frames of camera N until Ctrl-C")
     parser.add_argument(
-        "--draw", type=Path, metavar="DIR", help="write a copy of each picture or video there, faces marked"
+        "--draw", type=Path, metavar="DIR", help="write a copy of each file into DIR, with faces marked"
     )
-    parser.add_argument(
-        "--summary",
-        type=Path,
-        metavar="NAME",
-        help="write NAME.csv and NAME.png: how much of each emotion, for each video and for all photos together",
-    )
+    amounts = "write NAME.csv and NAME.png: how much of each emotion each video and all photos together show"
+    parser.add_argument("--summary", type=Path, metavar="NAME", help=amounts)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print a JSON object per photo or frame")
-    form.add_argument(
-        "--csv", type=Path, metavar="FILE", help="write a row per face, or one per picture without faces; print nothing"
-    )
+    rows = "write a row per face, and one per picture without faces; print nothing"
+    form.add_argument("--csv", type=Path, metavar="FILE", help=rows)
     args = parser.parse_args()
     if args.list:
         return args
@@ -384,7 +375,7 @@ def main() -> None:
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for file names that are not valid Unicode
     if args.list:
-        print(*describe_models() or [f"no network; {tell_models()}"], sep="\n")
+        print(*describe_models(), sep="\n")
         return
     files, problems = list_files(args.paths, args.draw)
     count = len(files) + len(problems)
@@ -392,7 +383,8 @@ def main() -> None:
     model = args.model or choose_model()
     if args.csv:
         check_table("--csv", args.csv, [*files, find_model(model)])
-    for path in summary_files(args.summary):
+    summary_files = [args.summary.with_name(f"{args.summary.name}.{end}") for end in ("csv", "png") if args.summary]
+    for path in summary_files:
         check_table("--summary", path, [*files, *([args.csv] if args.csv else [])])
     recogniser = Recogniser(model, args.face, args.threshold)
     if recogniser.warning:
@@ -402,13 +394,13 @@ def main() -> None:
         if args.csv:
             unfinished = stack.enter_context(replacing(os.path.realpath(args.csv)))
             table = stack.enter_context(open(unfinished, "w", encoding="utf-8", errors="backslashreplace", newline=""))
-        summaries: dict[str, Summary] | None = {} if args.summary else None
+        summaries: dict[str, EmotionSummary] | None = {} if args.summary else None
         output = Output(recogniser.model.classes, args.json, table, summaries)
         if args.camera is not None:
             drawing = args.draw and args.draw / f"camera{args.camera}.mp4"
             judge_video(args.camera, f"camera {args.camera}", recogniser, drawing, output)
         photos = PhotoQueue(recogniser, drawings, output, problems)
-        shown = sys.stderr.isatty() and (args.csv or not sys.stdout.isatty())  # else the answers show it
+        shown = sys.stderr.isatty() and (args.csv or not sys.stdout.isatty())  # else the answers show the progress
         for file in show_progress(list(files), shown):
             try:
                 if is_video(file):
@@ -426,12 +418,12 @@ def main() -> None:
     if summaries:
         known = [*summaries.values()]
         picture = cv2.imencode(".png", draw(known))[1].tobytes()
-        for path, content in zip(summary_files(args.summary), (to_csv(known).encode(), picture), strict=True):
-            with replacing(path) as unfinished:
-                unfinished.write_bytes(content)
+        write_files(dict(zip(summary_files, (to_csv(known).encode(), picture), strict=True)))
     if problems:
         listed = "\n  ".join(problems)
-        raise InputError(f"{len(problems):,} of {count:,} went wrong:\n  {listed}" if count > 1 else listed)
+        raise InputError(
+            f"{len(problems):,} of {count:,} files could not be processed:\n  {listed}" if count > 1 else listed
+        )
 
 
 if __name__ == "__main__":

@@ -4,11 +4,11 @@
     curl --data-binary @photo.jpg http://127.0.0.1:8000/api/faces
 
 `POST /api/faces` takes the bytes of a picture, with `?model=NAME` for another network than the default, and answers
-with JSON; `POST /api/photos` takes several in one form. `GET /api/models` lists the networks, `GET /api/health` says
-that the server is well. What they take and give is described at `GET /api/openapi.json`, and for people at `/api`,
-which opens without the internet. An error is one sentence in `error`, with status 400; 413 if a picture is too large,
-408 if it does not arrive in time, 403 for pages of other sites. Pictures are kept in memory while they are judged, and
-nowhere else.
+with JSON; `POST /api/photos` takes several pictures in one form. `GET /api/models` lists the networks, and
+`GET /api/health` is a health check. `GET /api/openapi.json` describes all of it for programs, `/api` for people,
+without the internet. An error is one sentence in `error`, with status 400; 413 if a picture is too large, 408 if it
+does not arrive in time, 403 for pages of other sites. Pictures are kept in memory while they are judged, and nowhere
+else.
 """
 
 import signal
@@ -19,12 +19,11 @@ if __name__ == "__main__":  # until main() runs, Ctrl-C would show a traceback o
 import argparse
 import asyncio
 import contextlib
+import logging
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from email.message import Message
-from email.parser import HeaderParser
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,18 +32,21 @@ import uvicorn
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel, Field
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 
 import checkout  # noqa: F401
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.exported.onnx import read_accuracy, read_metadata
+from fer_pipeline.exported.onnx import LABELS, MAJORITY
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.inference.photos import decode_photo
 from fer_pipeline.inference.recognition import (
     Recogniser,
     check_name,
     choose_model,
+    describe_model,
     find_model,
     list_models,
     tell_models,
@@ -55,12 +57,13 @@ HOST = "127.0.0.1"
 PAGE, DESCRIPTION = Path(__file__).with_suffix(".html"), Path(__file__).with_name("api.html")
 LARGEST_UPLOAD = 20_000_000
 """Bytes of a picture file; `fer_pipeline.inference.photos.LARGEST_PICTURE` bounds its pixels."""
+TOO_LARGE = "the picture has more than {} MB; scale it down"
 MOST_PICTURES = 100
-"""In one form."""
+"""Pictures in one form."""
 LARGEST_FORM = 5 * LARGEST_UPLOAD
 """Bytes of a form with several pictures."""
-DRAINED = 10 * LARGEST_UPLOAD
-"""Bytes of a larger upload that are read and discarded: a client reads no answer while it is still sending."""
+MOST_DRAINED = 10 * LARGEST_UPLOAD
+"""Bytes of a refused upload that are read: a client reads no answer while it is still sending."""
 UPLOAD_TIMEOUT, SHUTDOWN_TIMEOUT = 60, 5
 """Seconds for an upload to arrive, and for pending requests to be answered when the server is stopped."""
 HEADERS = {
@@ -77,11 +80,11 @@ class FaceAnswer(BaseModel):
 
     box: Annotated[list[int], Field(description="left, top, width, height in pixels", examples=[[149, 102, 229, 229]])]
     roll: Annotated[int, Field(description="degrees by which the face is turned clockwise; it was judged upright")]
-    cut: Annotated[bool, Field(description="whether the picture's edge runs through the face")]
+    cut: Annotated[bool, Field(description="whether the picture's edge cuts the face")]
     emotion: Annotated[str, Field(examples=["neutral"])]
     confidence: Annotated[float, Field(description="probability of that emotion, calibrated on FER-2013")]
     uncertain: Annotated[bool, Field(description="whether the confidence is below 0.6")]
-    annotators: Annotated[int | None, Field(description="of ten people, how many would likely say so")]
+    annotators: Annotated[int | None, Field(description="how many of ten people would likely say so")]
     probabilities: Annotated[dict[str, float], Field(examples=[dict.fromkeys(CLASSES, 0.1429)])]
 
 
@@ -89,7 +92,7 @@ class Answer(BaseModel):
     """What a picture shows."""
 
     model: Annotated[str, Field(description="the network that answered")]
-    warning: Annotated[str | None, Field(description="a sentence where that network is of no use for photographs")]
+    warning: Annotated[str | None, Field(description="a sentence if that network is of no use for photographs")]
     width: Annotated[int, Field(description="of the picture, in pixels")]
     height: int
     milliseconds: float
@@ -97,7 +100,7 @@ class Answer(BaseModel):
 
 
 class NamedAnswer(BaseModel):
-    """A picture of several: its answer, or what is wrong with it."""
+    """One of several pictures: its answer, or what is wrong with it."""
 
     name: Annotated[str, Field(description="the file's name, as sent")]
     answer: Answer | None
@@ -105,7 +108,7 @@ class NamedAnswer(BaseModel):
 
 
 class Answers(BaseModel):
-    """What several pictures show, in their order."""
+    """What several pictures show, in the order sent."""
 
     photos: list[NamedAnswer]
 
@@ -115,35 +118,39 @@ class ModelFacts(BaseModel):
 
     name: str
     trained_on: Annotated[str, Field(description="name of the data set's file, or `drawn faces`")]
-    val_accuracy: Annotated[float, Field(description="of its file, on the validation rows of that data set")]
+    answers_accuracy: Annotated[
+        float | None, Field(description="share of its answers on validation faces that are right")
+    ]
+    answers_compared_with: Annotated[str, Field(description="what counts as right", examples=[MAJORITY, LABELS])]
+    val_accuracy: Annotated[float, Field(description="of its first head, which may not answer, on validation labels")]
 
 
 class Models(BaseModel):
     """The networks."""
 
     models: list[ModelFacts]
-    default: Annotated[str, Field(description="the name of the one that answers where none is named")]
+    default: Annotated[str, Field(description="the one that answers if a request names none")]
 
 
 class Health(BaseModel):
-    """The server is well, and can judge pictures."""
+    """The server can judge pictures."""
 
     status: Annotated[str, Field(examples=["ok"])]
     model: str
-    waiting: Annotated[int, Field(description="requests that are being answered, or wait for it")]
+    waiting: Annotated[int, Field(description="requests that are being answered or wait for it")]
 
 
 class Error(BaseModel):
-    """What is wrong, in one sentence."""
+    """What is wrong."""
 
-    error: str
+    error: Annotated[str, Field(description="one sentence")]
 
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Error, "description": description}
     for status, description in (
         (400, "no picture, a damaged one, or no such network"),
-        (403, "asked by a page of another site"),
+        (403, "requested by a page of another site"),
         (408, "the picture did not arrive in time"),
         (413, "the picture is too large"),
     )
@@ -152,7 +159,7 @@ BYTES = {"type": "string", "format": "binary"}
 FORM = {"type": "object", "properties": {"photo": {"type": "array", "items": BYTES}}}
 PICTURE = {"requestBody": {"required": True, "content": {"image/*": {"schema": BYTES}}}}
 PICTURES = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": FORM}}}}
-ModelName = Annotated[str | None, Query(description="one of `/api/models`; without it, their default")]
+ModelName = Annotated[str | None, Query(description="one of `/api/models`; the default without it")]
 
 app = FastAPI(
     title="Facial expressions",
@@ -166,15 +173,18 @@ app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])  # 
 worker = ThreadPoolExecutor(max_workers=1)
 """One picture at a time: each has all cores, and a `Recogniser` must not be shared between threads."""
 recognisers: dict[str, tuple[tuple[int, ...], Recogniser]] = {}
-"""By name of the network: which file it was (time in ns, inode, bytes), and its recogniser."""
+"""{network: its file when it was opened (time in ns, inode, bytes), and its recogniser}."""
+app.state.waiting = 0
+"""Requests that are being answered or wait for it."""
+logging.getLogger("python_multipart").disabled = True  # it prints a line about each damaged form
 
 
 class RefusedRequest(Exception):
-    """A request that is refused: HTTP status and one sentence."""
+    """A refused request: HTTP status and one sentence."""
 
 
 def open_recogniser(name: str) -> Recogniser:
-    """The `Recogniser` of a network, kept until its file changes."""
+    """The `Recogniser` of a network, which is kept until its file changes."""
     try:
         file = find_model(name).stat()
     except OSError as error:
@@ -200,90 +210,108 @@ def judge(content: bytes, name: str) -> dict[str, Any]:
     }
 
 
-async def receive(request: Request, most: int = LARGEST_UPLOAD) -> bytes:
-    """The body of a request, of at most so many bytes.
+def judge_form(files: list[tuple[str, bytes]], name: str) -> dict[str, Any]:
+    """The answer to `POST /api/photos` for the name and the bytes of each picture, and the name of a network."""
+    photos: list[dict[str, Any]] = []
+    for file, content in files:
+        try:
+            if len(content) > LARGEST_UPLOAD:
+                raise InputError(TOO_LARGE.format(LARGEST_UPLOAD // 1_000_000))
+            photos.append({"name": file, "answer": judge(content, name), "error": None})
+        except InputError as error:
+            photos.append({"name": file, "answer": None, "error": str(error)})
+    return {"photos": photos}
+
+
+async def read_body(request: Request, most: int, excess: str) -> AsyncGenerator[bytes]:
+    """The parts of a request's body as they arrive; `MOST_DRAINED` bounds what is read after the first `most` bytes.
 
     Raises:
-        RefusedRequest: it is too large, or takes too long.
+        RefusedRequest: it has more than `most` bytes; the sentence says so by `excess`.
     """
-    content, length = bytearray(), 0
-    try:
-        async with asyncio.timeout(UPLOAD_TIMEOUT):
-            async for part in request.stream():
-                length += len(part)
-                if length <= most:
-                    content += part
-                elif length > DRAINED:
-                    break
-    except TimeoutError:
-        raise RefusedRequest(408, f"the picture did not arrive within {UPLOAD_TIMEOUT} s; send it again") from None
+    length = 0
+    async for part in request.stream():
+        length += len(part)
+        if length <= most:
+            yield part
+        elif length > MOST_DRAINED:
+            break
     if length > most:
-        whole, remedy = ("picture", "scale it down") if most == LARGEST_UPLOAD else ("form", "send fewer pictures")
-        raise RefusedRequest(413, f"the {whole} has more than {most // 1_000_000} MB; {remedy}")
-    return bytes(content)
+        raise RefusedRequest(413, excess.format(most // 1_000_000))
 
 
-def split_form(content: bytes, kind: str) -> list[tuple[str, bytes]]:
-    """The name and the bytes of each file in a form; `kind` is the request's Content-Type.
+async def read_picture(request: Request) -> bytes:
+    """The body of a request as the bytes of a picture."""
+    return b"".join([part async for part in read_body(request, LARGEST_UPLOAD, TOO_LARGE)])
+
+
+async def read_form(request: Request) -> list[tuple[str, bytes]]:
+    """The name and the bytes of each picture in the form that a request holds."""
+    body = read_body(request, LARGEST_FORM, "the form has more than {} MB; send fewer pictures")
+    try:
+        return await split_form(body, request.headers.get("content-type", ""))
+    finally:
+        async for _ in body:  # of a form that is refused
+            pass
+
+
+class Form(MultiPartParser):
+    """A form whose pictures never touch the disk."""
+
+    spool_max_size = LARGEST_FORM
+    complete = False
+
+    def on_end(self) -> None:
+        self.complete = True
+
+
+async def split_form(body: AsyncGenerator[bytes], content_type: str) -> list[tuple[str, bytes]]:
+    """The name and the bytes of each file in a form.
 
     Raises:
-        RefusedRequest: it is no form with files, or one with too many, or with names that make no sense.
+        RefusedRequest: it is not a form with files, is damaged, or has too many files or a name that cannot be read.
     """
-    message = Message()
-    message["content-type"] = kind
     files = []
     try:
-        boundary = message.get_boundary()
-        parts = (b"\r\n" + content).split(b"\r\n--" + boundary.encode("utf-8", "replace")) if boundary else []
-        for part in parts[1:]:
-            head, separator, body = part.partition(b"\r\n\r\n")
-            described = HeaderParser().parsestr(head.decode("utf-8", "replace").lstrip("\r\n"))
-            name = described.get_filename()
-            if separator and name is not None:
-                files.append((name[:200].encode("utf-8", "replace").decode(), body))
-    except (TypeError, ValueError):  # of what stands for a name, `filename*=undefined''x`
+        form = Form(Headers({"content-type": content_type}), body, max_files=MOST_PICTURES)
+        parts = (await form.parse()).multi_items()
+        for _, part in parts:
+            if isinstance(part, UploadFile):
+                files.append(((part.filename or "")[:200].encode("utf-8", "replace").decode(), part.file.read()))
+    except MultiPartException as error:
+        if "Too many files" in error.message:
+            raise RefusedRequest(413, f"the form has more than {MOST_PICTURES} pictures; send fewer") from None
+    except (LookupError, TypeError, ValueError):  # of a form with `charset=undefined`
         raise RefusedRequest(400, "the form has a name that cannot be read; send plain file names") from None
     if not files:
         raise RefusedRequest(400, "no form with pictures; send multipart/form-data, a file per picture")
-    if len(files) > MOST_PICTURES:
-        raise RefusedRequest(413, f"the form has more than {MOST_PICTURES} pictures; send fewer")
+    if not form.complete:
+        raise RefusedRequest(400, "the form ends in the middle; send it again")
     return files
 
 
 def check_origin(request: Request) -> None:
-    """Refuse requests that a page of another site makes the browser send."""
+    """Refuse a request that a page of another site makes the browser send."""
     origin = request.headers.get("origin")
     if origin and origin.partition("://")[2] != request.headers.get("host"):
         raise RefusedRequest(403, f"pages of {origin:.100} may not ask here; open http://{request.headers['host']}")
 
 
-class Waiting:
-    """Counts the requests that are being answered."""
-
-    count = 0
-
-
-@contextlib.asynccontextmanager
-async def counted() -> AsyncIterator[None]:
-    """Count a request while it is answered."""
-    Waiting.count += 1
-    try:
-        yield
-    finally:
-        Waiting.count -= 1
-
-
 async def answer_request(
-    request: Request, model: str | None, most: int, work: Callable[[bytes, str], Any]
+    request: Request, model: str | None, read: Callable[[Request], Awaitable[Any]], work: Callable[[Any, str], Any]
 ) -> JSONResponse:
-    """The answer to a request with pictures: `work` of its body and the network's name, or one sentence."""
+    """The answer to a request with pictures: `work` of what it `read` and the network's name, or one sentence."""
+    app.state.waiting += 1
     try:
         check_origin(request)
         name = model or app.state.model
         check_name(name)  # no path is made of what a request says
-        async with counted():
-            content = await receive(request, most)
-            answer = await asyncio.get_running_loop().run_in_executor(worker, work, content, name)
+        try:
+            async with asyncio.timeout(UPLOAD_TIMEOUT):
+                content = await read(request)
+        except TimeoutError:
+            raise RefusedRequest(408, f"the picture did not arrive within {UPLOAD_TIMEOUT} s; send it again") from None
+        answer = await asyncio.get_running_loop().run_in_executor(worker, work, content, name)
         return JSONResponse(answer, headers=HEADERS)
     except RefusedRequest as refusal:
         status, sentence = refusal.args
@@ -292,6 +320,8 @@ async def answer_request(
         return JSONResponse({"error": str(error)}, status_code=400, headers=HEADERS)
     except (ClientDisconnect, asyncio.CancelledError):  # the client is gone, or the server stops
         return JSONResponse({"error": "the request was cancelled"}, status_code=503)
+    finally:
+        app.state.waiting -= 1
 
 
 @app.get("/", include_in_schema=False)
@@ -306,64 +336,36 @@ def show_description() -> HTMLResponse:
 
 @app.get("/api/models", response_model=Models, summary="The networks")
 def answer_models() -> JSONResponse:
-    facts = []
+    models = []
     for name in list_models():
         with contextlib.suppress(InputError):  # it has just been removed
-            known = read_metadata(find_model(name))
-            trained_on, accuracy = known.get("trained_on", "unknown"), read_accuracy(known)
-            facts.append({"name": name, "trained_on": trained_on, "val_accuracy": accuracy})
-    return JSONResponse({"models": facts, "default": app.state.model}, headers=HEADERS)
+            models.append(describe_model(name))
+    return JSONResponse({"models": models, "default": app.state.model}, headers=HEADERS)
 
 
-@app.get("/api/health", response_model=Health, summary="Whether the server is well")
+@app.get("/api/health", response_model=Health, summary="Health check")
 def answer_health() -> JSONResponse:
-    return JSONResponse({"status": "ok", "model": app.state.model, "waiting": Waiting.count}, headers=HEADERS)
+    return JSONResponse({"status": "ok", "model": app.state.model, "waiting": app.state.waiting}, headers=HEADERS)
 
 
-@app.post(
-    "/api/faces", response_model=Answer, responses=PROBLEMS, openapi_extra=PICTURE, summary="The faces of a picture"
-)
+@app.post("/api/faces", response_model=Answer, responses=PROBLEMS, openapi_extra=PICTURE, summary="Faces of a picture")
 async def answer_faces(request: Request, model: ModelName = None) -> JSONResponse:
-    """The body is a JPEG, PNG, WebP, GIF, TIFF or BMP of up to 20 MB and 100 million pixels."""
-    return await answer_request(request, model, LARGEST_UPLOAD, judge)
+    """The body is a JPEG, PNG, WebP, AVIF, GIF, TIFF or BMP of up to 20 MB and 100 million pixels."""
+    return await answer_request(request, model, read_picture, judge)
 
 
-@app.post(
-    "/api/photos",
-    response_model=Answers,
-    responses=PROBLEMS,
-    openapi_extra=PICTURES,
-    summary="Several pictures",
-)
+@app.post("/api/photos", response_model=Answers, responses=PROBLEMS, openapi_extra=PICTURES, summary="Several pictures")
 async def answer_photos(request: Request, model: ModelName = None) -> JSONResponse:
     """The body is a form with a file per picture: up to 100 of them, 100 MB together."""
-    kind = request.headers.get("content-type", "")
-
-    def judge_form(content: bytes, name: str) -> dict[str, Any]:
-        photos = []
-        for file, picture in split_form(content, kind):
-            try:
-                if len(picture) > LARGEST_UPLOAD:
-                    raise InputError(f"the picture has more than {LARGEST_UPLOAD // 1_000_000} MB; scale it down")
-                photos.append({"name": file, "answer": judge(picture, name), "error": None})
-            except InputError as error:
-                photos.append({"name": file, "answer": None, "error": str(error)})
-        return {"photos": photos}
-
-    return await answer_request(request, model, LARGEST_FORM, judge_form)
+    return await answer_request(request, model, read_form, judge_form)
 
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--port", type=int, default=8000, help="of 127.0.0.1 (%(default)s); 0 takes a free one")
-    parser.add_argument(
-        "--model",
-        metavar="NAME",
-        help=f"the network that the page starts with; without it, the one of pretrained/; {tell_models()}".replace(
-            "%", "%%"
-        ),
-    )
+    parser.add_argument("--port", type=int, default=8000, help="port of 127.0.0.1 (%(default)s); 0 takes a free one")
+    model = f"network that answers by default; without it, the one in pretrained/; {tell_models()}"
+    parser.add_argument("--model", metavar="NAME", help=model.replace("%", "%%"))
     args = parser.parse_args()
     app.state.model = args.model or choose_model()
     check_name(app.state.model)

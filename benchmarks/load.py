@@ -1,6 +1,6 @@
 """How long requests to `apps/serve.py` take, one after the other and 50 at once.
 
-    python benchmarks/load.py [NAME]                a network of models/export, by default the server's
+    python benchmarks/load.py [NAME]                a network of `apps/predict.py --list`; by default the server's
 
 The photo is the one that comes with matplotlib: 512x600 pixels, one face. Each answer is checked.
 """

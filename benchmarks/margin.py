@@ -2,12 +2,12 @@
 
     python benchmarks/margin.py data/prepared/faces.h5 [--network pretrained/compact.int8] [--faces 1500]
 
-`TALL`, `LOW` and `UPRIGHT` of fer_pipeline.inference.detection are measured here, on train faces: how high the
-detector's box is, as a share of the image, and how far its middle lies from the image's. Then val faces are turned by
-angles of up to 45 degrees, and their accuracy is printed as they are; cropped from the turned photo as the detector
-finds them; and the same without turning them upright. All images are enlarged four times and padded by half, with their
-border repeated. A face that is not found is cropped where it is, upright. The drawn faces of the embedded sample are
-cropped in their own way: these numbers come from FER-2013.
+It measures `BOX_HEIGHT`, `MIDDLE_OFFSET` and `UPRIGHT` of fer_pipeline.inference.detection on train faces: how high the
+detector's box is, how far its middle lies above the image's, and how far faces are turned. Then it turns val faces by
+up to 45 degrees and prints three accuracies: of the faces as they are, cropped from the turned photo and turned
+upright, and cropped without turning. All images are enlarged four times and padded by half, with their border
+repeated. A face that is not found is cropped at its known place. The embedded sample's drawn faces are cropped
+differently, so these numbers come from FER-2013.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from fer_pipeline.core.errors import InputError
 from fer_pipeline.exported.onnx import load_exported
 from fer_pipeline.faces.faces import read_faces
 from fer_pipeline.faces.fer2013 import SIZE
-from fer_pipeline.inference.detection import LOW, TALL, Detector, Found, crop_face
+from fer_pipeline.inference.detection import BOX_HEIGHT, MIDDLE_OFFSET, Detector, Found, crop_face
 from fer_pipeline.inference.opencv import cv2
 from fer_pipeline.inference.recognition import choose_model, find_model
 from fer_pipeline.running.stage import catch
@@ -34,20 +34,22 @@ def make_photo(image, angle=0):
     """A face of FER-2013 as a larger photo, turned clockwise about its middle."""
     large = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
     large = cv2.copyMakeBorder(large, *[PAD] * 4, cv2.BORDER_REPLICATE)
-    there = cv2.getRotationMatrix2D((MIDDLE, MIDDLE), -angle, 1)
-    return cv2.cvtColor(cv2.warpAffine(large, there, large.shape, borderMode=cv2.BORDER_REPLICATE), cv2.COLOR_GRAY2BGR)
+    matrix = cv2.getRotationMatrix2D((MIDDLE, MIDDLE), -angle, 1)
+    return cv2.cvtColor(cv2.warpAffine(large, matrix, large.shape, borderMode=cv2.BORDER_REPLICATE), cv2.COLOR_GRAY2BGR)
 
 
 def measure_boxes(detector, images):
-    """Print how the boxes lie in faces that are not turned."""
+    """Print the median height and place of the detector's boxes in images (N, 48, 48)."""
     found = [faces[0] for faces in (detector.find(make_photo(image)) for image in images) if len(faces) == 1]
     if not found:
         raise InputError("no face found in any image; give the faces.h5 of FER-2013")
-    tall = np.median([max(face.size) / SIDE for face in found])
-    low = np.median([(MIDDLE - face.middle[1]) / SIDE for face in found])
+    height = np.median([max(face.size) / SIDE for face in found])
+    offset = np.median([(MIDDLE - face.middle[1]) / SIDE for face in found])
     roll = np.percentile([abs(face.roll) for face in found], 75)
-    print(f"one face in {len(found)} of {len(images)} train images; the box is {tall:.3f} of them high (TALL {TALL})")
-    print(f"its middle lies {low:.3f} above theirs (LOW {LOW}); three of four are turned by {roll:.0f} degrees at most")
+    print(f"one face found in {len(found)} of {len(images)} train images")
+    print(f"height of its box as a share of the image: {height:.3f} (BOX_HEIGHT is {BOX_HEIGHT})")
+    print(f"its middle above the image's, likewise: {offset:.3f} (MIDDLE_OFFSET is {MIDDLE_OFFSET})")
+    print(f"three of four faces are turned by at most {roll:.0f} degrees")
 
 
 def main() -> None:
@@ -75,7 +77,7 @@ def main() -> None:
             photo = make_photo(image, angle)
             faces = detector.find(photo)
             hits += bool(faces)
-            missed = Found((MIDDLE, MIDDLE - LOW * SIDE), (SIDE, SIDE * TALL), 0.0, 0.0)
+            missed = Found((MIDDLE, MIDDLE - MIDDLE_OFFSET * SIDE), (SIDE, SIDE * BOX_HEIGHT), 0.0, 0.0)
             face = max(faces, key=lambda face: face.score) if faces else missed
             upright.append(crop_face(photo, face))
             lying.append(crop_face(photo, face._replace(roll=0.0)))

@@ -2,7 +2,7 @@
 
     python benchmarks/realtime.py [NAME ...]        networks, as `apps/predict.py --list` names them; by default all
 
-Each frame has one moving face, 170 pixels wide: the photo that comes with matplotlib. Printed are the median
+Each frame has one moving face, 170 pixels wide: the photo that comes with matplotlib. It prints the median
 milliseconds of each part over 300 frames: reading (MPEG-4), finding and cropping, the network, smoothing, drawing.
 """
 
@@ -52,8 +52,8 @@ def time_parts(path: Path, name: str) -> tuple[dict[str, float], int]:
         return result
 
     while (photo := timed("reading", video.read)[1]) is not None:
-        found_here = timed("finding", recogniser.find, photo, FRAME_SIDE)
-        (judged,) = timed("network", recogniser.judge, [found_here])
+        crops = timed("finding", recogniser.find, photo, FRAME_SIDE)
+        (judged,) = timed("network", recogniser.judge, [crops])
         faces = timed("smoothing", tracker.follow, judged, 1 / RATE)
         timed("drawing", draw_faces, photo, [recogniser.describe(face) for face in faces])
         found += bool(faces)

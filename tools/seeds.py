@@ -74,12 +74,12 @@ def train(network: str, ending: str, seed: int) -> Path:
     params = yaml.load(Path("params.yaml"))
     params["seed"] = seed
     yaml.dump(params, text)
-    profiles = [file.read_bytes() for file in sorted(Path("profiles").glob("*.yaml"))]
-    made_from = hashlib.sha256(b"".join([text.getvalue().encode(), *profiles, DATA.read_bytes()])).hexdigest()
+    profiles = b"".join(file.read_bytes() for file in sorted(Path("profiles").glob("*.yaml")))
+    made_from = hashlib.sha256(text.getvalue().encode() + profiles + DATA.read_bytes()).hexdigest()
     if model.exists() and origin.exists() and origin.read_text() == made_from:
         return model
-    for copied in ("stages", "profiles"):
-        shutil.copytree(copied, folder / copied, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    for room in ("stages", "profiles"):
+        shutil.copytree(room, folder / room, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "params.yaml").write_text(text.getvalue(), encoding="utf-8")
     written = {"model": model.name, "report": "training.json", "history": "history.csv", "timing": "timing.json"}
     outputs = [argument for key, file in written.items() for argument in (f"--{key}", file)]

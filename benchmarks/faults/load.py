@@ -86,7 +86,8 @@ class Server(NamedTuple):
 @contextlib.contextmanager
 def serving(folder: Path) -> Iterator[Server]:
     """A server with two networks; what it complains about goes into a file, as a pipe that nobody reads would fill."""
-    for room in ("apps", "stages/fer_pipeline/core", "stages/fer_pipeline/raw", "stages/fer_pipeline/inference"):
+    rooms = ("core", "running", "faces", "exported", "inference")
+    for room in ("apps", *(f"stages/fer_pipeline/{name}" for name in rooms)):
         shutil.copytree(ROOT / room, folder / room, ignore=shutil.ignore_patterns("__pycache__"))
     for seed, name in enumerate((LEFT, OTHER)):
         write_network(folder / "models" / "export" / f"{name}.onnx", seed, trained_on="fer2013.csv")
@@ -634,10 +635,10 @@ def predict(folder: Path, photos: list[bytes], faces: list[Faces], count: int, s
     for number in range(count):
         name = f"{number:05d}.jpg"
         right = name not in answers if name in damaged else answers.get(name) == faces[number % len(photos)]
-        named = (f"{name}:" in problems) == (name in damaged)
+        named = (f"{name} is " in problems) == (name in damaged)
         told.append("" if right and named else f"{name} of {count} (seed {seed}): {answers.get(name)}, named: {named}")
     yield make_row(f"predict: photos of a folder, {len(damaged):,} of them damaged", told, began)
-    sentence = f"error: {len(damaged):,} of {count:,} went wrong:" if count > 1 else "error: "
+    sentence = f"error: {len(damaged):,} of {count:,} files could not be processed:" if count > 1 else "error: "
     ended = code == 1 and sentence in problems and "Traceback" not in problems
     yield make_row("predict: exit code and sentence", ["" if ended else f"{code}, {problems[:100]!r}"], began)
     yield compare_memory("predict: memory", memory[0], max(memory[1], memory[0]), began, LARGEST)

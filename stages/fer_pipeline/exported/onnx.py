@@ -1,11 +1,11 @@
 """Exported networks: files of `stages/export.py`, read and run with onnxruntime and NumPy alone.
 
-What is needed to use a network stands in the metadata of its file: `architecture`, `classes` (JSON), `crop` (height and
-width in pixels of the centre crop that it takes), `normalisation`, `temperature` (of its softmax, fitted on val),
-`trained_on` (the data set's file name), `precision`, `val_accuracy` (of this very file, one crop, in [0, 1]), and how
-it came about (see `stages/export.py`). With a second head also `vote_classes` (JSON) and `votes_temperature`; `answers`
-(the output that `probabilities` come from), `answers_temperature`, and `val_agreement` (JSON: how often each
-output agrees with the annotators' majority on val, in [0, 1]).
+The metadata of a file say what is needed to use it: `architecture`, `classes` (JSON), `crop` (height and width in
+pixels of the centre crop that it takes), `normalisation`, `temperature` (of the softmax of its first head, fitted on
+val), `trained_on` (the data set's file name), `precision`, `val_accuracy` (of this file's first head on the data set's
+labels, one crop, in [0, 1]), `answers` (the output that `probabilities` come from), `answers_temperature`, and how it
+came about (see `stages/export.py`). A second head adds `vote_classes` (JSON) and `votes_temperature`, votes of
+annotators add `val_agreement` (JSON: how often each output agrees with the annotators' majority on val, in [0, 1]).
 """
 
 import json
@@ -23,14 +23,16 @@ from fer_pipeline.running.hardware import count_cores
 
 BATCH = 64
 INPUT, OUTPUT, VOTES, ANSWER = "pixels", "logits", "votes", "probabilities"
-"""Names in the graph. `VOTES` is there where the network has a second head; `ANSWER` is one of the two after its
-temperature and softmax, over the seven classes."""
+"""Names in the graph. A network with a second head has `VOTES`; `ANSWER` is the softmax over the seven classes of one
+head, divided by its temperature."""
+MAJORITY, LABELS = "the annotators' majority", "the data set's labels"
+"""What an answer is compared with, to say how often it is right."""
 TRIAL = np.stack([np.zeros((SIZE, SIZE), np.uint8), np.arange(SIZE * SIZE).reshape(SIZE, SIZE).astype(np.uint8)])
-"""Two faces that a network has to answer about when it is loaded: a black one, and all kinds of pixels."""
+"""Two faces for which a network has to give probabilities when it is loaded: a black one, and all kinds of pixels."""
 DRAWN = "drawn faces"
 """`trained_on` of a network of the embedded sample."""
 TOLERANCE = 0.01
-"""Of the sum of a face's probabilities."""
+"""By how much the sum of a face's probabilities may differ from 1."""
 REMEDY = "run `dvc repro -f -s export`"
 
 
@@ -51,11 +53,11 @@ class OnnxModel(NamedTuple):
         return to_probabilities(self.compute(faces, OUTPUT)[OUTPUT], self.temperature)
 
     def answer(self, faces: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-        """What to say of grey faces uint8 (N, 48, 48), by the head that agrees best with annotators.
+        """The answer about grey faces uint8 (N, 48, 48), by the head that agrees best with annotators.
 
         Returns:
-            Calibrated probabilities float64 (N, 7) that a face is taken for each emotion; and the shares float64 (N, 8)
-            of annotators who would say what, over `VOTED`, or None of a network without a second head.
+            The calibrated probability of each emotion, float64 (N, 7); and the share of annotators expected to choose
+            each class of `VOTED`, float64 (N, 8), or None if the network has one head.
         """
         if not self.has_votes:
             return self.compute(faces, ANSWER)[ANSWER], None
@@ -64,7 +66,7 @@ class OnnxModel(NamedTuple):
 
     @property
     def has_votes(self) -> bool:
-        """Whether there is a second head."""
+        """Whether the network has a second head."""
         return "votes_temperature" in self.metadata
 
     def compute(self, faces: NDArray[np.uint8], *outputs: str) -> dict[str, NDArray[np.float64]]:
@@ -73,7 +75,7 @@ class OnnxModel(NamedTuple):
         `OUTPUT` and `ANSWER` are float64 (N, 7), `VOTES` (N, 8).
 
         Raises:
-            InputError: the network fails, or gives something else than numbers.
+            InputError: the network fails, or gives values that are not finite.
         """
         pixels = to_pixels(faces, self.crop)
         starts = range(0, len(pixels), BATCH)
@@ -91,7 +93,7 @@ class OnnxModel(NamedTuple):
 
 
 def to_probabilities(logits: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
-    """The softmax of logits (N, K), divided by the temperature before it."""
+    """The softmax of logits (N, K) that are divided by the temperature."""
     scaled = logits / temperature
     powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     probabilities: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
@@ -108,10 +110,9 @@ def open_session(model: str | bytes, threads: int | None = None, optimise: bool 
     """An `onnxruntime.InferenceSession` on the CPU for a path or for the bytes of a file.
 
     Args:
-        threads: None takes every core. From layer to layer they spin, for 0.05 ms at most, and then sleep: to wake one
-            up for each layer costs a small network a fifth of its time, spinning on would slow down OpenCV between two
-            faces.
-        optimise: rewrite the graph for speed; not worth its time where nothing is run.
+        threads: None takes every core. Between layers the threads spin for at most 0.05 ms, then sleep: waking them
+            for each layer costs a small network a fifth of its time, spinning longer slows down OpenCV.
+        optimise: rewrite the graph for speed; it takes longer than reading the metadata.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or count_cores()
@@ -123,25 +124,45 @@ def open_session(model: str | bytes, threads: int | None = None, optimise: bool 
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
-    """The metadata of an exported network, unchecked; empty where the file cannot be read.
+    """The metadata of an exported network, unchecked; empty if the file cannot be read.
 
-    It takes about 10 ms for an int8 file of 20 MB.
+    Reading takes about 10 ms for an int8 file of 20 MB.
     """
     try:
         session = open_session(str(path), threads=1, optimise=False)
         metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
-    except Exception:  # whatever is wrong with the file is said by `load_exported`, once it is chosen
+    except Exception:  # `load_exported` says what is wrong with the file, once it is chosen
         return {}
     return metadata
 
 
 def read_accuracy(metadata: dict[str, str]) -> float:
-    """The accuracy on val that metadata have, in [0, 1]; 0 where they have none that is valid."""
+    """The first head's accuracy on val by the data set's labels, in [0, 1]; 0 if the metadata have no valid one."""
+    return to_share(metadata.get("val_accuracy")) or 0.0
+
+
+def read_answers_accuracy(metadata: dict[str, str]) -> tuple[float | None, str]:
+    """How often the head that answers is right on val, in [0, 1], and what counts as right: `MAJORITY` or `LABELS`.
+
+    If the data have votes, that is the share of val faces with a majority for one of the seven emotions for which the
+    head agrees with it. Else it is `read_accuracy`. None if the metadata do not say it of the head that answers.
+    """
+    answers = metadata.get("answers", OUTPUT)
     try:
-        accuracy = float(metadata["val_accuracy"])
-    except (KeyError, ValueError):
-        return 0.0
-    return accuracy if 0 <= accuracy <= 1 else 0.0
+        agreement = to_share(json.loads(metadata["val_agreement"])[answers])
+    except (KeyError, TypeError, ValueError):
+        accuracy = to_share(metadata.get("val_accuracy")) if answers == OUTPUT else None
+        return accuracy, LABELS
+    return agreement, MAJORITY
+
+
+def to_share(value: Any) -> float | None:
+    """A value of the metadata as a number; None if it is not one in [0, 1]."""
+    try:
+        share = float(value)
+    except (TypeError, ValueError):
+        return None
+    return share if 0 <= share <= 1 else None
 
 
 def load_exported(path: str | Path, threads: int | None = None) -> OnnxModel:
@@ -153,7 +174,7 @@ def load_exported(path: str | Path, threads: int | None = None) -> OnnxModel:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: not found; run `dvc repro export` (or `dvc pull`, where a remote has it)")
+        raise InputError(f"{path}: not found; run `dvc repro export` (or `dvc pull`, if a remote has it)")
     try:
         session = open_session(str(path), threads)
     except Exception as error:  # onnxruntime raises a dozen classes without a public base
@@ -166,13 +187,13 @@ def load_exported(path: str | Path, threads: int | None = None) -> OnnxModel:
         inputs, outputs = session.get_inputs(), session.get_outputs()
         shapes = [(value.name, value.type, value.shape[1:]) for value in (*inputs, *outputs)]
         expected = [(INPUT, "tensor(float)", [crop, crop]), (OUTPUT, "tensor(float)", [len(CLASSES)])]
-        two = VOTES in [value.name for value in outputs]
-        if two:
+        second_head = VOTES in [value.name for value in outputs]
+        if second_head:
             expected.append((VOTES, "tensor(float)", [len(VOTED)]))
         expected.append((ANSWER, "tensor(float)", [len(CLASSES)]))
         valid = (
             shapes == expected
-            and (not two or 0 < float(metadata["votes_temperature"]) < math.inf)
+            and (not second_head or 0 < float(metadata["votes_temperature"]) < math.inf)
             and len(set(map(str, classes))) == len(CLASSES)
             and 0 < crop <= SIZE
             and 0 < temperature < math.inf

@@ -1,7 +1,7 @@
 """Finding faces and how they are turned: YuNet finds them, BlazeFace says where the eyes are.
 
-Both are small networks in `weights/`, with where they come from and their licences. YuNet misses faces that are turned
-far, and its own points stay upright; so it searches the photo as it is and turned both ways, and BlazeFace measures how
+Both are small networks in `weights/`, whose README names their sources and licences. YuNet misses faces that are turned
+far, and its own points stay upright. So it searches the photo as it is and turned both ways, and BlazeFace measures how
 far a face is turned beyond that.
 """
 
@@ -20,28 +20,27 @@ from fer_pipeline.inference.photos import Box, Crop, Photo
 
 WEIGHTS = Path(__file__).parent / "weights"
 PHOTO_SIDE = 1024
-"""Photos with a longer side are searched scaled down to it, in pixels."""
+"""Longest side in pixels of a photo that is searched; a larger photo is scaled down."""
 FRAME_SIDE = 320
-"""The same for the frames of a video, and for a second search of photos: YuNet overlooks faces above 300 pixels."""
+"""Longest side of a frame of a video, and of the second search of a photo: YuNet overlooks faces above 300 pixels."""
 ANGLES = (0, 35, -35)
-"""Degrees by which the photo is turned, clockwise, for a search each."""
+"""Degrees by which faces are turned clockwise that each search of the photo finds upright."""
 LEAST_SCORE, LEAST_POINTS = 0.7, 0.5
-"""Of a face, and of its points, in [0, 1]; without points a face is taken to be turned as the search was."""
-SAME_FACE = 0.3
-"""Two boxes with more than this intersection over union are one face; so are two where one's middle lies well inside
-the other, as a search at another angle or size may see a face smaller."""
-INSIDE = 0.4
-"""Share of a box's width and height from its middle up to which that is so."""
+"""Lowest score of a face, and of its points, in [0, 1]; a face without points counts as turned by its search."""
+SAME_FACE, INSIDE = 0.3, 0.4
+"""Two boxes are one face if their intersection over union is larger than the first, or if their middles are closer than
+the second, as a share of the larger width and height: a search at another angle or size may see a face smaller."""
 STRIDES = (8, 16, 32)
-"""Pixels between two places where YuNet looks, for small, medium and large faces."""
-CROP, WIDER = 128, 1.6
-"""BlazeFace's input in pixels, and its width as a multiple of YuNet's box."""
-TALL, LOW = 1.011, 0.012
-"""YuNet's box is taller than FER-2013's crops by this factor, and their middle lies lower by this share of them."""
+"""Pixels between two places at which YuNet looks for small, medium and large faces."""
+POINTS_PIXELS, POINTS_WIDTH = 128, 1.6
+"""Width of BlazeFace's input in pixels, and as a multiple of YuNet's box."""
+BOX_HEIGHT, MIDDLE_OFFSET = 1.011, 0.012
+"""Height of YuNet's box, and how far its middle lies above the crop's, both as shares of FER-2013's crop."""
 UPRIGHT = 11
-"""Degrees up to which a face is left as it is, since three of four faces of FER-2013 are turned so far."""
+"""Degrees up to which a face is not turned upright: three of four faces of FER-2013 are turned by at most as much."""
 EDGE = 0.03
-"""Share of a box: one that is no farther from the photo's edge, which YuNet's boxes seldom cross, is said to be cut."""
+"""A face counts as cut if this share of its box, or less, lies between the box and the photo's edge: YuNet's boxes
+seldom cross the edge."""
 Floats = NDArray[np.float32]
 
 
@@ -51,11 +50,11 @@ class Found(NamedTuple):
     middle: tuple[float, float]
     """Of its box, in pixels from the left and the top."""
     size: tuple[float, float]
-    """Width and height of its box."""
+    """Width and height of its box, in pixels."""
     score: float
     """In [0, 1]."""
     roll: float
-    """Degrees by which it is turned clockwise, as seen by the viewer."""
+    """Degrees by which it is turned clockwise, seen from the viewer."""
 
     @property
     def box(self) -> Box:
@@ -78,7 +77,7 @@ class Detector:
         self.boxes, self.points = (open_session(str(WEIGHTS / f"{name}.onnx")) for name in ("yunet", "blazeface"))
 
     def find(self, photo: Photo, longest_side: int = PHOTO_SIDE) -> list[Found]:
-        """The faces of a photo, the largest first; one with a longer side is searched scaled down to it."""
+        """The faces of a photo, the largest first; its longer side is scaled down to `longest_side` pixels."""
         sides = {min(side, max(photo.shape[:2])) for side in (longest_side, min(longest_side, FRAME_SIDE))}
         searches = [search for side in sorted(sides) for search in self.search(photo, side)]
         middle, size, score, turns = (np.concatenate(part) for part in zip(*searches, strict=True))
@@ -91,9 +90,10 @@ class Detector:
         return sorted(faces, key=lambda face: (-face.size[0] * face.size[1], face.middle))
 
     def search(self, photo: Photo, side: int) -> Iterator[tuple[Floats, Floats, Floats, Floats]]:
-        """For each of `ANGLES` the middles (N, 2), sizes (N, 2), scores (N,) and turns (N,) of what is found.
+        """Search the photo, its longer side scaled to `side` pixels, at each of `ANGLES`.
 
-        `side` is the longer one of the photo that is searched, in pixels; all results are in pixels of the photo.
+        Yields:
+            The middles (N, 2), sizes (N, 2), scores (N,) and angles (N,) of the boxes found, in pixels of the photo.
         """
         scale = side / max(photo.shape[:2])
         small = photo
@@ -128,8 +128,11 @@ class Detector:
         return boxes[kept], scores[kept]
 
     def measure_roll(self, photo: Photo, middle: tuple[float, float], side: float, expected: float) -> float:
-        """The degrees by which the face is turned clockwise; as `expected` where its points are not to be found."""
-        crop = cut(photo, middle, WIDER * side, expected, CROP)
+        """The degrees by which a face is turned clockwise; `expected` if its points are not found.
+
+        `middle` and `side` are those of its box, in pixels.
+        """
+        crop = cut(photo, middle, POINTS_WIDTH * side, expected, POINTS_PIXELS)
         (regressed,), (logits,) = self.points.run(
             ["regressors", "classificators"],
             {"input": (crop[np.newaxis, :, :, ::-1].astype(np.float32) - 127.5) / 127.5},
@@ -137,7 +140,7 @@ class Detector:
         best = int(logits[:, 0].argmax())
         if 1 / (1 + np.exp(-float(logits[best, 0]))) < LEAST_POINTS:
             return expected
-        points = regressed[best].reshape(8, 2)[2:4] / CROP + list_anchors()[best]
+        points = regressed[best].reshape(8, 2)[2:4] / POINTS_PIXELS + list_anchors()[best]
         (x, y) = points[1] - points[0]  # from the eye on the viewer's left to the other
         return expected + float(np.degrees(np.arctan2(y, x)))
 
@@ -153,7 +156,7 @@ def list_anchors() -> Floats:
 
 
 def suppress(boxes: Floats, scores: Floats) -> list[int]:
-    """The positions of the boxes (N, 4) that stand for a face each, the best first: non-maximum suppression."""
+    """The positions of the boxes (N, 4) that are kept, one for each face, the best first: non-maximum suppression."""
     size, middle = boxes[:, 2:] - boxes[:, :2], (boxes[:, 2:] + boxes[:, :2]) / 2
     area = size.prod(axis=1)
     order, kept = np.argsort(-scores, kind="stable"), []
@@ -163,37 +166,37 @@ def suppress(boxes: Floats, scores: Floats) -> list[int]:
         corners = np.maximum(boxes[best, :2], boxes[order, :2]), np.minimum(boxes[best, 2:], boxes[order, 2:])
         shared = (corners[1] - corners[0]).clip(0).prod(axis=1)
         same = shared / (area[best] + area[order] - shared) > SAME_FACE
-        apart = np.abs(middle[order] - middle[best])
-        inside = (apart < INSIDE * np.maximum(size[best], size[order])).all(axis=1)
+        distance = np.abs(middle[order] - middle[best])
+        inside = (distance < INSIDE * np.maximum(size[best], size[order])).all(axis=1)
         order = order[~(same | inside)]
     return kept
 
 
 def crop_face(photo: Photo, face: Found) -> Crop:
     """A face as in FER-2013, grey uint8 (48, 48), upright; outside the photo its border is repeated."""
-    side = max(face.size) / TALL
+    side = max(face.size) / BOX_HEIGHT
     roll = face.roll if abs(face.roll) > UPRIGHT else 0.0
     angle = np.radians(roll)
-    (x, y), down = face.middle, LOW * side
+    (x, y), down = face.middle, MIDDLE_OFFSET * side
     middle = x - down * float(np.sin(angle)), y + down * float(np.cos(angle))
     return np.asarray(cv2.cvtColor(cut(photo, middle, side, roll, SIZE), cv2.COLOR_BGR2GRAY), np.uint8)
 
 
 def turn(photo: Photo, angle: int) -> tuple[Photo, NDArray[np.float64]]:
-    """A photo with faces that are turned clockwise by `angle` degrees upright, and the way back, (2, 3)."""
+    """A photo turned so that faces turned clockwise by `angle` degrees are upright, and the matrix (2, 3) back."""
     if not angle:
         return photo, np.eye(2, 3)
     height, width = photo.shape[:2]
     side = round(float(np.hypot(height, width)))
-    there = np.asarray(cv2.getRotationMatrix2D((width / 2, height / 2), angle, 1), float)
-    there[:, 2] += (side - width) / 2, (side - height) / 2
-    return cv2.warpAffine(photo, there, (side, side)), np.asarray(cv2.invertAffineTransform(there), float)
+    matrix = np.asarray(cv2.getRotationMatrix2D((width / 2, height / 2), angle, 1), float)
+    matrix[:, 2] += (side - width) / 2, (side - height) / 2
+    return cv2.warpAffine(photo, matrix, (side, side)), np.asarray(cv2.invertAffineTransform(matrix), float)
 
 
 def cut(photo: Photo, middle: tuple[float, float], side: float, roll: float, pixels: int) -> Photo:
     """A square of a photo around `middle`, `side` pixels wide and turned by `roll` degrees, as (pixels, pixels, 3).
 
-    Outside the photo, its border is repeated. What is larger than the result is averaged.
+    Outside the photo its border is repeated. A square that is scaled down is averaged.
     """
     reach = 0.75 * side + 2  # half of the diagonal, and a pixel to interpolate
     limits = []
@@ -209,6 +212,6 @@ def cut(photo: Photo, middle: tuple[float, float], side: float, roll: float, pix
         x, y = x * width / part.shape[1], y * height / part.shape[0]
         scale *= part.shape[1] / width
         part = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
-    there = np.asarray(cv2.getRotationMatrix2D((x, y), roll, scale), float)
-    there[:, 2] += pixels / 2 - np.array([x, y])
-    return cv2.warpAffine(part, there, (pixels, pixels), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    matrix = np.asarray(cv2.getRotationMatrix2D((x, y), roll, scale), float)
+    matrix[:, 2] += pixels / 2 - np.array([x, y])
+    return cv2.warpAffine(part, matrix, (pixels, pixels), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

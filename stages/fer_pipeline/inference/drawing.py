@@ -7,13 +7,16 @@ from fer_pipeline.inference.photos import Box, Photo, compute_iou
 from fer_pipeline.inference.recognition import Description
 
 SMALLEST_DRAWN, LARGEST_ENLARGED = 240, 4000
-"""A photo with a side below the first is enlarged, in pixels, unless its other side would exceed the second."""
+"""Pixels: a photo with a shorter side is enlarged, unless its longer side would then exceed the second."""
 CERTAIN, UNCERTAIN, BACKGROUND, WHITE = (60, 150, 30), (120, 120, 120), (60, 60, 60), (255, 255, 255)
 """Colours in OpenCV's order: blue, green, red."""
 
 
 def draw_photo(photo: Photo, faces: list[Description]) -> Photo:
-    """As `draw_faces`, for a photo: a small one is enlarged, and a single face that fills it has its bars beside it."""
+    """Draw faces into a copy of a photo by `draw_faces`.
+
+    A small photo is enlarged, and a single face that fills it has its bars beside it.
+    """
     factor = math.ceil(SMALLEST_DRAWN / min(photo.shape[:2]))
     if factor > 1 and factor * max(photo.shape) <= LARGEST_ENLARGED:
         photo = cv2.resize(photo, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
@@ -24,7 +27,7 @@ def draw_photo(photo: Photo, faces: list[Description]) -> Photo:
 def draw_faces(photo: Photo, faces: list[Description], widen: bool = False) -> Photo:
     """A copy of a photo with a box around each face, its emotion above, and seven bars below or beside it.
 
-    A face has no bars where there is no free place for them, unless `widen`: the picture is then made wider.
+    A face has no bars if there is no free place for them, unless `widen` allows to make the picture wider.
     """
     drawn, taken = photo.copy(), [Box(*face["box"]) for face in faces]
     for face in faces:
@@ -62,13 +65,10 @@ def measure_text(width: int) -> tuple[int, int]:
 def find_place(
     shape: tuple[int, ...], box: Box, width: int, height: int, row: int, line: int, taken: list[Box]
 ) -> tuple[int, int] | None:
-    """(left, top) where a face's bars fit below its box, beside or above it, clear of the boxes in `taken`, or None.
+    """(left, top) where bars of `width` by `height` pixels fit below the `box` of a face, beside or above it, or None.
 
-    Args:
-        shape: (height, width, 3) of the picture.
-        box: of the face.
-        width, height: of the bars.
-        row, line: as from `measure_text`.
+    They stay inside a picture of `shape` (height, width, 3) and touch none of the boxes `taken`; `row` and `line` are
+    those of `measure_text`.
     """
     places = [
         (box.left, box.top + box.height + line),
@@ -94,12 +94,15 @@ def draw_row(
     share: float = 0,
     bar: tuple[int, int, int] = UNCERTAIN,
 ) -> Box:
-    """Draw white text on a background into `photo`, and give the box that it covers.
+    """Draw white text on a background into `photo`.
 
     Args:
         width: of the background in pixels, by default that of the text.
         share: of the background that a bar behind the text covers, in [0, 1].
-        bar: its colour.
+        bar: colour of that bar.
+
+    Returns:
+        The box that the background covers.
     """
     scale, thickness = height / 34, max(1, height // 20)
     (length, above), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)

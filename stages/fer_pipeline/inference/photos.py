@@ -1,9 +1,10 @@
-"""Photos as people have them, decoded by OpenCV, and boxes in them.
+"""Photos as people have them, decoded, and boxes in them.
 
-OpenCV rotates a photo as its EXIF data say, takes the first frame of an animation, reduces 16 bits to 8, and drops
-transparency. An AVIF says in another place how it is turned, which OpenCV does not read.
+OpenCV decodes them, rotates a photo as its EXIF data say, takes the first frame of an animation, reduces 16 bits to 8,
+and drops transparency. Pillow does the same for AVIF, whose rotation OpenCV ignores.
 """
 
+import io
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,6 @@ from numpy.typing import NDArray
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.fer2013 import SIZE
-from fer_pipeline.inference.avif import list_properties
 from fer_pipeline.inference.opencv import LARGEST_PICTURE, cv2
 from fer_pipeline.running.quiet import no_stderr
 from fer_pipeline.running.stage import explain
@@ -61,7 +61,7 @@ def read_photo(path: str | Path) -> Photo:
         raise InputError(f"{path}: not a file; give a picture")
     try:
         if path.stat().st_size > LARGEST_FILE:
-            raise InputError(f"{path}: more than {LARGEST_FILE // 1_000_000:,} MB; scale it down")
+            raise InputError(f"{path} has more than {LARGEST_FILE // 1_000_000:,} MB; scale it down")
         return decode_photo(np.fromfile(path, np.uint8), path)
     except OSError as error:
         raise InputError(explain(error)) from None
@@ -74,33 +74,39 @@ def decode_photo(content: NDArray[np.uint8], name: str | Path) -> Photo:
         InputError: it is empty, too large, damaged, or not a picture; the message names it by `name`.
     """
     if not len(content):
-        raise InputError(f"{name}: empty, expected a picture")
-    turned = content[4:12].tobytes() in (b"ftypavif", b"ftypavis")
-    too_large = False
-    with no_stderr():  # libpng and others write their complaints there
-        try:
-            photo = cv2.imdecode(content, cv2.IMREAD_COLOR | (cv2.IMREAD_IGNORE_ORIENTATION if turned else 0))
-        except cv2.error as error:
-            photo, too_large = None, "CV_IO_MAX_IMAGE_PIXELS" in str(error)  # raised before a pixel is decoded
-    if too_large:
-        raise InputError(f"{name}: more than {LARGEST_PICTURE:,} pixels; scale it down")
+        raise InputError(f"{name} is empty; give a picture")
+    photo: Photo | None = None
+    try:
+        with no_stderr():  # libpng and others write their complaints there
+            avif = content[4:8].tobytes() == b"ftyp"
+            photo = decode_avif(content.tobytes()) if avif else cv2.imdecode(content, cv2.IMREAD_COLOR)
+    except Exception as error:  # Pillow has no public base of what it raises; both count pixels before they decode any
+        if isinstance(error, OverflowError) or "CV_IO_MAX_IMAGE_PIXELS" in str(error):
+            raise InputError(f"{name} has more than {LARGEST_PICTURE:,} pixels; scale it down") from None
     if photo is None:
-        raise InputError(f"{name}: not a readable picture, or damaged; give a JPEG, PNG, WebP, GIF, TIFF or BMP")
-    return turn_avif(photo, content.tobytes()) if turned else photo
+        formats = "JPEG, PNG, WebP, AVIF, GIF, TIFF or BMP"
+        raise InputError(f"{name} is not a readable picture or is damaged; use {formats}")
+    return photo
 
 
-def turn_avif(photo: Photo, content: bytes) -> Photo:
-    """A decoded AVIF, turned and mirrored as its file says."""
-    for kind, value in list_properties(content):
-        if kind == b"irot":
-            photo = np.rot90(photo, value & 3)  # counter-clockwise, as NumPy's
-        elif kind == b"imir":
-            photo = photo[:, ::-1] if value & 1 else photo[::-1]
-    return np.ascontiguousarray(photo)
+def decode_avif(content: bytes) -> Photo:
+    """The bytes of an AVIF as a photo, rotated and mirrored as its file says.
+
+    Raises:
+        OverflowError: it has more than `LARGEST_PICTURE` pixels.
+        Exception: Pillow cannot read it.
+    """
+    from PIL import AvifImagePlugin, ImageOps  # here, as other photos do not need it
+
+    picture = AvifImagePlugin.AvifImageFile(io.BytesIO(content))
+    if picture.width * picture.height > LARGEST_PICTURE:
+        raise OverflowError
+    upright = ImageOps.exif_transpose(picture).convert("RGB")
+    return np.ascontiguousarray(np.asarray(upright)[:, :, ::-1])
 
 
 def crop_whole(photo: Photo) -> tuple[Box, Crop]:
-    """Of a picture that is one cropped face already: the square in its centre, and that as grey uint8 (48, 48)."""
+    """The square in the centre of a picture of one cropped face, and its pixels as grey uint8 (48, 48)."""
     height, width = photo.shape[:2]
     side = min(height, width)
     box = Box((width - side) // 2, (height - side) // 2, side, side)

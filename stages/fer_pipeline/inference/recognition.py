@@ -2,23 +2,23 @@
 
 from itertools import repeat
 from pathlib import Path
-from typing import NamedTuple, NotRequired, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import ROOT
-from fer_pipeline.exported.onnx import DRAWN, load_exported, read_accuracy, read_metadata
+from fer_pipeline.exported.onnx import DRAWN, load_exported, read_accuracy, read_answers_accuracy, read_metadata
 from fer_pipeline.inference.detection import PHOTO_SIDE, Detector, crop_face
 from fer_pipeline.inference.photos import Box, Crop, Photo, crop_whole
 
 OWN, PRETRAINED = ROOT / "models" / "export", ROOT / "pretrained"
-"""Where the networks of one's own run lie, and the one that a clone comes with."""
-COMES_WITH = "pretrained/"
-"""Begins the names of the latter."""
+"""Folders of the user's own networks, and of those that a clone comes with."""
+PREFIX = "pretrained/"
+"""Prefix of the names of pretrained networks."""
 THRESHOLD = 0.6
-"""A face whose emotion has less confidence is uncertain: low confidence in the sense of Table 6."""
+"""A face is uncertain if its emotion has less confidence: low confidence in the paper's Table 6."""
 
 
 class Place(NamedTuple):
@@ -38,9 +38,9 @@ class Face(NamedTuple):
     probabilities: NDArray[np.float64]
     """(7,), calibrated, in the order of the network's classes."""
     shares: NDArray[np.float64] | None
-    """(8,): share of annotators expected to choose each class of `VOTED`; None for a network without that head."""
+    """(8,): share of annotators expected to choose each class of `VOTED`; None if the network has one head."""
     number: int | None = None
-    """From 0, the same from frame to frame of a video; None in a photo."""
+    """From 0, the same in each frame of a video; None in a photo."""
 
 
 class Description(TypedDict):
@@ -55,15 +55,15 @@ class Description(TypedDict):
     emotion: str
     """The class with the highest probability."""
     confidence: float
-    """Its probability, four decimals, as all probabilities here."""
+    """Probability of `emotion`, with four decimals."""
     uncertain: bool
     """Whether the confidence is below the threshold."""
     annotators: int | None
-    """How many of ten annotators would likely say so; None of a network that has not learnt it."""
+    """How many of ten annotators would likely choose `emotion`; None if the network has not learnt it."""
     probabilities: dict[str, float]
-    """By class."""
+    """By class, with four decimals."""
     number: NotRequired[int]
-    """In a video: of the same face the same from frame to frame, from 0."""
+    """In a video: from 0, the same for one face in each frame."""
 
 
 class Recogniser:
@@ -71,11 +71,15 @@ class Recogniser:
 
     Attributes:
         model: `fer_pipeline.exported.onnx.OnnxModel`.
-        warning: a sentence where its predictions on photos mean nothing, else None.
+        warning: a sentence if its predictions on photos mean nothing, else None.
     """
 
     def __init__(self, name: str, whole: bool = False, threshold: float = THRESHOLD) -> None:
-        """`name` is that of a network or a path, as for `find_model`. With `whole`, each photo is one cropped face.
+        """Load the network `name`, as `find_model` takes it.
+
+        Args:
+            whole: treat each photo as one cropped face.
+            threshold: of confidence, in [0, 1].
 
         Raises:
             InputError: as `find_model` and `fer_pipeline.exported.onnx.load_exported`.
@@ -95,7 +99,7 @@ class Recogniser:
         return [(Place(face.box, face.roll, face.is_cut(photo)), crop_face(photo, face)) for face in found]
 
     def judge(self, found: list[list[tuple[Place, Crop]]]) -> list[list[Face]]:
-        """For several photos what `find` gave, each with its predictions; all faces in one batch."""
+        """Predict for the faces that `find` gave, a list for each photo; all faces form one batch."""
         crops = [crop for photo in found for _, crop in photo]
         if not crops:
             return [[] for _ in found]
@@ -122,25 +126,25 @@ class Recogniser:
 
 
 def list_models() -> list[str]:
-    """The names of the networks that can be used: the one that a clone comes with, then one's own, sorted."""
+    """The names of the networks: first those that a clone comes with, then the user's own, each sorted."""
     return [
         f"{prefix}{name}"
-        for prefix, folder in ((COMES_WITH, PRETRAINED), ("", OWN))
+        for prefix, folder in ((PREFIX, PRETRAINED), ("", OWN))
         for name in sorted(path.name.removesuffix(".onnx") for path in folder.glob("[!.]*.onnx"))
     ]
 
 
 def tell_models() -> str:
-    """The end of a sentence: which networks there are, or how to make them."""
+    """The end of a sentence: the names of the networks, or how to make some."""
     names = list_models()
     return f"there are {', '.join(names)}" if names else f"{PRETRAINED} and {OWN} are empty: run `dvc repro`"
 
 
 def choose_model() -> str:
-    """The network to use where none is named: the int8 one that a clone comes with.
+    """The name of the default network: the int8 one that a clone comes with.
 
-    Where there is none, of one's own int8 networks that with the best accuracy on val, which stands in the files; of
-    equal ones the first by name. Where there is no int8 network either, all take part.
+    Without it, the user's own int8 network with the best `read_accuracy`, the first by name if several are equal.
+    Without any int8 network, the same among all networks.
 
     Raises:
         InputError: there is no network.
@@ -149,8 +153,8 @@ def choose_model() -> str:
     if not names:
         raise InputError(f"no network; {tell_models()}")
     small = [name for name in names if name.endswith(".int8")] or names
-    given = [name for name in small if name.startswith(COMES_WITH)]
-    return max(given or small, key=lambda name: read_accuracy(read_metadata(find_model(name))))
+    pretrained = [name for name in small if name.startswith(PREFIX)]
+    return max(pretrained or small, key=lambda name: read_accuracy(read_metadata(find_model(name))))
 
 
 def find_model(name: str) -> Path:
@@ -162,8 +166,8 @@ def find_model(name: str) -> Path:
     if name.endswith(".onnx"):
         return Path(name)
     check_name(name)
-    folder = PRETRAINED if name.startswith(COMES_WITH) else OWN
-    return folder / f"{name.removeprefix(COMES_WITH)}.onnx"
+    folder = PRETRAINED if name.startswith(PREFIX) else OWN
+    return folder / f"{name.removeprefix(PREFIX)}.onnx"
 
 
 def check_name(name: str) -> None:
@@ -172,19 +176,35 @@ def check_name(name: str) -> None:
         raise InputError(f"no network named {name!r:.100}; {tell_models()}")
 
 
+def describe_model(name: str) -> dict[str, Any]:
+    """What the file of a network says of it: see `ModelFacts` in apps/serve.py for the keys.
+
+    Raises:
+        InputError: there is no such network.
+    """
+    metadata = read_metadata(find_model(name))
+    accuracy, reference = read_answers_accuracy(metadata)
+    return {
+        "name": name,
+        "trained_on": metadata.get("trained_on", "unknown"),
+        "answers_accuracy": accuracy,
+        "answers_compared_with": reference,
+        "val_accuracy": read_accuracy(metadata),
+    }
+
+
 def describe_models() -> list[str]:
-    """A line for each network that there is: its name, what it was trained on, how good it is, its size."""
+    """A table: each network's name, what it was trained on, how often its answers are right on val, and its size."""
     names = list_models()
-    default = choose_model() if names else ""
-    rows = [("network", "trained on", "accuracy on val", "MB")]
-    for name in names:
-        path = find_model(name)
-        known = read_metadata(path)
-        accuracy, size = f"{read_accuracy(known):.1%}", f"{path.stat().st_size / 1e6:.1f}"
-        rows.append((name, known.get("trained_on", "unknown"), accuracy, size))
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        + ("  <- without --model" if row[0] == default else "")
-        for row in rows
-    ]
+    if not names:
+        return [f"no network; {tell_models()}"]
+    default = choose_model()
+    rows = [("network", "trained on", "right on val", "compared with", "MB", "")]
+    for known in map(describe_model, names):
+        name, accuracy = known["name"], known["answers_accuracy"]
+        right = "unknown" if accuracy is None else f"{accuracy:.1%}"
+        size = f"{find_model(name).stat().st_size / 1e6:.1f}"
+        note = "(default)" if name == default else ""
+        rows.append((name, known["trained_on"], right, known["answers_compared_with"], size, note))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]

@@ -1,4 +1,4 @@
-"""How much of each emotion a video or a folder of photos shows: a table, and a picture of it over time."""
+"""How much of each emotion a video or a folder of photos shows: a table, and a picture over time."""
 
 import csv
 import io
@@ -18,14 +18,15 @@ UNCERTAIN = "uncertain"
 COLOURS = (
     (40, 70, 200), (60, 140, 90), (150, 80, 130), (40, 180, 230), (190, 120, 40), (60, 140, 250), (150, 150, 150),
 )  # fmt: skip
-"""Of the seven emotions, in OpenCV's order (blue, green, red): they come again beyond that."""
+"""Colours of the seven emotions, in OpenCV's order: blue, green, red. Further classes repeat them."""
 PALE = (225, 225, 225)
-"""Of faces whose emotion is uncertain."""
-COLUMNS = 240
-"""Spans of time in the picture of a video, at most."""
+"""Colour of faces whose emotion is uncertain."""
+MOST_SPANS = 240
+"""Most spans of time in the picture of a video."""
 WIDTH, PLOT, ROW, EDGE = 1200, 320, 34, 24
-"""Pixels: of the picture, the height of what is plotted, of a line of text, and of the border."""
-DARK, LINE = (40, 40, 40), (150, 150, 150)
+"""Pixels: width of the picture, height of its plot, height of a line of text, width of the border."""
+TEXT, LINE = (40, 40, 40), (150, 150, 150)
+"""Colours of text and of lines."""
 
 
 class Seen(NamedTuple):
@@ -34,35 +35,35 @@ class Seen(NamedTuple):
     seconds: float
     """Since the video's start; 0 in a photo."""
     length: float
-    """Seconds that it stands for; 1 in a photo, where faces are counted."""
+    """Seconds that its frame lasts; 1 in a photo, whose faces are counted."""
     emotion: str
 
 
-class Summary:
+class EmotionSummary:
     """What was seen in one video, or in all photos together."""
 
     def __init__(self, name: str, classes: Sequence[str], video: bool) -> None:
-        """`classes` are those of the network, in its order; `name` goes into the table and above the picture."""
+        """Begin with no face; `classes` are the network's, in its order, `name` is that of the source."""
         self.name, self.video = name, video
         self.kinds = [*classes, UNCERTAIN]
         self.seen: list[Seen] = []
         self.until = 0.0
 
     def add(self, faces: list[Description], seconds: float = 0.0, length: float = 1.0) -> None:
-        """The faces of a photo; or of a frame at `seconds`, which stands for `length` seconds."""
+        """Add the faces of a photo, or those of a frame that is shown at `seconds` for `length` seconds."""
         self.until = max(self.until, seconds + length)
         self.seen += [Seen(seconds, length, UNCERTAIN if face["uncertain"] else face["emotion"]) for face in faces]
 
     def measure(self) -> dict[str, float]:
-        """{emotion: seconds, or faces of photos}, `uncertain` the last; two faces in one second are two seconds."""
+        """{emotion: seconds, or faces of photos}, `uncertain` last; two faces during one second count two."""
         amounts = dict.fromkeys(self.kinds, 0.0)
         for one in self.seen:
             amounts[one.emotion] += one.length
         return amounts
 
     def spread(self) -> NDArray[np.float64]:
-        """The shares of the emotions over time: (spans, 8), each row adding up to 1, or to 0 where no face was seen."""
-        spans = min(COLUMNS, max(1, math.ceil(self.until / 0.5)))
+        """The shares of the emotions over time, (spans, 8): each row adds up to 1, or to 0 if no face was seen."""
+        spans = min(MOST_SPANS, max(1, math.ceil(self.until / 0.5)))
         amounts = np.zeros((spans, len(self.kinds)))
         for one in self.seen:
             start, end = (spans * time / self.until for time in (one.seconds, one.seconds + one.length))
@@ -73,7 +74,7 @@ class Summary:
         return shares
 
 
-def to_csv(summaries: Sequence[Summary]) -> str:
+def to_csv(summaries: Sequence[EmotionSummary]) -> str:
     """A row for each source and emotion: seconds in a video, faces in photos, and their share."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -87,12 +88,12 @@ def to_csv(summaries: Sequence[Summary]) -> str:
     return text.getvalue()
 
 
-def draw(summaries: Sequence[Summary]) -> Photo:
-    """The picture: for a video its emotions over time, for photos a bar of their shares, and for both the amounts."""
+def draw(summaries: Sequence[EmotionSummary]) -> Photo:
+    """The picture: emotions over time for each video, a bar of shares for the photos, and amounts below both."""
     return np.vstack([draw_one(summary) for summary in summaries])
 
 
-def draw_one(summary: Summary) -> Photo:
+def draw_one(summary: EmotionSummary) -> Photo:
     """The picture of one source, 1200 pixels wide."""
     amounts = summary.measure()
     total = sum(amounts.values())
@@ -107,10 +108,8 @@ def draw_one(summary: Summary) -> Photo:
     write(picture, title, EDGE, EDGE, 0.75)
     top = EDGE + ROW + ROW // 2
     place = picture[top : top + plot, EDGE : WIDTH - EDGE]
-    if total and summary.video:
-        plot_over_time(place, summary.spread())
-    elif total:
-        plot_shares(place, np.array([*amounts.values()]) / total)
+    if total:
+        plot_shares(np.rot90(place, -1) if summary.video else place, summary.spread())  # time goes to the right
     cv2.rectangle(picture, (EDGE, top), (WIDTH - EDGE - 1, top + plot - 1), LINE)
     below = top + plot + ROW // 2
     if summary.video:
@@ -128,25 +127,18 @@ def draw_one(summary: Summary) -> Photo:
     return picture
 
 
-def plot_over_time(place: Photo, shares: NDArray[np.float64]) -> None:
-    """Fill a part of a picture with the shares (spans, kinds) one above the other, time to the right."""
-    height, width = place.shape[:2]
-    columns = np.linspace(0, width, len(shares) + 1).round().astype(int)
-    for (left, right), row in zip(pairwise(columns), shares, strict=True):
-        rows = np.concatenate([[0], np.cumsum(row)]) * height
-        for kind, (low, high) in enumerate(pairwise(rows.round().astype(int))):
-            place[height - high : height - low, left:right] = find_colour(kind, len(row))
-
-
 def plot_shares(place: Photo, shares: NDArray[np.float64]) -> None:
-    """Fill a part of a picture with shares (kinds,) side by side."""
-    columns = (np.concatenate([[0], np.cumsum(shares)]) * place.shape[1]).round().astype(int)
-    for kind, (left, right) in enumerate(pairwise(columns)):
-        place[:, left:right] = find_colour(kind, len(shares))
+    """Fill a part of a picture with shares (spans, kinds): spans from top to bottom, kinds side by side."""
+    height, width = place.shape[:2]
+    rows = np.linspace(0, height, len(shares) + 1).round().astype(int)
+    for (top, bottom), row in zip(pairwise(rows), shares, strict=True):
+        columns = (np.concatenate([[0], np.cumsum(row)]) * width).round().astype(int)
+        for kind, (left, right) in enumerate(pairwise(columns)):
+            place[top:bottom, left:right] = find_colour(kind, len(row))
 
 
 def find_colour(kind: int, kinds: int) -> tuple[int, int, int]:
-    """The colour of an emotion, by its place; the last of all is `uncertain`."""
+    """The colour of the emotion number `kind`; the last is `uncertain`."""
     return PALE if kind == kinds - 1 else COLOURS[kind % len(COLOURS)]
 
 
@@ -157,13 +149,13 @@ def measure_text(text: str, size: float) -> int:
 
 
 def write(picture: Photo, text: str, left: int, top: int, size: float) -> None:
-    """Write a line of text; what does not fit is cut off, with dots."""
+    """Write a line of text; a line that is too long ends in dots."""
     while len(text) > 4 and left + measure_text(text, size) > WIDTH - EDGE:
         text = text[:-4] + "..."
-    plain = text.encode("ascii", "replace").decode()  # OpenCV's letters
-    cv2.putText(picture, plain, (left, top + ROW // 2), cv2.FONT_HERSHEY_SIMPLEX, size, DARK, 1, cv2.LINE_AA)
+    plain = text.encode("ascii", "replace").decode()  # OpenCV draws no other letters
+    cv2.putText(picture, plain, (left, top + ROW // 2), cv2.FONT_HERSHEY_SIMPLEX, size, TEXT, 1, cv2.LINE_AA)
 
 
 def format_time(seconds: float, until: float) -> str:
-    """A time as minutes and seconds, 1:05; or 7.5 s where all times are below a minute."""
+    """A time as minutes and seconds (1:05), or as seconds (7.5 s) if `until` is below a minute."""
     return f"{seconds:.1f} s" if until < 60 else f"{round(seconds) // 60}:{round(seconds) % 60:02d}"

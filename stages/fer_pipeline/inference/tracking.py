@@ -17,14 +17,14 @@ class Tracker:
     """The faces that were seen last in a video."""
 
     def __init__(self) -> None:
-        self.tracks: list[tuple[Face, float]] = []  # the face as last smoothed, and seconds since it was detected
+        self.tracks: list[tuple[Face, float]] = []  # a smoothed face, and seconds since it was detected
         self.seen = 0
 
     def follow(self, faces: list[Face], seconds: float) -> list[Face]:
-        """The `faces` of the next frame, `seconds` after the last, numbered, each averaged with what it showed before.
+        """Number the `faces` of a frame, `seconds` after the previous one, and average each with its past.
 
-        The average is exponential. Faces and earlier ones are paired by their overlap, the largest first; a face that
-        overlaps none of them is a new one.
+        The average is exponential. Faces are paired with earlier ones by their overlap, the largest first; a face
+        without a pair is new.
         """
         keep = math.exp(-seconds / FADE)
         earlier = [(last, missed + seconds) for last, missed in self.tracks if missed < PATIENCE]
