@@ -51,7 +51,7 @@ times: $(READY)      ## print how long things took on this machine, and write pl
 
 # What requirements-use.txt lists is enough, wherever it is installed.
 serve:               ## a page on this machine that says what the faces in a photo show
-	@python -c 'import cv2, fastapi, onnxruntime, uvicorn' 2>/dev/null || $(MAKE) --no-print-directory $(READY)
+	@python -c 'import cv2, fastapi, onnxruntime, PIL, python_multipart, uvicorn' 2>/dev/null || $(MAKE) --no-print-directory $(READY)
 	@python apps/serve.py
 
 results: $(READY)    ## NAME=...: keep the finished run in results/NAME/, and set its tables into the pages

@@ -1,4 +1,4 @@
-"""Kill it, damage its inputs, move it to another machine, load it: how this project stands up, in figures.
+"""Kill this project, damage its inputs, move it to another machine, load it: how often it keeps its promises.
 
     python benchmarks/fire.py kills                 # an hour; the other parts take minutes
     python benchmarks/fire.py damage --count 500
@@ -6,9 +6,9 @@
 
 The parts are the modules of `benchmarks/faults/`, each with its own docstring: `kills`, `damage`, `same_bytes`,
 `processor`, `load`, `sharing`. Each prints a table, writes it to results/fire/<part>.json with machine and versions,
-and sets it into docs/fire.md. What did not hold is told in sentences below the table, and the exit code is then 1. All
-is drawn from `--seed`; `--count` is the number of what a part draws, by default its own. Nothing in the working tree
-changes but those two files: everything happens in temporary clones of it.
+and inserts it into docs/fire.md. Each broken promise is a sentence below the table, and the exit code is then 1. All
+random choices follow from `--seed`; `--count` says how much a part draws, by default the part's own number. Only those
+two files of the working tree change: everything happens in temporary clones of it.
 """
 
 import argparse
@@ -16,22 +16,19 @@ import importlib
 import json
 import os
 import platform
-import sys
 import tempfile
 import time
 from importlib.metadata import version
 from itertools import zip_longest
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / folder) for folder in ("benchmarks", "stages", "tools", "tests")]
-
-from faults.common import Row, Settings  # noqa: E402
-
-from fer_pipeline.core.errors import InputError  # noqa: E402
-from fer_pipeline.core.files import to_json, write_files  # noqa: E402
-from fer_pipeline.running.hardware import name_cpu  # noqa: E402
-from fer_pipeline.running.stage import catch  # noqa: E402
+import checkout  # noqa: F401
+from clones import ENVIRONMENT, ROOT
+from faults.common import Row, Settings
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.files import to_json, write_files
+from fer_pipeline.running.hardware import name_cpu
+from fer_pipeline.running.stage import catch
 
 PARTS = ("kills", "damage", "same_bytes", "processor", "load", "sharing")
 LIBRARIES = ("tensorflow", "torch", "lightning", "dvc", "onnxruntime", "opencv-python-headless", "numpy")
@@ -39,7 +36,7 @@ PAGE = "docs/fire.md"
 
 
 def burn(part: str, settings: Settings) -> list[Row]:
-    """Run a part; its rows, in the order of its table."""
+    """Run a part; returns the rows of its table."""
     rows: list[Row] = []
     print(f"## {part}\n\n| what | tried | held | seconds |\n|---|---|---|---|", flush=True)
     for row in importlib.import_module(f"faults.{part}").run(settings):
@@ -66,7 +63,7 @@ def keep(part: str, rows: list[Row], settings: Settings, seconds: float) -> None
 
 
 def make_table(part: str) -> str:
-    """A part's lines in docs/fire.md: two rows side by side, as there are many."""
+    """The lines of a part in docs/fire.md; two rows stand side by side because there are many."""
     facts = json.loads((ROOT / "results" / "fire" / f"{part}.json").read_text(encoding="utf-8"))
     cells = [f"{row['what']} | {row['held']:,} of {row['tried']:,}" for row in facts["rows"]]
     half = (len(cells) + 1) // 2
@@ -84,7 +81,7 @@ def set_table(text: str, part: str) -> str:
     before, opening, rest = text.partition(f"<!-- {part} -->\n")
     _, closing, after = rest.partition("<!-- end -->")
     if not closing:
-        raise InputError(f"{PAGE}: no place for {part}; add two lines there, <!-- {part} --> and <!-- end -->")
+        raise InputError(f"{PAGE}: no place for {part}; add the two lines <!-- {part} --> and <!-- end -->")
     return f"{before}{opening}{make_table(part)}\n{closing}{after}"
 
 
@@ -92,13 +89,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="+", choices=(*PARTS, "all"), metavar="PART", help=", ".join((*PARTS, "all")))
     parser.add_argument("--seed", type=int, default=0, help="(%(default)s)")
-    parser.add_argument("--count", type=int, help="how much is drawn, by default the part's own number")
-    parser.add_argument("--dry", action="store_true", help="print only: neither results/fire nor docs/fire.md changes")
+    parser.add_argument("--count", type=int, help="how much to draw (by default the part's own number)")
+    parser.add_argument("--finished", type=Path, metavar="FOLDER", help="a finished run, which spares `damage` its own")
+    parser.add_argument("--dry", action="store_true", help="print only; results/fire and docs/fire.md stay as they are")
     args = parser.parse_args()
     broken = 0
     for part in PARTS if "all" in args.parts else dict.fromkeys(args.parts):
         with tempfile.TemporaryDirectory(prefix=f"fire-{part}-") as folder:
-            began, settings = time.monotonic(), Settings(args.seed, args.count, Path(folder))
+            for name in ("TMPDIR", "DVC_SITE_CACHE_DIR"):  # what a killed process leaves there goes with the folder
+                ENVIRONMENT[name] = str(Path(folder, name.lower()))
+                Path(ENVIRONMENT[name]).mkdir()
+            began, settings = time.monotonic(), Settings(args.seed, args.count, Path(folder), args.finished)
             rows = burn(part, settings)
             seconds = time.monotonic() - began
         broken += sum(row.tried - row.held for row in rows)
@@ -107,7 +108,7 @@ def main() -> None:
             keep(part, rows, settings, seconds)
             write_files({str(ROOT / PAGE): set_table((ROOT / PAGE).read_text(encoding="utf-8"), part).encode()})
     if broken:
-        raise InputError(f"{broken:,} did not hold; the sentences below the tables say which")
+        raise InputError(f"{broken:,} promises were broken; the sentences below the tables say which")
 
 
 if __name__ == "__main__":

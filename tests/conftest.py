@@ -22,15 +22,10 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 import prepare
+from clones import ENVIRONMENT, ROOT, SMALL, Clone, Project, make_narrow  # noqa: F401 (ENVIRONMENT is for tests)
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.raw.rows import USAGES
 from fer_pipeline.running.stage import catch
-
-ROOT = Path(__file__).parents[1]
-SMALL = {"train_rows: 2400": "train_rows: 140", "val_rows: 400": "val_rows: 35", "test_rows: 400": "test_rows: 35"}
-ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-for name in [name for name in ENVIRONMENT if name.startswith("GIT_")]:
-    del ENVIRONMENT[name]
 
 
 class Table:
@@ -233,57 +228,6 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: "finished_pipeline" not in item.fixturenames)
 
 
-class Project:
-    """A folder with this project in it, and what a user does there."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def run(self, *command, code=0, **environment):
-        """Run a command in the folder; what it printed on both channels."""
-        process = subprocess.run(
-            command,
-            cwd=self.path,
-            env=ENVIRONMENT | environment,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=600,
-        )
-        assert process.returncode == code, process.stdout
-        return process.stdout
-
-    def commit(self):
-        self.run("git", "add", "-A")
-        self.run("git", "commit", "-q", "-m", "state")
-
-    def edit(self, name, changes):
-        """Replace text in a file: {old: new}, each old text once at least."""
-        text = (self.path / name).read_text()
-        for old, new in changes.items():
-            assert old in text
-            text = text.replace(old, new, 1)
-        (self.path / name).write_text(text)
-
-    def read_data_report(self):
-        return json.loads((self.path / "metrics" / "data.json").read_text())
-
-
-class Clone(Project):
-    """A fresh clone of this repository, with what is in the working tree committed."""
-
-    def __init__(self, path):
-        super().__init__(path)
-        names = subprocess.check_output(["git", "ls-files", "-z", "-co", "--exclude-standard"], cwd=ROOT, text=True)
-        for name in filter(None, names.split("\0")):
-            if (ROOT / name).exists():
-                (path / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, path / name)
-        for command in ("init -q", "config user.name tester", "config user.email tester@example.org"):
-            self.run("git", *command.split())
-        self.commit()
-
-
 @pytest.fixture
 def clone(tmp_path):
     path = tmp_path / "clone"
@@ -296,18 +240,6 @@ def small_clone(clone):
     """A clone whose sample has 210 rows, prepared."""
     clone.edit("params.yaml", SMALL)
     clone.run("dvc", "repro", "-q", "prepare")
-    clone.commit()
-    return clone
-
-
-def make_narrow(clone):
-    """Give a clone 210 rows, narrow networks and two epochs; returns it."""
-    clone.edit("params.yaml", SMALL | {"bootstrap: 2000": "bootstrap: 100"})
-    yaml, path = YAML(), clone.path / "profiles" / "smoke.yaml"
-    profile = yaml.load(path)
-    for network in profile.values():
-        network |= {"width": 0.05, "epochs": 2}
-    yaml.dump(profile, path)
     clone.commit()
     return clone
 

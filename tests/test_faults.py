@@ -4,56 +4,42 @@ Faults come at a moment that is known and not by luck: a stage under test starts
 `sitecustomize`), which strike when it puts its first, or n-th, file into its place.
 """
 
-import copy
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 from collections import Counter
 
+import numpy as np
 import pytest
-from conftest import ENVIRONMENT, Clone, Project, Table, make_narrow
+from conftest import ROOT, Clone, Project, Table, make_narrow
 from ruamel.yaml import YAML
 
+from clones import AFTER_FILE, DVC, KILL_DVC, KILL_STAGE, REMEDIES, SIGNALS, STAGE, UNSHARE, find_tracebacks
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import replacing
 from fer_pipeline.training.common import checkpoints
 from fer_pipeline.training.common.checkpoints import lock_training
 
-HOOK = """
-import os
-if os.environ.get("DVC_STAGE") == os.environ.get("STRIKE_IN", ""):
-    exec(os.environ["STRIKE"])
-"""
-AFTER_FILE = """
-import pathlib, signal, time
-place, placed = pathlib.Path.replace, []
-def replace(path, target):
-    place(path, target)
-    placed.append(target)
-    if len(placed) == {count}:
-        {strike}
-pathlib.Path.replace = replace
-"""
-"""Strikes when the file of that number, of all that are written beside their place, has been put into it."""
-KILL_DVC = "os.kill(os.getsid(0), signal.SIGKILL)"  # it leads the session: see `Faulty.start`
-KILL_STAGE = "os.kill(os.getpid(), signal.SIGKILL)"
-AT_ONCE = f"import signal; {KILL_DVC}; {KILL_STAGE}"
+AT_ONCE = f"import os, signal; {KILL_DVC}; {KILL_STAGE}"
 FIRST = AFTER_FILE.format(count=1, strike=f"{KILL_DVC}; {KILL_STAGE}")
 THIRD = AFTER_FILE.format(count=3, strike=f"{KILL_DVC}; {KILL_STAGE}")
 
 KILLS = {
     "sample": FIRST,
     "prepare": FIRST,
-    "augment": FIRST,
+    "draw_augmented": FIRST,
     "train_baseline": THIRD,  # of the checkpoints: two belong to an epoch
     "train_vgg19": THIRD,
     "train_resnet18": FIRST,
     "train_compact": FIRST,
+    "predict@baseline": FIRST,
+    "predict@vgg19": AT_ONCE,  # its outputs are deleted by then, and loading the libraries is spared
+    "predict@resnet18": AT_ONCE,
+    "predict@compact": AT_ONCE,
     "evaluate@baseline": FIRST,
-    "evaluate@vgg19": AT_ONCE,  # its outputs are deleted by then, and loading the libraries is spared
+    "evaluate@vgg19": AT_ONCE,
     "evaluate@resnet18": AT_ONCE,
     "evaluate@compact": AT_ONCE,
     "compare": FIRST,
@@ -61,29 +47,13 @@ KILLS = {
     "export@vgg19": AT_ONCE,
     "export@resnet18": FIRST,
     "export@compact": AT_ONCE,
-    "measure": FIRST,
+    "score_exports": FIRST,
     "report": FIRST,
 }
 
 
 class Faulty(Project):
     """A clone in which stages can be struck."""
-
-    def start(self, *command, stage="", strike="", **environment):
-        """Start a command as the leader of a session; `stage` gets the lines of `strike` to run first."""
-        hook = self.path.parent / "hook"
-        hook.mkdir(exist_ok=True)
-        (hook / "sitecustomize.py").write_text(HOOK)
-        hooked = {"PYTHONPATH": str(hook), "STRIKE_IN": stage, "STRIKE": strike}
-        return subprocess.Popen(
-            command,
-            cwd=self.path,
-            env=ENVIRONMENT | hooked | environment,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
 
     def strike(self, stage, strike, code, **environment):
         """Run `dvc repro` up to the stage, which is struck; what both printed."""
@@ -93,20 +63,12 @@ class Faulty(Project):
         assert f"Running stage '{stage}'" in printed
         return printed
 
-    def copy(self, path):
-        """This clone with all its data at another place."""
-        other = copy.copy(self)
-        other.path = path
-        shutil.copytree(self.path, path, symlinks=True)
-        return other
-
     def run_on_disk(self, folder, options, script, code):
         """Run a line of shell in which `folder` is a file system of its own (mount's options); what it printed."""
         mount = f"mkdir -p {folder} && mount {options} {folder}"
-        unshare = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])]
-        if subprocess.run([*unshare, "sh", "-c", mount], cwd=self.path, capture_output=True).returncode:
+        if subprocess.run([*UNSHARE, mount], cwd=self.path, capture_output=True).returncode:
             pytest.skip("this system lets nobody mount a file system of his own")
-        return self.run(*unshare, "sh", "-c", f"{mount} && {script}", code=code)
+        return self.run(*UNSHARE, f"{mount} && {script}", code=code)
 
     def read(self, *names):
         return {name: (self.path / name).read_bytes() for name in names}
@@ -116,9 +78,6 @@ class Faulty(Project):
         files = [path for kind in ("metrics", "plots") for path in self.path.glob(f"{kind}/**/*.*") if path.is_file()]
         names = sorted(str(path.relative_to(self.path)) for path in files if path.stem != "timing")
         return self.read(*names)
-
-    def find_unfinished(self):
-        return list(self.path.rglob(".*.unfinished*"))
 
 
 def only_error(printed):
@@ -152,7 +111,7 @@ def test_killed_in_every_stage_the_pipeline_ends_the_same(fresh, unbroken):
     printed, left = [], set()
     for stage, strike in KILLS.items():
         printed.append(fresh.strike(stage, strike, code=-signal.SIGKILL))
-        left.update(fresh.find_unfinished())
+        left.update(fresh.path / name for name in fresh.find_unfinished())
     printed.append(fresh.run("dvc", "repro"))
     assert {path.parent.name for path in left} >= {"prepared", "metrics", "predictions"}
     assert not fresh.find_unfinished()
@@ -165,6 +124,54 @@ def test_killed_in_every_stage_the_pipeline_ends_the_same(fresh, unbroken):
     assert len(models) == 12
     assert fresh.read(*models) == unbroken.read(*models)
     assert "Running stage" not in fresh.run("dvc", "repro")
+
+
+@pytest.mark.release
+@pytest.mark.parametrize("what", [STAGE, DVC, *SIGNALS])
+def test_stopped_at_a_random_moment(what, clone, unbroken):
+    """While the report is written anew: the next `dvc repro` ends in the same bytes and leaves nothing behind."""
+    clone.edit("dvc.lock", {"cmd: python stages/report.py": "cmd: another"})
+    (clone.path / ".dvc/cache/runs").rename(clone.path.parent / "runs")  # or it would be restored from there
+    clone.stop(what, np.random.default_rng().uniform(1, 8))
+    assert clone.finish(unbroken) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("file", "kept", "remedy"),
+    [(".dvc/tmp/rwlock", b'{"read', "rm .dvc/tmp/rwlock"), ("dvc.lock", None, "git checkout dvc.lock")],
+)
+def test_a_file_of_dvc_that_was_cut_short(file, kept, remedy, clone, unbroken):
+    """The manual has the remedy for what DVC then says, and the results stay the same."""
+    content = (clone.path / file).read_bytes()
+    (clone.path / file).write_bytes(kept or content[: content.rindex(b"hash: md5") + 3])  # no YAML any more
+    assert clone.finish(unbroken) == ([], [f"with {remedy}"])
+    page = (ROOT / "docs/trouble.md").read_text()
+    assert all(remedy.removeprefix("rm ") in page for remedy in REMEDIES.values())
+
+
+def test_what_is_wrong_after_a_fault_is_found(clone, unbroken):
+    """Another byte, another file, an unfinished one, a process, a traceback; not a lock in another order."""
+    yaml, lock = YAML(), clone.path / "dvc.lock"
+    content = yaml.load(lock)
+    content["stages"]["sample"] = content["stages"].pop("sample")
+    yaml.dump(content, lock)
+    assert list(clone.find_wrong(unbroken)) == []
+    model = clone.path / "models/compact.safetensors"
+    model.write_bytes(model.read_bytes()[:-1] + b"?")
+    assert list(clone.find_wrong(unbroken)) == ["1 files differ: models/compact.safetensors"]
+    (clone.path / "metrics/.compare.1.unfinished.json").touch()
+    trace = 'Traceback (most recent call last):\n  File "x", line 1, in <module>\n    import x\n'
+    clone.log.write_text(f"a\n{trace}KeyboardInterrupt\n{trace}KeyError: 'y'\nb\n")
+    with subprocess.Popen(["sleep", "60"], cwd=clone.path) as left:
+        found = list(clone.find_wrong(unbroken, 255, "x\nERROR: y\n"))
+        left.kill()
+    assert found == [
+        "the next dvc repro ended with 255: ERROR: y",
+        "left behind: metrics/.compare.1.unfinished.json",
+        "still running: sleep",
+        "a traceback: KeyError: 'y'",
+    ]
+    assert find_tracebacks(f"{trace}KeyboardInterrupt\n") == []
 
 
 @pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])
@@ -188,7 +195,7 @@ def test_a_stage_ends_when_dvc_was_killed(shell, clone):
 def test_a_stage_ends_when_dvc_was_killed_before_it_began(shell, clone):
     """While Python starts: nothing of the stage has run by then, and whoever adopts orphans is its parent."""
     clone.edit("params.yaml", {"split: official": "split: paper"})
-    clone.strike("prepare", f"import signal, time; {KILL_DVC}; time.sleep(1)", code=-signal.SIGKILL, SHELL=shell)
+    clone.strike("prepare", f"import os, signal, time; {KILL_DVC}; time.sleep(1)", code=-signal.SIGKILL, SHELL=shell)
     report = clone.path / "metrics/data.json"
     assert not report.exists() or json.loads(report.read_text())["split"] == "official"
 
@@ -209,7 +216,7 @@ def test_a_killed_stage_stops_dvc(clone):
     ("stage", "folder", "size", "kept"),
     [
         ("prepare", "data/prepared", "64k", ["metrics/data.json", "plots/data/classes.csv"]),
-        ("evaluate@resnet18", "data/predictions", "8k", ["models/resnet18.safetensors", "metrics/vgg19.json"]),
+        ("predict@resnet18", "data/predictions", "8k", ["models/resnet18.safetensors", "metrics/vgg19.json"]),
     ],
 )
 def test_no_space_for_the_outputs(stage, folder, size, kept, clone):
@@ -232,9 +239,7 @@ def test_no_space_for_the_outputs(stage, folder, size, kept, clone):
 def test_no_space_for_checkpoints(stage, model, size, tries, clone, unbroken):
     """In the second epoch: the first one is kept, and with more space it goes on from there to the same model."""
     more = "mount -o remount,size=100m .checkpoints"
-    script = "; ".join(
-        [f"dvc repro -f -s {stage}", *[f"dvc repro -s {stage}"] * (tries - 1), more, f"dvc repro -s {stage}"]
-    )
+    script = "; ".join([*[f"dvc repro -f -s {stage}"] * tries, more, f"dvc repro -f -s {stage}"])
     printed = clone.run_on_disk(".checkpoints", f"-t tmpfs -o size={size} none", script, code=0)
     assert "Traceback" not in printed, printed
     errors = [line for line in printed.splitlines() if line.startswith("error: ")]

@@ -1,9 +1,9 @@
-"""The bytes that single operations give on this processor: {operation: SHA-256}, as JSON, for one library.
+"""Print, as JSON, the SHA-256 of what single operations of one library give on this processor.
 
-    python benchmarks/faults/operations.py pytorch          # all but those that are named behind it
+    python benchmarks/faults/operations.py pytorch [OPERATION ...]      # leaves out the named operations
 
-`benchmarks/faults/processor.py` runs it under several settings. Inputs are drawn with integers, so they are the same
-everywhere; the sizes are those of the networks.
+`benchmarks/faults/processor.py` runs it under several settings. Inputs are made of integers, so they are the same
+everywhere; their sizes are those of the networks.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ def list_pytorch() -> Operations:
     from torch.nn import functional
 
     def call(function: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> list[NDArray[np.generic]]:
-        """What it gives, and its gradients."""
+        """The result and the gradients of the inputs."""
         leaves = [one.clone().requires_grad_() for one in inputs]
         result = function(*leaves)
         result.backward(torch.from_numpy(draw(*result.shape, seed=9)).to(result.dtype))
@@ -40,8 +40,17 @@ def list_pytorch() -> Operations:
 
     images, weights = torch.from_numpy(draw(16, 32, 22, 22)), torch.from_numpy(draw(64, 32, 3, 3, seed=1))
     rows, matrix = torch.from_numpy(draw(64, 512, seed=2)), torch.from_numpy(draw(256, 512, seed=3))
-    many = torch.from_numpy(draw(100_000, seed=4))
-    last = torch.channels_last
+    many, last = torch.from_numpy(draw(100_000, seed=4)), torch.channels_last
+    turn = torch.tensor([[[0.9, 0.1, 0.0], [-0.1, 0.9, 0.0]]] * 16)
+
+    def convolve(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        return functional.conv2d(x, w, padding=1)
+
+    def convolve_last(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        return convolve(x.to(memory_format=last), w.to(memory_format=last))
+
+    def resample(x: torch.Tensor) -> torch.Tensor:
+        return functional.grid_sample(x, functional.affine_grid(turn, [16, 32, 22, 22], False), align_corners=False)
 
     def step() -> list[NDArray[np.generic]]:
         weight = torch.nn.Parameter(matrix.clone())
@@ -53,15 +62,9 @@ def list_pytorch() -> Operations:
         return [weight.detach().numpy()]
 
     return {
-        "convolution": lambda: call(lambda x, w: functional.conv2d(x, w, padding=1), images, weights),
-        "convolution, channels last": lambda: call(
-            lambda x, w: functional.conv2d(x.to(memory_format=last), w.to(memory_format=last), padding=1),
-            images,
-            weights,
-        ),
-        "convolution, bfloat16": lambda: call(
-            lambda x, w: functional.conv2d(x, w, padding=1), images.bfloat16(), weights.bfloat16()
-        ),
+        "convolution": lambda: call(convolve, images, weights),
+        "convolution, channels last": lambda: call(convolve_last, images, weights),
+        "convolution, bfloat16": lambda: call(convolve, images.bfloat16(), weights.bfloat16()),
         "batch normalisation": lambda: call(lambda x: functional.batch_norm(x, None, None, training=True), images),
         "linear layer": lambda: call(functional.linear, rows, matrix),
         "softmax": lambda: call(lambda x: functional.log_softmax(x, dim=1), rows),
@@ -70,16 +73,7 @@ def list_pytorch() -> Operations:
         "sum": lambda: call(lambda x: x.sum(), many),
         "mean of pixels": lambda: call(lambda x: x.mean(dim=(2, 3)), images),
         "three steps of AdamW": step,
-        "resampling": lambda: call(
-            lambda x: functional.grid_sample(
-                x,
-                functional.affine_grid(
-                    torch.tensor([[[0.9, 0.1, 0.0], [-0.1, 0.9, 0.0]]] * 16), [16, 32, 22, 22], False
-                ),
-                align_corners=False,
-            ),
-            images,
-        ),
+        "resampling": lambda: call(resample, images),
     }
 
 
@@ -96,6 +90,9 @@ def list_keras() -> Operations:
             result = function(*inputs)
         return [one.numpy() for one in (result, *tape.gradient(result, inputs))]
 
+    def normalise(x: "tf.Tensor") -> "tf.Tensor":
+        return tf.compat.v1.nn.fused_batch_norm(x, tf.ones(32), tf.zeros(32))[0]
+
     return {
         "convolution": lambda: call(lambda x, w: tf.nn.conv2d(x, w, 1, "SAME"), images, weights),
         "moments": lambda: call(lambda x: tf.concat(tf.nn.moments(x, [0, 1, 2]), 0), images),
@@ -104,9 +101,7 @@ def list_keras() -> Operations:
         "square root": lambda: call(tf.sqrt, tf.abs(rows) + 1),
         "reciprocal": lambda: call(tf.math.reciprocal, tf.abs(rows) + 1),
         "reciprocal square root": lambda: call(tf.math.rsqrt, tf.abs(rows) + 1),
-        "batch normalisation": lambda: call(
-            lambda x: tf.compat.v1.nn.fused_batch_norm(x, tf.ones(32), tf.zeros(32))[0], images
-        ),
+        "batch normalisation": lambda: call(normalise, images),
         "largest of 2x2": lambda: call(lambda x: tf.nn.max_pool2d(x, 2, 2, "VALID"), images),
     }
 
@@ -154,12 +149,7 @@ LIBRARIES = {
 }
 
 if __name__ == "__main__":
-    found = {}
-    for name, operation in LIBRARIES[sys.argv[1]]().items():
-        if name in sys.argv[2:]:
-            continue
-        digest = hashlib.sha256()
-        for array in operation():
-            digest.update(np.ascontiguousarray(array).tobytes())
-        found[name] = digest.hexdigest()
-    print(json.dumps(found))
+    library, *left_out = sys.argv[1:]
+    operations = {name: operation for name, operation in LIBRARIES[library]().items() if name not in left_out}
+    parts = {name: b"".join(array.tobytes() for array in operation()) for name, operation in operations.items()}
+    print(json.dumps({name: hashlib.sha256(content).hexdigest() for name, content in parts.items()}))

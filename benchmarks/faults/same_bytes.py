@@ -1,27 +1,15 @@
-"""The narrow pipeline elsewhere, from nothing: every out the same, byte for byte, and dvc.lock.
+"""The narrow pipeline elsewhere, from nothing: every out and dvc.lock the same, byte for byte.
 
-The first clone is that of `faults/kills.py`. Two more are compared with it: one that runs from nothing, and one on the
-first one's DVC cache. Nothing is drawn; `count` is how many of the two are tried.
+The first clone is that of `faults/kills.py`. Two more are compared with it: one runs from nothing, one on the first
+one's DVC cache. Nothing is drawn; `count` is how many of the two are tried.
 """
 
 import time
-from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path
-from typing import NamedTuple
 
+from clones import find_differences, find_reason
 from faults.common import Row, Settings
-from faults.kills import (
-    LONG,
-    copy_clone,
-    find_differences,
-    find_reason,
-    read_log,
-    read_outs,
-    run_command,
-    run_undisturbed,
-    start,
-)
+from faults.kills import run_undisturbed
 
 CLASSES = {
     "models/export/": "exports",
@@ -34,59 +22,20 @@ CLASSES = {
     "dvc.lock": "dvc.lock",
 }
 """{how a path begins: what it is}; the first that fits."""
-
-
-class Place(NamedTuple):
-    """Where a clone runs, and what is different there."""
-
-    name: str
-    folder: str
-    environment: dict[str, str]
-    umask: int
-    on_cache: bool
-    """Whether it takes the DVC cache of the first clone as its own."""
-
-
-PLACES = (
-    Place(
-        name="elsewhere, from nothing",
-        folder="elsewhere/zweite Kopie für später",
-        environment={"TZ": "Asia/Kathmandu", "LANG": "C", "LC_ALL": "C", "PYTHONHASHSEED": "4711"},
-        umask=0o077,
-        on_cache=False,
+CACHE = "dvc cache dir --local ../../finished/.dvc/cache && "
+PLACES = {
+    "elsewhere, from nothing": (
+        "elsewhere/zweite Kopie für später",
+        "umask 077 && dvc repro",
+        {"TZ": "Asia/Kathmandu", "LANG": "C", "LC_ALL": "C", "PYTHONHASHSEED": "4711"},
     ),
-    Place(
-        name="elsewhere, on the first one's cache",
-        folder="third/on the cache",
-        environment={"TZ": "America/St_Johns", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0"},
-        umask=0o022,
-        on_cache=True,
+    "elsewhere, on the first one's cache": (
+        "third/on the cache",
+        f"umask 022 && {CACHE} dvc repro",
+        {"TZ": "America/St_Johns", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0"},
     ),
-)
-
-
-def run_there(place: Place, fresh: Path, first: Path, folder: Path) -> tuple[int, Path]:
-    """Run the pipeline in a copy of the clone `fresh`, in that place below `folder`; exit code, and the copy."""
-    clone, home = folder / place.folder, (folder / place.folder).with_name("home")
-    home.mkdir(parents=True)
-    copy_clone(fresh, clone)
-    if place.on_cache:
-        run_command(clone, "dvc", "cache", "dir", "--local", str(first / ".dvc" / "cache"))
-    dvc = start(clone, "dvc", "repro", umask=place.umask, HOME=str(home), **place.environment)
-    return dvc.wait(LONG), clone
-
-
-def compare(place: Place, clone: Path, first: Path, seconds: float) -> Iterator[Row]:
-    """A row for each class of outs."""
-    outs, others = read_outs(first), read_outs(clone)
-    paths, found = defaultdict(list), defaultdict(list)
-    for path in sorted(outs.keys() | others.keys()):
-        paths[classify(path)].append(path)
-    for path in find_differences(outs, others):
-        found[classify(path)].append(f"{path} differs")
-    for kind in paths:
-        tried, differ = len(paths[kind]), found[kind]
-        yield Row(f"{kind}, {place.name}", tried, tried - len(differ), seconds / len(paths), tuple(differ))
+}
+"""{name: the folder of a clone, what runs there, and its environment}."""
 
 
 def classify(path: str) -> str:
@@ -94,13 +43,20 @@ def classify(path: str) -> str:
 
 
 def run(settings: Settings) -> Iterator[Row]:
-    pipeline = run_undisturbed(settings.folder)
-    for place in PLACES[: settings.count]:
-        began = time.monotonic()
-        code, clone = run_there(place, pipeline.fresh, pipeline.finished, settings.folder)
-        seconds = time.monotonic() - began
+    first = run_undisturbed(settings.folder)
+    outs = first.finished.read_outs()
+    for name, (place, script, environment) in list(PLACES.items())[: settings.count]:
+        began, home = time.monotonic(), (settings.folder / place).with_name("home")
+        home.mkdir(parents=True)
+        clone = first.fresh.copy(settings.folder / place)
+        code, printed = clone.call("sh", "-c", script, HOME=str(home), **environment)
         if code:
-            reason = f"dvc repro ended with {code}: {find_reason(read_log(clone))}"
-            yield Row(place.name, 1, 0, seconds, (reason,))
-        else:
-            yield from compare(place, clone, pipeline.finished, seconds)
+            reason = f"dvc repro ended with {code}: {find_reason(printed)}"
+            yield Row(name, 1, 0, time.monotonic() - began, (reason,))
+            continue
+        others = clone.read_outs()
+        differ, paths = find_differences(outs, others), sorted(outs.keys() | others.keys())
+        for kind in dict.fromkeys(map(classify, paths)):
+            tried = sum(classify(path) == kind for path in paths)
+            found = tuple(f"{path} differs" for path in differ if classify(path) == kind)
+            yield Row(f"{kind}, {name}", tried, tried - len(found), time.monotonic() - began, found)

@@ -1,39 +1,47 @@
 """Damaged, wrong and hostile input: each has to end in an answer or in one sentence, and no answer may be wrong.
 
-Of every kind of file that the project reads, sound ones are made, and thousands of damaged ones of them: cut, bits
-flipped, parts swapped, doubled or emptied, other encodings, other types, and what somebody with bad intentions would
-write. Each is read as the stages and apps read it, in a worker process, and a few of each kind through the script
-itself. It has held where it ended within ten seconds and 2 GB, with exit code 0 or with exit code 1 and one `error:`
-line, without a traceback, with the outputs of before untouched where it failed, and with rows that are those of the
-input where it did not: a plain reader of this package says which. What is damaged how follows from the seed, the kind
-and the number alone, but for the time of day that archives hold; `repeat` does one again, here, with its traceback.
-`count` is the number of all inputs.
-
-- `kinds`: all kinds of input
-- `case`: what all kinds share
-- `ways`: how bytes, texts and the values of JSON are damaged
-- `rows`: tables, folders of pictures and votes, and the plain readers
-- `archives`: zips and tars
-- `written`: params.yaml, and what the stages write for one another
-- `networks`: in PyTorch, in Keras and exported
-- `checkpoints`: what a training goes on from, and what it starts from
-- `pictures`: photos and videos
-- `sound`: the sound files
-- `trying`: an input tried and judged
-- `workers`: the processes that do so; `set_up` and `repeat`
+The narrow pipeline of `faults/kills.py` runs once. Of every kind of file that the project reads, hypothesis then draws
+damaged ones: cut, bits flipped, parts swapped, doubled or emptied, other encodings, other types, and what an attacker
+would write. The script that reads it runs in a process of its own, in a copy of the finished run. A case passes if it
+takes at most ten seconds more than with the sound file, and 2 GB; ends with exit code 0 or with exit code 1 and one
+`error:` line, without a traceback; leaves all earlier outputs untouched if it failed; and has the input's own rows, as
+a plain reader finds them, if it did not. Hypothesis shrinks a failure to the smallest damage that causes it. `count`
+is the number of all inputs.
 """
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
-from faults.common import Row, Settings
-from faults.damage.kinds import KINDS
-from faults.damage.workers import set_up, try_kind
+from clones import ENVIRONMENT, Project
+from faults.common import ONE_THREAD, Row, Settings
+from faults.damage.sound import make_sound
+from faults.damage.trying import KINDS
+from faults.kills import run_undisturbed
 
 COUNT = 10_000
+START = "import sys; sys.path.insert(0, 'benchmarks'); import checkout; from faults.damage.trying import main; main()"
+"""Python code that tries a kind, in the folder of a finished run: its own copy of this package and of all scripts."""
 
 
 def run(settings: Settings) -> Iterator[Row]:
-    set_up(settings.folder)
+    if settings.finished:
+        sound = Project(settings.finished).copy(settings.folder / "finished")
+    else:
+        sound = run_undisturbed(settings.folder, **ONE_THREAD).finished
+    make_sound(sound)
     count = settings.count or COUNT
-    for name, kind in KINDS.items():
-        yield try_kind(name, max(1, count * kind.share // COUNT), settings.seed, settings.folder)
+
+    def try_kind(name: str) -> Row:
+        work = sound.copy(settings.folder / name.replace(" ", "_"))
+        arguments = (name, str(max(1, count * KINDS[name].share // COUNT)), str(settings.seed), str(sound.path))
+        command, environment = [sys.executable, "-c", START, *arguments], ENVIRONMENT | ONE_THREAD
+        printed = subprocess.check_output(command, cwd=work.path, env=environment, text=True)
+        what, tried, held, seconds, found = json.loads(printed.splitlines()[-1])
+        return Row(what, tried, held, seconds, tuple(found))
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield from pool.map(try_kind, KINDS)

@@ -1,11 +1,12 @@
-"""One input: drawn, read in this process or by its script, and judged by how that ended."""
+"""Tries the inputs of one kind in the current folder, a copy of a finished run, and prints the row of the table."""
 
-import contextlib
-import io
+import importlib
+import json
 import os
-import resource
+import runpy
+import shlex
 import shutil
-import subprocess
+import signal
 import sys
 import time
 import traceback
@@ -13,158 +14,194 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
+import hypothesis
+import psutil
+from hypothesis import strategies as st
 
-from faults.damage.case import ROOT, Case, Kind, Place, Wrong, load_files
-from faults.damage.kinds import KINDS
-from fer_pipeline.running.quiet import stderr_into
-from fer_pipeline.running.stage import catch
+from clones import Project
+from faults.damage import inputs
+from faults.damage.inputs import Case, Wrong
+from faults.damage.ways import Drawn
 
-SECONDS = 10.0
-"""Within which a reader has to end; a script, which loads its libraries first, has `SCRIPT_SECONDS`."""
-SCRIPT_SECONDS = 120.0
-LOADING_SECONDS = 60.0
-"""For the first input of a worker, which loads the libraries."""
-MEMORY = 2 << 30
-"""Bytes of a process, at most."""
-EVERY = 50
-"""Of so many inputs of a kind one goes through the script, until its `scripts` are done."""
-BEFORE = b"what was here before\n"
-THREADS = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1")
+SECONDS, MEMORY = 10.0, 2 << 30
+"""More than the sound file takes; and bytes of a process, at most."""
 
 
-class Ended(NamedTuple):
-    """How the reading of an input ended."""
+class Kind(NamedTuple):
+    """A kind of input."""
 
-    how: str
-    problem: str | None
-    """What did not hold, up to its first colon the same for the same cause; None where all did."""
-
-
-def draw_case(name: str, number: int, seed: int, place: Place) -> Case:
-    """The input of that kind and number, written to `place.inputs`, with outputs of before beside it."""
-    for folder in (place.inputs, place.outputs):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-    if (params := place.project / "params.yaml").is_symlink():
-        params.unlink()
-        shutil.copyfile(place.sound / "params/params.yaml", params)
-    for output in KINDS[name].outputs:
-        (place.outputs / output).write_bytes(BEFORE)
-    rng = np.random.default_rng([seed, sum(name.encode()), number])
-    return KINDS[name].damage(rng, place)
+    share: int
+    """Of ten thousand inputs; few where each takes seconds."""
+    place: str
+    """The file or the folder of a finished run that is damaged."""
+    damage: Callable[[Drawn, Case], Case]
+    """Damages `Case.path`; the case that is returned says what is read, and what is expected."""
+    script: str
+    """The stage that reads the input, or a command in which {} is its path."""
+    check: Callable[[Case], None] = lambda case: None
+    """Raises `Wrong` if the input was accepted with a wrong result."""
+    library: str = "fer_pipeline.raw.source"
+    """A module that is loaded in advance, as it takes seconds."""
 
 
-def try_one(name: str, number: int, seed: int, place: Place, loads: bool = False) -> Ended:
-    """Draw one input, let it be read, and judge how that ended; with `loads` the libraries are loaded meanwhile."""
-    kind = KINDS[name]
-    case = draw_case(name, number, seed, place)
-    script = is_for_script(kind, number)
-    limit = SCRIPT_SECONDS if script else LOADING_SECONDS if loads else SECONDS
-    largest, began = read_largest_child(), time.monotonic()
-    if script:
-        code, said, problem = run_script(kind.command(case, place), place)
-    else:
-        reset_peak()
-        code, said, problem = run_here(lambda: kind.read(case, place), place)
-    seconds = time.monotonic() - began
-    memory = read_memory("self", "VmHWM")
-    if script:
-        memory = child if (child := read_largest_child()) > largest else 0  # it took no more than an earlier one
-    problem = problem or judge(code, said.replace(str(place.inputs.parent), ""))
-    if not problem and memory > MEMORY:
-        problem = "takes more than 2 GB"
-    if not problem and seconds > limit:
-        problem = f"takes more than {limit:.0f} s"
-    if not problem and code:
-        problem = find_lost(kind, place)
-    return Ended(f"{case.how}{', by the script' if script else ''}", problem)
+TABLE, VOTES, HISTORY = "data/raw/sample.csv", "data/raw/sample_votes.csv", "plots/compact/history.csv"
+PREPARE = f"stages/prepare.py --source {{}} --split official --out {inputs.FACES} --report metrics/data.json"
+PREDICT, ONNX = "apps/predict.py --json --model models/small.onnx {}", "models/small.onnx"
+TORCH, KERAS = "lightning", "fer_pipeline.networks.keras.framework"
+KINDS: dict[str, Kind] = {
+    "tables": Kind(1500, TABLE, inputs.damage_table, PREPARE, inputs.check_rows),
+    "compressed tables": Kind(600, TABLE, inputs.damage_packed, PREPARE, inputs.check_rows),
+    "zips": Kind(800, "inputs", inputs.damage_zip, PREPARE, inputs.check_rows),
+    "tars": Kind(800, "inputs", inputs.damage_tar, PREPARE, inputs.check_rows),
+    "folders": Kind(500, "inputs", inputs.damage_folder, PREPARE, inputs.check_rows),
+    "votes": Kind(700, VOTES, inputs.damage_votes, PREPARE.format(TABLE) + " --votes {}", inputs.check_votes),
+    "params.yaml": Kind(800, "params.yaml", inputs.damage_params, PREPARE.format(TABLE)),
+    "faces.h5": Kind(300, inputs.FACES, inputs.damage_faces, "compare", inputs.check_faces),
+    "predictions": Kind(300, "data/predictions/compact.csv", inputs.damage_file, "compare", inputs.check_predictions),
+    "metrics": Kind(300, "metrics", inputs.damage_file, "report"),
+    "times": Kind(300, "metrics/timing.json", inputs.damage_file, "tools/times.py", inputs.check_times),
+    "histories": Kind(100, HISTORY, inputs.damage_file, "evaluate@compact"),
+    "photos": Kind(700, "photos", inputs.damage_photo, PREDICT, inputs.check_answers),
+    "videos": Kind(250, "videos", inputs.damage_file, PREDICT, inputs.check_answers),
+    "exported networks": Kind(
+        400, ONNX, inputs.damage_onnx, PREDICT.format("--face photos/face.png"), inputs.check_answers
+    ),
+    "networks in PyTorch": Kind(100, inputs.COMPACT, inputs.damage_file, "predict@compact", library=TORCH),
+    "networks in Keras": Kind(40, inputs.BASELINE, inputs.damage_file, "predict@baseline", library=KERAS),
+    "weights to start from": Kind(
+        60, inputs.COMPACT, inputs.damage_weights, "train_compact", inputs.check_not_executed, TORCH
+    ),
+    "checkpoints of PyTorch": Kind(
+        40, ".checkpoints/compact", inputs.damage_checkpoints, "train_compact", inputs.check_model, TORCH
+    ),
+    "checkpoints of Keras": Kind(
+        20, ".checkpoints/baseline", inputs.damage_checkpoints, "train_baseline", inputs.check_model, KERAS
+    ),
+}
+"""In the order of the table."""
 
 
-def is_for_script(kind: Kind, number: int) -> bool:
-    """Whether the input of that number goes through the script."""
-    return number % EVERY == EVERY - 1 and number // EVERY < kind.scripts
+def run_script(command: list[str], limit: float) -> tuple[int, str, float]:
+    """Run a script in a fork of this process, which has loaded its libraries, and kill it if it takes too much.
 
-
-def run_script(command: list[str], place: Place) -> tuple[int, str, str | None]:
-    """Exit code and stderr of a script of the copy of the project; and what is wrong where it does not end."""
-    script, *arguments = command
-    try:
-        process = subprocess.run(
-            [sys.executable, place.project / script, *arguments],
-            env={**os.environ, **THREADS},
-            cwd=place.project,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            timeout=SCRIPT_SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        return 1, "", f"takes more than {SCRIPT_SECONDS:.0f} s"
-    return process.returncode, process.stderr, None
-
-
-def run_here(read: Callable[[], None], place: Place) -> tuple[int, str, str | None]:
-    """Exit code and stderr of a call that ends as a stage does; and what no user could read."""
-    log, code, last, problem = place.outputs.parent / "stderr", 0, "", None
-    with open(log, "wb") as file, stderr_into(file), contextlib.redirect_stdout(io.StringIO()):
-        try:
-            catch(read)
-        except SystemExit as error:
-            code, last = (1, error.code) if isinstance(error.code, str) else (int(error.code or 0), "")
-        except Wrong as error:
-            problem = str(error)
-        except BaseException as error:
-            problem = describe(error, place)
-        sys.stderr.flush()
-    return code, log.read_text(errors="replace") + last, problem
-
-
-def describe(error: BaseException, place: Place) -> str:
-    """An exception and the last line of the project on its way, which name a cause."""
-    frames = traceback.extract_tb(error.__traceback__)
-    here = Path(__file__).parent
-    ours = [one for one in frames if (path := Path(one.filename)).is_relative_to(ROOT) and path.parent != here]
-    frame = (ours or frames)[-1]
-    name = Path(frame.filename).name
-    said = " ".join(str(error).replace(f"{place.inputs.parent}/", "").split())
-    return f"{type(error).__name__} in {frame.name} of {name}: {said[:80]}"
-
-
-def judge(code: int, said: str) -> str | None:
-    """What is wrong with an exit code and what was said on stderr."""
-    errors = [line for line in said.splitlines() if line.startswith("error: ")]
+    Returns:
+        Its exit code, what is wrong with the way in which it ended, and how many seconds it took.
+    """
+    if not (pid := os.fork()):
+        for number, name in enumerate(("stdout", "stderr"), 1):
+            os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        os._exit(run_main(command))
+    began = now = time.monotonic()
+    ended, paused = 0, False
+    while not ended:
+        ended, status, usage = os.wait4(pid, os.WNOHANG)
+        before, now = now, time.monotonic()
+        paused = paused or now - before > 2
+        if not ended and (now - began > limit or psutil.Process(pid).memory_info().rss > 1.5 * MEMORY):
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
+    code, said = os.waitstatus_to_exitcode(status), Path("stderr").read_text(errors="replace").strip()
+    errors, problem = sum(line.startswith("error: ") for line in said.splitlines()), ""
     if "Traceback" in said:
-        return f"a traceback, {said.strip().splitlines()[-1][:100]}"
-    if code == 0 and not errors:
-        return None
-    if code != 1:
-        return f"exit code {code}: {said.strip()[-100:]}"
-    return None if len(errors) == 1 else f"{len(errors)} sentences: {said.strip()[-100:]}"
+        problem = f"a traceback: {said.splitlines()[-1][:100]}"
+    elif usage.ru_maxrss << 10 > MEMORY:
+        problem = "takes more than 2 GB"
+    elif now - began > limit:
+        problem = f"takes more than {limit:.0f} s"
+    elif (code, errors) not in ((0, 0), (1, 1)):
+        problem = f"exit code {code} and {errors} sentences: {said[-100:]}"
+    if problem and paused:  # this machine stood still meanwhile
+        return run_script(command, limit)
+    return code, problem, now - began
 
 
-def find_lost(kind: Kind, place: Place) -> str | None:
-    """After a failure: what became of the outputs of before."""
-    kept = load_files(place.outputs) == dict.fromkeys(kind.outputs, BEFORE)
-    return None if kept else "outputs of before were touched by a run that failed"
-
-
-def read_largest_child() -> int:
-    """Bytes of memory of the largest process that this one has started and waited for."""
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss << 10
-
-
-def reset_peak() -> None:
-    """Let the kernel count the peak of this process' memory anew."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def read_memory(process: int | str, key: str) -> int:
-    """Bytes of memory of a process: its peak (`VmHWM`) or of now (`VmRSS`); 0 where it is gone."""
+def run_main(command: list[str]) -> int:
+    """The exit code of a script that runs in this process."""
+    sys.argv, sys.path[0], code = command, str(Path(command[0]).parent), 0
     try:
-        status = Path(f"/proc/{process}/status").read_text()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith(key)), 0)
+        runpy.run_path(command[0], run_name="__main__")
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        print(error.code or "", file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return code
+
+
+class Trial:
+    """The inputs of one kind, and what became of them."""
+
+    def __init__(self, kind: Kind, sound: Path) -> None:
+        self.kind, self.sound = kind, sound
+        stage = Project(sound).read_lock()["stages"].get(kind.script, {"cmd": f"python {kind.script}", "outs": []})
+        self.command = shlex.split(stage["cmd"])[1:]
+        prepared = [inputs.FACES, "metrics/data.json"] if "prepare.py" in kind.script else []
+        self.outs = [out["path"] for out in stage["outs"] if out["path"] != kind.place] + prepared
+        self.held, self.causes = 0, dict[str, type[Exception]]()
+
+    def restore(self) -> None:
+        """Have the finished run as it was before an input was damaged."""
+        for name in {self.kind.place, "inputs", "profiles", *self.outs}:
+            shutil.rmtree(name) if Path(name).is_dir() else Path(name).unlink(missing_ok=True)
+            copy = shutil.copytree if (self.sound / name).is_dir() else shutil.copyfile
+            copy(self.sound / name, name)
+
+    def read_outs(self) -> dict[str, bytes]:
+        """{path: bytes} of all outputs of an earlier run."""
+        files = [file for out in self.outs for file in (Path(out), *Path(out).rglob("*"))]
+        return {str(file): file.read_bytes() for file in files if file.is_file()}
+
+    def measure(self) -> float:
+        """How many seconds the script may take."""
+        self.restore()
+        place = next(Path(self.kind.place).rglob("*.*"), TABLE) if Path(self.kind.place).is_dir() else self.kind.place
+        code, problem, seconds = run_script([part.format(place) for part in self.command], 600)
+        assert code == 0, problem or Path("stderr").read_text()
+        return seconds + SECONDS
+
+    def try_one(self, data: st.DataObject, limit: float, seed: int) -> None:
+        """Draw an input, have the script read it, and raise an exception of its cause if that went wrong."""
+        self.restore()
+        drawn, before = Drawn(data), self.read_outs()
+        case = self.kind.damage(drawn, Case(Path(self.kind.place), Path(), self.sound))
+        command = [part.format(case.path) for part in self.command]
+        code, problem, _ = run_script(command, limit)
+        if not problem and code:
+            problem = "" if self.read_outs() == before else "earlier outputs were touched by a run that failed"
+        elif not problem:
+            try:
+                self.kind.check(case)
+            except Wrong as wrong:
+                problem = str(wrong)
+        if problem:
+            cause = self.causes.setdefault(problem.partition(": ")[0], type("Broken", (Exception,), {}))
+            raise cause(f"{problem} ({', '.join(drawn.notes)}; seed {seed})")
+        self.held += not self.causes
+
+
+def main() -> None:
+    name, count, seed, sound = sys.argv[1:]
+    trial, began = Trial(KINDS[name], Path(sound)), time.monotonic()
+    importlib.import_module(trial.kind.library)
+    limit = trial.measure()
+    phases = (hypothesis.Phase.generate, hypothesis.Phase.shrink)
+    settings = {"max_examples": int(count), "database": None, "deadline": None, "phases": phases}
+
+    @hypothesis.seed(int(seed))
+    @hypothesis.settings(suppress_health_check=list(hypothesis.HealthCheck), **settings)
+    @hypothesis.given(st.data())
+    def try_all(data: st.DataObject) -> None:
+        trial.try_one(data, limit, int(seed))
+
+    found: tuple[BaseException, ...] = ()
+    try:
+        try_all()
+    except BaseExceptionGroup as group:
+        found = group.exceptions
+    except (*trial.causes.values(), hypothesis.errors.HypothesisException) as error:
+        found = (error,)
+    sentences = [f"{error}" for error in found]
+    print(json.dumps([name, trial.held + len(found), trial.held, time.monotonic() - began, sentences]))

@@ -1,0 +1,125 @@
+"""A small share of each part of `benchmarks/fire.py`, and promises that these parts rest on."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+from apps import serve
+from conftest import ENVIRONMENT, ROOT, write_network
+
+import score_exports
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.exported.onnx import load_exported
+from fer_pipeline.faces.faces import Split
+
+
+def run_part(*arguments, code=0):
+    """Run a part of the benchmark; {row: (tried, held)}, and what else it printed."""
+    command = [sys.executable, "benchmarks/fire.py", *arguments, "--dry"]
+    process = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=1200)
+    assert process.returncode == code, process.stdout + process.stderr
+    rows = re.findall(r"^\| (.+) \| ([\d,]+) \| ([\d,]+) \| \d+ \|$", process.stdout, re.MULTILINE)
+    return {what: (int(tried.replace(",", "")), int(held.replace(",", ""))) for what, tried, held in rows}
+
+
+@pytest.mark.release
+def test_damaged_input(finished_pipeline):
+    """One input at least of each kind ends in an answer or in one sentence, through the script itself."""
+    rows = run_part("damage", "--count", "20", "--finished", str(finished_pipeline.path))
+    assert len(rows) == 20
+    assert all(tried == held > 0 for tried, held in rows.values())
+
+
+@pytest.mark.release
+def test_the_endpoint_and_predict_under_load():
+    """Every client that misbehaves once, every way to replace a network, and a folder with a damaged photo."""
+    rows = run_part("load", "--count", "3", "--seed", "1")
+    assert len(rows) == 25
+    assert all(tried == held > 0 for tried, held in rows.values())
+
+
+@pytest.mark.release
+@pytest.mark.skipif(not shutil.which("sshd", path="/usr/sbin:/usr/bin"), reason="needs Debian's openssh-server")
+def test_a_team_over_ssh():
+    """Pushes and pulls at once and killed, a damaged remote and a damaged cache: all is found and mended."""
+    rows = run_part("sharing", "--count", "1")
+    assert len(rows) == 13
+    assert all(tried == held > 0 for tried, held in rows.values())
+
+
+@pytest.mark.release
+@pytest.mark.skipif(not shutil.which("qemu-x86_64"), reason="needs QEMU's user mode (Debian's qemu-user)")
+def test_numpy_with_avx2_has_the_same_bytes_on_another_processor():
+    """With default settings this processor may differ from an emulated one; with common ones it does not."""
+    settings = {
+        "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
+        "OPENBLAS_CORETYPE": "Haswell",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+    command = [sys.executable, ROOT / "benchmarks/faults/operations.py", "numpy"]
+    printed = [
+        subprocess.check_output([*emulator, *command], env=ENVIRONMENT | settings)
+        for emulator in ([], ["qemu-x86_64", "-cpu", "Haswell"])
+    ]
+    assert len(json.loads(printed[0])) == 4
+    assert printed[0] == printed[1]
+
+
+def test_an_exported_network_has_to_answer(tmp_path):
+    """It is refused when it is loaded, not in the middle of somebody's photos."""
+    path = write_network(tmp_path / "x.onnx")
+    load_exported(path)
+    sound = onnx.load(path)
+    for value, message in ((np.nan, "not finite"), (1e38, "not finite")):
+        model = onnx.ModelProto()
+        model.CopyFrom(sound)
+        model.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(np.full((1936, 7), value, np.float32), "weights"))  # fmt: skip
+        path.write_bytes(model.SerializeToString())
+        with pytest.raises(InputError, match=message):
+            load_exported(path)
+    sound.graph.node[3].op_type = "Relu"
+    del sound.graph.node[3].attribute[:]
+    path.write_bytes(sound.SerializeToString())
+    with pytest.raises(InputError, match="gives no probabilities"):
+        load_exported(path)
+    write_network(path, votes_temperature="1.0")  # and no second head
+    with pytest.raises(InputError, match="x: fails"):
+        load_exported(path)
+
+
+@pytest.mark.parametrize("value", [None, "", "yes", "NaN", "2", "[]"])
+@pytest.mark.parametrize("key", ["largest_difference", "kept_in_float32"])
+def test_metadata_that_score_exports_cannot_read(key, value, tmp_path):
+    rows = Split(np.zeros((2, 48, 48), np.uint8), np.zeros(2, np.uint8), None)
+    metadata = {"largest_difference": "0.001", "kept_in_float32": "[]"} | {key: value}
+    path = write_network(tmp_path / "x.onnx", **{name: text for name, text in metadata.items() if text is not None})
+    float32 = score_exports.measure(write_network(tmp_path / "y.onnx", largest_difference="0.001"), rows)
+    if (key, value) == ("kept_in_float32", "[]"):
+        assert score_exports.measure_quantised(path, rows, float32).kept_in_float32 == []
+        return
+    with pytest.raises(InputError, match=rf"x\.onnx: {key} is missing in its metadata, or damaged"):
+        score_exports.measure_quantised(path, rows, float32)
+
+
+def test_a_network_that_has_just_been_removed(tmp_path, monkeypatch):
+    """Between its name being looked up and its file being opened: a sentence, and no entry in the list."""
+    with monkeypatch.context() as patched:
+        patched.setattr(serve, "find_model", lambda name: tmp_path / "gone.onnx")
+        with pytest.raises(InputError, match="gone.onnx: no such file"):
+            serve.open_recogniser("gone")
+    monkeypatch.setattr(serve, "list_models", lambda: ["gone"])
+    monkeypatch.setattr(serve.app.state, "model", "gone", raising=False)
+    assert json.loads(serve.answer_models().body) == {"models": [], "default": "gone"}
+
+
+@pytest.mark.parametrize("command", ["dvc push", "dvc pull --force", "dvc push --all-commits"])
+def test_the_manual_says_how_to_share_after_a_fault(command):
+    """The part `sharing` does the same."""
+    page, part = ((ROOT / name).read_text() for name in ("docs/trouble.md", "benchmarks/faults/sharing.py"))
+    assert f"`DVC_SITE_CACHE_DIR=$(mktemp -d) {command}`" in page
+    assert f'f"{{EMPTY}} {command}"' in part and "`make\nverify" in page.replace("`make verify", "`make\nverify")
