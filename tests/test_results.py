@@ -158,7 +158,7 @@ def test_further_seeds_are_named_below_the_table(folder, capsys):
     vote = measured.model_copy(update={"accuracy": 0.4567, "accuracy_unseen": 0.5678})
     (folder / "seeds.json").write_bytes(Seeds(**facts, **more, vote=vote).to_bytes())
     assert SEEDS in make_text(folder)
-    row = collect.make_lines(folder, "docs/benchmark.md").split("\n")[-1]
+    row = collect.make_table(folder, "docs/benchmark.md").split("\n")[-1]
     assert row.startswith("| Soft vote of ResNet18 under 2 seeds | 45.67 | ") and "| 56.78 | PrivateTest |" in row
 
     again = shutil.copytree(folder, folder.with_name("again"), ignore=shutil.ignore_patterns("seeds.json"))

@@ -22,6 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import jinja2
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
@@ -29,28 +30,34 @@ import checkout  # noqa: F401
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import to_json, write_files
 from fer_pipeline.exported.record import Exports
-from fer_pipeline.metrics.comparison import Comparison, Ensemble
+from fer_pipeline.metrics.comparison import Comparison
 from fer_pipeline.metrics.evaluation import Scores
-from fer_pipeline.metrics.scores import Measured
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
 from fer_pipeline.raw.record import Data
-from fer_pipeline.report.show import NONE, listing
+from fer_pipeline.report.show import NONE, count, decimal, listing, percent
 from fer_pipeline.running.hardware import name_cpu
 from fer_pipeline.running.stage import LOG, catch
 from fer_pipeline.training.common.profile import BASE, lay_over
 from seeds import Seeds
 from times import write_times
-from timing import Timing, read_timing
+from timing import read_timing
 
 ROOT = Path(__file__).parents[1]
 
 ROWS = {"official": ("PrivateTest", "PublicTest"), "paper": ("both, 7,178 rows", "1,432 of them")}
 """{split: (its test rows, its val rows)}."""
 CLOSING = "<!-- end of results -->"
-WIDTH = 120
-"""Limit of a line of prose, in characters."""
+PAGES = dict.fromkeys(("README.md", "results/README.md"), "results.md.j2") | {"docs/benchmark.md": "benchmark.md.j2"}
+"""{page: the template of its tables}."""
 LIBRARIES = ("tensorflow", "keras", "torch", "torchvision", "lightning", "scikit-learn", "numpy", "dvc")
+
+TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
 
 
 def read_seconds(log: Iterable[str], commands: Mapping[str, str]) -> dict[str, float | None]:
@@ -94,71 +101,49 @@ def describe_run(stages: Mapping[str, Any], trainings: Mapping[str, float]) -> d
 
 
 def make_table(folder: Path, page: str) -> str:
-    """Two tables and the sentences about the run in `folder` (results/<name>), for README.md or results/README.md."""
+    """The text between a page's two comments about the run in `folder` (results/<name>)."""
     facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    lock = YAML(typ="safe").load(folder / "dvc.lock")["stages"]
     metrics = folder / "metrics"
     compare = Comparison.read(metrics / "compare.json", "compare")
-    titles = {name: network.TITLE for name, network in find_networks(compare.table7).items()}
-    timing = read_timing(metrics / "timing.json", titles)
-    lines = [
-        "| network | test | 95 % interval | val | the paper | minutes of training |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, title in titles.items():
-        scores = Scores.read(metrics / f"{name}.json", "evaluate")
-        printed, training = compare.table7[name].paper, timing.training[name]
-        low, high = scores.accuracy_ci95
-        lines.append(
-            f"| {title} | {scores.accuracy:.2%} | {low:.2%} to {high:.2%} | {scores.val_accuracy:.2%} "
-            f"| {f'{printed.accuracy:.2%}' if printed else NONE} "
-            f"| {f'{training.seconds / 60:.0f}' if training else NONE} |"
-        )
-    votes: dict[str, Measured | Ensemble] = {
-        "Soft vote of all": compare.ensemble,
-        "Soft vote, weights by val loss": compare.weighted_ensemble,
-    }
-    for title, vote in votes.items():
-        low, high = vote.accuracy_ci95
-        lines.append(f"| {title} | {vote.accuracy:.2%} | {low:.2%} to {high:.2%} | {vote.val_accuracy:.2%} | | |")
-    rows = Data.read(metrics / "data.json", "prepare").rows
-    link = f"{'' if page.startswith('results/') else 'results/'}{folder.name}"
-    sentences = (
-        f"Profile `{facts['profile']}`, split `{facts['split']}`, {rows['test']['total']:,} test images, seed "
-        f"{facts['seed']}. The pipeline ran on {facts['hardware']['cores']} cores of {facts['hardware']['cpu']}"
-        f"{tell_other_hardware(facts['hardware']['cpu'], titles, timing)}; all its stages took "
-        f"{facts['minutes']:.0f} minutes. [{folder.name}]({link}/) has all results.{tell_seeds(folder, titles)}"
-    )
-    lines += [
-        "",
-        *textwrap.wrap(sentences, WIDTH, break_long_words=False, break_on_hyphens=False),
-        "",
-        "The same networks exported, one crop per face, two threads:",
-        "",
-        "| network | test, float32 | test, int8 | MB, float32 | MB, int8 | ms per face, float32 | ms per face, int8 |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for name, found in Exports.read(metrics / "export.json", "score_exports").networks.items():
-        both, times = (found.float32, found.int8), timing.exports and timing.exports.networks.get(name)
-        cells = [f"{one.accuracy:.2%}" for one in both] + [f"{one.bytes / 1e6:.1f}" for one in both]
-        if times:
-            cells += [f"{one.latency_ms.threads_2.median:.1f}" for one in (times.float32, times.int8)]
-        else:
-            cells += [NONE, NONE]
-        lines.append(f"| {titles[name]} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def tell_seeds(folder: Path, titles: Mapping[str, str]) -> str:
-    """A space and a sentence on the accuracies under further seeds; empty if the run in `folder` has none."""
-    seeds = read_seeds(folder)
-    if not seeds:
-        return ""
-    numbers, (low, high) = listing([str(one.seed) for one in seeds.seeds]), seeds.vote.accuracy_ci95
+    networks = find_networks(compare.table7)
+    titles = {name: network.TITLE for name, network in networks.items()}
+    timing = read_timing(metrics / "timing.json", networks)
+    trained: dict[str, list[str]] = {}
+    for name, times in timing.training.items():
+        if times and times.hardware != facts["hardware"]["cpu"]:
+            trained.setdefault(times.hardware, []).append(titles[name])
     return (
-        f" Over the seeds {numbers}, {titles[seeds.network]} averages {seeds.mean:.2%} (from {seeds.lowest:.2%} to "
-        f"{seeds.highest:.2%}); the soft vote of these networks has {seeds.vote.accuracy:.2%} (95 % interval "
-        f"{low:.2%} to {high:.2%})."
+        TEMPLATES.get_template(PAGES[page])
+        .render(
+            folder=folder,
+            link=folder.name if page.startswith("results/") else f"results/{folder.name}",
+            facts=facts,
+            compare=compare,
+            networks=networks,
+            titles=titles,
+            scores={name: Scores.read(metrics / f"{name}.json", "evaluate") for name in networks},
+            data=Data.read(metrics / "data.json", "prepare"),
+            exports=Exports.read(metrics / "export.json", "score_exports"),
+            timing=timing,
+            trained=[f"{listing(names)} on {hardware}" for hardware, names in trained.items()],
+            seeds=read_seeds(folder),
+            settings={
+                name: find_settings(lock[f"train_{name}"]["params"], facts["profile"], name) for name in networks
+            },
+            rows=ROWS,
+            NONE=NONE,
+        )
+        .strip("\n")
     )
+
+
+def wrap(text: str) -> str:
+    """Sentences in lines of at most 120 characters."""
+    return textwrap.fill(" ".join(text.split()), 120, break_long_words=False, break_on_hyphens=False)
+
+
+TEMPLATES.filters |= {one.__name__: one for one in (count, decimal, listing, percent, wrap)}
 
 
 def read_seeds(folder: Path) -> Seeds | None:
@@ -187,54 +172,6 @@ def keep_seeds(folder: Path, unfinished: Path) -> None:
         if not read_seeds(unfinished):
             (unfinished / path.name).unlink()
             print(f"{path}: left out, as it belongs to another run; write it again with tools/seeds.py")
-
-
-def tell_other_hardware(cpu: str, titles: Mapping[str, str], timing: Timing) -> str:
-    """A clause on the networks that were trained on other hardware than `cpu`; empty if there is none."""
-    used = {name: times.hardware for name, times in timing.training.items() if times and times.hardware != cpu}
-    trained = [
-        f"{listing([titles[name] for name in used if used[name] == hardware])} on {hardware}"
-        for hardware in dict.fromkeys(used.values())
-    ]
-    return f", but trained {listing(trained)}" if trained else ""
-
-
-def make_lines(folder: Path, page: str) -> str:
-    """The table for docs/benchmark.md on the run in `folder`, in the columns of the table of published networks."""
-    facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    lock = YAML(typ="safe").load(folder / "dvc.lock")
-    metrics = folder / "metrics"
-    data, compare = Data.read(metrics / "data.json", "prepare"), Comparison.read(metrics / "compare.json", "compare")
-    measured_on, chosen_on = ROWS[facts["split"]]
-    lines = [
-        "| ours | accuracy, % | 95 % interval | unseen | measured on | epoch chosen on | parameters | input "
-        "| pretraining | extra data | crops |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-
-    def add(title: str, measured: Measured, *cells: str) -> None:
-        low, high = (f"{100 * limit:.2f}" for limit in measured.accuracy_ci95)
-        unseen = measured.accuracy_unseen
-        known = [
-            f"{100 * measured.accuracy:.2f}",
-            f"{low} to {high}",
-            NONE if unseen is None else f"{100 * unseen:.2f}",
-        ]
-        lines.append(f"| {' | '.join([title, *known, measured_on, chosen_on, *cells])} |")
-
-    networks = find_networks(compare.table7)
-    for name, network in networks.items():
-        scores = Scores.read(metrics / f"{name}.json", "evaluate")
-        settings = find_settings(lock["stages"][f"train_{name}"]["params"], facts["profile"], name)
-        voted = data.votes_md5 is not None and settings.get("labels") == "emotion+votes"
-        weights = {"none": "none", "imagenet": "ImageNet"}.get(settings.get("weights", "none"), "a file")
-        crops = {1: "one", 10: "ten"}[network.TEST_CROPS]
-        cost = f"{scores.cost.parameters / 1e6:.1f} M"
-        add(network.TITLE, scores, cost, str(network.INPUT_SIZE), weights, "FER+ votes" if voted else "none", crops)
-    add("Soft vote of all", compare.ensemble, *[NONE] * 5)
-    if seeds := read_seeds(folder):
-        add(f"Soft vote of {networks[seeds.network].TITLE} under {len(seeds.seeds)} seeds", seeds.vote, *[NONE] * 5)
-    return "\n".join(lines)
 
 
 def find_settings(params: Mapping[str, Any], profile: str, name: str) -> dict[str, Any]:
@@ -278,10 +215,7 @@ def find_pages(name: str) -> dict[str, str]:
 def set_tables(folder: Path) -> dict[str, str]:
     """{page: its text with the table of the run in `folder`} of the pages that have a place for it."""
     name, pages = folder.name, find_pages(folder.name)
-    return {page: set_table(text, name, PAGES[page](folder, page), page) for page, text in pages.items()}
-
-
-PAGES = {"README.md": make_table, "results/README.md": make_table, "docs/benchmark.md": make_lines}
+    return {page: set_table(text, name, make_table(folder, page), page) for page, text in pages.items()}
 
 
 def main() -> None:
