@@ -322,7 +322,7 @@ def test_make_sets_up_once(clone):
     assert "--requirement requirements.lock" in first
     assert "dvc repro" in first
     second = clone.run("make", "repro", f"PYTHON={fake}")
-    assert "pip" not in second
+    assert "-m pip" not in second
     assert "dvc repro" in second
     report = clone.run("make", "report", f"PYTHON={fake}")
     assert "dvc repro report" in report
