@@ -30,8 +30,8 @@ from fer_pipeline.metrics.scores import Measured
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
 from fer_pipeline.predictions.record import PredictionTimes
-from fer_pipeline.report import findings, show
-from fer_pipeline.report.page import RunFacts, make_page
+from fer_pipeline.report import show
+from fer_pipeline.report.page import find_extremes, make_page
 from fer_pipeline.report.read import COMPARED, OF_DATA, list_figures, read_evidence
 from fer_pipeline.running.hardware import name_cpu
 from fer_pipeline.running.timing import record_times
@@ -258,7 +258,8 @@ def content():
     return make_content(NETWORKS)
 
 
-PROFILE, TRAININGS = read_params().profile, read_trainings(read_params())
+PARAMS = read_params()
+PROFILE, TRAININGS = PARAMS.profile, read_trainings(PARAMS)
 SETTINGS = {name: one.model_dump() for name, one in TRAININGS.items()}
 
 
@@ -267,7 +268,9 @@ def render(content, dataset="data/raw/fer2013.csv", networks=NETWORKS):
         written = write_evidence(Path(folder), content, networks)
         evidence = read_evidence(written / "metrics", written / "plots", networks, content["other"])
     settings = {name: TRAININGS.get(name, TRAININGS["vgg19"]) for name in networks}
-    return make_page(evidence, RunFacts(2013, PROFILE, dataset, settings, confident=0.99))
+    return make_page(
+        evidence, networks, PARAMS.model_copy(update={"dataset": dataset, "other_sets": content["other"]}), settings
+    )
 
 
 def read_table(page, id):
@@ -652,13 +655,13 @@ def test_words_for_one_none_and_many():
     assert [show.plural(n, "image") for n in (0, 1, 1234)] == ["no images", "1 image", "1,234 images"]
     assert [show.times(n) for n in (1, 2, 3)] == ["once", "twice", "3 times"]
     assert [show.listing("abc"[:n]) for n in (1, 2, 3)] == ["a", "a and b", "a, b and c"]
-    assert show.percent(None) == show.decimal(None) == show.count(None) == show.points(None) == "–"
-    assert show.points(-1e-9) == "+0.00"
+    assert show.percent(None) == show.decimal(None) == "–"
+    assert show.show(-1e-9, "points") == "+0.00"
 
 
 def test_ends_of_numbers():
-    assert findings.find_extremes({"a": 0.5, "b": None, "c": 0.5, "d": 0.25}) == (["a", "c"], 0.5, ["d"], 0.25)
-    assert findings.find_extremes({"a": None}) is None
+    assert find_extremes({"a": 0.5, "b": None, "c": 0.5, "d": 0.25}) == (["a", "c"], 0.5, ["d"], 0.25)
+    assert find_extremes({"a": None}) is None
 
 
 @pytest.mark.parametrize(("value", "sentence"), [(0.5, "Equal for angry, disgust, fear, happy, sad, surprise and neutral: 0.5000."), (None, "No class has a value.")])  # fmt: skip
@@ -827,7 +830,7 @@ def test_times_that_cannot_be_written_cost_no_result(tmp_path, capsys):
     record_times(tmp_path / "folder", "score_exports", speed)
     record_times(tmp_path / "file" / "timing.json", "score_exports", speed)
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 2 and all(line.startswith("how long measure took is not kept: ") for line in lines)
+    assert len(lines) == 2 and all(line.startswith("how long score_exports took is not kept: ") for line in lines)
 
 
 @pytest.mark.parametrize("damaged", [None, b"", b"[]", b'{"train_vgg19": {"seconds": "long"}, "score_exports": 5}'])

@@ -133,8 +133,8 @@ class Paper(NamedTuple):
     confidence: PrintedConfidence | None = None
     errors: dict[str, float] | None = None
     """{'count': misclassified test images, 'share': their share} (the misclassification audit)."""
-    confusions: dict[tuple[str, str], int] = {}  # noqa: RUF012 (nothing changes it)
-    """{(actual, predicted class): test images}: the most frequent ones, which the text names."""
+    confusions: dict[str, int] = {}  # noqa: RUF012 (nothing changes it)
+    """{'actual → predicted class': test images}: the most frequent ones, which the text names."""
     note: str = ""
     """A sentence on a figure that the paper gives in two meanings."""
 
@@ -191,7 +191,7 @@ PRINTED: dict[str, Paper] = {
         },
         confidence=PrintedConfidence(0.882, 0.925, 0.779, 0.165, 735, 0.358, low_share=0.102),
         errors={"count": 2_131, "share": 0.297},
-        confusions={("fear", "sad"): 220, ("neutral", "sad"): 189, ("angry", "sad"): 139},
+        confusions={"fear → sad": 220, "neutral → sad": 189, "angry → sad": 139},
     ),
     "resnet18": Paper(
         training=TRANSFER,
