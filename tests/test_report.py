@@ -839,5 +839,5 @@ def test_no_times_are_dashes(damaged, tmp_path):
     if damaged is not None:
         file.write_bytes(damaged)
     tables = times.list_tables(read_timing(file, NAMES), TITLES)
-    assert {cell.text for table in tables.values() for row in table.rows for cell in row[1:]} == {"–"}
+    assert {cell.text for table in tables.values() for row in table[1:] for cell in row[1:]} == {"–"}
     assert "faster" not in times.make_page(read_timing(file, NAMES), TITLES)

@@ -68,7 +68,7 @@ def make_page(timing: Timing, titles: dict[str, str]) -> str:
 def print_tables(tables: dict[str, Table]) -> Iterator[str]:
     """The tables as plain lines."""
     for title, table in tables.items():
-        rows = [table.head, *([cell.text for cell in row] for row in table.rows)]
+        rows = [[cell.text for cell in row] for row in table]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         yield title
         for first, *others in rows:

@@ -4,7 +4,7 @@ A source is written as in the cell's title: `metrics/data.json: rows.val.fear`, 
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from fer_pipeline.report.show import NONE, show
@@ -24,11 +24,8 @@ class Cell(NamedTuple):
 EMPTY = Cell(NONE)
 
 
-class Table(NamedTuple):
-    """A table of the page; the first cell of each row is its name."""
-
-    head: list[str]
-    rows: list[list[Cell]]
+Table = list[list[Cell]]
+"""Rows, the head first; the first cell of each row is its name."""
 
 
 class Files(dict[str, Any]):
@@ -48,25 +45,21 @@ class Files(dict[str, Any]):
         value = values[0] / values[1] if values[1:] else values[0]
         return Cell(show(value, form), f"{path}: {place}" if path in PRINTED else source)
 
-    def tabulate(
-        self, first: str, rows: Iterable[Any], columns: Iterable[Any], last: Mapping[str, Cell] | None = None
-    ) -> Table:
+    def tabulate(self, first: str, rows: Iterable[Any], columns: Iterable[Any]) -> Table:
         """A table whose names stand under the head `first`.
 
         Args:
             rows: (key, name), or (key, name, form, place) for columns that have none; a name may be a cell.
             columns: (head, source, form, place). `{}` stands for a row's key, in a source `{1}` for its name.
-            last: {head: cell} of one more row.
         """
-        rows, columns = list(rows), list(columns)
-        lines = []
+        columns = list(columns)
+        table = [[Cell(first), *(Cell(head) for head, *_ in columns)]]
         for key, name, *own in rows:
-            lines.append([name if isinstance(name, Cell) else Cell(name)])
+            table.append([name if isinstance(name, Cell) else Cell(name)])
             for _, source, *form in columns:
                 how, place = [*(form or own), ""][:2]
-                lines[-1].append(self.cell(source.format(key, name), how, place.format(key)))
-        heads = [first, *(head for head, *_ in columns)]
-        return Table(heads, [*lines, *([[last.get(head, EMPTY) for head in heads]] if last else [])])
+                table[-1].append(self.cell(source.format(key, name), how, place.format(key)))
+        return table
 
 
 def follow(content: Any, key: str) -> Any:

@@ -13,9 +13,8 @@ from fer_pipeline.faces.fer2013 import CLASSES, SPLITS
 from fer_pipeline.metrics import labels, paper
 from fer_pipeline.networks.network import Network
 from fer_pipeline.params.schema import Params
-from fer_pipeline.report.cells import Cell, Files, spread
-from fer_pipeline.report.read import RISK
-from fer_pipeline.report.show import FILTERS
+from fer_pipeline.report.cells import EMPTY, Cell, Files, spread
+from fer_pipeline.report.show import FILTERS, pick
 
 LIBRARIES = ("tensorflow", "torch", "torchvision", "lightning", "scikit-learn", "numpy", "dvc")
 HERE = Path(__file__).parent
@@ -53,6 +52,7 @@ def load_template(name: str, *folders: Path) -> jinja2.Template:
     )
     environment.filters |= FILTERS
     environment.globals |= {one.__name__: one for one in (zip, enumerate, Cell, find_extremes, spread)}
+    environment.globals["EMPTY"] = EMPTY
     return environment.get_template(name)
 
 
@@ -70,42 +70,35 @@ def make_page(files: Files, networks: Mapping[str, Network], params: Params, tra
         | {"paper": {**paper.PRINTED, "Table 1": list(paper.LITERATURE)}}
         | {"literature": {work.source: work for work in paper.VOTES_LITERATURE}}
     )
-    titles = {name: network.TITLE for name, network in networks.items()}
+    compare, titles = files["metrics/compare.json"], {name: network.TITLE for name, network in networks.items()}
     train, scores = ({name: files[f"metrics/{folder}{name}.json"] for name in titles} for folder in ("train/", ""))
-    compare, other = (
-        files["metrics/compare.json"],
-        {name: files[f"metrics/other/{name}.json"] for name in params.other_sets},
-    )
-    f1 = {name: {emotion: row.f1 for emotion, row in one.per_class.items()} for name, one in scores.items()}
+    f1 = pd.DataFrame({name: pick(one.per_class, "f1") for name, one in scores.items()}, dtype=float).dropna()
     sections = [
         ("data", "Data", "data.html.j2"),
         *([("labels", "What the labels are worth", "labels.html.j2")] if compare.labels else []),
         ("training", "Training", "training.html.j2"),
         *((name, title, "network.html.j2") for name, title in titles.items()),
         ("comparison", "Comparison", "comparison.html.j2"),
-        *([("others", "Other data sets", "others.html.j2")] if other else []),
+        *([("others", "Other data sets", "others.html.j2")] if params.other_sets else []),
         ("use", "Use", "use.html.j2"),
     ]
     return render(
         "page.html.j2",
+        files=files,
         data=files["metrics/data.json"],
         compare=compare,
         export=files["metrics/export.json"],
         train=train,
         scores=scores,
-        other=other,
-        risk={name: files[f"plots/{RISK}".format(name)] for name in titles},
-        files=files,
+        f1=f1,
+        paper=paper,
+        worth=labels,
         titles=titles,
         params=params,
         settings=settings,
         sections=sections,
-        f1=pd.DataFrame(f1, dtype=float).dropna(),
         devices=dict.fromkeys(f"{one.device}, {one.precision}" for one in train.values()),
         libraries=[f"{library} {version(library)}" for library in LIBRARIES],
-        paper=paper,
-        least=labels.LEAST,
-        sure=labels.SURE,
         classes=dict(zip(CLASSES, CLASSES, strict=True)),
         splits=dict(zip(SPLITS, SPLITS, strict=True)),
     )

@@ -21,8 +21,6 @@ OF_DATA = {"data/classes.png": "prepare", "data/faces.png": "prepare", "data/aug
 """{picture below plots/: the stage that draws it} of the data."""
 COMPARED = ("literature", "class_f1", "ensembles", "agreement", "all_wrong", "annotators", "levels", "contradicted")
 """The pictures in plots/compare/."""
-RISK = "{}/test/risk_coverage.csv"
-"""A network's risk-coverage curve below plots/."""
 
 
 def read_evidence(
@@ -30,7 +28,7 @@ def read_evidence(
 ) -> Files:
     """Read the folders `metrics` and `plots`; `sets` are the names of other data sets.
 
-    Paths of the result begin with metrics/ or plots/. JSON files are records, other files are as `read_plot` gives them.
+    Paths of the result begin with metrics/ or plots/. JSON files are records; for others see `read_plot`.
 
     Raises:
         InputError: a file is missing or damaged, lacks a key, or was made for other networks.
@@ -53,8 +51,8 @@ def read_evidence(
     ]
     stages = OF_DATA | {f"compare/{figure}.png": "compare" for figure in COMPARED}
     for name, network in networks.items():
-        stages |= dict.fromkeys([f"{name}/test/{figure}.png" for figure in list_figures(network)], "evaluate")
-        stages[RISK.format(name)] = "evaluate"
+        shown = [*(f"{figure}.png" for figure in list_figures(network)), "risk_coverage.csv"]
+        stages |= {f"{name}/test/{file}": "evaluate" for file in shown}
     read = {path: kind.read(Path(metrics, f"{path}.json"), stage) for path, (kind, stage) in kinds.items()}
     for path, key, keys in expected:
         if (found := tuple(follow(read[path], key))) != keys:
