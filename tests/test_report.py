@@ -23,12 +23,11 @@ from fer_pipeline.core.errors import InputError
 from fer_pipeline.exported.record import ExportTimes
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.metrics import paper
-from fer_pipeline.metrics.scores import Measured
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
 from fer_pipeline.predictions.record import PredictionTimes
 from fer_pipeline.report import show
-from fer_pipeline.report.page import find_extremes, make_page
+from fer_pipeline.report.page import make_page
 from fer_pipeline.report.read import COMPARED, OF_DATA, list_figures, read_evidence
 from fer_pipeline.running.hardware import name_cpu
 from fer_pipeline.running.timing import record_times
@@ -42,75 +41,71 @@ STRANGER = SimpleNamespace(TITLE="Stranger")
 BEST = ROOT / "results" / "fer2013-best" / "metrics"
 
 
-def leave_out(content, dropped):
-    """What a file of metrics/ holds without the networks `dropped`; a vote of all loses these members."""
-    if isinstance(content, list):
-        pairs = [
-            {one.get("first"), one.get("second"), *one.get("members", ())[:2]} if isinstance(one, dict) else ()
-            for one in content
-        ]
-        return [
-            leave_out(one, dropped) for one, pair in zip(content, pairs, strict=True) if not dropped.intersection(pair)
-        ]
-    if not isinstance(content, dict):
-        return content
-    content = {key: leave_out(one, dropped) for key, one in content.items() if key not in dropped}
-    if "members" in content:
-        kept = [pair for pair in zip(content["members"], content["weights"], strict=True) if pair[0] not in dropped]
-        content["members"], content["weights"] = map(list, zip(*kept, strict=True))
-    return content
+RISK = "plots/{}/test/risk_coverage.csv"
+OTHER = {
+    "source": "CK+48",
+    "md5": "fedcba9876543210",
+    "faces": 927,
+    "left_out": {"contempt": 54},
+    "scaled": 12,
+    "seen": 3,
+}
 
 
 def make_content(networks):
-    """All that the report reads, but pictures, as it is in the files: those of a real run, where `stranger` is the network that the paper does not have."""
+    """{path: content} of all files that the report reads, but pictures: those of a real run, as far as it is of `networks`.
+
+    The network `stranger` has the files of the one that the paper lacks.
+    """
     ours = next(
         name for name in json.loads((BEST / "compare.json").read_bytes())["table7"] if name not in paper.PRINTED
     )
     stranger = "stranger" if "stranger" in networks else ours
+    dropped = {*paper.PRINTED, stranger} - {*networks}
 
-    def read(path):
-        text = (BEST / f"{path.replace(stranger, ours)}.json").read_text()
-        return leave_out(
-            json.loads(text.replace(f'"{ours}"', f'"{stranger}"')), {*paper.PRINTED, stranger} - {*networks}
-        )
+    def restrict(one):
+        """An object of the file without the networks that are dropped; None if it is of a pair with one of these."""
+        members = one.get("members", [])
+        if dropped.intersection([one.get("first"), one.get("second"), *(members if len(members) == 2 else [])]):
+            return None
+        if members:
+            kept = [pair for pair in zip(members, one["weights"], strict=True) if pair[0] not in dropped]
+            one["members"], one["weights"] = map(list, zip(*kept, strict=True))
+            one["best_member"] = one["members"][-1]
+        parts = {key: value for key, value in one.items() if key not in dropped}
+        return {
+            key: [part for part in value if part is not None] if isinstance(value, list) else value
+            for key, value in parts.items()
+        }
 
-    scores = {name: read(name) for name in networks}
-    shown = ("accuracy", "accuracy_ci95", "balanced_accuracy", "per_class")
-    lower = json.loads(json.dumps(scores), parse_float=lambda text: 0.9 * float(text))  # unlike those on test
-    on_other = {name: {key: one[key] for key in shown} for name, one in lower.items()}
-    for i, one in enumerate(on_other.values()):
-        one["confusion"] = (1000 * i + np.arange(49).reshape(7, 7)).tolist()
-    ck = {
-        "source": "CK+48",
-        "md5": "fedcba9876543210",
-        "faces": 927,
-        "left_out": {"contempt": 54},
-        "scaled": 12,
-        "seen": 3,
+    names = ("data", "compare", "export", *networks, *(f"train/{name}" for name in networks))
+    texts = {name: (BEST / f"{name.replace(stranger, ours)}.json").read_text() for name in names}
+    files = {
+        f"metrics/{name}.json": json.loads(text.replace(f'"{ours}"', f'"{stranger}"'), object_hook=restrict)
+        for name, text in texts.items()
     }
-    return {
-        **{path: read(path) for path in ("data", "compare", "export")},
-        "train": {name: read(f"train/{name}") for name in networks},
-        "scores": scores,
-        "other": {"ck": ck | {"networks": on_other}},
-        "risk": {name: [[0.5, 0.95], [0.85, 0.92], [0.95, 0.91], [1.0, 0.8]] for name in networks},
-    }
+    on_other = {}
+    for i, name in enumerate(networks):
+        lower = json.loads(texts[name], parse_float=lambda text: 0.9 * float(text))  # unlike the scores on test
+        on_other[name] = {key: lower[key] for key in ("accuracy", "accuracy_ci95", "balanced_accuracy", "per_class")}
+        on_other[name]["confusion"] = (1000 * i + np.arange(49).reshape(7, 7)).tolist()
+    curves = {RISK.format(name): [[0.5, 0.95], [0.85, 0.92], [0.95, 0.91], [1.0, 0.8]] for name in networks}
+    return files | {"metrics/other/ck.json": OTHER | {"networks": on_other}} | curves
+
+
+def find(content, source):
+    """What holds the value of a source such as 'metrics/compare.json: ensembles[3].gain_points', and its key there."""
+    file, key = source.split(": ", 1)
+    *above, last = (int(place) if place else name for name, place in re.findall(r"([^.\[\]]+)|\[(\d+)\]", key))
+    return reduce(getitem, above, content[file]), last
 
 
 def put(content, values):
-    """Change values of `make_content`: {dotted key: value}."""
-    for key, value in values.items():
-        *above, last = (int(part) if part.isdigit() else part for part in key.split("."))
-        reduce(getitem, above, content)[last] = value
+    """Change the values of sources in `make_content`."""
+    for source, value in values.items():
+        holder, key = find(content, source)
+        holder[key] = value
     return content
-
-
-def list_files(content):
-    """{path: what is in this file} of `make_content`, but for risk_coverage.csv."""
-    files = {f"metrics/{key}.json": content[key] for key in ("data", "compare", "export")}
-    files |= {f"metrics/{name}.json": one for name, one in content["scores"].items()}
-    files |= {f"metrics/{kind}/{name}.json": one for kind in ("train", "other") for name, one in content[kind].items()}
-    return files
 
 
 def list_pictures(networks=NETWORKS):
@@ -122,10 +117,11 @@ def list_pictures(networks=NETWORKS):
 def write_evidence(folder, content, networks=NETWORKS, picture=b"\x89PNG"):
     """Write all that the report reads into metrics/ and plots/ below `folder`; returns the folder."""
     files = {f"plots/{path}": picture for path in list_pictures(networks)}
-    files |= {path: json.dumps(one).encode() for path, one in list_files(content).items()}
-    for name, curve in content["risk"].items():
-        rows = [f"{1 - coverage},{coverage},{accuracy}\n" for coverage, accuracy in curve]
-        files[f"plots/{name}/test/risk_coverage.csv"] = "".join(["threshold,coverage,accuracy\n", *rows]).encode()
+    for path, one in content.items():
+        if path.endswith(".csv"):
+            rows = [f"{1 - coverage},{coverage},{accuracy}\n" for coverage, accuracy in one]
+            one = "".join(["threshold,coverage,accuracy\n", *rows])
+        files[path] = (one if isinstance(one, str) else json.dumps(one)).encode()
     return write_folder(folder, files)
 
 
@@ -140,13 +136,12 @@ SETTINGS = {name: one.model_dump() for name, one in TRAININGS.items()}
 
 
 def render(content, dataset="data/raw/fer2013.csv", networks=NETWORKS):
+    sets = ["ck"] if "metrics/other/ck.json" in content else []
+    params = PARAMS.model_copy(update={"dataset": dataset, "other_sets": dict.fromkeys(sets, "")})
     with TemporaryDirectory() as folder:
         written = write_evidence(Path(folder), content, networks)
-        evidence = read_evidence(written / "metrics", written / "plots", networks, content["other"])
-    settings = {name: TRAININGS.get(name, TRAININGS["vgg19"]) for name in networks}
-    return make_page(
-        evidence, networks, PARAMS.model_copy(update={"dataset": dataset, "other_sets": content["other"]}), settings
-    )
+        files = read_evidence(written / "metrics", written / "plots", networks, sets)
+    return make_page(files, networks, params, {name: TRAININGS.get(name, TRAININGS["vgg19"]) for name in networks})
 
 
 def read_table(page, id):
@@ -168,8 +163,8 @@ def read_caption(page, id):
 
 def test_tables_set_ours_beside_the_papers(content):
     """What ours are, `test_every_number_of_a_table_leads_to_its_value` tells."""
-    put(content, {"scores.vgg19.errors.top.0": {"actual": "angry", "predicted": "sad", "count": 9}})
-    put(content, {"scores.vgg19.errors.top.1": {"actual": "angry", "predicted": "disgust", "count": 7}})
+    put(content, {"metrics/vgg19.json: errors.top[0]": {"actual": "angry", "predicted": "sad", "count": 9}})
+    put(content, {"metrics/vgg19.json: errors.top[1]": {"actual": "angry", "predicted": "disgust", "count": 7}})
     page = render(content)
     overview, table7 = read_table(page, "overview"), read_table(page, "table7")
     assert overview[0] == ["Network", "Ours", "95% interval", "Paper", "Difference, points", "Macro F1"]
@@ -194,28 +189,29 @@ BESIDE_THE_PAPER = ("overview", "images", "configuration", "vgg19-scores", "vgg1
 
 
 def test_other_conditions_than_the_papers_are_named_at_every_comparison(content):
-    page, label = render(content), content["compare"]["label"]
+    page, label = render(content), content["metrics/compare.json"]["label"]
     assert all(label in read_caption(page, id) for id in BESIDE_THE_PAPER)
     assert 'class="warning"' in page
-    page = render(put(content, {"compare.comparable": True}))
+    page = render(put(content, {"metrics/compare.json: comparable": True}))
     assert label not in html.unescape(page) and 'class="warning"' not in page
 
 
 VOTES = {
-    "compare.ensembles.3.gain_points": 15.0,
-    "compare.ensembles.3.accuracy": 0.785,
-    "compare.ensembles.3.p_value": 0.085,
-    "compare.weighted_ensemble.accuracy": 0.79,
-    "compare.weighted_ensemble.weights": [0.2, 0.3, 0.5],
+    "metrics/compare.json: ensembles[3].gain_points": 15.0,
+    "metrics/compare.json: ensembles[3].accuracy": 0.785,
+    "metrics/compare.json: ensembles[3].p_value": 0.085,
+    "metrics/compare.json: ensembles[3].best_member": "resnet18",
+    "metrics/compare.json: weighted_ensemble.accuracy": 0.79,
+    "metrics/compare.json: weighted_ensemble.weights": [0.2, 0.3, 0.5],
 }
 RIGHT = {
-    "compare.agreement.all_share": 0.55,
-    "compare.agreement.any_right": 0.9286,
-    "compare.agreement.right_by": [5, 10, 15, 40],
-    "compare.agreement.pairs.2.share": 0.97,
+    "metrics/compare.json: agreement.all_share": 0.55,
+    "metrics/compare.json: agreement.any_right": 0.9286,
+    "metrics/compare.json: agreement.right_by": [5, 10, 15, 40],
+    "metrics/compare.json: agreement.pairs[2].share": 0.97,
 }
 CONFIDENCE = {
-    "scores.baseline.confidence": {
+    "metrics/baseline.json: confidence": {
         "mean": 0.882,
         "mean_correct": 0.925,
         "mean_incorrect": 0.779,
@@ -225,48 +221,50 @@ CONFIDENCE = {
         "low_accuracy": 0.358,
         "threshold": 0.6,
     },
-    "scores.baseline.accuracy": 0.701,
+    "metrics/baseline.json: accuracy": 0.701,
 }
-F1 = {f"scores.{name}.per_class.{emotion}.f1": 0.5 + i / 20 for i, name in enumerate(NAMES) for emotion in CLASSES}
+F1 = {
+    f"metrics/{name}.json: per_class.{emotion}.f1": 0.5 + i / 20 for i, name in enumerate(NAMES) for emotion in CLASSES
+}
 CAPTIONS = [
-    ("overview", {"scores.vgg19.accuracy": 0.9}, "Best single network: VGG19 with 90.00%"),
-    ("overview", {f"scores.{name}.accuracy": 0.9 for name in NAMES}, "Best single networks, tied: Baseline CNN, VGG19 and ResNet18 with 90.00%"),
-    ("images", {"data.rows.train.total": 1}, "The paper has 22,968, 1,432 and 7,178 images in train, val and test."),
+    ("overview", {"metrics/vgg19.json: accuracy": 0.9}, "Best single network: VGG19 with 90.00%"),
+    ("overview", {f"metrics/{name}.json: accuracy": 0.9 for name in NAMES}, "Best single networks, tied: Baseline CNN, VGG19 and ResNet18 with 90.00%"),
+    ("images", {"metrics/data.json: rows.train.total": 1}, "The paper has 22,968, 1,432 and 7,178 images in train, val and test."),
     ("vgg19-confusion", {}, "(Figures 5 and 7)"),
-    ("vgg19-confusion", {"scores.vgg19.per_class.angry.recall": 0.99, "scores.vgg19.per_class.sad.recall": 0.01}, "best: angry (99.0%); worst: sad (1.0%)"),
-    ("vgg19-confusion", {"scores.vgg19.errors.top.0": {"actual": "fear", "predicted": "sad", "count": 900}}, "Most frequent confusion: fear taken for sad, 900 times."),
-    ("vgg19-confusion", {f"scores.vgg19.errors.top.{i}": {"actual": one, "predicted": "sad", "count": 900} for i, one in enumerate(("fear", "angry"))}, "fear taken for sad and angry taken for sad, 900 times each"),
+    ("vgg19-confusion", {"metrics/vgg19.json: per_class.angry.recall": 0.99, "metrics/vgg19.json: per_class.sad.recall": 0.01}, "best: angry (99.0%); worst: sad (1.0%)"),
+    ("vgg19-confusion", {"metrics/vgg19.json: errors.top[0]": {"actual": "fear", "predicted": "sad", "count": 900}}, "Most frequent confusion: fear taken for sad, 900 times."),
+    ("vgg19-confusion", {f"metrics/vgg19.json: errors.top[{i}]": {"actual": one, "predicted": "sad", "count": 900} for i, one in enumerate(("fear", "angry"))}, "fear taken for sad and angry taken for sad, 900 times each"),
     ("vgg19-risk_coverage", {}, "15.0% of the images raises accuracy from 80.00% to 92.00% (+12.00 points)"),
-    ("vgg19-risk_coverage", {"risk.vgg19.1": [0.85, 0.7]}, "lowers accuracy from 80.00% to 70.00% (-10.00 points)"),
-    ("vgg19-risk_coverage", {"risk.vgg19": [[1.0, 0.9]]}, "Accuracy on all images is 90.00%; no point"),
+    ("vgg19-risk_coverage", {"plots/vgg19/test/risk_coverage.csv: [1]": [0.85, 0.7]}, "lowers accuracy from 80.00% to 70.00% (-10.00 points)"),
+    ("vgg19-risk_coverage", {f"plots/vgg19/test/risk_coverage.csv: [{i}]": [1.0, 0.9] for i in range(4)}, "Accuracy on all images is 90.00%; no point"),
     ("baseline-confidence", CONFIDENCE, "Mean confidence is 0.882: 0.925 for correct predictions, 0.779 for wrong ones. 735 images (10.0%) have a confidence below 0.6; 35.8% of them"),
     ("baseline-confidence", CONFIDENCE, "18.10 points overconfident"),
-    ("baseline-confidence", CONFIDENCE | {"scores.baseline.accuracy": 0.9}, "1.80 points underconfident"),
-    ("baseline-confidence", {"scores.baseline.calibration.temperature": 1.5, "scores.baseline.calibration.ece_scaled": 0.001}, "1.50, fitted on val, lowers it to 0.0010"),
-    ("baseline-mistakes", {"scores.baseline.errors": {"count": 21, "share": 0.3, "confident_count": 4, "top": []}}, "21 test images are misclassified (30.0%), 4 of them with a confidence of 0.99 or more"),
-    ("baseline-curves", {"train.baseline.best_epoch": 5, "train.baseline.epochs_run": 8, "train.baseline.val_accuracy": 0.75, "train.baseline.train_accuracy": 0.85}, "best after epoch 5 of 8: 75.00%"),
-    ("baseline-curves", {"train.baseline.val_accuracy": 0.75, "train.baseline.train_accuracy": 0.85}, "85.00%: 10.00 points above"),
-    ("mcnemar", {"compare.mcnemar.0.second_only": 999, "compare.mcnemar.0.p_value_holm": 0.03}, "VGG19 is better than Baseline CNN (p = 0.03)"),
-    ("mcnemar", {"compare.mcnemar.2.p_value_holm": 0.07}, "between VGG19 and ResNet18 is not significant (p = 0.07)"),
-    ("annotators-mcnemar", {"compare.labels.mcnemar.2.p_value_holm": 0.07}, "between ResNet18 and the annotators is not significant (p = 0.07)"),
-    ("annotators-mcnemar", {"compare.labels.mcnemar.2.p_value_holm": 0.01}, "ResNet18 matches the labels more often than the annotators' most-voted class does"),
+    ("baseline-confidence", CONFIDENCE | {"metrics/baseline.json: accuracy": 0.9}, "1.80 points underconfident"),
+    ("baseline-confidence", {"metrics/baseline.json: calibration.temperature": 1.5, "metrics/baseline.json: calibration.ece_scaled": 0.001}, "1.50, fitted on val, lowers it to 0.0010"),
+    ("baseline-mistakes", {"metrics/baseline.json: errors": {"count": 21, "share": 0.3, "confident_count": 4, "top": []}}, "21 test images are misclassified (30.0%), 4 of them with a confidence of 0.99 or more"),
+    ("baseline-curves", {"metrics/train/baseline.json: best_epoch": 5, "metrics/train/baseline.json: epochs_run": 8, "metrics/train/baseline.json: val_accuracy": 0.75, "metrics/train/baseline.json: train_accuracy": 0.85}, "best after epoch 5 of 8: 75.00%"),
+    ("baseline-curves", {"metrics/train/baseline.json: val_accuracy": 0.75, "metrics/train/baseline.json: train_accuracy": 0.85}, "85.00%: 10.00 points above"),
+    ("mcnemar", {"metrics/compare.json: mcnemar[0].second_only": 999, "metrics/compare.json: mcnemar[0].p_value_holm": 0.03}, "VGG19 is better than Baseline CNN (p = 0.03)"),
+    ("mcnemar", {"metrics/compare.json: mcnemar[2].p_value_holm": 0.07}, "between VGG19 and ResNet18 is not significant (p = 0.07)"),
+    ("annotators-mcnemar", {"metrics/compare.json: labels.mcnemar[2].p_value_holm": 0.07}, "between ResNet18 and the annotators is not significant (p = 0.07)"),
+    ("annotators-mcnemar", {"metrics/compare.json: labels.mcnemar[2].p_value_holm": 0.01}, "ResNet18 matches the labels more often than the annotators' most-voted class does"),
     ("compare-ensembles", VOTES, "78.50%, 15.00 points more than its best member, ResNet18 (p = 0.085)"),
     ("compare-ensembles", VOTES, "that of Baseline CNN, VGG19 and ResNet18, with 78.50%"),
     ("compare-ensembles", VOTES, "(0.20 for Baseline CNN, 0.30 for VGG19 and 0.50 for ResNet18) the vote of all reaches 79.00%"),
     ("compare-class-f1", F1, "Baseline CNN in 0, VGG19 in 0 and ResNet18 in 7 of 7 classes. They differ most on angry, by 0.1000"),
     ("compare-agreement", RIGHT, "on 55.0% of the test images. All are right on 40 of 70, none on 5: a perfect choice among them would reach 92.86%. Most alike: VGG19 with ResNet18 (97.0%)"),
-    ("compare-all-wrong", {"compare.all_wrong.count": 5, "compare.all_wrong.share": 0.0714, "compare.all_wrong.same_count": 2}, "All networks misclassify 5 test images (7.1%); on 2 of them"),
+    ("compare-all-wrong", {"metrics/compare.json: all_wrong.count": 5, "metrics/compare.json: all_wrong.share": 0.0714, "metrics/compare.json: all_wrong.same_count": 2}, "All networks misclassify 5 test images (7.1%); on 2 of them"),
     ("compare-literature", VOTES, "the soft vote of all networks with 78.50%; 8 of the 8 works"),
-    ("exports", {f"export.networks.{name}.int8.lost": lost for name, lost in zip(NAMES, (-0.001, 0.0, 0.001), strict=True)}, "by +0.10 points (Baseline CNN), +0.00 points (VGG19) and -0.10 points (ResNet18)."),
-    ("exports", {"export.networks.vgg19.int8.kept_in_float32": ["batch normalisation", "conv1_1"]}, "VGG19, int8: batch normalisation and conv1_1 in float32"),
-    ("annotators-scores", {"scores.baseline.annotators.rows": 61, "scores.baseline.annotators.emotion_rows": 58}, "61 test images have a majority; for 58 it is"),
-    ("labels-levels", {"compare.labels.levels.0.images": 50}, "On the 50 test images where 10 of ten annotators agree"),
-    ("labels-levels", {"compare.labels.levels": []}, "There is no test image"),
-    ("labels-contradicted", {"compare.labels.contradicted": 3}, "Labels that nobody else believes. On 3 test images all"),
-    ("labels-contradicted", {"compare.labels.contradicted": 0}, "There is no test image"),
-    ("vgg19-classes", {f"scores.vgg19.per_class.{emotion}.f1": 0.5 for emotion in CLASSES}, "Equal for angry, disgust, fear, happy, sad, surprise and neutral: 0.5000."),
-    ("vgg19-classes", {f"scores.vgg19.per_class.{emotion}.f1": None for emotion in CLASSES}, "No class has a value."),
-    ("compare-class-f1", {f"scores.vgg19.per_class.{emotion}.f1": None for emotion in CLASSES}, "no class in which every network"),
+    ("exports", {f"metrics/export.json: networks.{name}.int8.lost": lost for name, lost in zip(NAMES, (-0.001, 0.0, 0.001), strict=True)}, "by +0.10 points (Baseline CNN), +0.00 points (VGG19) and -0.10 points (ResNet18)."),
+    ("exports", {"metrics/export.json: networks.vgg19.int8.kept_in_float32": ["batch normalisation", "conv1_1"]}, "VGG19, int8: batch normalisation and conv1_1 in float32"),
+    ("annotators-scores", {"metrics/baseline.json: annotators.rows": 61, "metrics/baseline.json: annotators.emotion_rows": 58}, "61 test images have a majority; for 58 it is"),
+    ("labels-levels", {"metrics/compare.json: labels.levels[0].images": 50}, "On the 50 test images where 10 of ten annotators agree"),
+    ("labels-levels", {"metrics/compare.json: labels.levels": []}, "There is no test image"),
+    ("labels-contradicted", {"metrics/compare.json: labels.contradicted": 3}, "Labels that nobody else believes. On 3 test images all"),
+    ("labels-contradicted", {"metrics/compare.json: labels.contradicted": 0}, "There is no test image"),
+    ("vgg19-classes", {f"metrics/vgg19.json: per_class.{emotion}.f1": 0.5 for emotion in CLASSES}, "Equal for angry, disgust, fear, happy, sad, surprise and neutral: 0.5000."),
+    ("vgg19-classes", {f"metrics/vgg19.json: per_class.{emotion}.f1": None for emotion in CLASSES}, "No class has a value."),
+    ("compare-class-f1", {f"metrics/vgg19.json: per_class.{emotion}.f1": None for emotion in CLASSES}, "no class in which every network"),
     ("other-ck", {}, "927 faces of CK+48 (MD5 fedcba9876543210), 12 of them scaled. 3 of the faces are also in"),
     ("other-ck", {}, "not an emotion of FER-2013: 54 of contempt."),
 ]  # fmt: skip
@@ -279,52 +277,39 @@ def test_captions_follow_from_the_numbers(id, changes, sentence, content):
 
 
 def test_only_what_stays_in_float32_is_named(content):
-    changes = {f"export.networks.{name}.int8.kept_in_float32": [] for name in NAMES}
+    changes = {f"metrics/export.json: networks.{name}.int8.kept_in_float32": [] for name in NAMES}
     assert "in float32" not in read_caption(render(put(content, changes)), "exports")
 
 
-NOT_SHOWN = {
-    *("data.pixels", "data.source.kind", "data.conversions", "train.train_loss", "train.stopped"),
-    "temperature_single_crop",
-    *(f"compare.ensemble.{key}" for key in Measured.model_fields if key != "macro_f1"),
-    *("compare.profile", "compare.split", "compare.comparable", "ensembles.val_accuracy", "weighted_ensemble.val_accuracy"),
-    *("weighted_ensemble.chosen_on", "pairs.kappa", "all_wrong.same_share", "all_wrong.indices", "per_class.accuracy"),
-    *("table7.paper", "dropped", "blank_images", "pairs.first", "pairs.second"),
-    *("annotators.rows", "annotators.emotion_rows", "labels.levels"),  # the same for all; all but the first are drawn
-    *(f"networks.per_class.{key}" for key in ("precision", "f1", "support")),
-}  # fmt: skip
+NOT_SHOWN = r"""
+data.json:.(pixels|dropped|blank_images|votes)  # the last two in sums
+|train/.*(train_loss)
+|temperature_single_crop
+|compare.json:.ensemble\.(?!macro_f1)
+|ensemble.*val_accuracy|kappa|same_share|indices|table7.*paper
+|per_class.*accuracy
+|annotators\.(emotion_)?rows|levels  # the same for all; all but the first are drawn
+|other/.*per_class.*(precision|f1|support)
+|csv:.*\[2\]|csv:.\[3\]\[0\]  # the text is on a tenth, a half, and all
+"""
 """Numbers that the page leaves out on purpose, or shows only in a sum or in a sentence about the extremes."""
 
 
-def find_numbers(content, path=()):
-    """The paths of all numbers in nested dicts and lists."""
+def list_numbers(content, source=""):
+    """The sources of all numbers of `make_content`."""
     if isinstance(content, (dict, list)):
-        for key, value in content.items() if isinstance(content, dict) else enumerate(content):
-            yield from find_numbers(value, (*path, key))
+        for key, one in content.items() if isinstance(content, dict) else enumerate(content):
+            part = f"[{key}]" if isinstance(key, int) else key if not source or source[-1] == " " else f".{key}"
+            yield from list_numbers(one, f"{source}{part}" if source else f"{key}: ")
     elif isinstance(content, (int, float)) and not isinstance(content, bool):
-        yield path
+        yield source
 
 
-def list_shown(content):
-    """(source, path) of the numbers that the page should show; the source is as in the title of a cell."""
-    for path in find_numbers(content):
-        words = [str(key) for key in path if isinstance(key, str) and key not in NAMES and key not in CLASSES]
-        between = path[0] == "risk" and path[2:] in ((2, 0), (2, 1), (3, 0))  # the text is on a tenth, a half, and all
-        if between or any(name in ".".join(words) for name in NOT_SHOWN):
-            continue
-        file, *key = path[1:] if path[0] == "scores" else path
-        if path[0] in ("train", "other"):
-            file, *key = f"{path[0]}/{path[1]}", *path[2:]
-        joined = "".join(f"[{one}]" if isinstance(one, int) else f".{one}" for one in key)
-        yield f"metrics/{file}.json: {joined[1:]}", path
-
-
-def change(content, path):
+def change(content, source):
     """Change one number; returns what it was."""
-    *above, last = path
-    parent = reduce(getitem, above, content)
-    was = parent[last]
-    parent[last] = was * 2 + 1 if isinstance(was, int) or path[0] == "risk" else was / 2 + 0.007
+    holder, key = find(content, source)
+    was = holder[key]
+    holder[key] = was * 2 + 1 if isinstance(was, int) or ".csv" in source else was / 2 + 0.007
     return was
 
 
@@ -332,14 +317,13 @@ def test_every_number_comes_from_its_file(content):
     """The page changes with every number that no cell names; test_every_number_of_a_table_leads_to_its_value checks the cells."""
     before = render(content)
     named = {part for _, title, _ in read_cells(before) if title for part in split_source(title)}
-    numbers = dict(list_shown(content))
-    others = [path for source, path in numbers.items() if source not in named and source[:-3] not in named]
+    numbers = [source for source in list_numbers(content) if not re.search(NOT_SHOWN, source, re.VERBOSE)]
+    others = [source for source in numbers if source not in named and source[:-3] not in named]
     assert len(numbers) > 250 and len(others) > 50
-    for path in others:
-        was = change(content, path)
-        assert render(content) != before, path
-        *above, last = path
-        reduce(getitem, above, content)[last] = was
+    for source in others:
+        was = change(content, source)
+        assert render(content) != before, source
+        put(content, {source: was})
 
 
 def read_cells(page):
@@ -347,13 +331,6 @@ def read_cells(page):
     found = re.findall(r'<(th|td)(?: scope="\w+")?(?: title="([^"]*)")?>(.*?)</', page)
     assert len(found) == len(re.findall("<t[hd][ >]", page))
     return [(tag, html.unescape(title), html.unescape(text)) for tag, title, text in found]
-
-
-def walk(content, key):
-    """The value in a JSON or YAML file under a key of a title."""
-    for name, place in re.findall(r"([^.\[\]]+)|\[(\d+)\]", key):
-        content = content[int(place) if place else name]
-    return content
 
 
 def split_source(title):
@@ -364,7 +341,7 @@ def split_source(title):
 
 def read_source(files, title):
     """The values, as a list, that a cell's title names in {path: content}; a quotient is one value."""
-    values = [walk(files[file], key) for file, key in (part.split(": ", 1) for part in split_source(title))]
+    values = [getitem(*find(files, source)) for source in split_source(title)]
     if len(values) == 2:
         return [values[0] / values[1]]
     return values[0] if isinstance(values[0], list) else values
@@ -406,11 +383,11 @@ def find_printed():
 @pytest.mark.parametrize("changed", [False, True])
 def test_every_number_of_a_table_leads_to_its_value(changed, content):
     """Each cell names its file and key and shows the value there, also when all numbers have changed; dashes name none."""
-    for path in [*find_numbers(content)] if changed else ():
-        if path[-1] not in ("temperature", "kappa") and path[0] != "risk":
-            change(content, path)
+    for source in [*list_numbers(content)] if changed else ():
+        if not re.search("temperature$|kappa|csv", source):
+            change(content, source)
     cells = read_cells(render(content))
-    files = {**list_files(content), f"profiles/paper.yaml, {PROFILE}.yaml": SETTINGS}
+    files = content | {f"profiles/paper.yaml, {PROFILE}.yaml": SETTINGS}
     printed = [[value] for value in find_printed()]
     used = set()
     for tag, title, text in cells:
@@ -426,7 +403,7 @@ def test_every_number_of_a_table_leads_to_its_value(changed, content):
         else:
             assert says(text, read_source(files, title), title), (title, text)
             used.add(title.split(":")[0])
-    assert used == files.keys()
+    assert used == {path for path in files if not path.endswith(".csv")}
     titles = [title for _, title, _ in cells]
     for known in ("metrics/resnet18.json: macro_f1", "metrics/compare.json: ensembles[3].accuracy", "metrics/vgg19.json: per_class.fear.f1", "paper: Table 5"):  # fmt: skip
         assert known in titles
@@ -452,9 +429,8 @@ def test_any_number_of_networks(names):
     assert overview[len(names)][3:5] == ["–", "–"]
     assert read_table(page, "table7")[len(names)][2::3][:3] == ["–", "–", "–"]
     assert read_table(page, "stranger-scores")[0] == ["Score", "Ours"]
-    assert (
-        "Paper" not in read_table(page, "stranger-per-class")[0] and "Paper" in read_table(page, "resnet18-scores")[0]
-    )
+    assert "Paper" not in read_table(page, "stranger-per-class")[0]
+    assert "Paper" in read_table(page, "resnet18-scores")[0]
     assert read_table(page, "configuration")[0][-1] == "Stranger"
     assert 'id="stranger-gradcam"' not in page and 'id="resnet18-gradcam"' in page
     assert "Stranger: accuracy and loss per epoch." in read_caption(page, "stranger-curves")
@@ -463,16 +439,14 @@ def test_any_number_of_networks(names):
 
 
 def test_files_of_other_networks_are_refused(folders):
-    with pytest.raises(
-        InputError,
-        match=r"compare.json: table7 is baseline, vgg19, resnet18, expected baseline, vgg19; run `dvc repro compare`",
-    ):
+    found = "table7 is baseline, vgg19, resnet18, expected baseline, vgg19; run `dvc repro compare`"
+    with pytest.raises(InputError, match=f"compare.json: {found}"):
         read_evidence(folders / "metrics", folders / "plots", {name: NETWORKS[name] for name in NAMES[:2]})
 
 
 def test_no_value_is_a_dash_with_its_note(content):
     """A class without a test image has dashes for scores, not 0, None or NaN."""
-    scores = content["scores"]["vgg19"]
+    scores = content["metrics/vgg19.json"]
     scores["per_class"]["disgust"] = dict.fromkeys(("precision", "recall", "f1", "accuracy"), None) | {"support": 0}
     scores["notes"] = ["disgust: test has no such face, so its scores are empty and the averages leave it out"]
     scores["accuracy_unseen"] = scores["confidence"]["low_accuracy"] = scores["confidence"]["mean_incorrect"] = None
@@ -505,16 +479,18 @@ def test_nothing_of_this_machine_is_on_the_page(content):
 
 
 def test_without_votes_and_other_sets_their_sections_are_left_out(content):
-    content["compare"]["labels"] = None
-    content["other"] = {}
-    for scores in content["scores"].values():
-        scores["annotators"] = None
+    put(content, {"metrics/compare.json: labels": None} | {f"metrics/{name}.json: annotators": None for name in NAMES})
+    del content["metrics/other/ck.json"]
     page = render(content)
     assert 'id="labels"' not in page and 'id="others"' not in page and "annotators" not in page
 
 
 def test_what_the_labels_are_worth(content):
-    page = render(put(content, {"compare.labels.accuracy": 0.633, "compare.labels.unsupported": 0.162}))
+    page = render(
+        put(
+            content, {"metrics/compare.json: labels.accuracy": 0.633, "metrics/compare.json: labels.unsupported": 0.162}
+        )
+    )
     head, *networks, people = read_table(page, "annotators-scores")
     assert head[1:4] == ["Label right", "Majority right", "Majority right, second head"]
     assert [row[0] for row in networks] == ["Baseline CNN", "VGG19", "ResNet18"]
@@ -531,8 +507,10 @@ def test_another_data_set_on_the_page(content):
 
 
 def test_what_comes_from_outside_is_text(content):
-    content["compare"]["notes"] = ["<script>alert(1)</script>"]
-    content["data"]["note"] = "<b>bold</b>"
+    put(
+        content,
+        {"metrics/compare.json: notes": ["<script>alert(1)</script>"], "metrics/data.json: note": "<b>bold</b>"},
+    )
     page = render(content, dataset='"><img src=x onerror=alert(1)>')
     assert "<script>alert" not in page
     assert "<img src=x" not in page
@@ -547,11 +525,6 @@ def test_words_for_one_none_and_many():
     assert show.show(-1e-9, "points") == "+0.00"
 
 
-def test_ends_of_numbers():
-    assert find_extremes({"a": 0.5, "b": None, "c": 0.5, "d": 0.25}) == (["a", "c"], 0.5, ["d"], 0.25)
-    assert find_extremes({"a": None}) is None
-
-
 @pytest.fixture
 def folders(content, tmp_path):
     """The evidence as files, with pictures as wide as real ones."""
@@ -564,15 +537,10 @@ def list_arguments(folders):
 
 @pytest.fixture
 def run_here(folders, of_the_paper, monkeypatch):
-    """Run `main` in this process, with other `changes` {old: new} in params.yaml; returns report.html."""
+    """Run `main` in this process; returns report.html."""
 
-    def run(changes=()):
-        params = (of_the_paper / "params.yaml").read_text()
-        for old, new in dict(changes).items():
-            assert old in params
-            params = params.replace(old, new)
-        (folders / "params.yaml").write_text(params)
-        monkeypatch.setitem(read_params.__kwdefaults__, "path", folders / "params.yaml")
+    def run():
+        monkeypatch.setitem(read_params.__kwdefaults__, "path", of_the_paper / "params.yaml")
         monkeypatch.setattr(sys, "argv", ["report.py", *map(str, list_arguments(folders))])
         report.main()
         return folders / "report.html"
@@ -583,6 +551,7 @@ def run_here(folders, of_the_paper, monkeypatch):
 def test_same_files_same_bytes(run_here, folders, run_stage, of_the_paper):
     """In another process, too."""
     here = run_here().read_bytes()
+    assert b"data/raw/sample.csv" in here
     (folders / "report.html").unlink()
     process = run_stage(of_the_paper / "stages" / "report", *list_arguments(folders))
     assert process.returncode == 0, process.stderr
@@ -606,11 +575,8 @@ DAMAGE = {
 def test_a_bad_file_stops_the_stage(folders, run_stage, of_the_paper):
     (folders / "plots/compare/literature.png").write_bytes(b"GIF89a")
     process = run_stage(of_the_paper / "stages" / "report", *list_arguments(folders))
-    assert process.returncode == 1
-    assert process.stderr.startswith(
-        f"error: {folders / 'plots/compare/literature.png'}: not a PNG; run `dvc repro compare`"
-    )
-    assert process.stderr.count("\n") == 1
+    message = f"error: {folders / 'plots/compare/literature.png'}: not a PNG; run `dvc repro compare`\n"
+    assert (process.returncode, process.stderr) == (1, message)
     assert not (folders / "report.html").exists()
 
 
@@ -622,14 +588,6 @@ def test_bad_files_are_named(case, folders):
         read_evidence(folders / "metrics", folders / "plots", NETWORKS)
     assert str(error.value).startswith(f"{folders / name}: ")
     assert message in str(error.value)
-
-
-def test_a_hostile_path_of_the_data_set(run_here):
-    """params.yaml's dataset is text on the page."""
-    hostile = "data/raw/<img src=x onerror=alert(1)>.csv"
-    page = run_here({'"data/raw/sample.csv"': json.dumps(hostile)}).read_text()
-    assert hostile not in page
-    assert html.escape(hostile) in page
 
 
 MEASURE = """<script>
