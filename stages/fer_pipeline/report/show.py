@@ -50,9 +50,10 @@ def named(names: Iterable[str], titles: Mapping[str, str]) -> list[str]:
     return [titles[name] for name in names]
 
 
-def pairs(rows: Iterable[Any], form: str, titles: Mapping[str, str]) -> list[str]:
-    """The names of pairs of networks, as `form` puts them: '{}, {}' gives ['VGG19, ResNet18', ...]."""
-    return [form.format(titles[row.first], titles[row.second]) for row in rows]
+def fill(rows: Iterable[Any], form: str, keys: str, titles: Mapping[str, str] | None = None) -> list[str]:
+    """A form, filled with these values of each row: '{} [{}]' and 'reference number' give ['Li et al. [1]', ...]."""
+    values = [[getattr(row, key) for key in keys.split()] for row in rows]
+    return [form.format(*((titles or {}).get(value, value) for value in row)) for row in values]
 
 
 def phrases(values: Mapping[str, Any], form: str, titles: Mapping[str, str] | None = None) -> list[str]:
@@ -62,7 +63,7 @@ def phrases(values: Mapping[str, Any], form: str, titles: Mapping[str, str] | No
 
 FILTERS: dict[str, Callable[..., Any]] = {
     **{function.__name__: function for function in (percent, decimal, interval, listing, plural, times)},
-    **{function.__name__: function for function in (pick, named, pairs, phrases)},
+    **{function.__name__: function for function in (pick, named, fill, phrases)},
     "count": "{:,.0f}".format,  # 7178 as '7,178', 1039.7 as '1,040'
     "two_digits": "{:.2g}".format,  # a p-value or a small difference: 0.0312 as '0.031', 2.14e-8 as '2.1e-08'
     "points": lambda difference: f"{100 * difference:+z.2f}",  # of accuracies, in [-1, 1]: 0.0125 as '+1.25'
