@@ -10,15 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import checkout  # noqa: F401
-from fer_pipeline.core.files import write_files
+from fer_pipeline.core.files import ROOT, write_files
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
 from fer_pipeline.report.cells import Files, Table, spread
 from fer_pipeline.report.page import render
 from fer_pipeline.running.stage import catch
 from timing import Timing, read_timing
-
-ROOT = Path(__file__).parents[1]
 
 FILE = "metrics/timing.json"
 TRAINING = [
@@ -86,7 +84,7 @@ def write_times() -> dict[str, Table]:
 
 def main() -> None:
     print("\n".join(print_tables(write_times())))
-    print("-> plots/timing.html; a dash: not run here; `dvc repro -f -s measure` times the exported networks")
+    print("-> plots/timing.html; a dash: not run here; `dvc repro -f -s score_exports` times the exported networks")
 
 
 if __name__ == "__main__":
