@@ -14,7 +14,7 @@ import argparse
 from fer_pipeline.core.files import write_files
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
-from fer_pipeline.report.page import RunFacts, make_page
+from fer_pipeline.report.page import make_page
 from fer_pipeline.report.read import read_evidence
 from fer_pipeline.running.stage import run
 from fer_pipeline.training.common.profile import read_trainings
@@ -29,11 +29,11 @@ def main() -> None:
     parser.add_argument("--out", required=True, help="HTML file to write")
     args = parser.parse_args()
     params = read_params()
-    evidence = read_evidence(args.metrics, args.plots, find_networks(params.networks), params.other_sets)
-    facts = RunFacts(params.seed, params.profile, params.dataset, read_trainings(params), params.evaluate.confident)
-    page = make_page(evidence, facts).encode()
+    networks = find_networks(params.networks)
+    files = read_evidence(args.metrics, args.plots, networks, params.other_sets)
+    page = make_page(files, networks, params, read_trainings(params)).encode()
     write_files({args.out: page})
-    print(f"{len(evidence.pictures)} pictures, {len(page) / 1e6:.1f} MB -> {args.out}")
+    print(f"{sum(path.endswith('.png') for path in files)} pictures, {len(page) / 1e6:.1f} MB -> {args.out}")
 
 
 if __name__ == "__main__":

@@ -10,102 +10,65 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import checkout  # noqa: F401
-from fer_pipeline.core.files import write_files
-from fer_pipeline.exported.record import ExportTimes
+from fer_pipeline.core.files import ROOT, write_files
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
-from fer_pipeline.report.cells import Files, Table
+from fer_pipeline.report.cells import Files, Table, spread
 from fer_pipeline.report.page import render
-from fer_pipeline.report.show import count, hundredths
 from fer_pipeline.running.stage import catch
 from timing import Timing, read_timing
 
-ROOT = Path(__file__).parents[1]
-
 FILE = "metrics/timing.json"
-TITLES = {
-    "training": "Wall time of all epochs",
-    "trained": "Speed in their framework",
-    "exported": "Speed of the ONNX files",
-}
-"""{table: its title}."""
+TRAINING = [
+    ("Seconds", f"{FILE}: train_{{}}.seconds", "count"),
+    ("Images/s", f"{FILE}: train_{{}}.images_per_second", "count"),
+    ("Hardware", f"{FILE}: train_{{}}.hardware", "{}"),
+]
+TRAINED = [
+    ("Latency, ms", f"{FILE}: predict@{{}}.latency_ms_batch1", "{:.2f}"),
+    ("Images/s", f"{FILE}: predict@{{}}.images_per_second", "count"),
+    ("Hardware", f"{FILE}: predict@{{}}.hardware", "{}"),
+]
+EXPORTED = [
+    ("1 thread, ms", f"{FILE}: score_exports.networks.{{}}.latency_ms.threads_1.median", "{:.2f}"),
+    ("p95, ms", f"{FILE}: score_exports.networks.{{}}.latency_ms.threads_1.p95", "{:.2f}"),
+    ("2 threads, ms", f"{FILE}: score_exports.networks.{{}}.latency_ms.threads_2.median", "{:.2f}"),
+    ("p95, ms", f"{FILE}: score_exports.networks.{{}}.latency_ms.threads_2.p95", "{:.2f}"),
+    ("Faces/s", f"{FILE}: score_exports.networks.{{}}.faces_per_second", "count"),
+    ("Hardware", f"{FILE}: score_exports.hardware", "{}"),
+]
 
 
 def list_tables(timing: Timing, titles: dict[str, str]) -> dict[str, Table]:
-    """The tables of trainings, trained networks and exported networks; `titles` is {network: its title}."""
-    exports = timing.exports
-    measured = {name: exports.networks.get(name) if exports else None for name in titles}
-    files = Files(
-        {
-            FILE: {
-                **{f"train_{name}": timing.training[name] for name in titles},
-                **{f"predict@{name}": timing.prediction[name] for name in titles},
-                "score_exports": {"networks": measured, "hardware": exports and exports.hardware},
-            }
-        }
-    )
-    networks = [(title, name) for name, title in titles.items()]
-    exported = [(f"{title}, {one}", f"{name}.{one}") for title, name in networks for one in ("float32", "int8")]
+    """{title: table} of trainings, trained networks and exported networks; `titles` is {network: its title}."""
+    trained = {f"train_{name}": times for name, times in timing.training.items()}
+    predicted = {f"predict@{name}": times for name, times in timing.prediction.items()}
+    files = Files({FILE: trained | predicted | {"score_exports": timing.exports}})
+    exported = spread(titles.items(), [("<key>.float32", "<name>, float32"), ("<key>.int8", "<name>, int8")])
     return {
-        "training": files.tabulate(
-            "Network",
-            networks,
-            [
-                ("Seconds", f"{FILE}: train_{{}}.seconds", count),
-                ("Images/s", f"{FILE}: train_{{}}.images_per_second", count),
-                ("Hardware", f"{FILE}: train_{{}}.hardware", str),
-            ],
-        ),
-        "trained": files.tabulate(
-            "Network",
-            networks,
-            [
-                ("Latency, ms", f"{FILE}: predict@{{}}.latency_ms_batch1", hundredths),
-                ("Images/s", f"{FILE}: predict@{{}}.images_per_second", count),
-                ("Hardware", f"{FILE}: predict@{{}}.hardware", str),
-            ],
-        ),
-        "exported": files.tabulate(
-            "Network",
-            exported,
-            [
-                ("1 thread, ms", f"{FILE}: score_exports.networks.{{}}.latency_ms.threads_1.median", hundredths),
-                ("p95, ms", f"{FILE}: score_exports.networks.{{}}.latency_ms.threads_1.p95", hundredths),
-                ("2 threads, ms", f"{FILE}: score_exports.networks.{{}}.latency_ms.threads_2.median", hundredths),
-                ("p95, ms", f"{FILE}: score_exports.networks.{{}}.latency_ms.threads_2.p95", hundredths),
-                ("Faces/s", f"{FILE}: score_exports.networks.{{}}.faces_per_second", count),
-                ("Hardware", f"{FILE}: score_exports.hardware", str),
-            ],
-        ),
-    }
-
-
-def list_gains(exports: ExportTimes | None, titles: dict[str, str]) -> dict[str, float]:
-    """{network's title: by what factor int8 is faster than float32 with one thread}."""
-    return {
-        titles[name]: found.float32.latency_ms.threads_1.median / found.int8.latency_ms.threads_1.median
-        for name, found in (exports.networks.items() if exports else ())
-        if name in titles
+        "Wall time of all epochs": files.tabulate("Network", titles.items(), TRAINING),
+        "Speed in their framework": files.tabulate("Network", titles.items(), TRAINED),
+        "Speed of the ONNX files": files.tabulate("Network", exported, EXPORTED),
     }
 
 
 def make_page(timing: Timing, titles: dict[str, str]) -> str:
     """timing.html."""
-    return render(
-        "times.html.j2",
-        Path(__file__).parent,
-        tables=list_tables(timing, titles),
-        table_titles=TITLES,
-        gains=list_gains(timing.exports, titles),
-    )
+    exports = timing.exports.networks if timing.exports else {}
+    gains = {  # by what factor int8 is faster than float32 with one thread
+        title: exports[name].float32.latency_ms.threads_1.median / exports[name].int8.latency_ms.threads_1.median
+        for name, title in titles.items()
+        if name in exports
+    }
+    return render("times.html.j2", Path(__file__).parent, tables=list_tables(timing, titles), gains=gains)
 
 
 def print_tables(tables: dict[str, Table]) -> Iterator[str]:
     """The tables as plain lines."""
-    for name, table in tables.items():
-        rows = [table.head, *([cell.text for cell in row] for row in table.rows)]
+    for title, table in tables.items():
+        rows = [[cell.text for cell in row] for row in table]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        yield TITLES[name]
+        yield title
         for first, *others in rows:
             numbers = (text.rjust(width) for text, width in zip(others, widths[1:], strict=True))
             yield "  ".join(["", first.ljust(widths[0]), *numbers])
@@ -121,7 +84,7 @@ def write_times() -> dict[str, Table]:
 
 def main() -> None:
     print("\n".join(print_tables(write_times())))
-    print("-> plots/timing.html; a dash: not run here; `dvc repro -f -s measure` times the exported networks")
+    print("-> plots/timing.html; a dash: not run here; `dvc repro -f -s score_exports` times the exported networks")
 
 
 if __name__ == "__main__":

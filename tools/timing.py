@@ -1,6 +1,6 @@
 """What metrics/timing.json holds, by stage."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -13,21 +13,18 @@ from fer_pipeline.predictions.record import PredictionTimes
 from fer_pipeline.running.timing import read_times
 from fer_pipeline.training.common.run import TrainingTimes
 
-
-class Timing(NamedTuple):
-    """metrics/timing.json; None for a stage that wrote nothing there, or nothing that fits."""
-
-    training: dict[str, TrainingTimes | None]
-    """By network."""
-    prediction: dict[str, PredictionTimes | None]
-    """By network."""
-    exports: ExportTimes | None
-
-
 Times = TypeVar("Times", bound=Record)
 
 
-def read_timing(path: str | Path, names: Iterable[str]) -> Timing:
+class Timing(NamedTuple):
+    """Times by network; None for a stage that wrote nothing there, or nothing that fits."""
+
+    training: dict[str, TrainingTimes | None]
+    prediction: dict[str, PredictionTimes | None]
+    exports: ExportTimes | None
+
+
+def read_timing(path: str | Path, names: Collection[str]) -> Timing:
     """What metrics/timing.json holds of the networks `names`."""
     found = read_times(path)
 
@@ -37,7 +34,6 @@ def read_timing(path: str | Path, names: Iterable[str]) -> Timing:
         except ValidationError:
             return None
 
-    names = list(names)
     return Timing(
         {name: read(f"train_{name}", TrainingTimes) for name in names},
         {name: read(f"predict@{name}", PredictionTimes) for name in names},

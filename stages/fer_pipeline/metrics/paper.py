@@ -1,16 +1,7 @@
 """What the paper reports, each value with its table, figure or section; shares and accuracies in [0, 1].
 
-What it reports of its three networks is `PRINTED`. It lies here and not in the networks' files, so that mending a figure
-retrains nothing.
-
-Nothing here is computed, so that every comparison sets a measured figure beside a printed one. Some of these values
-follow from others, and tests/test_paper.py checks that they do:
-
-- Table 5's accuracies are its recalls, and its F1 follows from precision and recall.
-- Over FER-2013's 7,178 test images, Table 5's recalls give 5,047 right and 2,131 wrong images: 70.31 %.
-- Table 6: 735 of 7,178 images are 10.2 %; 70.31 % at 0.925 and the rest at 0.779 give the mean confidence of 0.882.
-- The gaps of Table 7 are the differences of its accuracies.
-- 22,968 and 1,432 are what Keras' `validation_split=0.2` leaves of the folder train and takes from the folder test.
+It lies here and not in the networks' files, so that mending a figure retrains nothing. Nothing here is computed, so that
+every comparison sets a measured figure beside a printed one; tests/test_paper.py checks those that follow from others.
 
 The paper contradicts itself in these places, and its values are kept as printed:
 
@@ -30,19 +21,15 @@ The paper contradicts itself in these places, and its values are kept as printed
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-TRAIN_IMAGES, VAL_IMAGES = 22_968, 1_432
-"""Section 1, Dataset; also Evaluation Metrics 1."""
-
-TEST_IMAGES = 7_178
-"""Evaluation Metrics 2."""
+TRAIN_IMAGES, VAL_IMAGES, TEST_IMAGES = 22_968, 1_432, 7_178
+"""Section 1, Dataset, and Evaluation Metrics 1; test: Evaluation Metrics 2."""
 
 
 class Work(NamedTuple):
-    """A row of Table 1."""
+    """A row of Table 1; `number` is that in the paper's list of references."""
 
     reference: str
     number: int
-    """In the paper's list of references."""
     year: int
     dataset: str
     technique: str
@@ -88,24 +75,22 @@ VOTES_LITERATURE = (
 
 
 class PrintedClass(NamedTuple):
-    """A row of Table 5."""
+    """A row of Table 5; its accuracy is the recall, to one decimal of a percent."""
 
     precision: float
     recall: float
     f1: float
     accuracy: float
-    """The recall, to one decimal of a percent."""
 
 
 class PrintedConfidence(NamedTuple):
-    """Table 6; `low_share` is from the text (Evaluation Metrics 2)."""
+    """Table 6; low is below 0.6, and `low_share` is from the text (Evaluation Metrics 2)."""
 
     mean: float
     mean_correct: float
     mean_incorrect: float
     std: float
     low_count: int
-    """Test images with a confidence below 0.6."""
     low_accuracy: float
     low_share: float
 
@@ -121,11 +106,9 @@ class Paper(NamedTuple):
     method: dict[str, Any]
     """Sections 2 and 3 in the same form, as we read them. What the paper does not mention is off."""
     train_accuracy: float
-    """Table 7."""
     accuracy: float
-    """Table 7."""
     overfitting_gap: float
-    """Table 7."""
+    """Table 7, as the two accuracies."""
     curves: str
     """The figures that show accuracy and loss by epoch."""
     per_class: dict[str, PrintedClass] | None = None
@@ -133,8 +116,8 @@ class Paper(NamedTuple):
     confidence: PrintedConfidence | None = None
     errors: dict[str, float] | None = None
     """{'count': misclassified test images, 'share': their share} (the misclassification audit)."""
-    confusions: dict[tuple[str, str], int] = {}  # noqa: RUF012 (nothing changes it)
-    """{(actual, predicted class): test images}: the most frequent ones, which the text names."""
+    confusions: dict[str, int] = {}  # noqa: RUF012 (nothing changes it)
+    """{'actual → predicted class': test images}: the most frequent ones, which the text names."""
     note: str = ""
     """A sentence on a figure that the paper gives in two meanings."""
 
@@ -191,7 +174,7 @@ PRINTED: dict[str, Paper] = {
         },
         confidence=PrintedConfidence(0.882, 0.925, 0.779, 0.165, 735, 0.358, low_share=0.102),
         errors={"count": 2_131, "share": 0.297},
-        confusions={("fear", "sad"): 220, ("neutral", "sad"): 189, ("angry", "sad"): 139},
+        confusions={"fear → sad": 220, "neutral → sad": 189, "angry → sad": 139},
     ),
     "resnet18": Paper(
         training=TRANSFER,
@@ -208,21 +191,12 @@ PRINTED: dict[str, Paper] = {
 def follows_paper(ours: Mapping[str, Any], papers: Mapping[str, Any]) -> bool:
     """Whether we train the paper's networks as the paper does.
 
-    Two conditions: each setting is that of the profile `paper`, and this profile, which a user may edit, says what
-    Table 3 and sections 2 and 3 say. Networks that the paper does not have make no difference.
-
-    Args:
-        ours: {network: its settings, a section of pydantic}.
-        papers: the same from the profile `paper`.
-
-    Returns:
-        False if none of the networks is the paper's.
+    Each setting must be that of the profile `paper`, and this profile, which a user may edit, must say what Table 3 and
+    sections 2 and 3 say. Other networks make no difference; without any of the paper's it is False. `ours` and `papers`
+    are {network: its settings, a section of pydantic} of the active profile and of `paper`.
     """
-    shared = [name for name in ours if name in PRINTED]
-    return bool(shared) and all(
-        ours[name] == papers[name] and agrees(ours[name], PRINTED[name].training | PRINTED[name].method)
-        for name in shared
-    )
+    shared = {name: PRINTED[name].training | PRINTED[name].method for name in ours if name in PRINTED}
+    return bool(shared) and all(ours[name] == papers[name] and agrees(ours[name], shared[name]) for name in shared)
 
 
 def agrees(settings: Any, stated: Mapping[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""The page as HTML: which sections it has, and what its templates are filled with."""
+"""The page as HTML: its sections, and what their templates, which hold all tables and sentences, are filled with."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -7,37 +7,36 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
+import pandas as pd
 
-from fer_pipeline.metrics import paper
-from fer_pipeline.metrics.labels import LEAST, SURE
-from fer_pipeline.report.findings import FINDINGS
-from fer_pipeline.report.read import Evidence
-from fer_pipeline.report.show import FILTERS
-from fer_pipeline.report.tables import Tables
+from fer_pipeline.faces.fer2013 import CLASSES, SPLITS
+from fer_pipeline.metrics import labels, paper
+from fer_pipeline.networks.network import Network
+from fer_pipeline.params.schema import Params
+from fer_pipeline.report.cells import EMPTY, Cell, Files, spread
+from fer_pipeline.report.show import FILTERS, pick
 
 LIBRARIES = ("tensorflow", "torch", "torchvision", "lightning", "scikit-learn", "numpy", "dvc")
 HERE = Path(__file__).parent
 
 
-class Chapter(NamedTuple):
-    """A part of a page."""
+class Extremes(NamedTuple):
+    """The ends of {name: number}, each with the names that reach it."""
 
-    id: str
-    title: str
-    template: str
-    """The file that holds its text, figures and tables."""
+    highest: list[str]
+    most: float
+    lowest: list[str]
+    least: float
 
 
-class RunFacts(NamedTuple):
-    """What params.yaml says of the run."""
-
-    seed: int
-    profile: str
-    dataset: str
-    settings: Mapping[str, Any]
-    """{network: its section of the profile}."""
-    confident: float
-    """The confidence from which a wrong prediction counts as a confident one."""
+def find_extremes(values: Mapping[str, float | None]) -> Extremes | None:
+    """The ends of the numbers that are known; None if there are none."""
+    known = {name: value for name, value in values.items() if value is not None}
+    if not known:
+        return None
+    most, least = max(known.values()), min(known.values())
+    highest, lowest = ([name for name, value in known.items() if value == end] for end in (most, least))
+    return Extremes(highest, most, lowest, least)
 
 
 @cache
@@ -49,9 +48,11 @@ def load_template(name: str, *folders: Path) -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
+        extensions=["jinja2.ext.do"],
     )
-    environment.filters |= {function.__name__: function for function in FILTERS}
-    environment.globals |= {function.__name__: function for function in FINDINGS}
+    environment.filters |= FILTERS
+    environment.globals |= {one.__name__: one for one in (zip, enumerate, Cell, find_extremes, spread)}
+    environment.globals["EMPTY"] = EMPTY
     return environment.get_template(name)
 
 
@@ -60,28 +61,44 @@ def render(template: str, *folders: Path, **context: Any) -> str:
     return load_template(template, *folders).render(context).lstrip()
 
 
-def make_page(evidence: Evidence, run: RunFacts) -> str:
-    """The report."""
+def make_page(files: Files, networks: Mapping[str, Network], params: Params, trainings: Mapping[str, Any]) -> str:
+    """The report; `files` are from `read_evidence`, `trainings` is {network: its settings}."""
+    settings = f"profiles/paper.yaml, {params.profile}.yaml"
+    files = Files(
+        files
+        | {settings: {name: one.model_dump() for name, one in trainings.items()}}
+        | {"paper": {**paper.PRINTED, "Table 1": list(paper.LITERATURE)}}
+        | {"literature": {work.source: work for work in paper.VOTES_LITERATURE}}
+    )
+    compare, titles = files["metrics/compare.json"], {name: network.TITLE for name, network in networks.items()}
+    train, scores = ({name: files[f"metrics/{folder}{name}.json"] for name in titles} for folder in ("train/", ""))
+    f1 = pd.DataFrame({name: pick(one.per_class, "f1") for name, one in scores.items()}, dtype=float).dropna()
     sections = [
-        Chapter("data", "Data", "data.html.j2"),
-        *([Chapter("labels", "What the labels are worth", "labels.html.j2")] if evidence.compare.labels else []),
-        Chapter("training", "Training", "training.html.j2"),
-        *(Chapter(name, title, "network.html.j2") for name, title in evidence.titles.items()),
-        Chapter("comparison", "Comparison", "comparison.html.j2"),
-        *([Chapter("others", "Other data sets", "others.html.j2")] if evidence.other else []),
-        Chapter("use", "Use", "use.html.j2"),
+        ("data", "Data", "data.html.j2"),
+        *([("labels", "What the labels are worth", "labels.html.j2")] if compare.labels else []),
+        ("training", "Training", "training.html.j2"),
+        *((name, title, "network.html.j2") for name, title in titles.items()),
+        ("comparison", "Comparison", "comparison.html.j2"),
+        *([("others", "Other data sets", "others.html.j2")] if params.other_sets else []),
+        ("use", "Use", "use.html.j2"),
     ]
     return render(
         "page.html.j2",
-        **evidence._asdict(),
-        titles=evidence.titles,
-        run=run,
-        sections=sections,
-        tables=Tables(evidence, run.profile, run.settings),
+        files=files,
+        data=files["metrics/data.json"],
+        compare=compare,
+        export=files["metrics/export.json"],
+        train=train,
+        scores=scores,
+        f1=f1,
         paper=paper,
-        printed=paper.PRINTED,
-        devices=dict.fromkeys(f"{train.device}, {train.precision}" for train in evidence.train.values()),
+        worth=labels,
+        titles=titles,
+        params=params,
+        settings=settings,
+        sections=sections,
+        devices=dict.fromkeys(f"{one.device}, {one.precision}" for one in train.values()),
         libraries=[f"{library} {version(library)}" for library in LIBRARIES],
-        least=LEAST,
-        sure=SURE,
+        classes=dict(zip(CLASSES, CLASSES, strict=True)),
+        splits=dict(zip(SPLITS, SPLITS, strict=True)),
     )

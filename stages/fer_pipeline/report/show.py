@@ -1,9 +1,9 @@
-"""Numbers and lists as the report shows them: the filters of its templates.
+"""Values as the report shows them: the filters of its templates, which also name the forms of its tables' cells.
 
-Accuracies, shares and confidences come in [0, 1] and are shown in percent. A number that is None shows as a dash.
+Accuracies, shares and confidences come in [0, 1] and are shown in percent. `percent` and `decimal` show None as a dash.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 NONE = "–"
@@ -14,64 +14,14 @@ def percent(share: float | None, decimals: int = 2) -> str:
     return NONE if share is None else f"{share:.{decimals}%}"
 
 
-def tenths(share: float | None) -> str:
-    """0.97512 as '97.5%'."""
-    return percent(share, 1)
-
-
-def points(difference: float | None) -> str:
-    """A difference of two accuracies, in [-1, 1], as points: 0.0125 as '+1.25'."""
-    return NONE if difference is None else f"{round(100 * difference, 2) + 0.0:+.2f}"  # no -0.00
-
-
-def signed(number: float) -> str:
-    """A difference that is in points already: 1.25 as '+1.25'."""
-    return f"{number:+.2f}"
-
-
-def interval(bounds: list[float]) -> str:
-    """[0.9, 0.95] as '90.00 to 95.00%'."""
-    return f"{100 * bounds[0]:.2f} to {percent(bounds[1])}"
-
-
 def decimal(number: float | None, decimals: int = 4) -> str:
     """0.66666 as '0.6667'."""
     return NONE if number is None else f"{number:.{decimals}f}"
 
 
-def thousandths(number: float | None) -> str:
-    """0.66666 as '0.667'."""
-    return decimal(number, 3)
-
-
-def hundredths(number: float | None) -> str:
-    """3.2104 as '3.21'."""
-    return decimal(number, 2)
-
-
-def count(number: float | None) -> str:
-    """7178 as '7,178', 1039.7 as '1,040'."""
-    return NONE if number is None else f"{number:,.0f}"
-
-
-def two_digits(number: float | None) -> str:
-    """A p-value or a small difference: 0.0312 as '0.031', 2.14e-8 as '2.1e-08'."""
-    return NONE if number is None else f"{number:.2g}"
-
-
-def megabytes(size: int) -> str:
-    """5432100 bytes as '5.43'."""
-    return decimal(size / 1e6, 2)
-
-
-def weights(shares: list[float]) -> str:
-    """[0.5, 0.5] as '0.50 : 0.50'."""
-    return " : ".join(map(hundredths, shares))
-
-
-def setting(value: object) -> str:
-    """A value of params.yaml or of Table 3, as text."""
-    return str(value).replace("_", " ")
+def interval(bounds: list[float]) -> str:
+    """[0.9, 0.95] as '90.00 to 95.00%'."""
+    return f"{100 * bounds[0]:.2f} to {percent(bounds[1])}"
 
 
 def listing(words: Iterable[str]) -> str:
@@ -82,12 +32,12 @@ def listing(words: Iterable[str]) -> str:
 
 def plural(number: int, noun: str) -> str:
     """'1 image', '2 images', 'no images'."""
-    return f"{count(number) if number else 'no'} {noun}{'' if number == 1 else 's'}"
+    return f"{f'{number:,}' if number else 'no'} {noun}{'' if number == 1 else 's'}"
 
 
 def times(number: int) -> str:
     """'once', 'twice', '3 times'."""
-    return {1: "once", 2: "twice"}.get(number, f"{count(number)} times")
+    return {1: "once", 2: "twice"}.get(number, f"{number:,} times")
 
 
 def pick(rows: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -100,9 +50,29 @@ def named(names: Iterable[str], titles: Mapping[str, str]) -> list[str]:
     return [titles[name] for name in names]
 
 
+def fill(rows: Iterable[Any], form: str, keys: str, titles: Mapping[str, str] | None = None) -> list[str]:
+    """A form, filled with these values of each row: '{} [{}]' and 'reference number' give ['Li et al. [1]', ...]."""
+    values = [[getattr(row, key) for key in keys.split()] for row in rows]
+    return [form.format(*((titles or {}).get(value, value) for value in row)) for row in values]
+
+
 def phrases(values: Mapping[str, Any], form: str, titles: Mapping[str, str] | None = None) -> list[str]:
     """One phrase per name and value, as `form` puts them: '{0} in {1}' gives ['VGG19 in 3', ...]."""
     return [form.format((titles or {}).get(name, name), value) for name, value in values.items()]
 
 
-FILTERS = (percent, points, interval, decimal, count, two_digits, listing, plural, times, pick, named, phrases)
+FILTERS: dict[str, Callable[..., Any]] = {
+    **{function.__name__: function for function in (percent, decimal, interval, listing, plural, times)},
+    **{function.__name__: function for function in (pick, named, fill, phrases)},
+    "count": "{:,.0f}".format,  # 7178 as '7,178', 1039.7 as '1,040'
+    "two_digits": "{:.2g}".format,  # a p-value or a small difference: 0.0312 as '0.031', 2.14e-8 as '2.1e-08'
+    "points": lambda difference: f"{100 * difference:+z.2f}",  # of accuracies, in [-1, 1]: 0.0125 as '+1.25'
+    "megabytes": lambda size: f"{size / 1e6:.2f}",  # 5432100 bytes as '5.43'
+    "weights": lambda shares: " : ".join(f"{share:.2f}" for share in shares),  # [0.5, 0.5] as '0.50 : 0.50'
+    "setting": lambda value: str(value).replace("_", " "),  # a value of a profile or of Table 3
+}
+
+
+def show(value: Any, form: str) -> str:
+    """A value in a form: the name of a filter, or a format such as '{:.1%}'."""
+    return str(FILTERS.get(form, form.format)(value))
