@@ -57,7 +57,7 @@ class PrecisionTimes(Record):
 
 
 class ExportTimes(Record):
-    """metrics/timing.json: measure."""
+    """metrics/timing.json: score_exports."""
 
     networks: dict[str, PrecisionTimes]
     hardware: str
