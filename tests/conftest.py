@@ -204,9 +204,9 @@ def run_prepare(call_stage, tmp_path):
 @pytest.fixture
 def drop_rows(monkeypatch):
     """Switch on `prepare.drop_blank` and `prepare.drop_leaks`."""
-    seed, settings = prepare.read_params("seed", "prepare")
-    dropping = {"seed": seed, "prepare": settings.model_copy(update={"drop_blank": True, "drop_leaks": True})}
-    monkeypatch.setattr(prepare, "read_params", lambda *keys: [dropping[key] for key in keys])
+    params = prepare.read_params()
+    settings = params.prepare.model_copy(update={"drop_blank": True, "drop_leaks": True})
+    monkeypatch.setattr(prepare, "read_params", lambda: params.model_copy(update={"prepare": settings}))
 
 
 @pytest.fixture(scope="session")

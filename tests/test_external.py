@@ -15,7 +15,7 @@ from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.faces import read_faces
 from fer_pipeline.faces.fer2013 import CLASSES, SPLITS
 from fer_pipeline.predictions.predictions import as_written
-from fer_pipeline.raw.images import decode_any_size
+from fer_pipeline.raw.images import decode
 from fer_pipeline.raw.source import read_other
 
 
@@ -47,7 +47,7 @@ def test_class_folders_of_any_depth_size_and_colour(tmp_path):
 def test_colour_becomes_grey():
     picture = io.BytesIO()
     Image.new("RGB", (48, 48), (200, 100, 0)).save(picture, "PNG")
-    grey, scaled = decode_any_size(picture.getvalue())
+    grey, _, scaled = decode(picture.getvalue(), any_size=True)
     assert not scaled and abs(int(grey[0, 0]) - (0.299 * 200 + 0.587 * 100)) <= 1
 
 
@@ -77,7 +77,7 @@ def test_damage_gives_a_face_or_a_sentence(data, format):
     for _ in range(data.draw(st.integers(1, 6))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     try:
-        face, _ = decode_any_size(bytes(content))
+        face, *_ = decode(bytes(content), any_size=True)
     except ValueError as error:
         assert str(error)
     else:

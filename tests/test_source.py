@@ -406,14 +406,14 @@ def test_a_file_that_changes_while_it_is_read(tmp_path, table, monkeypatch):
 
     path = tmp_path / "x"
     path.write_bytes(table.csv())
-    parse = fer_pipeline.raw.table.parse_block
+    parse = fer_pipeline.raw.table.parse_rows
 
     def append_meanwhile(*args):
         with open(path, "ab") as file:
             file.write(b"0")
         return parse(*args)
 
-    monkeypatch.setattr(fer_pipeline.raw.table, "parse_block", append_meanwhile)
+    monkeypatch.setattr(fer_pipeline.raw.table, "parse_rows", append_meanwhile)
     with pytest.raises(InputError, match="changed while it was read"):
         read_source(path, seed=1)
 

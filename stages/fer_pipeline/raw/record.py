@@ -40,26 +40,21 @@ class Conflicts(Record):
 
 
 class Duplicates(Record):
-    """How many rows hold an image that occurs more than once."""
+    """How many rows hold an image that occurs more than once; `within` counts rows that repeat one of their split."""
 
     within: dict[str, Count]
-    """{split: rows that repeat an earlier row of the split}."""
     across: Across
     conflicting_labels: Conflicts
 
 
 class Dropped(Record):
-    """How many rows params.yaml had left out."""
+    """{split: rows} that `prepare.drop_blank` left out, and {'train': rows} that `prepare.drop_leaks` did."""
 
     blank: dict[str, Count]
-    """{split: rows} for `prepare.drop_blank`."""
     leaks: dict[str, Count]
-    """{'train': rows} for `prepare.drop_leaks`."""
 
 
 class Data(Record):
-    """metrics/data.json: what `prepare` found."""
-
     source: Source
     votes_md5: str | None = None
     """Hex digest of the file of votes; None where the data have no votes."""

@@ -1,11 +1,16 @@
 """The terms of raw data: the challenge's and FER+'s words, and the rows that every form is read into."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
+from fer_pipeline.core.errors import InputError
+
+Row = TypeVar("Row")
+Parsed = TypeVar("Parsed")
 
 USAGES = ("Training", "PublicTest", "PrivateTest")
 """The challenge's three parts."""
@@ -55,14 +60,39 @@ class BadRow(ValueError):
     """A row that differs from the form of its file; the message says what was found and expected."""
 
 
-def excerpt(found: bytes) -> str:
-    """`found` for a message: quoted, unprintable bytes escaped, at most 40 characters."""
-    text = found.strip(b"\r\n").decode("ascii", "backslashreplace")
-    return repr(text if len(text) <= 40 else text[:40] + "...").replace("\\\\x", "\\x")
+def name_columns(fields: Sequence[str], expected: Sequence[str]) -> list[str] | None:
+    """A header's columns in small letters; None unless it has each of `expected` exactly once."""
+    names = [field.strip().lower() for field in fields]
+    return names if all(names.count(name) == 1 for name in expected) else None
 
 
-def list_problems(name: str | Path, what: str, problems: list[str]) -> str:
-    """One message for all `problems` of the file `name`: the first ten and their number; `what` names one part."""
-    plural = "" if len(problems) == 1 else "s"
-    more = [f"... and {len(problems) - 10:,} more"] if len(problems) > 10 else []
-    return f"{name}: {len(problems):,} bad {what}{plural}; correct or remove:\n  " + "\n  ".join(problems[:10] + more)
+def find_usage(text: str) -> int:
+    """The position in `USAGES` of what a row says; `BadRow` for anything else."""
+    if text.strip() not in USAGES:
+        raise BadRow(f"Usage is {excerpt(text)}, expected {', '.join(USAGES)}")
+    return USAGES.index(text.strip())
+
+
+def parse_all(rows: Iterable[tuple[str, Row]], parse: Callable[[Row], Parsed]) -> tuple[list[Parsed], list[str]]:
+    """Parse `rows`, pairs of place and row: the results, and 'place: message' where `parse` raises ValueError."""
+    results, problems = [], []
+    for place, row in rows:
+        try:
+            results.append(parse(row))
+        except ValueError as error:
+            problems.append(f"{place}: {error}")
+    return results, problems
+
+
+def excerpt(found: str) -> str:
+    """`found` for a message: quoted, escaped to ASCII, at most 40 characters."""
+    text = found.strip("\r\n")
+    return ascii(text if len(text) <= 40 else text[:40] + "...")
+
+
+def refuse(name: str | Path, what: str, problems: Sequence[str]) -> None:
+    """Raise `InputError` if the file `name` has `problems`: lists the first ten, and counts all as bad `what`s."""
+    if problems:
+        plural = "" if len(problems) == 1 else "s"
+        listed = [*problems[:10], *([f"... and {len(problems) - 10:,} more"] if len(problems) > 10 else [])]
+        raise InputError(f"{name}: {len(problems):,} bad {what}{plural}; correct or remove:\n  " + "\n  ".join(listed))
