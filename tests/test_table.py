@@ -10,8 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fer_pipeline.core.errors import InputError
+from fer_pipeline.raw.parsing import BadRow
 from fer_pipeline.raw.rows import USAGES
-from fer_pipeline.raw.table import BadRow, parse_pixels, parse_pixels_fast, read_table
+from fer_pipeline.raw.table import parse_pixels, parse_pixels_fast, read_table
 
 TABLE = Table(per_class=(2, 1, 1))
 TABLE.rows, TABLE.images = TABLE.rows[:8], TABLE.images[:8]

@@ -14,17 +14,14 @@ import numpy.typing as npt
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.fer2013 import CLASSES, SIZE, SPLITS, VOTE_CLASSES
 
-CHUNK_ROWS = 128
-"""Rows per HDF5 chunk of 288 KiB: small enough to fetch a row quickly, large enough to compress well."""
+CHUNK_ROWS = 128  # rows per HDF5 chunk of 288 KiB: small enough to fetch a row quickly, large enough to compress well
 
 
 class Split(NamedTuple):
     """The rows of one split."""
 
-    images: npt.NDArray[np.uint8]
-    """uint8 (N, 48, 48), 0..255."""
-    labels: npt.NDArray[np.uint8]
-    """uint8 (N,), 0..6, positions in `CLASSES`."""
+    images: npt.NDArray[np.uint8]  # uint8 (N, 48, 48), 0..255
+    labels: npt.NDArray[np.uint8]  # uint8 (N,), 0..6, positions in `CLASSES`
     duplicate_of_train: npt.NDArray[np.bool_] | None
     """bool (N,): whether train has the same image; None for train itself."""
     votes: npt.NDArray[np.uint8] | None = None

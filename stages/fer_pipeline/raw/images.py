@@ -19,7 +19,8 @@ from tqdm import tqdm
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.fer2013 import CLASSES, SIZE
-from fer_pipeline.raw.rows import USAGES, Rows, parse_all, refuse
+from fer_pipeline.raw.parsing import parse_all, refuse
+from fer_pipeline.raw.rows import USAGES, Rows
 
 NAMES_OF_CLASS = {
     "angry": ("angry", "anger"),
@@ -34,10 +35,8 @@ LABELS = {name: CLASSES.index(label) for label, names in NAMES_OF_CLASS.items() 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 LITTER = ("Thumbs.db", "desktop.ini")
 USAGE_CODES = {usage.lower(): code for code, usage in enumerate(USAGES)}
-LARGEST_FILE = 1 << 20
-"""Bytes; a 48x48 picture takes a few thousand."""
-LARGEST_OTHER = 1 << 24
-"""Bytes of a picture of another data set."""
+LARGEST_FILE = 1 << 20  # bytes; a 48x48 picture takes a few thousand
+LARGEST_OTHER = 1 << 24  # bytes of a picture of another data set
 OTHER_SUFFIXES = (*SUFFIXES, ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 """Formats of another data set's pictures, as Pillow names them; some of Pillow's other formats start programs."""
@@ -50,8 +49,7 @@ warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 class Member(NamedTuple):
     """A file inside an archive or a folder."""
 
-    size: int
-    """Bytes, unpacked."""
+    size: int  # bytes, unpacked
     open: Callable[[], IO[bytes]]
 
 

@@ -59,14 +59,10 @@ class Data(Record):
     votes_md5: str | None = None
     """Hex digest of the file of votes; None where the data have no votes."""
     split: Literal["official", "paper"]
-    note: str
-    """What to know of this way to split."""
-    rows: dict[str, dict[str, Count]]
-    """{split: {'total': N, emotion: n, ...}}."""
+    note: str  # what to know of this way to split
+    rows: dict[str, dict[str, Count]]  # {split: {'total': N, emotion: n, ...}}
     pixels: Pixels
-    blank_images: dict[str, Count]
-    """{split: images whose pixels are all equal}."""
+    blank_images: dict[str, Count]  # {split: images whose pixels are all equal}
     duplicates: Duplicates
     dropped: Dropped
-    conversions: dict[str, Count]
-    """Pictures converted to grey, by Pillow's mode."""
+    conversions: dict[str, Count]  # pictures converted to grey, by Pillow's mode

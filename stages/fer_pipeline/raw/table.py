@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.fer2013 import CLASSES, SIZE
-from fer_pipeline.raw.rows import BadRow, Rows, excerpt, find_usage, name_columns, parse_all, refuse
+from fer_pipeline.raw.parsing import BadRow, excerpt, find_usage, name_columns, parse_all, refuse
+from fer_pipeline.raw.rows import Rows
 
 CHALLENGE_FILES = {
     "f8428a1edbd21e88f42c73edd2a14f95": "fer2013.csv",
@@ -30,12 +31,10 @@ CHALLENGE_FILES = {
 PIXELS = SIZE * SIZE
 ROWS_AT_ONCE = 64
 """How many rows NumPy parses at a time: its temporary arrays stay small enough to be reused, not allocated again."""
-LONGEST_ROW = 1 << 20
-"""Bytes; a row of FER-2013 has about 8,400. Beyond this the file is not a table of faces."""
+LONGEST_ROW = 1 << 20  # bytes; a row of FER-2013 has about 8,400. Beyond this the file is not a table of faces.
 LABELS = {str(label): label for label in range(len(CLASSES))}
 
-Fields = list[str] | None
-"""The fields of a row; None if a quote is never closed or is inside a field."""
+Fields = list[str] | None  # the fields of a row; None if a quote is never closed or is inside a field
 Part = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint8], list[str]]
 """Images uint8 (N, 48, 48), labels uint8 (N,), 0..6, usages uint8 (N,), positions in `USAGES`, and problems."""
 
