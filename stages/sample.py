@@ -29,17 +29,12 @@ from fer_pipeline.raw.rows import ANNOTATORS, FERPLUS_COLUMNS, USAGES
 from fer_pipeline.running.paths import check_distinct
 from fer_pipeline.running.stage import run
 
-Floats = npt.NDArray[np.float64]
-"""A float64 array: pixels (48, 48) of tones 0..1, coordinates (48, 48) in -1..1, or random numbers."""
-Head = SimpleNamespace
-"""The head of one face: an attribute per key of `TRAITS` (float) and of `ODDS` (bool)."""
-Activations = Mapping[int, float]
-"""{action unit: activation} for all of `UNITS`; 0 is at rest."""
+Floats = npt.NDArray[np.float64]  # pixels (48, 48) of tones 0..1, coordinates (48, 48) in -1..1, or random numbers
+Head = SimpleNamespace  # of one face: an attribute per key of `TRAITS` (float) and of `ODDS` (bool)
+Activations = Mapping[int, float]  # {action unit: activation} for all of `UNITS`; 0 is at rest
 
 PIXEL = 2 / SIZE  # the picture spans -1..1 both ways; x points right, y down
-
 CLASS_SHARES = dict(zip(CLASSES, (3995, 436, 4097, 7215, 4830, 3171, 4965), strict=True))  # FER-2013, Training
-
 UNITS = (1, 2, 4, 5, 6, 7, 9, 12, 15, 16, 20, 23, 26)
 
 # The prototypes of EMFACS: {emotion: {action unit: weight at full intensity}}.
@@ -116,17 +111,13 @@ def draw_head(rng: np.random.Generator) -> Head:
     return SimpleNamespace(**dict(zip([*TRAITS, *ODDS], [*values.tolist(), *flags.tolist()], strict=True)))
 
 
-def action_units(emotion: str, intensity: float, jitter: Floats | None = None) -> Activations:
-    """The action units that show an emotion.
+def action_units(emotion: str, intensity: float, jitter: Floats | float = 1.0) -> Activations:
+    """What shows one of `CLASSES` at an intensity from 0 (the neutral face) to 1 (the prototype).
 
-    Args:
-        emotion: one of `CLASSES`.
-        intensity: 0 (the neutral face) to 1 (the prototype).
-        jitter: one factor per unit, so that two people don't smile alike; None for the plain prototype.
+    `jitter` is one factor per unit, so that two people don't smile alike.
     """
-    jitter = np.ones(len(UNITS)) if jitter is None else jitter
-    weights = EMOTIONS[emotion]
-    return {unit: weights.get(unit, 0.0) * intensity * factor for unit, factor in zip(UNITS, jitter, strict=True)}
+    weights = np.array([EMOTIONS[emotion].get(unit, 0.0) for unit in UNITS])
+    return dict(zip(UNITS, (weights * intensity * jitter).tolist(), strict=True))
 
 
 def blob(u: Floats, v: Floats | float) -> Floats:
@@ -307,8 +298,10 @@ def draw_creases(image: Floats, x: Floats, y: Floats, head: Head, au: Activation
     return shade(image, (side - 0.30) / 0.05, (y - 0.66) / 0.12, 0.30 * au[15])
 
 
-def draw_glasses(image: Floats, x: Floats, y: Floats, head: Head) -> Floats:
+def draw_glasses(image: Floats, x: Floats, y: Floats, head: Head, au: Activations) -> Floats:
     """Dark round frames with a bridge."""
+    if not head.glasses:
+        return image
     side = np.abs(x)
     u, v = (side - head.eye_distance) / 0.24, (y + 0.13) / 0.19
     rim = disc(u, v, 0.21) - disc(u * 1.2, v * 1.2, 0.17)
@@ -317,23 +310,14 @@ def draw_glasses(image: Floats, x: Floats, y: Floats, head: Head) -> Floats:
 
 
 def render_face(head: Head, au: Activations, clutter: Sequence[Sequence[float]] | Floats = ()) -> Floats:
-    """The face in front of the lens, before blur and noise.
+    """The face in front of the lens, before blur and noise: (48, 48) float64, about 0..1.
 
-    Args:
-        head: from `draw_head`.
-        au: from `action_units`.
-        clutter: rows of (x, y, radius, tone), each 0..1: soft spots on the background.
-
-    Returns:
-        (48, 48) float64, about 0..1.
+    `clutter` has rows of (x, y, radius, tone), each 0..1: soft spots on the background.
     """
     x, y = coordinates(head)
     image = draw_background(head, clutter)
-    image = draw_skull(image, x, y, head, au)
-    for draw in (draw_creases, draw_eyes, draw_brows, draw_nose, draw_mouth):
+    for draw in (draw_skull, draw_creases, draw_eyes, draw_brows, draw_nose, draw_mouth, draw_glasses):
         image = draw(image, x, y, head, au)
-    if head.glasses:
-        image = draw_glasses(image, x, y, head)
     return image * head.gain * (1 + head.light_x * x - head.light_y * y)
 
 
@@ -426,16 +410,15 @@ def draw_sheet(seed: int) -> bytes:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", required=True, help="the CSV to write")
-    parser.add_argument("--votes", required=True, help="the CSV of votes to write")
-    parser.add_argument("--sheet", required=True, help="the contact sheet to write (PNG)")
+    for option, content in (("--out", "CSV"), ("--votes", "CSV of votes"), ("--sheet", "contact sheet (PNG)")):
+        parser.add_argument(option, required=True, help=f"the {content} to write")
     args = parser.parse_args()
-    check_distinct({"--out": args.out, "--votes": args.votes, "--sheet": args.sheet})
+    check_distinct({f"--{name}": path for name, path in vars(args).items()})
     params = read_params()
-    seed, sample = params.seed, params.sample
+    sample = params.sample
     counts = dict(zip(USAGES, (sample.train_rows, sample.val_rows, sample.test_rows), strict=True))
-    faces, votes = make_csv(counts, seed, sample.weak_share)
-    write_files({args.out: faces, args.votes: votes, args.sheet: draw_sheet(seed)})
+    faces, votes = make_csv(counts, params.seed, sample.weak_share)
+    write_files({args.out: faces, args.votes: votes, args.sheet: draw_sheet(params.seed)})
 
 
 if __name__ == "__main__":
