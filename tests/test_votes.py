@@ -32,11 +32,10 @@ quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCh
 def draw_votes(labels, seed=0):
     """Votes uint8 (N, 10) of annotators who find most labels right."""
     rng = np.random.default_rng(seed)
-    votes = np.zeros((len(labels), 10), np.uint8)
-    for row, label in zip(votes, labels, strict=True):
-        said = [label if rng.random() < 0.75 else rng.integers(10) for _ in range(rng.choice([9, 10]))]
-        row += np.bincount(said, minlength=10).astype(np.uint8)
-    return votes
+    said = [
+        [label if rng.random() < 0.75 else rng.integers(10) for _ in range(rng.choice([9, 10]))] for label in labels
+    ]
+    return np.array([np.bincount(row, minlength=10) for row in said], np.uint8)
 
 
 def write(votes, usages, columns=HEADER, end="\n", bom=""):
@@ -63,12 +62,12 @@ def faces():
 
 @pytest.fixture
 def read(tmp_path, faces):
-    """Read bytes as the votes of `faces`."""
+    """Read bytes as the votes of `faces`, or of other rows."""
 
-    def read(content):
+    def read(content, rows=faces):
         path = tmp_path / "votes.csv"
         path.write_bytes(content)
-        return read_votes(path, "faces.csv", faces)
+        return read_votes(path, "faces.csv", rows)
 
     return read
 
@@ -143,8 +142,7 @@ WRONG_CELLS = {
 @pytest.mark.parametrize("case", WRONG_CELLS)
 def test_a_wrong_cell_is_named(case, read, faces):
     column, text, message = WRONG_CELLS[case]
-    votes = np.zeros((120, 10), np.uint8)
-    votes[np.arange(120), faces.labels] = 10
+    votes = 10 * np.eye(10, dtype=np.uint8)[faces.labels]
     with pytest.raises(InputError, match=message):
         read(change_cell(write(votes, faces.usages), 7, column, text))
 
@@ -167,26 +165,20 @@ def test_files_that_do_not_fit_are_refused(read, faces, tmp_path):
         read(b"\xff\xfe" + content)
     with pytest.raises(InputError, match="not found; put FER"):
         read_votes(tmp_path / "none.csv", "faces.csv", faces)
-    none = np.zeros((120, 10), np.uint8)
-    none[:, 9] = 10
     with pytest.raises(InputError, match="no row has a majority for an emotion"):
-        read(write(none, faces.usages))
-
-
-@pytest.mark.parametrize("shift", [1, 2, 40])
-def test_votes_of_other_rows_are_refused(shift, read, faces):
-    """A shifted file has the right form, and agrees with the labels by chance alone."""
-    with pytest.raises(InputError, match="these votes belong to other rows, or to another order of them"):
-        read(write(np.roll(draw_votes(faces.labels), shift, axis=0), faces.usages))
+        read(write(np.full((120, 10), [0] * 9 + [10]), faces.usages))
+    with pytest.raises(InputError, match="0 rows, where the data set has 120"):  # but for the name no_votes.csv
+        read(f"{','.join(HEADER)}\n".encode())
+    for shift in (1, 2, 40):  # the right form, and agrees with the labels by chance alone
+        with pytest.raises(InputError, match="these votes belong to other rows, or to another order of them"):
+            read(write(np.roll(draw_votes(faces.labels), shift, axis=0), faces.usages))
 
 
 def test_empty_names_and_a_few_out_of_order_are_ferplus_own(read, faces):
     """As where nearly all saw no face, and where a face is named by its twin."""
     votes = draw_votes(faces.labels)
-    content = change_cell(
-        change_cell(write(votes, faces.usages), 5, "Image name", ""), 9, "Image name", "fer0000002.png"
-    )
-    assert np.array_equal(read(content), votes)
+    content = change_cell(write(votes, faces.usages), 5, "Image name", "")
+    assert np.array_equal(read(change_cell(content, 9, "Image name", "fer0000002.png")), votes)
 
 
 def test_majorities_worked_out_by_hand():
@@ -256,16 +248,14 @@ def test_dropped_rows_take_their_votes_along(split, prepare_votes):
 
 
 @pytest.mark.parametrize("part", [slice(3000, 4000), slice(2000, 3000), slice(1500, 3000)])
-def test_a_file_that_is_shifted_in_part_is_refused(part, tmp_path):
+def test_a_file_that_is_shifted_in_part_is_refused(part, read):
     """The test rows, the val rows, or the train rows from one on, each by one row."""
-    rows, path = make_rows(np.random.default_rng(3).integers(0, 7, 4000), [3000, 500, 500]), tmp_path / "votes.csv"
+    rows = make_rows(np.random.default_rng(3).integers(0, 7, 4000), [3000, 500, 500])
     votes = draw_votes(rows.labels)
-    path.write_bytes(write(votes, rows.usages))
-    assert np.array_equal(read_votes(path, "faces.csv", rows), votes)
+    assert np.array_equal(read(write(votes, rows.usages), rows), votes)
     votes[part] = np.roll(votes[part], 1, axis=0)
-    path.write_bytes(write(votes, rows.usages))
     with pytest.raises(InputError, match=r"rows [\d,]+ to [\d,]+: the annotators' majority is the label on \d+%"):
-        read_votes(path, "faces.csv", rows)
+        read(write(votes, rows.usages), rows)
 
 
 @pytest.mark.parametrize("options", [{}, {"votes": ROOT / "data" / "no_votes.csv"}])
@@ -284,22 +274,15 @@ def test_the_committed_file_for_no_votes_has_the_header_of_ferplus():
         Prepare(split="official", votes=None, drop_blank=False, drop_leaks=False)
 
 
-def test_a_file_of_another_name_needs_rows(read):
-    """FER+'s file cut off behind its header is damaged."""
-    with pytest.raises(InputError, match="0 rows, where the data set has 120"):
-        read(f"{','.join(HEADER)}\n".encode())
-
-
-def test_rows_in_another_order_are_refused(tmp_path, table):
-    (tmp_path / "votes.csv").write_bytes(write(draw_votes(table.labels), table.usages))
+def test_rows_in_another_order_are_refused(tmp_path, table, read):
+    votes = write(draw_votes(table.labels), table.usages)
     folder = write_folder(tmp_path / "pictures", table.files())
     rows = source.read_source(folder, 0)
     with pytest.raises(InputError, match="pictures in another order than fer2013.csv.*or set .* data/no_votes.csv"):
-        read_votes(tmp_path / "votes.csv", str(folder), rows)
+        read(votes, rows)
     assert read_votes(ROOT / "data" / "no_votes.csv", str(folder), rows) is None
-    rows = rows._replace(kind="table", challenge_file="icml_face_data.csv")
     with pytest.raises(InputError, match="icml_face_data.csv in another order"):
-        read_votes(tmp_path / "votes.csv", "x.csv", rows)
+        read(votes, rows._replace(kind="table", challenge_file="icml_face_data.csv"))
 
 
 def test_the_samples_votes_are_left_aside_for_other_data(tmp_path, capsys):
@@ -311,13 +294,10 @@ def test_the_challenges_file_is_known_wherever_it_is_packed(tmp_path, table, mon
     """By the bytes of the table: plain, compressed, in an archive."""
     content = table.csv()
     monkeypatch.setitem(CHALLENGE_FILES, hashlib.md5(content).hexdigest(), "fer2013.csv")
-    (tmp_path / "plain.csv").write_bytes(content)
-    (tmp_path / "packed.csv.gz").write_bytes(gzip.compress(content))
-    write_zip(tmp_path / "packed.zip", {"a/fer2013.csv": content})
-    for name in ("plain.csv", "packed.csv.gz", "packed.zip"):
-        assert source.read_source(tmp_path / name, 0).challenge_file == "fer2013.csv", name
-    (tmp_path / "plain.csv").write_bytes(content + b"\n")
-    assert source.read_source(tmp_path / "plain.csv", 0).challenge_file is None
+    files = {"plain.csv": content, "packed.csv.gz": gzip.compress(content), "longer.csv": content + b"\n"}
+    write_zip(write_folder(tmp_path, files) / "packed.zip", {"a/fer2013.csv": content})
+    found = {path.name: source.read_source(path, 0).challenge_file for path in tmp_path.iterdir()}
+    assert found == dict.fromkeys(["plain.csv", "packed.csv.gz", "packed.zip"], "fer2013.csv") | {"longer.csv": None}
 
 
 def test_ferplus_itself(real_zip):
