@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 import pytest
-from conftest import Table
+from conftest import Table, damage
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -63,20 +63,12 @@ def test_any_valid_form_of_a_table_round_trips(data):
     assert_is_table(read(bom + buffer.getvalue().encode()))
 
 
-@given(st.data())
+@given(damage(TABLE.csv()))
 @settings(max_examples=150, deadline=None)
-def test_damage_never_gives_a_traceback_or_a_changed_number_of_rows(data):
-    """Bytes cut, deleted, repeated or overwritten: an error of one sentence, or the rows that Python's csv sees."""
-    content = bytearray(TABLE.csv())
-    for _ in range(data.draw(st.integers(1, 3))):
-        start = data.draw(st.integers(0, len(content) - 1))
-        end = min(len(content), start + data.draw(st.sampled_from([1, 2, 7, 300, 9000])))
-        replacement = data.draw(
-            st.sampled_from([b"", b"\0", b'"', b",", b" ", b"\n", b"9", b"-", b"\xff", bytes(content[start:end] * 2)])
-        )
-        content[start:end] = replacement
+def test_damage_never_gives_a_traceback_or_a_changed_number_of_rows(content):
+    """An error of one sentence, or the rows that Python's csv sees."""
     try:
-        found = read(bytes(content))
+        found = read(content)
     except InputError as error:
         assert "Traceback" not in str(error)
         return

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.fer2013 import VOTE_CLASSES, VOTED
 from fer_pipeline.faces.votes import find_majority
-from fer_pipeline.raw.parsing import BadRow, excerpt, find_usage, name_columns, parse_all, refuse
+from fer_pipeline.raw.parsing import BadRow, excerpt, find_usage, name_columns, name_fields, parse_all, refuse
 from fer_pipeline.raw.rows import ANNOTATORS, FERPLUS_COLUMNS, USAGES, Rows
 
 FOR_NONE = "no_votes.csv"
@@ -38,15 +38,11 @@ FEW = 100  # parts with fewer rows are not checked: in so few, chance alone give
 
 
 def read_votes(path: str | Path, source: str, rows: Rows) -> npt.NDArray[np.uint8] | None:
-    """Read a file in FER+'s form, for the rows of `source`, which are in the order of fer2013.csv.
+    """Read the votes for the rows of `source`: uint8 (N, 10), 0..10, in the order of `VOTE_CLASSES`.
 
-    Returns:
-        Votes uint8 (N, 10), 0..10, in the order of `VOTE_CLASSES`; None for a file `FOR_NONE` without rows.
-
-    Raises:
-        InputError: the file is missing or has another form; the rows are in another order than fer2013.csv; a row's
-            Usage, image name or votes do not fit; the count differs; or the votes agree with the labels no better than
-            another face's would.
+    None for a file `FOR_NONE` without rows. Raises `InputError`: the file is missing or has another form; the rows of
+    `source` are in another order than fer2013.csv; a row's Usage, image name or votes do not fit; the count differs; or
+    the votes agree with the labels no better than another face's would.
     """
     path = Path(path)
     if not path.is_file():
@@ -85,8 +81,7 @@ def read_votes(path: str | Path, source: str, rows: Rows) -> npt.NDArray[np.uint
 def parse_votes(content: bytes, path: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], list[str]]:
     """Votes uint8 (N, 10), usages uint8 (N,) and image names of a file's bytes; the first row is row 1.
 
-    Raises:
-        InputError: the file is not text, columns are missing, or rows are bad: the first ten are listed.
+    Raises `InputError`: the file is not text, columns are missing, or rows are bad: the first ten are listed.
     """
     try:
         text = content.decode("utf-8-sig")
@@ -98,9 +93,7 @@ def parse_votes(content: bytes, path: Path) -> tuple[npt.NDArray[np.uint8], npt.
     names = name_columns(header, ("usage", "image name", *COLUMNS))
     if names is None:
         first = excerpt(text[:200].partition("\n")[0])
-        raise InputError(
-            f"{path}: the first line is {first}, expected Usage, Image name, and FER+'s ten columns of votes"
-        )
+        raise InputError(f"{path}: the first line is {first}, expected Usage, Image name, and FER+'s ten columns")
     filled = (row for row in rows if any(field.strip() for field in row))
     numbered = ((f"row {number}", row) for number, row in enumerate(filled, 1))
     parsed, problems = parse_all(numbered, partial(parse_row, names=names))
@@ -112,12 +105,9 @@ def parse_votes(content: bytes, path: Path) -> tuple[npt.NDArray[np.uint8], npt.
 def parse_row(fields: list[str], names: list[str]) -> tuple[int, str, list[int]]:
     """A row of the columns `names`: its position in `USAGES`, its image name or '', and its ten votes.
 
-    Raises:
-        BadRow: another number of fields, or a Usage, an image name or votes that FER+ does not have.
+    Raises `BadRow` for a Usage, an image name or votes that FER+ does not have.
     """
-    if len(fields) != len(names):
-        raise BadRow(f"{len(fields)} fields, expected {len(names)}")
-    texts = dict(zip(names, fields, strict=True))
+    texts = name_fields(names, fields)
     usage, name = find_usage(texts["usage"]), texts["image name"].strip()
     if name and not NAME.fullmatch(name):
         raise BadRow(f"Image name is {excerpt(texts['image name'])}, expected one like fer0000000.png, or nothing")

@@ -22,16 +22,8 @@ from fer_pipeline.faces.fer2013 import CLASSES, SIZE
 from fer_pipeline.raw.parsing import parse_all, refuse
 from fer_pipeline.raw.rows import USAGES, Rows
 
-NAMES_OF_CLASS = {
-    "angry": ("angry", "anger"),
-    "disgust": ("disgust", "disgusted"),
-    "fear": ("fear", "fearful", "afraid"),
-    "happy": ("happy", "happiness", "joy"),
-    "sad": ("sad", "sadness"),
-    "surprise": ("surprise", "surprised"),
-    "neutral": ("neutral", "neutrality"),
-}
-LABELS = {name: CLASSES.index(label) for label, names in NAMES_OF_CLASS.items() for name in names}
+SYNONYMS = ("anger", "disgusted", "fearful", "happiness", "sadness", "surprised", "neutrality")
+LABELS = {name: label for names in (CLASSES, SYNONYMS) for label, name in enumerate(names)} | {"afraid": 2, "joy": 3}
 SUFFIXES = (".jpg", ".jpeg", ".png")
 LITTER = ("Thumbs.db", "desktop.ini")
 USAGE_CODES = {usage.lower(): code for code, usage in enumerate(USAGES)}
@@ -62,12 +54,8 @@ def is_litter(name: str) -> bool:
 def read_images(members: Mapping[str, Member], source: Path, seed: int) -> Rows:
     """Read the pictures of FER-2013 among `members` ({name with slashes: Member}): all files in a class folder.
 
-    Rows are sorted by class in the challenge's order, and within a class by path, as Keras sorts them. The prefix of
-    a file name (Training_, PublicTest_, PrivateTest_) gives the Usage. Without it, train is Training, and the files of
-    each test class are shuffled with `seed` and split in half between PublicTest and PrivateTest.
-
-    Raises:
-        InputError: a folder that is not a class, or bad pictures: the first ten are listed, with the total.
+    Rows are sorted by class in the challenge's order, and within a class by path, as Keras sorts them. Raises
+    `InputError` as `find_pictures`, `find_usages` and `decode_all`.
     """
     pictures = find_pictures(members, source)
     usages = find_usages(pictures, source, seed)
@@ -77,10 +65,8 @@ def read_images(members: Mapping[str, Member], source: Path, seed: int) -> Rows:
 def read_class_folders(members: Mapping[str, Member], source: Path) -> Rows:
     """Read the pictures among `members` ({name with slashes: Member}) below a folder named after an emotion.
 
-    Every size and colour is taken. Rows are sorted by class and path, and their Usage is PrivateTest.
-
-    Raises:
-        InputError: no folder of an emotion, or bad pictures: the first ten are listed, with the total.
+    Every size and colour is taken. Rows are sorted by class and path, and their Usage is PrivateTest. Raises
+    `InputError` without a folder of an emotion, or as `decode_all`.
     """
     pictures: list[tuple[int, str]] = []
     left_out: Counter[str] = Counter()
@@ -94,10 +80,8 @@ def read_class_folders(members: Mapping[str, Member], source: Path) -> Rows:
         else:
             left_out[folders[0] if folders else "no folder"] += 1
     if not pictures:
-        raise InputError(
-            f"{source}: no pictures in folders named after an emotion; expected {', '.join(CLASSES)} (or angry's like "
-            "anger), one folder each"
-        )
+        expected = f"expected {', '.join(CLASSES)} (or angry's like anger), one folder each"
+        raise InputError(f"{source}: no pictures in folders named after an emotion; {expected}")
     usages = np.full(len(pictures), USAGES.index("PrivateTest"), np.uint8)
     rows = decode_all(sorted(pictures), usages, members, source, any_size=True)
     return rows._replace(left_out=dict(sorted(left_out.items())))
@@ -112,8 +96,7 @@ def decode_all(
 ) -> Rows:
     """The rows of `pictures`, pairs of label 0..6 and name, in their order; `any_size` as `decode` takes it.
 
-    Raises:
-        InputError: bad pictures: the first ten are listed, with the total.
+    Raises `InputError` for bad pictures: the first ten are listed, with the total.
     """
     digest = hashlib.md5(usedforsecurity=False)
     largest = LARGEST_OTHER if any_size else LARGEST_FILE
@@ -139,8 +122,7 @@ def decode_all(
 def find_pictures(names: Iterable[str], source: Path) -> list[tuple[int, str, str]]:
     """A sorted list of (label 0..6, folder 'train' or 'test', name) for pictures in <folder>/<class>/.
 
-    Raises:
-        InputError: no picture, one elsewhere, a folder that is not a class, or two releases in one source.
+    Raises `InputError`: no picture, one elsewhere, a folder that is not a class, or two releases in one source.
     """
     pictures: list[tuple[int, str, str]] = []
     roots: set[str] = set()
@@ -156,9 +138,8 @@ def find_pictures(names: Iterable[str], source: Path) -> list[tuple[int, str, st
             problems.append(f"{name}: expected train/<class>/ or test/<class>/ above it")
     refuse(source, "picture", problems)
     if len(roots) > 1:
-        raise InputError(
-            f"{source}: holds several train and test folders, in {', '.join(sorted(roots))}; give only one of them"
-        )
+        found = ", ".join(sorted(roots))
+        raise InputError(f"{source}: holds several train and test folders, in {found}; give only one of them")
     if not pictures:
         raise InputError(
             f"{source}: no table with the columns emotion, pixels and Usage, and no pictures in train/<class>/ and "
@@ -170,8 +151,9 @@ def find_pictures(names: Iterable[str], source: Path) -> list[tuple[int, str, st
 def find_usages(pictures: list[tuple[int, str, str]], source: Path, seed: int) -> npt.NDArray[np.uint8]:
     """The Usage of each of `pictures` (from `find_pictures`) as uint8 (N,), positions in `USAGES`.
 
-    Raises:
-        InputError: a prefix that contradicts the folder, or a test folder in which only some names have one.
+    The prefix of a file name (Training_, PublicTest_, PrivateTest_) gives it. Without one, train is Training, and the
+    files of each test class are shuffled with `seed` and split in half between PublicTest and PrivateTest. Raises
+    `InputError`: a prefix that contradicts the folder, or a test folder in which only some names have one.
     """
     usages = np.zeros(len(pictures), np.uint8)
     unnamed: dict[int, list[int]] = {}
@@ -199,10 +181,8 @@ def find_usages(pictures: list[tuple[int, str, str]], source: Path, seed: int) -
 def decode(payload: bytes, any_size: bool) -> tuple[npt.NDArray[np.uint8], str, bool]:
     """A picture in grey, uint8 (48, 48), Pillow's mode of the file ('L' is grey), and whether it was scaled.
 
-    Only with `any_size` is another size or format than FER-2013's taken: the middle square, scaled.
-
-    Raises:
-        ValueError: not a picture, damaged, another size, or a mode without a plain conversion to grey.
+    Only with `any_size` is another size or format than FER-2013's taken: the middle square, scaled. Raises ValueError:
+    not a picture, damaged, another size, or a mode without a plain conversion to grey.
     """
     size = (SIZE, SIZE)
     kind, expected = ("picture", "a face") if any_size else ("JPEG or PNG", f"{SIZE}x{SIZE}")

@@ -21,6 +21,13 @@ def name_columns(fields: Sequence[str], expected: Sequence[str]) -> list[str] | 
     return names if all(names.count(name) == 1 for name in expected) else None
 
 
+def name_fields(names: Sequence[str], fields: Sequence[str]) -> dict[str, str]:
+    """{column: text} of a row; `BadRow` for another number of fields."""
+    if len(fields) != len(names):
+        raise BadRow(f"{len(fields)} fields, expected {len(names)}")
+    return dict(zip(names, fields, strict=True))
+
+
 def find_usage(text: str) -> int:
     """The position in `USAGES` of what a row says; `BadRow` for anything else."""
     if text.strip() not in USAGES:

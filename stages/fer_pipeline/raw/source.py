@@ -25,44 +25,30 @@ from fer_pipeline.raw.images import LARGEST_FILE, OTHER_SUFFIXES, Member, is_lit
 from fer_pipeline.raw.rows import Rows
 from fer_pipeline.raw.table import find_columns, read_header, read_table
 
-COMPRESSIONS: dict[bytes, Callable[[IO[bytes]], Any]] = {
-    b"\x1f\x8b": gzip.open,
-    b"BZh": bz2.open,
-    b"\xfd7zXZ": lzma.open,
-}
+COMPRESSIONS: dict[bytes, Callable[[IO[bytes]], Any]]
+COMPRESSIONS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 DAMAGED = (OSError, EOFError, NotImplementedError, UnicodeDecodeError, zipfile.BadZipFile, tarfile.TarError)
 """What the archive modules raise on a truncated, damaged or unsupported file, beside zlib.error and LZMAError."""
 
-ReadPictures = Callable[[Mapping[str, Member], Path], Rows]
-"""How the pictures in a folder or archive, {name with slashes: Member}, become rows."""
+ReadPictures = Callable[[Mapping[str, Member], Path], Rows]  # of the files in a folder or archive, {name: Member}
 
 
 def read_source(source: str | Path, seed: int) -> Rows:
-    """Read all rows of FER-2013.
+    """Read all rows of FER-2013; `seed` splits the test pictures of a release whose names do not give the Usage.
 
-    `seed` splits the test pictures of an image release whose file names do not give the Usage.
-
-    Raises:
-        InputError: anything that differs from FER-2013 as published: what was found, where, and what was expected.
+    Raises `InputError` for anything that differs from FER-2013 as published.
     """
     remedy = "put FER-2013 there, or set `dataset` in params.yaml to where it is"
     return read(source, partial(read_images, seed=seed), remedy)
 
 
 def read_other(source: str | Path) -> Rows:
-    """Read all rows of another data set, of FER-2013's forms or pictures in folders named after emotions.
-
-    Raises:
-        InputError: as `read_source` and `read_class_folders`.
-    """
+    """Read all rows of another data set, of FER-2013's forms or pictures in folders named after emotions."""
     return read(source, read_class_folders, "set its path in `other_sets` in params.yaml to where it is")
 
 
 def read(source: str | Path, read_pictures: ReadPictures, remedy: str = "") -> Rows:
-    """All rows of a file or a folder.
-
-    `read_pictures` reads the pictures in it, if it holds no table; `remedy` says what to do if it does not exist.
-    """
+    """All rows of a file or a folder; `read_pictures` reads pictures, if it holds no table."""
     path = Path(source)
     if not str(source) or not path.exists():
         raise InputError(f"'{source}': not found; {remedy}")
@@ -94,9 +80,9 @@ def read_file(file: IO[bytes], path: Path, read_pictures: ReadPictures) -> Rows:
             return read_members(collect(list_zip(archive, path), path), path, read_pictures)
     decompress = next((opener for magic, opener in COMPRESSIONS.items() if start.startswith(magic)), None)
     content = decompress(file) if decompress else file
-    start = content.read(512)
+    is_tar = content.read(512)[257:262] == b"ustar"
     content.seek(0)
-    if start[257:262] == b"ustar":
+    if is_tar:
         with tarfile.open(fileobj=content, mode="r:") as archive:
             members = collect(list_tar(archive), path)
             require_end(content, archive.offset)
@@ -219,7 +205,7 @@ def check_member_count(archive: zipfile.ZipFile, file: IO[bytes]) -> None:
 def read_members(members: Mapping[str, Member], path: Path, read_pictures: ReadPictures) -> Rows:
     """Read the only table among `members`; if there is none, their pictures."""
     tables = sorted(name for name, member in members.items() if holds_table(name, member))
-    pictures = sorted(name for name in members if looks_like_face(name))
+    pictures = sorted(filter(looks_like_face, members))
     if len(tables) > 1 or (tables and pictures):
         found = ", ".join(tables[:3] + pictures[:1])
         raise InputError(f"{path}: holds more than one data set ({found}); give only one of them")

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.fer2013 import CLASSES, SIZE
-from fer_pipeline.raw.parsing import BadRow, excerpt, find_usage, name_columns, parse_all, refuse
+from fer_pipeline.raw.parsing import BadRow, excerpt, find_usage, name_columns, name_fields, parse_all, refuse
 from fer_pipeline.raw.rows import Rows
 
 CHALLENGE_FILES = {
@@ -58,10 +58,8 @@ def read_header(file: IO[bytes]) -> bytes:
 def read_table(file: IO[bytes], name: str, size: int | None = None) -> Rows:
     """Read the challenge's CSV from the start of a binary file; `md5` of the result is the table's own.
 
-    `name` of the file is for messages, its `size` in bytes for the progress bar.
-
-    Raises:
-        InputError: a column is missing, or rows are bad: the first ten are listed, with the total.
+    `name` of the file is for messages, its `size` in bytes for the progress bar. Raises `InputError` if a column is
+    missing, or rows are bad: the first ten are listed, with the total.
     """
     line = read_header(file)
     names = find_columns(line)
@@ -72,7 +70,7 @@ def read_table(file: IO[bytes], name: str, size: int | None = None) -> Rows:
     number = 1
 
     def read_lines() -> Iterator[str]:
-        nonlocal line, number
+        nonlocal line, number  # the last ones, in the end
         for number, line in enumerate(iter(partial(file.readline, LONGEST_ROW), b""), 2):
             if len(line) == LONGEST_ROW:
                 raise InputError(f"{name}: line {number}: a row of over 1 MiB; expected one row per face")
@@ -136,16 +134,10 @@ def parse_rows(rows: list[tuple[str, Fields]], names: list[str]) -> Part:
 
 
 def parse_fields(fields: Fields, names: list[str]) -> tuple[int, int, str]:
-    """Label 0..6, usage 0..2 and the text of the pixels of one row.
-
-    Raises:
-        BadRow: a misplaced quote, another number of fields, a label outside 0..6, an unknown Usage.
-    """
+    """Label 0..6, usage 0..2 and the text of the pixels of one row; `BadRow` for anything else."""
     if fields is None:
         raise BadRow("a quote that is never closed, or is inside a field")
-    if len(fields) != len(names):
-        raise BadRow(f"{len(fields)} fields, expected {len(names)}")
-    texts = dict(zip(names, fields, strict=True))
+    texts = name_fields(names, fields)
     if (label := LABELS.get(texts["emotion"].strip())) is None:
         raise BadRow(f"emotion is {excerpt(texts['emotion'])}, expected 0..6")
     return label, find_usage(texts["usage"]), texts["pixels"]
