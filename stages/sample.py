@@ -151,13 +151,14 @@ def shade(image: Floats, u: Floats, v: Floats | float, amount: float) -> Floats:
     return image * (1 - amount * blob(u, v)) if amount else image  # most units are at rest
 
 
-def coordinates(head: Head) -> tuple[Floats, Floats]:
-    """The coordinates x and y of each pixel on the upright, frontal face: (48, 48) float64 each."""
+def coordinates(head: Head) -> tuple[Floats, Floats, Floats]:
+    """Of each pixel on the upright, frontal face: x, y and the distance |x| from its middle, (48, 48) float64 each."""
     axis = (np.arange(SIZE) + 0.5) * PIXEL - 1
     right, down = (axis[None, :] - head.shift_x) / head.scale, (axis[:, None] - head.shift_y) / head.scale
     cosine = math.sqrt(1 - head.roll * head.roll)
     x, y = cosine * right + head.roll * down, cosine * down - head.roll * right
-    return x - head.yaw * np.maximum(1 - x * x, 0), y
+    x = x - head.yaw * np.maximum(1 - x * x, 0)
+    return x, y, np.abs(x)
 
 
 def draw_background(head: Head, clutter: Sequence[Sequence[float]] | Floats) -> Floats:
@@ -170,9 +171,8 @@ def draw_background(head: Head, clutter: Sequence[Sequence[float]] | Floats) -> 
     return image
 
 
-def draw_skull(image: Floats, x: Floats, y: Floats, head: Head, au: Activations) -> Floats:
+def draw_skull(image: Floats, x: Floats, y: Floats, side: Floats, head: Head, au: Activations) -> Floats:
     """Hair, ears, neck and the shaded skin of the face; a dropping jaw (26) takes the chin along."""
-    side = np.abs(x)
     hair = head.hair * (1 + 0.6 * blob((x + 0.5 * head.light_x) / 0.6, (y + 0.85) / 0.25))
     if not head.bald:
         image = paint(image, disc(x / (head.width + 0.10), (y + 0.25) / 0.85, 0.8), hair)
@@ -201,9 +201,8 @@ def draw_skull(image: Floats, x: Floats, y: Floats, head: Head, au: Activations)
     return image
 
 
-def draw_brows(image: Floats, x: Floats, y: Floats, head: Head, au: Activations) -> Floats:
+def draw_brows(image: Floats, x: Floats, y: Floats, side: Floats, head: Head, au: Activations) -> Floats:
     """Tapered brows: 1 raises the inner end, 2 the outer one, 4 lowers both and draws them together."""
-    side = np.abs(x)
     inner, outer = 0.13 - 0.05 * au[4], head.eye_distance + 0.22
     t = np.clip((side - inner) / (outer - inner), 0, 1)
     rise = 0.17 * au[1] * (1 - t) ** 2 + 0.14 * au[2] * t * (2 - t)
@@ -215,9 +214,8 @@ def draw_brows(image: Floats, x: Floats, y: Floats, head: Head, au: Activations)
     return paint(image, 0.9 * coverage, min(head.hair, 0.35 * head.skin))
 
 
-def draw_eyes(image: Floats, x: Floats, y: Floats, head: Head, au: Activations) -> Floats:
+def draw_eyes(image: Floats, x: Floats, y: Floats, side: Floats, head: Head, au: Activations) -> Floats:
     """Eyes in their sockets: 5 raises the upper lid, 7 narrows both, 6 pushes the lower lid up."""
-    side = np.abs(x)
     u = (side - head.eye_distance) / head.eye_width
     v = y + 0.15 - 0.015 * u
     profile = 1 - u * u
@@ -236,9 +234,8 @@ def draw_eyes(image: Floats, x: Floats, y: Floats, head: Head, au: Activations) 
     return paint(image, 0.8 * between(v, upper - 0.03, upper + 0.005) * (np.abs(u) < 1.1), 0.25 * head.skin)
 
 
-def draw_nose(image: Floats, x: Floats, y: Floats, head: Head, au: Activations) -> Floats:
+def draw_nose(image: Floats, x: Floats, y: Floats, side: Floats, head: Head, au: Activations) -> Floats:
     """Ridge, wings and nostrils; 9 pulls the wings up and out and wrinkles the bridge."""
-    side = np.abs(x)
     tip, wing = head.nose_tip - 0.05 * au[9], head.nose_width * (1 + 0.25 * au[9])
     image = shade(image, x / 0.09, (y - tip + 0.22) / 0.32, -0.16)
     image = shade(image, (x + 0.13 * np.sign(head.light_x)) / 0.08, (y - tip + 0.16) / 0.26, 0.20)
@@ -250,7 +247,7 @@ def draw_nose(image: Floats, x: Floats, y: Floats, head: Head, au: Activations) 
     return image
 
 
-def draw_mouth(image: Floats, x: Floats, y: Floats, head: Head, au: Activations) -> Floats:
+def draw_mouth(image: Floats, x: Floats, y: Floats, side: Floats, head: Head, au: Activations) -> Floats:
     """Lips, teeth and the dark between: corners go up (12), down (15) or apart (20); 26 and 16 open, 23 presses."""
     width = head.mouth_width + 0.13 * au[12] + 0.12 * au[20] - 0.07 * au[23] - 0.05 * au[26]
     u = np.clip(x / width, -1.2, 1.2)
@@ -279,9 +276,8 @@ def draw_mouth(image: Floats, x: Floats, y: Floats, head: Head, au: Activations)
     return shade(image, (np.abs(u) - 1) / 0.14, (y - line) / 0.06, 0.30 + 0.35 * au[15] + 0.2 * au[12])
 
 
-def draw_creases(image: Floats, x: Floats, y: Floats, head: Head, au: Activations) -> Floats:
+def draw_creases(image: Floats, x: Floats, y: Floats, side: Floats, head: Head, au: Activations) -> Floats:
     """Folds of the skin, a little of them with age, more of them where a unit bunches it."""
-    side = np.abs(x)
     rest = 0.12 * head.age
     fold = 0.19 + 0.05 * au[12] + 0.55 * (y - head.nose_tip) - 0.35 * (y - head.nose_tip) ** 2
     depth = 0.04 + rest + 0.50 * au[12] + 0.45 * au[9] + 0.15 * au[20] + 0.1 * au[15]
@@ -298,11 +294,10 @@ def draw_creases(image: Floats, x: Floats, y: Floats, head: Head, au: Activation
     return shade(image, (side - 0.30) / 0.05, (y - 0.66) / 0.12, 0.30 * au[15])
 
 
-def draw_glasses(image: Floats, x: Floats, y: Floats, head: Head, au: Activations) -> Floats:
+def draw_glasses(image: Floats, x: Floats, y: Floats, side: Floats, head: Head, au: Activations) -> Floats:
     """Dark round frames with a bridge."""
     if not head.glasses:
         return image
-    side = np.abs(x)
     u, v = (side - head.eye_distance) / 0.24, (y + 0.13) / 0.19
     rim = disc(u, v, 0.21) - disc(u * 1.2, v * 1.2, 0.17)
     bridge = (1 - below(side, head.eye_distance - 0.22)) * between(y, -0.2, -0.16)
@@ -314,10 +309,10 @@ def render_face(head: Head, au: Activations, clutter: Sequence[Sequence[float]] 
 
     `clutter` has rows of (x, y, radius, tone), each 0..1: soft spots on the background.
     """
-    x, y = coordinates(head)
+    x, y, side = coordinates(head)
     image = draw_background(head, clutter)
     for draw in (draw_skull, draw_creases, draw_eyes, draw_brows, draw_nose, draw_mouth, draw_glasses):
-        image = draw(image, x, y, head, au)
+        image = draw(image, x, y, side, head, au)
     return image * head.gain * (1 + head.light_x * x - head.light_y * y)
 
 

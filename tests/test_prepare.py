@@ -224,78 +224,60 @@ def test_a_file_in_the_place_of_a_folder(run_prepare, tmp_path, table):
     assert line.startswith(f"error: {tmp_path / 'out'}")
 
 
-def write_faces(path, change=lambda file: None, **columns):
-    """A small faces.h5, its rows with `columns` of their own, that `change` damages."""
+def write_faces(path, changes=(), **columns):
+    """A small faces.h5, its rows with `columns` of their own, with `changes` {dataset or attribute: content}.
+
+    None removes it, a tuple is a dataset of which only so many rows were written, {} leaves a group.
+    """
     rows = Split(np.zeros((3, 48, 48), np.uint8), np.zeros(3, np.uint8), np.zeros(3, bool))._replace(**columns)
     splits = dict.fromkeys(SPLITS, rows) | {"train": rows._replace(duplicate_of_train=None)}
     path.write_bytes(pack_faces(splits, "official", "0" * 32))
     with h5py.File(path, "a") as file:
-        change(file)
-    return path
-
-
-def replace(**contents):
-    """A change of faces.h5: other content of datasets, or of attributes; None removes them, {} leaves a group."""
-
-    def change(file):
-        for key, content in contents.items():
+        for key, content in dict(changes).items():
             target = file.attrs if "classes" in key else file
+            shape = getattr(target[key], "shape", None)
             del target[key]
-            if isinstance(content, dict):
+            if isinstance(content, tuple):
+                file.create_dataset(key, shape, np.uint8, chunks=content[1])[: content[0]] = 1
+            elif isinstance(content, dict):
                 file.create_group(key)
             elif content is not None:
                 target[key] = content
-
-    return change
-
-
-def lose(name, written, **options):
-    """A change of faces.h5: a dataset in which only the first rows were ever written."""
-
-    def change(file):
-        shape = file[name].shape
-        del file[name]
-        file.create_dataset(name, shape, np.uint8, **options)[:written] = 1
-
-    return change
+    return path
 
 
 LAYOUT = "not HDF5, damaged, or of another layout"
+SHORT = "test/duplicate_of_train holds bool (2,), expected bool (3,)"
+NO_ROWS = {"test/images": np.zeros((0, 48, 48), np.uint8), "test/labels": np.zeros(0, np.uint8)}
 BAD_FACES = {
-    "other classes": (replace(classes=["a", "b"]), "classes are a, b, expected angry, disgust"),
-    "no classes": (replace(classes=None), "classes are missing"),
-    "classes a number": (replace(classes=7), "classes are 7, expected angry"),
-    "no val": (replace(val=None), LAYOUT),
-    "no labels": (replace(**{"val/labels": None}), LAYOUT),
-    "labels scalar": (replace(**{"val/labels": 3}), LAYOUT),
-    "label 7": (replace(**{"val/labels": np.full(3, 7, np.uint8)}), "val has label 7"),
-    "other size": (replace(**{"val/images": np.zeros((3, 64, 64), np.uint8)}), "val/images holds"),
-    "other type": (replace(**{"val/images": np.zeros((3, 48, 48))}), "val/images holds"),
-    "other count": (replace(**{"val/labels": np.zeros(4, np.uint8)}), "val/images holds"),
-    "duplicates short": (
-        replace(**{"test/duplicate_of_train": np.zeros(2, bool)}),
-        "test/duplicate_of_train holds bool (2,), expected bool (3,)",
-    ),
-    "a group for a dataset": (replace(**{"train/images": {}}), LAYOUT),
-    "empty": (
-        replace(**{"test/images": np.zeros((0, 48, 48), np.uint8), "test/labels": np.zeros(0, np.uint8)}),
-        "test is empty",
-    ),
-    "a dataset never written, which HDF5 reads as zeros": (lose("test/images", 0), "test/images lacks its rows"),
-    "a chunk never written": (lose("test/images", 2, chunks=(1, 48, 48)), LAYOUT),
-    "other classes of votes": (replace(vote_classes=["happy"]), "vote_classes are happy, expected angry"),
-    "no votes": (replace(**{"val/votes": None}), LAYOUT),
-    "11 votes": (replace(**{"val/votes": np.full((3, 10), 11, np.uint8)}), "val has 11 votes for one class"),
+    "other classes": ({"classes": ["a", "b"]}, "classes are a, b, expected angry, disgust"),
+    "no classes": ({"classes": None}, "classes are missing"),
+    "classes a number": ({"classes": 7}, "classes are 7, expected angry"),
+    "no val": ({"val": None}, LAYOUT),
+    "no labels": ({"val/labels": None}, LAYOUT),
+    "labels scalar": ({"val/labels": 3}, LAYOUT),
+    "label 7": ({"val/labels": np.full(3, 7, np.uint8)}, "val has label 7"),
+    "other size": ({"val/images": np.zeros((3, 64, 64), np.uint8)}, "val/images holds"),
+    "other type": ({"val/images": np.zeros((3, 48, 48))}, "val/images holds"),
+    "other count": ({"val/labels": np.zeros(4, np.uint8)}, "val/images holds"),
+    "duplicates short": ({"test/duplicate_of_train": np.zeros(2, bool)}, SHORT),
+    "a group for a dataset": ({"train/images": {}}, LAYOUT),
+    "empty": (NO_ROWS, "test is empty"),
+    "a dataset never written, which HDF5 reads as zeros": ({"test/images": (0, None)}, "test/images lacks its rows"),
+    "a chunk never written": ({"test/images": (2, (1, 48, 48))}, LAYOUT),
+    "other classes of votes": ({"vote_classes": ["happy"]}, "vote_classes are happy, expected angry"),
+    "no votes": ({"val/votes": None}, LAYOUT),
+    "11 votes": ({"val/votes": np.full((3, 10), 11, np.uint8)}, "val has 11 votes for one class"),
 }
 
 
 @pytest.mark.parametrize("case", BAD_FACES)
 def test_a_foreign_prepared_file_is_refused(case, tmp_path):
-    change, expected = BAD_FACES[case]
+    changes, expected = BAD_FACES[case]
     votes = np.full((3, 10), 1, np.uint8)
     assert np.array_equal(read_faces(write_faces(tmp_path / "sound.h5", votes=votes))[0]["val"].votes, votes)
     with pytest.raises(InputError, match=r"faces.h5: .*; run `dvc repro prepare`") as error:
-        read_faces(write_faces(tmp_path / "faces.h5", change, votes=votes))
+        read_faces(write_faces(tmp_path / "faces.h5", changes, votes=votes))
     assert expected in str(error.value)
 
 

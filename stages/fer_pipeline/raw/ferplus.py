@@ -19,21 +19,17 @@ from fer_pipeline.faces.votes import find_majority
 from fer_pipeline.raw.parsing import BadRow, excerpt, find_usage, name_columns, name_fields, parse_all, refuse
 from fer_pipeline.raw.rows import ANNOTATORS, FERPLUS_COLUMNS, USAGES, Rows
 
-FOR_NONE = "no_votes.csv"
-"""The name of the file that says that there are no votes: it has FER+'s header and no rows. Any other file has rows."""
+FOR_NONE = "no_votes.csv"  # the file that says that there are no votes: FER+'s header and no rows; any other has rows
 COLUMNS = [{vote: column for column, vote in FERPLUS_COLUMNS.items()}[vote].lower() for vote in VOTE_CLASSES]
 """FER+'s columns of votes in the order of `VOTE_CLASSES`, in small letters: the file may write them in any case."""
 FEWEST = 7  # votes of a row: a few annotators' may be missing (FER+ has 9 of one face, 10 of all others)
 NUMBERS = {f"{number:0{width}}": number for number in range(ANNOTATORS + 1) for width in (1, 2, 3)}
 """{how a file may write a number of votes: the number}."""
-NAME = re.compile(r"fer\d{7}\.png", re.ASCII)
-"""The name of an image, by its place; empty where nearly all annotators saw no face."""
+NAME = re.compile(r"fer\d{7}\.png", re.ASCII)  # an image's, by its place; empty where nearly all annotators saw no face
 LARGEST_FILE = 1 << 26  # bytes; FER+ has 1.6 million
-UNORDERED = 0.01
-"""Share of image names that may be lower than the name before: FER+ has 1 in 800, where it names a face by its twin."""
+UNORDERED = 0.01  # share of names that may be lower than the one before: FER+ has 1 in 800, named by a face's twin
 DEVIATIONS = 4.0  # by how many standard deviations majority and labels have to agree more often than by chance
-PART = 1000
-"""In each so many rows of a Usage majority and labels have to agree too: a file may be shifted from some row on."""
+PART = 1000  # rows of a Usage in which majority and labels have to agree too: a file may be shifted in part
 FEW = 100  # parts with fewer rows are not checked: in so few, chance alone gives a low agreement
 
 

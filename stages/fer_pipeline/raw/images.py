@@ -32,8 +32,7 @@ LARGEST_OTHER = 1 << 24  # bytes of a picture of another data set
 OTHER_SUFFIXES = (*SUFFIXES, ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 """Formats of another data set's pictures, as Pillow names them; some of Pillow's other formats start programs."""
-MODES = ("L", "RGB", "RGBA", "P", "PA", "LA", "1", "CMYK", "YCbCr")
-"""Pillow's 8-bit modes that convert to grey without a choice of scale (16-bit and float modes do not)."""
+MODES = ("L", "RGB", "RGBA", "P", "PA", "LA", "1", "CMYK", "YCbCr")  # 8-bit modes: to grey without a choice of scale
 
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 

@@ -10,16 +10,12 @@ from fer_pipeline.core.record import Count, Record
 
 class Source(Record):
     kind: Literal["table", "images"]
-    md5: str
-    """Hex digest of the file; for a folder, of its names and bytes."""
+    md5: str  # hex digest of the file; for a folder, of its names and bytes
     rows: Count
-    challenge_file: str | None = None
-    """The name of the challenge's CSV that it holds, byte for byte; None if it holds neither of them."""
+    challenge_file: str | None = None  # the name of the challenge's CSV that it holds, byte for byte
 
 
 class Pixels(Record):
-    """Mean and standard deviation of all pixels of train."""
-
     train_mean: float
     train_std: float
 
@@ -56,12 +52,11 @@ class Dropped(Record):
 
 class Data(Record):
     source: Source
-    votes_md5: str | None = None
-    """Hex digest of the file of votes; None where the data have no votes."""
+    votes_md5: str | None = None  # hex digest of the file of votes; None where the data have no votes
     split: Literal["official", "paper"]
     note: str  # what to know of this way to split
     rows: dict[str, dict[str, Count]]  # {split: {'total': N, emotion: n, ...}}
-    pixels: Pixels
+    pixels: Pixels  # mean and standard deviation of all pixels of train
     blank_images: dict[str, Count]  # {split: images whose pixels are all equal}
     duplicates: Duplicates
     dropped: Dropped

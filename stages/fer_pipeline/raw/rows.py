@@ -32,11 +32,8 @@ class Rows(NamedTuple):
     labels: npt.NDArray[np.uint8]  # uint8 (N,), 0..6, positions in `CLASSES`
     usages: npt.NDArray[np.uint8]  # uint8 (N,), 0..2, positions in `USAGES`
     kind: Literal["table", "images"]  # the challenge's CSV, or pictures in folders
-    md5: str
-    """Hex digest of the file; for a folder, of its names and bytes."""
-    challenge_file: str | None = None
-    """The name of the challenge's file that the table is, byte for byte, wherever it was packed; None for any other."""
+    md5: str  # hex digest of the file; for a folder, of its names and bytes
+    challenge_file: str | None = None  # the challenge's file that the table is, byte for byte, however packed
     conversions: Mapping[str, int] = {}  # pictures converted to grey, by Pillow's mode
-    left_out: Mapping[str, int] = {}
-    """{folder: pictures of another data set} for pictures that are below no folder named after an emotion."""
+    left_out: Mapping[str, int] = {}  # {folder: pictures} of another data set that are below no emotion's folder
     scaled: int = 0  # pictures of another data set that had another size than 48x48

@@ -213,9 +213,8 @@ def read_members(members: Mapping[str, Member], path: Path, read_pictures: ReadP
         return read_pictures(members, path)
     if path.is_dir():
         return read(path / tables[0], read_pictures)
-    member = members[tables[0]]
-    with member.open() as file:
-        return read_table(file, f"{path}: {tables[0]}", member.size)
+    with members[tables[0]].open() as file:
+        return read_table(file, f"{path}: {tables[0]}", members[tables[0]].size)
 
 
 def looks_like_face(name: str) -> bool:

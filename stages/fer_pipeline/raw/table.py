@@ -29,8 +29,7 @@ CHALLENGE_FILES = {
 }
 """{md5: CSV file that the challenge published}; the second has the rows of the first in another order."""
 PIXELS = SIZE * SIZE
-ROWS_AT_ONCE = 64
-"""How many rows NumPy parses at a time: its temporary arrays stay small enough to be reused, not allocated again."""
+ROWS_AT_ONCE = 64  # rows that NumPy parses at a time: its temporary arrays stay small enough to be reused
 LONGEST_ROW = 1 << 20  # bytes; a row of FER-2013 has about 8,400. Beyond this the file is not a table of faces.
 LABELS = {str(label): label for label in range(len(CLASSES))}
 
@@ -119,16 +118,11 @@ def split_rows(lines: Iterable[str]) -> Iterator[tuple[str, Fields]]:
 
 def parse_rows(rows: list[tuple[str, Fields]], names: list[str]) -> Part:
     """Parse rows from `split_rows`; `names` are those of the columns. A bad row gives a problem."""
-
-    def parse_row(fields: Fields) -> tuple[int, int, list[int]]:
-        label, usage, text = parse_fields(fields, names)
-        return label, usage, parse_pixels(text)
-
     parsed, problems = parse_all(rows, lambda fields: parse_fields(fields, names))
     pixels = None if problems else parse_pixels_fast([text for *_, text in parsed])
     if pixels is None:
-        exact, problems = parse_all(rows, parse_row)
-        pixels = np.array([values for *_, values in exact], np.uint8)
+        exact, problems = parse_all(rows, lambda fields: parse_pixels(parse_fields(fields, names)[2]))
+        pixels = np.array(exact, np.uint8)
     labels, usages = (np.array([row[place] for row in parsed], np.uint8) for place in (0, 1))
     return pixels.reshape(-1, SIZE, SIZE), labels, usages, problems
 
