@@ -33,7 +33,7 @@ ROWS_AT_ONCE = 64  # rows that NumPy parses at a time: its temporary arrays stay
 LONGEST_ROW = 1 << 20  # bytes; a row of FER-2013 has about 8,400. Beyond this the file is not a table of faces.
 LABELS = {str(label): label for label in range(len(CLASSES))}
 
-Fields = list[str] | None  # the fields of a row; None if a quote is never closed or is inside a field
+Fields = list[str] | None  # of a row; None if a quote is never closed, or a quote or a line end is inside a field
 Part = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint8], list[str]]
 """Images uint8 (N, 48, 48), labels uint8 (N,), 0..6, usages uint8 (N,), positions in `USAGES`, and problems."""
 
@@ -130,7 +130,7 @@ def parse_rows(rows: list[tuple[str, Fields]], names: list[str]) -> Part:
 def parse_fields(fields: Fields, names: list[str]) -> tuple[int, int, str]:
     """Label 0..6, usage 0..2 and the text of the pixels of one row; `BadRow` for anything else."""
     if fields is None:
-        raise BadRow("a quote that is never closed, or is inside a field")
+        raise BadRow("a quote that is never closed, or a quote or a line end inside a field")
     texts = name_fields(names, fields)
     if (label := LABELS.get(texts["emotion"].strip())) is None:
         raise BadRow(f"emotion is {excerpt(texts['emotion'])}, expected 0..6")
