@@ -23,7 +23,7 @@ from typing import IO, Any, cast
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.raw.images import LARGEST_FILE, OTHER_SUFFIXES, Member, is_litter, read_class_folders, read_images
 from fer_pipeline.raw.rows import Rows
-from fer_pipeline.raw.table import find_columns, read_header, read_table
+from fer_pipeline.raw.table import LONGEST_ROW, find_columns, read_table
 
 COMPRESSIONS: dict[bytes, Callable[[IO[bytes]], Any]]
 COMPRESSIONS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
@@ -227,4 +227,4 @@ def holds_table(name: str, member: Member) -> bool:
     if looks_like_face(name) or name.lower().endswith(OTHER_SUFFIXES):
         return False
     with member.open() as file:
-        return find_columns(read_header(file)) is not None
+        return find_columns(file.readline(LONGEST_ROW)) is not None

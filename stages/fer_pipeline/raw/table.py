@@ -49,18 +49,13 @@ def find_columns(header: bytes) -> list[str] | None:
         return None
 
 
-def read_header(file: IO[bytes]) -> bytes:
-    """The first line of a binary file, at most `LONGEST_ROW` bytes."""
-    return file.readline(LONGEST_ROW)
-
-
 def read_table(file: IO[bytes], name: str, size: int | None = None) -> Rows:
     """Read the challenge's CSV from the start of a binary file; `md5` of the result is the table's own.
 
     `name` of the file is for messages, its `size` in bytes for the progress bar. Raises `InputError` if a column is
     missing, or rows are bad: the first ten are listed, with the total.
     """
-    line = read_header(file)
+    line = file.readline(LONGEST_ROW)
     names = find_columns(line)
     if names is None:
         header = excerpt(line.decode("latin-1"))
