@@ -23,18 +23,17 @@ from fer_pipeline.core.files import write_files
 from fer_pipeline.faces.faces import Split, pack_faces
 from fer_pipeline.faces.fer2013 import CLASSES, SPLITS
 from fer_pipeline.params.read import read_params
+from fer_pipeline.params.schema import Params, Prepare
 from fer_pipeline.raw.ferplus import read_votes
 from fer_pipeline.raw.record import Across, Conflicts, Data, Dropped, Duplicates, Pixels, Source
 from fer_pipeline.raw.rows import USAGES, Rows
 from fer_pipeline.raw.source import hash_file, read_source, require_unchanged
 from fer_pipeline.running.paths import check_distinct
 from fer_pipeline.running.stage import run
-from fer_pipeline.sample.paths import is_sample, is_sample_votes
+from fer_pipeline.sample.paths import SAMPLE_VOTES, is_sample
 
-Positions = npt.NDArray[np.int64]
-"""int64 (n,): rows of the source."""
-Way = Literal["official", "paper"]
-"""How the rows are split: `prepare.split`."""
+Positions = npt.NDArray[np.int64]  # (n,): rows of the source
+Way = Literal["official", "paper"]  # how the rows are split: `prepare.split`
 
 TRAINING = USAGES.index("Training")
 NOTES: dict[Way, str] = {
@@ -47,18 +46,11 @@ NOTES: dict[Way, str] = {
 
 
 def divide(labels: npt.NDArray[np.uint8], usages: npt.NDArray[np.uint8], split: Way) -> dict[str, Positions]:
-    """The positions of the rows of each split, in the order of the source.
+    """{'train', 'val', 'test': positions}, in the order of the source, of rows with these labels and usages.
 
     `official`: Training, PublicTest and PrivateTest. `paper`: train is Training less the first fifth of each class,
     test is PublicTest and PrivateTest together, and val is the first fifth of each class of test, as Keras'
     `validation_split=0.2` takes them in each of the two folders (22,968, 7,178 and 1,432 rows of FER-2013).
-
-    Args:
-        labels: uint8 (N,), 0..6.
-        usages: uint8 (N,), 0..2.
-
-    Returns:
-        {'train', 'val', 'test': positions}.
     """
     if split == "official":
         return {name: np.flatnonzero(usages == usage) for usage, name in enumerate(SPLITS)}
@@ -84,35 +76,23 @@ def identify(images: npt.NDArray[np.uint8]) -> Positions:
 
 def find_blank(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     """bool (N,): whether all pixels of an image are equal."""
-    pixels = images.reshape(len(images), -1)
-    return (pixels == pixels[:, :1]).all(axis=1)
+    return (images == images[:, :1, :1]).all(axis=(1, 2))
 
 
 def clean(
-    places: dict[str, Positions],
-    identities: Positions,
-    blank: npt.NDArray[np.bool_],
-    drop_blank: bool,
-    drop_leaks: bool,
-) -> tuple[dict[str, Positions], dict[str, dict[str, int]]]:
-    """Drop what params.yaml asks for.
+    places: dict[str, Positions], identities: Positions, blank: npt.NDArray[np.bool_], settings: Prepare
+) -> tuple[dict[str, Positions], Dropped]:
+    """Drop what `settings` ask for from `places` (from `divide`): the positions that remain, and the counts.
 
-    Args:
-        places: {split: positions of its rows}, from `divide`.
-        identities: from `identify`.
-        blank: from `find_blank`.
-
-    Returns:
-        The positions that remain, and {'blank', 'leaks': {split: number of rows dropped}}.
+    `identities` are from `identify`, `blank` from `find_blank`.
     """
-    dropped = {"blank": dict.fromkeys(SPLITS, 0), "leaks": {"train": 0}}
-    if drop_blank:
-        dropped["blank"] = {name: int(blank[rows].sum()) for name, rows in places.items()}
+    dropped = Dropped(blank=dict.fromkeys(SPLITS, 0), leaks={"train": 0})
+    if settings.drop_blank:
+        dropped.blank.update({name: int(blank[rows].sum()) for name, rows in places.items()})
         places = {name: rows[~blank[rows]] for name, rows in places.items()}
-    if drop_leaks:
-        held_out = identities[np.concatenate([places["val"], places["test"]])]
-        leaks = np.isin(identities[places["train"]], held_out)
-        dropped["leaks"]["train"] = int(leaks.sum())
+    if settings.drop_leaks:
+        leaks = np.isin(identities[places["train"]], identities[np.concatenate([places["val"], places["test"]])])
+        dropped.leaks["train"] = int(leaks.sum())
         places = {**places, "train": places["train"][~leaks]}
     return places, dropped
 
@@ -120,13 +100,7 @@ def clean(
 def count_duplicates(
     places: Mapping[str, Positions], identities: Positions, labels: npt.NDArray[np.uint8]
 ) -> Duplicates:
-    """How many rows hold an image that occurs more than once.
-
-    Args:
-        places: {split: positions of its rows}, after `clean`.
-        identities: from `identify`.
-        labels: uint8 (N,), 0..6, of all rows of the source.
-    """
+    """How many rows hold an image that occurs more than once; arguments as in `divide` and `clean`."""
     rows = np.unique(np.concatenate(list(places.values())))
     pairs = np.unique(np.stack([identities[rows], labels[rows]], axis=1), axis=0)
     images, label_counts = np.unique(pairs[:, 0], return_counts=True)
@@ -150,10 +124,9 @@ def count_classes(labels: npt.NDArray[np.uint8]) -> dict[str, int]:
 
 def describe_pixels(images: npt.NDArray[np.uint8]) -> Pixels:
     """Mean and standard deviation of all pixels, in [0, 255], from Pillow's histogram: exact, and without a copy."""
-    counts = np.array(Image.fromarray(images.reshape(-1, images.shape[-1])).histogram())
-    values = np.arange(256)
-    mean = (counts * values).sum() / counts.sum()
-    variance = (counts * (values - mean) ** 2).sum() / counts.sum()
+    counts = Image.fromarray(images.reshape(-1, images.shape[-1])).histogram()
+    mean = np.average(np.arange(256), weights=counts)
+    variance = np.average((np.arange(256) - mean) ** 2, weights=counts)
     return Pixels(train_mean=round(float(mean), 4), train_std=round(float(variance**0.5), 4))
 
 
@@ -163,36 +136,26 @@ def find_votes(path: str | None, source: str, rows: Rows) -> npt.NDArray[np.uint
     Raises:
         InputError: as `read_votes`.
     """
-    if path is None:
-        return None
-    if is_sample_votes(path) and not is_sample(source):
+    if path is not None and is_sample(path, SAMPLE_VOTES) and not is_sample(source):
         print(
             f"without votes: prepare.votes names the votes for the embedded sample, not for {source}", file=sys.stderr
         )
         return None
-    return read_votes(path, source, rows)
+    return None if path is None else read_votes(path, source, rows)
 
 
 def make_outputs(
-    source: str, votes: str | None, split: Way, out: str, report: str, plots: str | None, seed: int, prepare: Any
+    source: str, votes: str | None, split: Way, out: str, report: str, plots: str | None, params: Params
 ) -> tuple[dict[str, Any], dict[str, Split]]:
-    """Read the raw data and make all outputs.
-
-    Args:
-        source, votes, split, out, report, plots: the options of the command.
-        seed, prepare: the sections of params.yaml.
-
-    Returns:
-        {path: bytes} of all outputs, and {'train', 'val', 'test': Split}.
+    """{path: bytes} of all outputs, and {'train', 'val', 'test': Split}; the strings are the command's options.
 
     Raises:
         InputError: as `read_source` and `find_votes`, or a split has no rows.
     """
-    raw = read_source(source, seed)
+    raw = read_source(source, params.seed)
     voted = find_votes(votes, source, raw)
     identities, blank = identify(raw.images), find_blank(raw.images)
-    places = divide(raw.labels, raw.usages, split)
-    places, dropped = clean(places, identities, blank, prepare.drop_blank, prepare.drop_leaks)
+    places, dropped = clean(divide(raw.labels, raw.usages, split), identities, blank, params.prepare)
     for name, rows in places.items():
         if not len(rows):
             raise InputError(f"{source}: split {split} leaves no row for {name}; give all of FER-2013")
@@ -217,7 +180,7 @@ def make_outputs(
         pixels=describe_pixels(splits["train"].images),
         blank_images={name: int(blank[rows].sum()) for name, rows in places.items()},
         duplicates=count_duplicates(places, identities, raw.labels),
-        dropped=Dropped(**dropped),
+        dropped=dropped,
         conversions=dict(raw.conversions),
     )
     outputs = {out: pack_faces(splits, split, raw.md5), report: found.to_bytes()}
@@ -231,9 +194,7 @@ def make_outputs(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", required=True, help="CSV, archive or image folder")
-    parser.add_argument(
-        "--votes", help="FER+'s CSV of votes for fer2013.csv; without it, or with data/no_votes.csv: none"
-    )
+    parser.add_argument("--votes", help="FER+'s CSV of votes for fer2013.csv; none without it or by data/no_votes.csv")
     parser.add_argument("--split", required=True, help="official or paper")
     parser.add_argument("--out", required=True, help="HDF5 file to write")
     parser.add_argument("--report", required=True, help="JSON file to write")
@@ -248,7 +209,7 @@ def main() -> None:
     with ExitStack() as stack:  # DVC hashes what is read for the lock only afterwards
         for path in inputs.values():
             stack.enter_context(require_unchanged(Path(path)))
-        outputs, splits = make_outputs(**vars(args), seed=params.seed, prepare=params.prepare)
+        outputs, splits = make_outputs(**vars(args), params=params)
     write_files(outputs)
     print(" | ".join(f"{name} {len(rows.labels):,}" for name, rows in splits.items()) + f" -> {args.out}")
 

@@ -29,17 +29,12 @@ from fer_pipeline.raw.rows import ANNOTATORS, FERPLUS_COLUMNS, USAGES
 from fer_pipeline.running.paths import check_distinct
 from fer_pipeline.running.stage import run
 
-Floats = npt.NDArray[np.float64]
-"""A float64 array: pixels (48, 48) of tones 0..1, coordinates (48, 48) in -1..1, or random numbers."""
-Head = SimpleNamespace
-"""The head of one face: an attribute per key of `TRAITS` (float) and of `ODDS` (bool)."""
-Activations = Mapping[int, float]
-"""{action unit: activation} for all of `UNITS`; 0 is at rest."""
+Floats = npt.NDArray[np.float64]  # pixels (48, 48) of tones 0..1, coordinates (48, 48) in -1..1, or random numbers
+Head = SimpleNamespace  # of one face: an attribute per key of `TRAITS` (float) and of `ODDS` (bool)
+Activations = Mapping[int, float]  # {action unit: activation} for all of `UNITS`; 0 is at rest
 
 PIXEL = 2 / SIZE  # the picture spans -1..1 both ways; x points right, y down
-
 CLASS_SHARES = dict(zip(CLASSES, (3995, 436, 4097, 7215, 4830, 3171, 4965), strict=True))  # FER-2013, Training
-
 UNITS = (1, 2, 4, 5, 6, 7, 9, 12, 15, 16, 20, 23, 26)
 
 # The prototypes of EMFACS: {emotion: {action unit: weight at full intensity}}.
@@ -116,17 +111,13 @@ def draw_head(rng: np.random.Generator) -> Head:
     return SimpleNamespace(**dict(zip([*TRAITS, *ODDS], [*values.tolist(), *flags.tolist()], strict=True)))
 
 
-def action_units(emotion: str, intensity: float, jitter: Floats | None = None) -> Activations:
-    """The action units that show an emotion.
+def action_units(emotion: str, intensity: float, jitter: Floats | float = 1.0) -> Activations:
+    """What shows one of `CLASSES` at an intensity from 0 (the neutral face) to 1 (the prototype).
 
-    Args:
-        emotion: one of `CLASSES`.
-        intensity: 0 (the neutral face) to 1 (the prototype).
-        jitter: one factor per unit, so that two people don't smile alike; None for the plain prototype.
+    `jitter` is one factor per unit, so that two people don't smile alike.
     """
-    jitter = np.ones(len(UNITS)) if jitter is None else jitter
-    weights = EMOTIONS[emotion]
-    return {unit: weights.get(unit, 0.0) * intensity * factor for unit, factor in zip(UNITS, jitter, strict=True)}
+    weights = np.array([EMOTIONS[emotion].get(unit, 0.0) for unit in UNITS])
+    return dict(zip(UNITS, (weights * intensity * jitter).tolist(), strict=True))
 
 
 def blob(u: Floats, v: Floats | float) -> Floats:
@@ -160,13 +151,14 @@ def shade(image: Floats, u: Floats, v: Floats | float, amount: float) -> Floats:
     return image * (1 - amount * blob(u, v)) if amount else image  # most units are at rest
 
 
-def coordinates(head: Head) -> tuple[Floats, Floats]:
-    """The coordinates x and y of each pixel on the upright, frontal face: (48, 48) float64 each."""
+def coordinates(head: Head) -> tuple[Floats, Floats, Floats]:
+    """Of each pixel on the upright, frontal face: x, y and the distance |x| from its middle, (48, 48) float64 each."""
     axis = (np.arange(SIZE) + 0.5) * PIXEL - 1
     right, down = (axis[None, :] - head.shift_x) / head.scale, (axis[:, None] - head.shift_y) / head.scale
     cosine = math.sqrt(1 - head.roll * head.roll)
     x, y = cosine * right + head.roll * down, cosine * down - head.roll * right
-    return x - head.yaw * np.maximum(1 - x * x, 0), y
+    x = x - head.yaw * np.maximum(1 - x * x, 0)
+    return x, y, np.abs(x)
 
 
 def draw_background(head: Head, clutter: Sequence[Sequence[float]] | Floats) -> Floats:
@@ -179,9 +171,8 @@ def draw_background(head: Head, clutter: Sequence[Sequence[float]] | Floats) -> 
     return image
 
 
-def draw_skull(image: Floats, x: Floats, y: Floats, head: Head, au: Activations) -> Floats:
+def draw_skull(image: Floats, x: Floats, y: Floats, side: Floats, head: Head, au: Activations) -> Floats:
     """Hair, ears, neck and the shaded skin of the face; a dropping jaw (26) takes the chin along."""
-    side = np.abs(x)
     hair = head.hair * (1 + 0.6 * blob((x + 0.5 * head.light_x) / 0.6, (y + 0.85) / 0.25))
     if not head.bald:
         image = paint(image, disc(x / (head.width + 0.10), (y + 0.25) / 0.85, 0.8), hair)
@@ -210,9 +201,8 @@ def draw_skull(image: Floats, x: Floats, y: Floats, head: Head, au: Activations)
     return image
 
 
-def draw_brows(image: Floats, x: Floats, y: Floats, head: Head, au: Activations) -> Floats:
+def draw_brows(image: Floats, x: Floats, y: Floats, side: Floats, head: Head, au: Activations) -> Floats:
     """Tapered brows: 1 raises the inner end, 2 the outer one, 4 lowers both and draws them together."""
-    side = np.abs(x)
     inner, outer = 0.13 - 0.05 * au[4], head.eye_distance + 0.22
     t = np.clip((side - inner) / (outer - inner), 0, 1)
     rise = 0.17 * au[1] * (1 - t) ** 2 + 0.14 * au[2] * t * (2 - t)
@@ -224,9 +214,8 @@ def draw_brows(image: Floats, x: Floats, y: Floats, head: Head, au: Activations)
     return paint(image, 0.9 * coverage, min(head.hair, 0.35 * head.skin))
 
 
-def draw_eyes(image: Floats, x: Floats, y: Floats, head: Head, au: Activations) -> Floats:
+def draw_eyes(image: Floats, x: Floats, y: Floats, side: Floats, head: Head, au: Activations) -> Floats:
     """Eyes in their sockets: 5 raises the upper lid, 7 narrows both, 6 pushes the lower lid up."""
-    side = np.abs(x)
     u = (side - head.eye_distance) / head.eye_width
     v = y + 0.15 - 0.015 * u
     profile = 1 - u * u
@@ -245,9 +234,8 @@ def draw_eyes(image: Floats, x: Floats, y: Floats, head: Head, au: Activations) 
     return paint(image, 0.8 * between(v, upper - 0.03, upper + 0.005) * (np.abs(u) < 1.1), 0.25 * head.skin)
 
 
-def draw_nose(image: Floats, x: Floats, y: Floats, head: Head, au: Activations) -> Floats:
+def draw_nose(image: Floats, x: Floats, y: Floats, side: Floats, head: Head, au: Activations) -> Floats:
     """Ridge, wings and nostrils; 9 pulls the wings up and out and wrinkles the bridge."""
-    side = np.abs(x)
     tip, wing = head.nose_tip - 0.05 * au[9], head.nose_width * (1 + 0.25 * au[9])
     image = shade(image, x / 0.09, (y - tip + 0.22) / 0.32, -0.16)
     image = shade(image, (x + 0.13 * np.sign(head.light_x)) / 0.08, (y - tip + 0.16) / 0.26, 0.20)
@@ -259,7 +247,7 @@ def draw_nose(image: Floats, x: Floats, y: Floats, head: Head, au: Activations) 
     return image
 
 
-def draw_mouth(image: Floats, x: Floats, y: Floats, head: Head, au: Activations) -> Floats:
+def draw_mouth(image: Floats, x: Floats, y: Floats, side: Floats, head: Head, au: Activations) -> Floats:
     """Lips, teeth and the dark between: corners go up (12), down (15) or apart (20); 26 and 16 open, 23 presses."""
     width = head.mouth_width + 0.13 * au[12] + 0.12 * au[20] - 0.07 * au[23] - 0.05 * au[26]
     u = np.clip(x / width, -1.2, 1.2)
@@ -288,9 +276,8 @@ def draw_mouth(image: Floats, x: Floats, y: Floats, head: Head, au: Activations)
     return shade(image, (np.abs(u) - 1) / 0.14, (y - line) / 0.06, 0.30 + 0.35 * au[15] + 0.2 * au[12])
 
 
-def draw_creases(image: Floats, x: Floats, y: Floats, head: Head, au: Activations) -> Floats:
+def draw_creases(image: Floats, x: Floats, y: Floats, side: Floats, head: Head, au: Activations) -> Floats:
     """Folds of the skin, a little of them with age, more of them where a unit bunches it."""
-    side = np.abs(x)
     rest = 0.12 * head.age
     fold = 0.19 + 0.05 * au[12] + 0.55 * (y - head.nose_tip) - 0.35 * (y - head.nose_tip) ** 2
     depth = 0.04 + rest + 0.50 * au[12] + 0.45 * au[9] + 0.15 * au[20] + 0.1 * au[15]
@@ -307,9 +294,10 @@ def draw_creases(image: Floats, x: Floats, y: Floats, head: Head, au: Activation
     return shade(image, (side - 0.30) / 0.05, (y - 0.66) / 0.12, 0.30 * au[15])
 
 
-def draw_glasses(image: Floats, x: Floats, y: Floats, head: Head) -> Floats:
+def draw_glasses(image: Floats, x: Floats, y: Floats, side: Floats, head: Head, au: Activations) -> Floats:
     """Dark round frames with a bridge."""
-    side = np.abs(x)
+    if not head.glasses:
+        return image
     u, v = (side - head.eye_distance) / 0.24, (y + 0.13) / 0.19
     rim = disc(u, v, 0.21) - disc(u * 1.2, v * 1.2, 0.17)
     bridge = (1 - below(side, head.eye_distance - 0.22)) * between(y, -0.2, -0.16)
@@ -317,23 +305,14 @@ def draw_glasses(image: Floats, x: Floats, y: Floats, head: Head) -> Floats:
 
 
 def render_face(head: Head, au: Activations, clutter: Sequence[Sequence[float]] | Floats = ()) -> Floats:
-    """The face in front of the lens, before blur and noise.
+    """The face in front of the lens, before blur and noise: (48, 48) float64, about 0..1.
 
-    Args:
-        head: from `draw_head`.
-        au: from `action_units`.
-        clutter: rows of (x, y, radius, tone), each 0..1: soft spots on the background.
-
-    Returns:
-        (48, 48) float64, about 0..1.
+    `clutter` has rows of (x, y, radius, tone), each 0..1: soft spots on the background.
     """
-    x, y = coordinates(head)
+    x, y, side = coordinates(head)
     image = draw_background(head, clutter)
-    image = draw_skull(image, x, y, head, au)
-    for draw in (draw_creases, draw_eyes, draw_brows, draw_nose, draw_mouth):
-        image = draw(image, x, y, head, au)
-    if head.glasses:
-        image = draw_glasses(image, x, y, head)
+    for draw in (draw_skull, draw_creases, draw_eyes, draw_brows, draw_nose, draw_mouth, draw_glasses):
+        image = draw(image, x, y, side, head, au)
     return image * head.gain * (1 + head.light_x * x - head.light_y * y)
 
 
@@ -426,16 +405,15 @@ def draw_sheet(seed: int) -> bytes:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", required=True, help="the CSV to write")
-    parser.add_argument("--votes", required=True, help="the CSV of votes to write")
-    parser.add_argument("--sheet", required=True, help="the contact sheet to write (PNG)")
+    for option, content in (("--out", "CSV"), ("--votes", "CSV of votes"), ("--sheet", "contact sheet (PNG)")):
+        parser.add_argument(option, required=True, help=f"the {content} to write")
     args = parser.parse_args()
-    check_distinct({"--out": args.out, "--votes": args.votes, "--sheet": args.sheet})
+    check_distinct({f"--{name}": path for name, path in vars(args).items()})
     params = read_params()
-    seed, sample = params.seed, params.sample
+    sample = params.sample
     counts = dict(zip(USAGES, (sample.train_rows, sample.val_rows, sample.test_rows), strict=True))
-    faces, votes = make_csv(counts, seed, sample.weak_share)
-    write_files({args.out: faces, args.votes: votes, args.sheet: draw_sheet(seed)})
+    faces, votes = make_csv(counts, params.seed, sample.weak_share)
+    write_files({args.out: faces, args.votes: votes, args.sheet: draw_sheet(params.seed)})
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def predict_apart(
 
 
 def count_seen(images: npt.NDArray[np.uint8], faces: Mapping[str, Split]) -> int:
-    """How many of the images uint8 (N, 48, 48) stand, pixel by pixel, in train or val."""
+    """How many of the images uint8 (N, 48, 48) are, pixel by pixel, in train or val."""
     known = {face.tobytes() for split in ("train", "val") for face in faces[split].images}
     return sum(image.tobytes() in known for image in images)
 

@@ -17,6 +17,7 @@ import onnx
 import pytest
 import torchvision  # noqa: F401 (before any test brings TensorFlow: the other order crashes the process)
 from filelock import FileLock
+from hypothesis import strategies as st
 from matplotlib.cbook import get_sample_data
 from PIL import Image
 from ruamel.yaml import YAML
@@ -76,6 +77,20 @@ def encode(image, format="png", mode="L"):
     buffer = io.BytesIO()
     Image.fromarray(image).convert(mode).save(buffer, {"jpg": "JPEG"}.get(format, format.upper()))
     return buffer.getvalue()
+
+
+@st.composite
+def damage(draw, content):
+    """The bytes `content`, in one to four places cut, deleted, repeated or overwritten."""
+    content = bytearray(content)
+    for _ in range(draw(st.integers(1, 4))):
+        start = draw(st.integers(0, len(content)))
+        end = start + draw(st.sampled_from([1, 2, 7, 300, 9000, len(content)]))
+        kept = st.sampled_from(
+            [b"", b"\0", b'"', b",", b" ", b"\n", b"9", b"-", b"\xff", bytes(content[start:end] * 2)]
+        )
+        content[start:end] = draw(kept | st.binary(min_size=1, max_size=1))
+    return bytes(content)
 
 
 def write_folder(folder, files):
@@ -204,9 +219,9 @@ def run_prepare(call_stage, tmp_path):
 @pytest.fixture
 def drop_rows(monkeypatch):
     """Switch on `prepare.drop_blank` and `prepare.drop_leaks`."""
-    seed, settings = prepare.read_params("seed", "prepare")
-    dropping = {"seed": seed, "prepare": settings.model_copy(update={"drop_blank": True, "drop_leaks": True})}
-    monkeypatch.setattr(prepare, "read_params", lambda *keys: [dropping[key] for key in keys])
+    params = prepare.read_params()
+    settings = params.prepare.model_copy(update={"drop_blank": True, "drop_leaks": True})
+    monkeypatch.setattr(prepare, "read_params", lambda: params.model_copy(update={"prepare": settings}))
 
 
 @pytest.fixture(scope="session")

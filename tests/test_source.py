@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import io
+import itertools
 import lzma
 import os
 import re
@@ -10,6 +11,7 @@ import shutil
 import tarfile
 import zipfile
 import zlib
+from functools import partial
 
 import numpy as np
 import pytest
@@ -19,21 +21,21 @@ from PIL import Image
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.raw.source import read_source, require_unchanged
-
-
-def by_class(rows):
-    """{(usage, label): images in order}: what all forms of the same data have in common."""
-    return {
-        (usage, label): rows.images[(rows.usages == usage) & (rows.labels == label)]
-        for usage in range(3)
-        for label in range(7)
-    }
+from fer_pipeline.raw.table import parse_rows
 
 
 def assert_same_faces(rows, table):
-    for (usage, label), images in by_class(rows).items():
-        expected = table.images[(table.usages == usage) & (table.labels == label)]
-        assert (images == expected).all() and images.shape == expected.shape
+    """All forms of the same data have the same images of a Usage and a label, in one order."""
+    for usage, label in itertools.product(range(3), range(7)):
+        found, expected = (one.images[(one.usages == usage) & (one.labels == label)] for one in (rows, table))
+        assert np.array_equal(found, expected)
+
+
+def refusal(path):
+    """What the error says of a source that is refused."""
+    with pytest.raises(InputError) as error:
+        read_source(path, seed=1)
+    return str(error.value)
 
 
 def write_tar(path, files, **options):
@@ -60,35 +62,43 @@ def rename(table, change):
 
 USUAL_NAMES = ["Anger", "disgusted", "Fearful", "happiness", "sadness", "surprised", "NEUTRAL"]
 KAGGLE = {"train.csv": b"emotion,pixels\n0,1 2\n", "test.csv": b"pixels\n1 2\n", "README": b"FER-2013\n"}
+
+
+def write_file(path, content):
+    path.write_bytes(content)
+    return path
+
+
+write_targz = partial(write_tar, compresslevel=1)
 FORMS = {
-    "challenge's CSV": lambda path, table: path.write_bytes(table.csv()),
-    "icml_face_data.csv": lambda path, table: path.write_bytes(icml(table)),
-    "BOM and CRLF": lambda path, table: path.write_bytes(b"\xef\xbb\xbf" + table.csv().replace(b"\n", b"\r\n")),
-    "CSV in a gz": lambda path, table: path.write_bytes(gzip.compress(table.csv())),
-    "CSV in a bz2": lambda path, table: path.write_bytes(bz2.compress(table.csv())),
-    "CSV in an xz": lambda path, table: path.write_bytes(lzma.compress(table.csv(), preset=0)),
-    "CSV in a zip": lambda path, table: write_zip(path, {"fer2013/fer2013.csv": table.csv()}),
-    "CSV in a tar.gz": lambda path, table: write_tar(
-        path, {"fer2013/fer2013.csv": table.csv(), "fer2013/README": b"x"}, compresslevel=1
-    ),
-    "challenge's whole zip": lambda path, table: write_zip(path, {**KAGGLE, "icml_face_data.csv": icml(table)}),
-    "folder with the CSV": lambda path, table: write_folder(path, {**KAGGLE, "fer2013.csv": table.csv()}),
-    "image folders": lambda path, table: write_folder(path, table.files()),
-    "image folders below another": lambda path, table: write_folder(path / "archive", table.files()),
-    "image folders in a tar.gz": lambda path, table: write_tar(path, table.files(), compresslevel=1),
-    "image folders in a zip": lambda path, table: write_zip(
-        path, {"notes.txt": b"", "__MACOSX/._1.png": b"x", **table.files()}
-    ),
-    "other usual names of classes": lambda path, table: write_folder(path, table.files(names=USUAL_NAMES)),
-    "a zip with backslashes, from Windows": lambda path, table: write_zip(
-        path, rename(table, lambda name: name.replace("/", "\\"))
-    ),
-    "a zip with a leading ./": lambda path, table: write_zip(path, rename(table, "./{}".format)),
-    "a tar with a leading ./": lambda path, table: write_tar(path, rename(table, "./{}".format)),
-    "a zip with capitals": lambda path, table: write_zip(
-        path, rename(table, lambda name: name.replace("train/", "Train/").replace("png", "PNG"))
+    "challenge's CSV": (write_file, Table.csv),
+    "icml_face_data.csv": (write_file, icml),
+    "BOM and CRLF": (write_file, lambda table: b"\xef\xbb\xbf" + table.csv().replace(b"\n", b"\r\n")),
+    "CSV in a gz": (write_file, lambda table: gzip.compress(table.csv())),
+    "CSV in a bz2": (write_file, lambda table: bz2.compress(table.csv())),
+    "CSV in an xz": (write_file, lambda table: lzma.compress(table.csv(), preset=0)),
+    "CSV in a zip": (write_zip, lambda table: {"fer2013/fer2013.csv": table.csv()}),
+    "CSV in a tar.gz": (write_targz, lambda table: {"fer2013/fer2013.csv": table.csv(), "fer2013/README": b"x"}),
+    "challenge's whole zip": (write_zip, lambda table: {**KAGGLE, "icml_face_data.csv": icml(table)}),
+    "folder with the CSV": (write_folder, lambda table: {**KAGGLE, "fer2013.csv": table.csv()}),
+    "image folders": (write_folder, Table.files),
+    "image folders below another": (write_folder, lambda table: rename(table, "archive/{}".format)),
+    "image folders in a tar.gz": (write_targz, Table.files),
+    "image folders in a zip": (write_zip, lambda table: {"notes.txt": b"", "__MACOSX/._1.png": b"x", **table.files()}),
+    "other usual names of classes": (write_folder, lambda table: table.files(names=USUAL_NAMES)),
+    "a zip with backslashes, from Windows": (write_zip, lambda table: rename(table, lambda n: n.replace("/", "\\"))),
+    "a zip with a leading ./": (write_zip, lambda table: rename(table, "./{}".format)),
+    "a tar with a leading ./": (write_tar, lambda table: rename(table, "./{}".format)),
+    "a zip with capitals": (
+        write_zip,
+        lambda table: rename(table, lambda name: name.replace("train/", "Train/").replace("png", "PNG")),
     ),
 }
+
+
+def write_form(form, path, table):
+    write, make = FORMS[form]
+    return write(path, make(table))
 
 
 PACKED = ["CSV in a zip", "CSV in a tar.gz", "image folders in a zip"]
@@ -98,8 +108,7 @@ COMPRESSED = ["CSV in a gz", "CSV in a bz2", "CSV in an xz"]
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_gives_the_same_faces(form, tmp_path, table):
     """The file is named `source` without an ending: content tells what it is."""
-    FORMS[form](tmp_path / "source", table)
-    rows = read_source(tmp_path / "source", seed=1)
+    rows = read_source(write_form(form, tmp_path / "source", table), seed=1)
     assert_same_faces(rows, table)
     assert re.fullmatch("[0-9a-f]{32}", rows.md5)
 
@@ -156,9 +165,10 @@ def replace_row(table, row, *changes):
     return "\n".join(lines).encode()
 
 
+HEADER = b"emotion,pixels,Usage\n"
 BAD_TABLES = {
     "empty file": (lambda t: b"", "the file is empty"),
-    "header alone": (lambda t: b"emotion,pixels,Usage\n", "no rows"),
+    "header alone": (lambda t: HEADER, "no rows"),
     "no header": (lambda t: t.csv().split(b"\n", 1)[1], "expected the columns emotion, pixels and Usage"),
     "missing column": (lambda t: t.csv().replace(b",Usage", b",usages"), "expected the columns"),
     "column twice": (lambda t: t.csv().replace(b"Usage", b"Usage,pixels", 1), "expected the columns"),
@@ -174,19 +184,13 @@ BAD_TABLES = {
     "negative pixel": (lambda t: replace_row(t, 7, (r",\d+ \d+ ", ",0 -3 ")), "line 7: pixel 1 is '-3'"),
     "pixel in words": (lambda t: replace_row(t, 7, (r",\d+ ", ",dark ")), "line 7: pixel 0 is 'dark'"),
     "pixel with a point": (lambda t: replace_row(t, 7, (r",\d+ ", ",1.5 ")), "line 7: pixel 0 is '1.5'"),
-    "unknown Usage": (
-        lambda t: replace_row(t, 8, ("[A-Z].*", "Validation")),
-        "line 8: Usage is 'Validation', expected Training",
-    ),
+    "unknown Usage": (lambda t: replace_row(t, 8, ("[A-Z].*", "Test")), "line 8: Usage is 'Test', expected Training"),
     "too many fields": (lambda t: replace_row(t, 8, ("$", ",x")), "line 8: 4 fields, expected 3"),
     "truncated last row": (lambda t: t.csv()[:-60], f"line {len(Table()) + 1}: "),
     "quote never closed": (lambda t: replace_row(t, 4, (",", ',"')), "line 4: "),
     "binary garbage": (lambda t: np.random.default_rng(1).bytes(50_000), "expected the columns"),
-    "garbage after the header": (
-        lambda t: b"emotion,pixels,Usage\n" + np.random.default_rng(1).bytes(50_000),
-        "bad row",
-    ),
-    "one endless line": (lambda t: b"emotion,pixels,Usage\n" + b"1 " * 2_000_000, "over 1 MiB"),
+    "garbage after the header": (lambda t: HEADER + np.random.default_rng(1).bytes(50_000), "bad row"),
+    "one endless line": (lambda t: HEADER + b"1 " * 2_000_000, "over 1 MiB"),
     "a zip's first half": (lambda t: b"PK\x03\x04" + b"\0" * 500, "truncated or damaged archive"),
     "a gzip of nothing": (lambda t: b"\x1f\x8b\x08" + b"\0" * 500, "truncated or damaged archive"),
 }
@@ -195,11 +199,8 @@ BAD_TABLES = {
 @pytest.mark.parametrize("case", BAD_TABLES)
 def test_a_bad_table_gives_one_clear_message(case, tmp_path, table):
     make, expected = BAD_TABLES[case]
-    (tmp_path / "source").write_bytes(make(table))
-    with pytest.raises(InputError) as error:
-        read_source(tmp_path / "source", seed=1)
-    assert expected in str(error.value)
-    assert "source" in str(error.value)
+    message = refusal(write_file(tmp_path / "source", make(table)))
+    assert expected in message and "source" in message
 
 
 FACE = np.zeros((48, 48), np.uint8)
@@ -236,15 +237,10 @@ BAD_NAMES = {
     "test/sad/7.png": "test/sad/7.png has no prefix PublicTest_ or PrivateTest_",
 }
 TABLES = {"a.csv": Table().csv(), "b.csv": Table().csv()}
+PICTURE = "train/sad/Training_7.png"
 BAD_FILES = {
-    **{
-        case: ({"train/sad/Training_7.png": content}, f"train/sad/Training_7.png: {expected}")
-        for case, (content, expected) in BAD_PICTURES.items()
-    },
-    **{
-        name: ({name: b"hello" if name.endswith(".txt") else encode(FACE)}, expected)
-        for name, expected in BAD_NAMES.items()
-    },
+    **{case: ({PICTURE: content}, f"{PICTURE}: {expected}") for case, (content, expected) in BAD_PICTURES.items()},
+    **{name: ({name: b"hello" if ".txt" in name else encode(FACE)}, said) for name, said in BAD_NAMES.items()},
     "two tables": (TABLES, "more than one data set (a.csv, b.csv, test/"),
     "table and pictures": ({"fer2013.csv": Table().csv()}, "more than one data set (fer2013.csv, test/"),
 }
@@ -255,31 +251,25 @@ BAD_FILES = {
 @pytest.mark.parametrize("case", BAD_FILES)
 def test_a_bad_file_among_images_is_named(case, write, tmp_path, table):
     extra, expected = BAD_FILES[case]
-    with pytest.raises(InputError) as error:
-        read_source(write(tmp_path / "source", {**table.files(), **extra}), seed=1)
-    assert expected in str(error.value)
+    assert expected in refusal(write(tmp_path / "source", {**table.files(), **extra}))
 
 
 def test_ten_bad_pictures_are_listed_and_all_are_counted(tmp_path, table):
     files = {**table.files(), **{f"train/sad/Training_9{i:02d}.png": b"hello" for i in range(30)}}
-    with pytest.raises(InputError) as error:
-        read_source(write_folder(tmp_path / "x", files), seed=1)
-    message = str(error.value)
+    message = refusal(write_folder(tmp_path / "x", files))
     assert "30 bad pictures" in message and "... and 20 more" in message
     assert message.count("not a JPEG or PNG") == 10
 
 
+NO_FACES = "no table with the columns emotion, pixels and Usage, and no pictures"
 NOT_SOURCES = {
-    "missing": (lambda path: None, "x': not found; .*`dataset` in params.yaml"),
-    "an empty folder": (lambda path: path.mkdir(), "no table with the columns .* and no pictures"),
-    "a folder without faces": (
-        lambda path: write_folder(path, {"readme.txt": b"no faces here"}),
-        "no table with the columns .* and no pictures",
-    ),
+    "missing": (lambda path: None, "x': not found; put FER-2013 there, or set `dataset` in params.yaml"),
+    "an empty folder": (lambda path: path.mkdir(), NO_FACES),
+    "a folder without faces": (lambda path: write_folder(path, {"readme.txt": b"no faces here"}), NO_FACES),
     "a pipe": (os.mkfifo, "neither a file nor a folder"),
-    "a folder with a pipe, which is not waited for": (
-        lambda path: (path.mkdir(), os.mkfifo(path / "0.png")),
-        "0.png: neither a file nor a folder; remove it",
+    "a pipe in a folder": (
+        lambda path: (path.mkdir(), os.mkfifo(path / "0")),
+        "0: neither a file nor a folder; remove",
     ),
 }
 
@@ -288,13 +278,8 @@ NOT_SOURCES = {
 def test_what_is_no_source_is_named(case, tmp_path):
     make, expected = NOT_SOURCES[case]
     make(tmp_path / "x")
-    with pytest.raises(InputError, match=expected):
-        read_source(tmp_path / "x", seed=1)
-
-
-def test_an_empty_path_is_named():
-    with pytest.raises(InputError, match="'': not found"):
-        read_source("", seed=1)
+    assert expected in refusal(tmp_path / "x")
+    assert "'': not found" in refusal("")
 
 
 @pytest.mark.parametrize(
@@ -302,11 +287,10 @@ def test_an_empty_path_is_named():
 )
 @pytest.mark.parametrize("write", [write_zip, write_tar])
 def test_members_that_point_outside_are_refused(name, write, tmp_path):
-    with pytest.raises(InputError, match="points outside the archive"):
-        read_source(write(tmp_path / "x", {name: b""}), seed=1)
+    assert "points outside the archive" in refusal(write(tmp_path / "x", {name: b""}))
 
 
-def test_links_in_archives_are_refused(tmp_path, table):
+def test_links_in_archives_are_refused(tmp_path):
     link = tarfile.TarInfo("fer2013.csv")
     link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
     with tarfile.open(tmp_path / "x.tar", "w") as archive:
@@ -316,33 +300,27 @@ def test_links_in_archives_are_refused(tmp_path, table):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         archive.writestr(info, "/etc/passwd")
     for name in ("x.tar", "x.zip"):
-        with pytest.raises(InputError, match="'fer2013.csv' is a link"):
-            read_source(tmp_path / name, seed=1)
+        assert "'fer2013.csv' is a link" in refusal(tmp_path / name)
 
 
 def test_an_encrypted_zip_is_refused(tmp_path, table):
     content = bytearray(write_zip(tmp_path / "x.zip", {"fer2013.csv": table.csv()}).read_bytes())
     content[content.rindex(b"PK\x01\x02") + 8] |= 1
-    (tmp_path / "x.zip").write_bytes(content)
-    with pytest.raises(InputError, match=r"fer2013.csv is encrypted; unpack it"):
-        read_source(tmp_path / "x.zip", seed=1)
+    assert "fer2013.csv is encrypted; unpack it" in refusal(write_file(tmp_path / "x.zip", content))
 
 
 @pytest.mark.parametrize("kind", [*PACKED, *COMPRESSED])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
 def test_a_truncated_archive_is_refused(kind, share, tmp_path, table):
-    path = tmp_path / "x"
-    FORMS[kind](path, table)
+    path = write_form(kind, tmp_path / "x", table)
     os.truncate(path, int(path.stat().st_size * share))
-    with pytest.raises(InputError, match="truncated or damaged"):
-        read_source(path, seed=1)
+    assert "truncated or damaged" in refusal(path)
 
 
 @pytest.mark.parametrize("kind", PACKED)
 def test_flipped_bytes_in_an_archive_are_never_accepted(kind, tmp_path, table):
     """Checksums detect what the formats protect; whatever is still read must be the original."""
-    path = tmp_path / "x"
-    FORMS[kind](path, table)
+    path = write_form(kind, tmp_path / "x", table)
     content = path.read_bytes()
     for position in np.random.default_rng(3).integers(0, len(content), 60):
         path.write_bytes(content[:position] + bytes([content[position] ^ 0x55]) + content[position + 1 :])
@@ -358,8 +336,7 @@ def test_a_member_that_appears_twice_is_refused(tmp_path, table):
     with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(tmp_path / "x", "w") as archive:
         archive.writestr(name, payload)
         archive.writestr(name, payload)
-    with pytest.raises(InputError, match="appears twice; pack the archive again"):
-        read_source(tmp_path / "x", seed=1)
+    assert "appears twice; pack the archive again" in refusal(tmp_path / "x")
 
 
 def test_a_directory_that_lost_members_is_refused(tmp_path, table):
@@ -369,9 +346,7 @@ def test_a_directory_that_lost_members_is_refused(tmp_path, table):
     second_last = content.rindex(b"PK\1\2", 0, content.rindex(b"PK\1\2"))
     comment_length = slice(second_last + 32, second_last + 34)
     content[comment_length] = (len(content) - second_last).to_bytes(2, "little")
-    path.write_bytes(content)
-    with pytest.raises(InputError, match="of 63 members are listed"):
-        read_source(path, seed=1)
+    assert "of 63 members are listed" in refusal(write_file(path, content))
 
 
 def test_links_in_a_folder_are_followed_and_loops_are_named(tmp_path, table):
@@ -380,8 +355,7 @@ def test_links_in_a_folder_are_followed_and_loops_are_named(tmp_path, table):
     (folder / "train" / "happy").symlink_to(tmp_path / "elsewhere")
     assert_same_faces(read_source(folder, seed=1), table)
     (folder / "train" / "loop").symlink_to(folder)
-    with pytest.raises(InputError, match="loop: a link to a folder that was read already"):
-        read_source(folder, seed=1)
+    assert "loop: a link to a folder that was read already" in refusal(folder)
     (folder / "train" / "loop").unlink()
     (folder / "train" / "sad" / "Training_9.png").symlink_to(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError):
@@ -395,41 +369,27 @@ def test_a_tar_with_a_damaged_header_is_refused(tmp_path, table):
     content = bytearray(path.read_bytes())
     content[content.index(b"train/sad") + 150] ^= 8  # in the header's checksum
     for damaged in (content, path.read_bytes()[: content.rindex(b"IEND") + 8]):
-        path.write_bytes(damaged)
-        with pytest.raises(InputError, match="truncated or damaged"):
-            read_source(path, seed=1)
+        assert "truncated or damaged" in refusal(write_file(path, damaged))
 
 
 def test_a_file_that_changes_while_it_is_read(tmp_path, table, monkeypatch):
     """As when prepare is started before the download has ended."""
-    import fer_pipeline.raw.table
-
-    path = tmp_path / "x"
-    path.write_bytes(table.csv())
-    parse = fer_pipeline.raw.table.parse_block
+    path = write_file(tmp_path / "x", table.csv())
 
     def append_meanwhile(*args):
-        with open(path, "ab") as file:
-            file.write(b"0")
-        return parse(*args)
+        write_file(path, path.read_bytes() + b"0")
+        return parse_rows(*args)
 
-    monkeypatch.setattr(fer_pipeline.raw.table, "parse_block", append_meanwhile)
-    with pytest.raises(InputError, match="changed while it was read"):
-        read_source(path, seed=1)
+    monkeypatch.setattr("fer_pipeline.raw.table.parse_rows", append_meanwhile)
+    assert "changed while it was read" in refusal(path)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda folder, picture: picture.write_bytes(picture.read_bytes() + b"0"),
-        lambda folder, picture: picture.unlink(),
-        lambda folder, picture: (folder / "train" / "new.png").touch(),
-    ],
-    ids=["rewritten", "removed", "added"],
-)
-def test_a_folder_that_changes_while_it_is_read(change, tmp_path, table):
+def test_a_folder_that_changes_while_it_is_read(tmp_path, table):
+    """A picture is rewritten, removed, added."""
     folder = write_folder(tmp_path / "x", table.files())
     with require_unchanged(folder):
         read_source(folder, seed=1)
-    with pytest.raises(InputError, match="x: changed while it was read"), require_unchanged(folder):
-        change(folder, next(folder.rglob("*.png")))
+    picture = next(folder.rglob("*.png"))
+    for change in (lambda: picture.write_bytes(b"0"), picture.unlink, picture.touch):
+        with pytest.raises(InputError, match="x: changed while it was read"), require_unchanged(folder):
+            change()

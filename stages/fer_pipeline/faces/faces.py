@@ -14,19 +14,15 @@ import numpy.typing as npt
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.fer2013 import CLASSES, SIZE, SPLITS, VOTE_CLASSES
 
-CHUNK_ROWS = 128
-"""Rows per HDF5 chunk of 288 KiB: small enough to fetch a row quickly, large enough to compress well."""
+CHUNK_ROWS = 128  # rows per HDF5 chunk of 288 KiB: small enough to fetch a row quickly, large enough to compress well
 
 
 class Split(NamedTuple):
     """The rows of one split."""
 
-    images: npt.NDArray[np.uint8]
-    """uint8 (N, 48, 48), 0..255."""
-    labels: npt.NDArray[np.uint8]
-    """uint8 (N,), 0..6, positions in `CLASSES`."""
-    duplicate_of_train: npt.NDArray[np.bool_] | None
-    """bool (N,): whether train has the same image; None for train itself."""
+    images: npt.NDArray[np.uint8]  # uint8 (N, 48, 48), 0..255
+    labels: npt.NDArray[np.uint8]  # uint8 (N,), 0..6, positions in `CLASSES`
+    duplicate_of_train: npt.NDArray[np.bool_] | None  # bool (N,): whether train has the same image; None for train
     votes: npt.NDArray[np.uint8] | None = None
     """uint8 (N, 10), 0..10: how many annotators chose each of `VOTE_CLASSES`; None where the data set has no votes."""
 
@@ -34,10 +30,7 @@ class Split(NamedTuple):
 def pack_faces(splits: Mapping[str, Split], split: str, source_md5: str) -> memoryview:
     """The bytes of faces.h5; the same content gives the same bytes.
 
-    Args:
-        splits: {'train', 'val', 'test': Split}.
-        split: how the rows are split, 'official' or 'paper'.
-        source_md5: hex digest of the raw data.
+    `splits` has 'train', 'val' and 'test'; `split` says how: 'official' or 'paper'; `source_md5` is of the raw data.
     """
     content = BytesIO()
     with h5py.File(content, "w") as file:
@@ -60,15 +53,9 @@ def pack_faces(splits: Mapping[str, Split], split: str, source_md5: str) -> memo
 def write_chunks(group: h5py.Group, name: str, rows: npt.NDArray[np.uint8]) -> None:
     """Write `rows` chunked and gzipped, compressing on all cores (HDF5's own filter uses one)."""
     chunk_shape = (CHUNK_ROWS, *rows.shape[1:])
-    dataset = group.create_dataset(
-        name,
-        rows.shape,
-        rows.dtype,
-        maxshape=(None, *rows.shape[1:]),  # h5py requires it where a chunk is larger than the data
-        chunks=chunk_shape,
-        compression="gzip",
-        compression_opts=1,
-    )
+    larger = (None, *rows.shape[1:])  # h5py requires it where a chunk is larger than the data
+    options = {"maxshape": larger, "chunks": chunk_shape, "compression": "gzip", "compression_opts": 1}
+    dataset = group.create_dataset(name, rows.shape, rows.dtype, **options)
 
     def compress(start: int) -> bytes:
         chunk = np.zeros(chunk_shape, rows.dtype)
@@ -84,14 +71,10 @@ def write_chunks(group: h5py.Group, name: str, rows: npt.NDArray[np.uint8]) -> N
 
 
 def read_faces(path: str | Path) -> tuple[dict[str, Split], dict[str, str]]:
-    """Read all of faces.h5, and check it.
+    """Read all of faces.h5: {'train', 'val', 'test': Split}, and its attributes `split` and `source_md5`.
 
-    Returns:
-        {'train', 'val', 'test': Split}, and the file's attributes `split` and `source_md5` as a dict.
-
-    Raises:
-        InputError: the file is missing or not HDF5, has another layout or other classes, a label or a vote out of
-            range, or an empty split.
+    Raises `InputError`: the file is missing or not HDF5, has another layout or other classes, a label or a vote out of
+    range, or an empty split.
     """
     remedy = "run `dvc repro prepare`"
     if not Path(path).is_file():
@@ -112,11 +95,7 @@ def read_faces(path: str | Path) -> tuple[dict[str, Split], dict[str, str]]:
 
 
 def read_split(file: h5py.File, name: str, voted: bool) -> Split:
-    """One group of faces.h5 as a `Split`, with votes if `voted`.
-
-    Raises:
-        InputError: as `read_faces`, which adds file and remedy to the message.
-    """
+    """One group of faces.h5 as a `Split`, with votes if `voted`; `read_faces` adds file and remedy to its errors."""
     count = file[f"{name}/labels"].shape[0]
     if count == 0:
         raise InputError(f"{name} is empty")

@@ -6,10 +6,8 @@ CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 VOTE_CLASSES = (*CLASSES, "contempt", "unknown", "no face")
 """What FER+'s annotators could say of a face, in the order that votes have here."""
 
-VOTED = VOTE_CLASSES[:8]
-"""The vote classes that a network learns: the seven emotions, and contempt."""
+VOTED = VOTE_CLASSES[:8]  # the vote classes that a network learns: the seven emotions, and contempt
 
 SPLITS = ("train", "val", "test")
 
-SIZE = 48
-"""Height and width of a face, in pixels."""
+SIZE = 48  # height and width of a face, in pixels

@@ -9,8 +9,7 @@ from fer_pipeline.faces.fer2013 import CLASSES, VOTED
 
 Array = TypeVar("Array", bound=Any)
 
-Votes = npt.NDArray[np.uint8]
-"""uint8 (N, 10), 0..10: how many annotators chose each of `VOTE_CLASSES`."""
+Votes = npt.NDArray[np.uint8]  # uint8 (N, 10), 0..10: how many annotators chose each of `VOTE_CLASSES`
 
 
 def drop_single(votes: Votes) -> Votes:

@@ -7,6 +7,7 @@ import csv
 import io
 import re
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,40 +16,29 @@ import numpy.typing as npt
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.fer2013 import VOTE_CLASSES, VOTED
 from fer_pipeline.faces.votes import find_majority
-from fer_pipeline.raw.rows import ANNOTATORS, FERPLUS_COLUMNS, USAGES, BadRow, Rows, excerpt, list_problems
+from fer_pipeline.raw.parsing import BadRow, excerpt, find_usage, name_columns, name_fields, parse_all, refuse
+from fer_pipeline.raw.rows import ANNOTATORS, FERPLUS_COLUMNS, USAGES, Rows
 
-FOR_NONE = "no_votes.csv"
-"""The name of the file that says that there are no votes: it has FER+'s header and no rows. Any other file has rows."""
+FOR_NONE = "no_votes.csv"  # the file that says that there are no votes: FER+'s header and no rows; any other has rows
 COLUMNS = [{vote: column for column, vote in FERPLUS_COLUMNS.items()}[vote].lower() for vote in VOTE_CLASSES]
 """FER+'s columns of votes in the order of `VOTE_CLASSES`, in small letters: the file may write them in any case."""
-FEWEST = 7
-"""Votes of a row: a few annotators' may be missing (FER+ has 9 of one face, 10 of all others)."""
+FEWEST = 7  # votes of a row: a few annotators' may be missing (FER+ has 9 of one face, 10 of all others)
 NUMBERS = {f"{number:0{width}}": number for number in range(ANNOTATORS + 1) for width in (1, 2, 3)}
 """{how a file may write a number of votes: the number}."""
-NAME = re.compile(r"fer\d{7}\.png", re.ASCII)
-"""The name of an image, by its place; empty where nearly all annotators saw no face."""
-LARGEST_FILE = 1 << 26
-"""Bytes; FER+ has 1.6 million."""
-UNORDERED = 0.01
-"""Share of image names that may be lower than the name before: FER+ has 1 in 800, where it names a face by its twin."""
-DEVIATIONS = 4.0
-"""By how many standard deviations majority and labels have to agree more often than by chance."""
-PART = 1000
-"""In each so many rows of a Usage majority and labels have to agree too: a file may be shifted from some row on."""
-FEW = 100
-"""Parts with fewer rows are not checked: in so few, chance alone gives a low agreement."""
+NAME = re.compile(r"fer\d{7}\.png", re.ASCII)  # an image's, by its place; empty where nearly all annotators saw no face
+LARGEST_FILE = 1 << 26  # bytes; FER+ has 1.6 million
+UNORDERED = 0.01  # share of names that may be lower than the one before: FER+ has 1 in 800, named by a face's twin
+DEVIATIONS = 4.0  # by how many standard deviations majority and labels have to agree more often than by chance
+PART = 1000  # rows of a Usage in which majority and labels have to agree too: a file may be shifted in part
+FEW = 100  # parts with fewer rows are not checked: in so few, chance alone gives a low agreement
 
 
 def read_votes(path: str | Path, source: str, rows: Rows) -> npt.NDArray[np.uint8] | None:
-    """Read a file in FER+'s form, for the rows of `source`, which are in the order of fer2013.csv.
+    """Read the votes for the rows of `source`: uint8 (N, 10), 0..10, in the order of `VOTE_CLASSES`.
 
-    Returns:
-        Votes uint8 (N, 10), 0..10, in the order of `VOTE_CLASSES`; None for a file `FOR_NONE` without rows.
-
-    Raises:
-        InputError: the file is missing or has another form; the rows are in another order than fer2013.csv; a row's
-            Usage, image name or votes do not fit; the count differs; or the votes agree with the labels no better than
-            another face's would.
+    None for a file `FOR_NONE` without rows. Raises `InputError`: the file is missing or has another form; the rows of
+    `source` are in another order than fer2013.csv; a row's Usage, image name or votes do not fit; the count differs; or
+    the votes agree with the labels no better than another face's would.
     """
     path = Path(path)
     if not path.is_file():
@@ -66,9 +56,7 @@ def read_votes(path: str | Path, source: str, rows: Rows) -> npt.NDArray[np.uint
         )
     labels, usages = rows.labels, rows.usages
     if len(votes) != len(labels):
-        raise InputError(
-            f"{path}: {len(votes):,} rows, where the data set has {len(labels):,}; give the file that fits"
-        )
+        raise InputError(f"{path}: {len(votes):,} rows, where the data set has {len(labels):,}; give its own votes")
     moved = np.flatnonzero(found != usages)
     if len(moved):
         row = int(moved[0])
@@ -89,56 +77,44 @@ def read_votes(path: str | Path, source: str, rows: Rows) -> npt.NDArray[np.uint
 def parse_votes(content: bytes, path: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], list[str]]:
     """Votes uint8 (N, 10), usages uint8 (N,) and image names of a file's bytes; the first row is row 1.
 
-    Raises:
-        InputError: the file is not text, columns are missing, or rows are bad: the first ten are listed.
+    Raises `InputError`: the file is not text, columns are missing, or rows are bad: the first ten are listed.
     """
     try:
         text = content.decode("utf-8-sig")
-        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+        header, *rows = list(csv.reader(io.StringIO(text, newline=""), strict=True)) or [[]]
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not text at byte {error.start}; give FER+'s fer2013new.csv") from None
     except csv.Error as error:
         raise InputError(f"{path}: not CSV ({error}); give FER+'s fer2013new.csv") from None
-    header = [name.strip().lower() for name in rows[0]] if rows else []
-    if any(header.count(name) != 1 for name in ("usage", "image name", *COLUMNS)):
-        first = excerpt(content[:200].partition(b"\n")[0])
-        raise InputError(
-            f"{path}: the first line is {first}, expected Usage, Image name, and FER+'s ten columns of votes"
-        )
-    parsed: list[tuple[int, str, list[int]]] = []
-    problems = []
-    for number, fields in enumerate((row for row in rows[1:] if any(field.strip() for field in row)), 1):
-        try:
-            if len(fields) != len(header):
-                raise BadRow(f"{len(fields)} fields, expected {len(header)}")
-            parsed.append(parse_row(dict(zip(header, fields, strict=True))))
-        except BadRow as error:
-            problems.append(f"row {number}: {error}")
-    if problems:
-        raise InputError(list_problems(path, "row", problems))
+    names = name_columns(header, ("usage", "image name", *COLUMNS))
+    if names is None:
+        first = excerpt(text[:200].partition("\n")[0])
+        raise InputError(f"{path}: the first line is {first}, expected Usage, Image name, and FER+'s ten columns")
+    filled = (row for row in rows if any(field.strip() for field in row))
+    numbered = ((f"row {number}", row) for number, row in enumerate(filled, 1))
+    parsed, problems = parse_all(numbered, partial(parse_row, names=names))
+    refuse(path, "row", problems)
     votes = np.array([counts for _, _, counts in parsed], np.uint8).reshape(-1, len(VOTE_CLASSES))
     return votes, np.array([usage for usage, _, _ in parsed], np.uint8), [name for _, name, _ in parsed]
 
 
-def parse_row(texts: dict[str, str]) -> tuple[int, str, list[int]]:
-    """A row {column in small letters: text}: its position in `USAGES`, its image name or '', and its ten votes.
+def parse_row(fields: list[str], names: list[str]) -> tuple[int, str, list[int]]:
+    """A row of the columns `names`: its position in `USAGES`, its image name or '', and its ten votes.
 
-    Raises:
-        BadRow: a Usage, an image name or votes that FER+ does not have.
+    Raises `BadRow` for a Usage, an image name or votes that FER+ does not have.
     """
-    usage, name, counts = texts["usage"].strip(), texts["image name"].strip(), []
-    if usage not in USAGES:
-        raise BadRow(f"Usage is {excerpt(texts['usage'].encode())}, expected {', '.join(USAGES)}")
+    texts = name_fields(names, fields)
+    usage, name = find_usage(texts["usage"]), texts["image name"].strip()
     if name and not NAME.fullmatch(name):
-        found = excerpt(texts["image name"].encode())
-        raise BadRow(f"Image name is {found}, expected one like fer0000000.png, or nothing")
+        raise BadRow(f"Image name is {excerpt(texts['image name'])}, expected one like fer0000000.png, or nothing")
+    counts = []
     for column in COLUMNS:
         if (count := NUMBERS.get(texts[column].strip())) is None:
-            raise BadRow(f"{column} has {excerpt(texts[column].encode())} votes, expected 0..{ANNOTATORS}")
+            raise BadRow(f"{column} has {excerpt(texts[column])} votes, expected 0..{ANNOTATORS}")
         counts.append(count)
     if not FEWEST <= sum(counts) <= ANNOTATORS:
         raise BadRow(f"{sum(counts)} votes in all, expected {ANNOTATORS}, or a few less")
-    return USAGES.index(usage), name, counts
+    return usage, name, counts
 
 
 def require_order(path: Path, names: list[str]) -> None:

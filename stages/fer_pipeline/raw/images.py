@@ -8,10 +8,9 @@ import hashlib
 import io
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,30 +19,20 @@ from tqdm import tqdm
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.fer2013 import CLASSES, SIZE
-from fer_pipeline.raw.rows import USAGES, Rows, list_problems
+from fer_pipeline.raw.parsing import parse_all, refuse
+from fer_pipeline.raw.rows import USAGES, Rows
 
-NAMES_OF_CLASS = {
-    "angry": ("angry", "anger"),
-    "disgust": ("disgust", "disgusted"),
-    "fear": ("fear", "fearful", "afraid"),
-    "happy": ("happy", "happiness", "joy"),
-    "sad": ("sad", "sadness"),
-    "surprise": ("surprise", "surprised"),
-    "neutral": ("neutral", "neutrality"),
-}
-LABELS = {name: CLASSES.index(label) for label, names in NAMES_OF_CLASS.items() for name in names}
+SYNONYMS = ("anger", "disgusted", "fearful", "happiness", "sadness", "surprised", "neutrality")
+LABELS = {name: label for names in (CLASSES, SYNONYMS) for label, name in enumerate(names)} | {"afraid": 2, "joy": 3}
 SUFFIXES = (".jpg", ".jpeg", ".png")
 LITTER = ("Thumbs.db", "desktop.ini")
 USAGE_CODES = {usage.lower(): code for code, usage in enumerate(USAGES)}
-LARGEST_FILE = 1 << 20
-"""Bytes; a 48x48 picture takes a few thousand."""
-LARGEST_OTHER = 1 << 24
-"""Bytes of a picture of another data set."""
+LARGEST_FILE = 1 << 20  # bytes; a 48x48 picture takes a few thousand
+LARGEST_OTHER = 1 << 24  # bytes of a picture of another data set
 OTHER_SUFFIXES = (*SUFFIXES, ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 """Formats of another data set's pictures, as Pillow names them; some of Pillow's other formats start programs."""
-CONVERTIBLE = ("RGB", "RGBA", "P", "PA", "LA", "1", "CMYK", "YCbCr")
-"""Pillow's 8-bit modes that convert to grey without a choice of scale (16-bit and float modes do not)."""
+MODES = ("L", "RGB", "RGBA", "P", "PA", "LA", "1", "CMYK", "YCbCr")  # 8-bit modes: to grey without a choice of scale
 
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
@@ -51,8 +40,7 @@ warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 class Member(NamedTuple):
     """A file inside an archive or a folder."""
 
-    size: int
-    """Bytes, unpacked."""
+    size: int  # bytes, unpacked
     open: Callable[[], IO[bytes]]
 
 
@@ -65,28 +53,19 @@ def is_litter(name: str) -> bool:
 def read_images(members: Mapping[str, Member], source: Path, seed: int) -> Rows:
     """Read the pictures of FER-2013 among `members` ({name with slashes: Member}): all files in a class folder.
 
-    Rows are sorted by class in the challenge's order, and within a class by path, as Keras sorts them. The prefix of
-    a file name (Training_, PublicTest_, PrivateTest_) gives the Usage. Without it, train is Training, and the files of
-    each test class are shuffled with `seed` and split in half between PublicTest and PrivateTest.
-
-    Raises:
-        InputError: a folder that is not a class, or bad pictures: the first ten are listed, with the total.
+    Rows are sorted by class in the challenge's order, and within a class by path, as Keras sorts them. Raises
+    `InputError` as `find_pictures`, `find_usages` and `decode_all`.
     """
     pictures = find_pictures(members, source)
-    in_order = [(label, name) for label, _, name in pictures]
-    images, labels, md5, modes = decode_all(in_order, members, source, decode_image)
-    conversions = {mode: number for mode, number in sorted(modes.items()) if mode != "L"}
-    return Rows(images, labels, find_usages(pictures, source, seed), "images", md5, conversions=conversions)
+    usages = find_usages(pictures, source, seed)
+    return decode_all([(label, name) for label, _, name in pictures], usages, members, source, any_size=False)
 
 
 def read_class_folders(members: Mapping[str, Member], source: Path) -> Rows:
     """Read the pictures among `members` ({name with slashes: Member}) below a folder named after an emotion.
 
-    Every size and colour is taken: the middle square, in grey, scaled to 48x48. Rows are sorted by class and path, and
-    their Usage is PrivateTest.
-
-    Raises:
-        InputError: no folder of an emotion, or bad pictures: the first ten are listed, with the total.
+    Every size and colour is taken. Rows are sorted by class and path, and their Usage is PrivateTest. Raises
+    `InputError` without a folder of an emotion, or as `decode_all`.
     """
     pictures: list[tuple[int, str]] = []
     left_out: Counter[str] = Counter()
@@ -100,83 +79,66 @@ def read_class_folders(members: Mapping[str, Member], source: Path) -> Rows:
         else:
             left_out[folders[0] if folders else "no folder"] += 1
     if not pictures:
-        raise InputError(
-            f"{source}: no pictures in folders named after an emotion; expected {', '.join(CLASSES)} (or angry's like "
-            "anger), one folder each"
-        )
-    images, labels, md5, scaled = decode_all(sorted(pictures), members, source, decode_any_size, LARGEST_OTHER)
-    usages = np.full(len(labels), USAGES.index("PrivateTest"), np.uint8)
-    return Rows(images, labels, usages, "images", md5, left_out=dict(sorted(left_out.items())), scaled=scaled[True])
+        expected = f"expected {', '.join(CLASSES)} (or angry's like anger), one folder each"
+        raise InputError(f"{source}: no pictures in folders named after an emotion; {expected}")
+    usages = np.full(len(pictures), USAGES.index("PrivateTest"), np.uint8)
+    rows = decode_all(sorted(pictures), usages, members, source, any_size=True)
+    return rows._replace(left_out=dict(sorted(left_out.items())))
 
 
 def decode_all(
     pictures: Sequence[tuple[int, str]],
+    usages: npt.NDArray[np.uint8],
     members: Mapping[str, Member],
     source: Path,
-    decode: Callable[[bytes], tuple[npt.NDArray[np.uint8], Any]],
-    largest: int = LARGEST_FILE,
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], str, Counter[Any]]:
-    """Decode `pictures`, pairs of label 0..6 and name, in their order.
+    any_size: bool,
+) -> Rows:
+    """The rows of `pictures`, pairs of label 0..6 and name, in their order; `any_size` as `decode` takes it.
 
-    Args:
-        decode: from the bytes of a picture to uint8 (48, 48) and a remark, or ValueError.
-        largest: bytes of a picture.
-
-    Returns:
-        images uint8 (N, 48, 48), labels uint8 (N,), the md5 over names and bytes, and how often `decode` made each
-        remark.
-
-    Raises:
-        InputError: bad pictures: the first ten are listed, with the total.
+    Raises `InputError` for bad pictures: the first ten are listed, with the total.
     """
-    images = np.empty((len(pictures), SIZE, SIZE), np.uint8)
-    remarks: Counter[Any] = Counter()
-    problems: list[str] = []
     digest = hashlib.md5(usedforsecurity=False)
-    for image, (_, name) in zip(images, tqdm(pictures, desc="images", unit=" images", disable=None), strict=True):
-        try:
-            payload = read_payload(members[name], largest)
-            digest.update(name.encode("utf-8", "surrogateescape") + b"\0" + payload)
-            image[:], remark = decode(payload)
-            remarks[remark] += 1
-        except ValueError as error:
-            problems.append(f"{name}: {error}")
-    if problems:
-        raise InputError(list_problems(source, "picture", problems))
-    return images, np.array([label for label, _ in pictures], np.uint8), digest.hexdigest(), remarks
+    largest = LARGEST_OTHER if any_size else LARGEST_FILE
 
+    def read(name: str) -> tuple[npt.NDArray[np.uint8], str, bool]:
+        if not 0 < members[name].size <= largest:
+            raise ValueError(f"{members[name].size:,} bytes, expected a picture of a face")
+        with members[name].open() as file:
+            payload = file.read()
+        digest.update(name.encode("utf-8", "surrogateescape") + b"\0" + payload)
+        return decode(payload, any_size)
 
-def read_payload(member: Member, largest: int) -> bytes:
-    """The bytes of a member; an empty or a huge one raises ValueError before it is unpacked."""
-    if not 0 < member.size <= largest:
-        raise ValueError(f"{member.size:,} bytes, expected a picture of a face")
-    with member.open() as file:
-        return file.read()
+    progress = tqdm(pictures, desc="images", unit=" images", disable=None)
+    decoded, problems = parse_all(((name, name) for _, name in progress), read)
+    refuse(source, "picture", problems)
+    images, modes, scaled = zip(*decoded, strict=True)
+    labels = np.array([label for label, _ in pictures], np.uint8)
+    conversions = {mode: number for mode, number in sorted(Counter(modes).items()) if mode != "L"}
+    md5 = digest.hexdigest()
+    return Rows(np.stack(images), labels, usages, "images", md5, conversions=conversions, scaled=sum(scaled))
 
 
 def find_pictures(names: Iterable[str], source: Path) -> list[tuple[int, str, str]]:
     """A sorted list of (label 0..6, folder 'train' or 'test', name) for pictures in <folder>/<class>/.
 
-    Raises:
-        InputError: no picture, one elsewhere, a folder that is not a class, or two releases in one source.
+    Raises `InputError`: no picture, one elsewhere, a folder that is not a class, or two releases in one source.
     """
     pictures: list[tuple[int, str, str]] = []
     roots: set[str] = set()
     problems: list[str] = []
-    for name in names:
+    for name in sorted(names):
         *root, folder, label, _ = ("", "", *name.split("/"))
         if folder.lower() in ("train", "test") and label.lower() in LABELS:
-            roots.add("/".join(filter(None, root)))
+            roots.add("/".join(filter(None, root)) or "its top")
             pictures.append((LABELS[label.lower()], folder.lower(), name))
         elif folder.lower() in ("train", "test"):
             problems.append(f"{name}: folder {label!r} is not a class; expected {', '.join(CLASSES)}")
         elif name.lower().endswith(SUFFIXES):
             problems.append(f"{name}: expected train/<class>/ or test/<class>/ above it")
-    if problems:
-        raise InputError(list_problems(source, "picture", sorted(problems)))
+    refuse(source, "picture", problems)
     if len(roots) > 1:
-        listed = ", ".join(sorted(root or "its top" for root in roots))
-        raise InputError(f"{source}: holds several train and test folders, in {listed}; give only one of them")
+        found = ", ".join(sorted(roots))
+        raise InputError(f"{source}: holds several train and test folders, in {found}; give only one of them")
     if not pictures:
         raise InputError(
             f"{source}: no table with the columns emotion, pixels and Usage, and no pictures in train/<class>/ and "
@@ -188,8 +150,9 @@ def find_pictures(names: Iterable[str], source: Path) -> list[tuple[int, str, st
 def find_usages(pictures: list[tuple[int, str, str]], source: Path, seed: int) -> npt.NDArray[np.uint8]:
     """The Usage of each of `pictures` (from `find_pictures`) as uint8 (N,), positions in `USAGES`.
 
-    Raises:
-        InputError: a prefix that contradicts the folder, or a test folder in which only some names have one.
+    The prefix of a file name (Training_, PublicTest_, PrivateTest_) gives it. Without one, train is Training, and the
+    files of each test class are shuffled with `seed` and split in half between PublicTest and PrivateTest. Raises
+    `InputError`: a prefix that contradicts the folder, or a test folder in which only some names have one.
     """
     usages = np.zeros(len(pictures), np.uint8)
     unnamed: dict[int, list[int]] = {}
@@ -202,8 +165,7 @@ def find_usages(pictures: list[tuple[int, str, str]], source: Path, seed: int) -
             usages[i] = usage
         elif folder == "test":
             unnamed.setdefault(label, []).append(i)
-    if problems:
-        raise InputError(list_problems(source, "picture", problems))
+    refuse(source, "picture", problems)
     if unnamed and usages.any():
         example = pictures[next(iter(unnamed.values()))[0]][2]
         raise InputError(f"{source}: {example} has no prefix PublicTest_ or PrivateTest_, and others in test have one")
@@ -215,56 +177,31 @@ def find_usages(pictures: list[tuple[int, str, str]], source: Path, seed: int) -
     return usages
 
 
-def decode_image(payload: bytes) -> tuple[npt.NDArray[np.uint8], str]:
-    """A picture of FER-2013 in grey, uint8 (48, 48), and Pillow's mode of the file ('L' is grey).
+def decode(payload: bytes, any_size: bool) -> tuple[npt.NDArray[np.uint8], str, bool]:
+    """A picture in grey, uint8 (48, 48), Pillow's mode of the file ('L' is grey), and whether it was scaled.
 
-    Raises:
-        ValueError: not a JPEG or PNG, damaged, another size, or a mode without a plain conversion to grey.
+    Only with `any_size` is another size or format than FER-2013's taken: the middle square, scaled. Raises ValueError:
+    not a picture, damaged, another size, or a mode without a plain conversion to grey.
     """
-    with (
-        name_damage("JPEG or PNG", f"{SIZE}x{SIZE}"),
-        Image.open(io.BytesIO(payload), formats=("JPEG", "PNG")) as image,
-    ):
-        if image.size != (SIZE, SIZE):
-            raise ValueError(f"{image.width}x{image.height} pixels, expected {SIZE}x{SIZE}")
-        check_mode(image)
-        if image.format == "JPEG" and not payload.endswith(b"\xff\xd9"):
-            raise ValueError("a truncated JPEG, expected a complete one")  # Pillow would pad it with grey
-        grey = image if image.mode == "L" else image.convert("L")
-        return np.frombuffer(grey.tobytes(), np.uint8).reshape(SIZE, SIZE), image.mode
-
-
-def decode_any_size(payload: bytes) -> tuple[npt.NDArray[np.uint8], bool]:
-    """The middle square of a picture in grey, uint8 (48, 48), and whether it was scaled for that.
-
-    Raises:
-        ValueError: not a picture, damaged, too large, or a mode without a plain conversion to grey.
-    """
-    with name_damage("picture", "a face"), Image.open(io.BytesIO(payload), formats=FORMATS) as image:
-        check_mode(image)
-        grey = image.convert("L")
-        side = min(grey.size)
-        left, top = (grey.width - side) // 2, (grey.height - side) // 2
-        if not (scaled := grey.size != (SIZE, SIZE)):
-            return np.asarray(grey), scaled
-        square = grey.crop((left, top, left + side, top + side)).resize((SIZE, SIZE), Image.Resampling.LANCZOS)
-        return np.asarray(square), scaled
-
-
-def check_mode(image: Image.Image) -> None:
-    """Raise ValueError for a picture that is neither grey nor of a mode in `CONVERTIBLE`."""
-    if image.mode != "L" and image.mode not in CONVERTIBLE:
-        raise ValueError(f"pixels of mode {image.mode}, expected 8-bit grey or colour")
-
-
-@contextmanager
-def name_damage(kind: str, size: str) -> Iterator[None]:
-    """Turn what Pillow raises on a damaged picture into a ValueError; `kind` and `size` say what was expected."""
+    size = (SIZE, SIZE)
+    kind, expected = ("picture", "a face") if any_size else ("JPEG or PNG", f"{SIZE}x{SIZE}")
     try:
-        yield
+        with Image.open(io.BytesIO(payload), formats=FORMATS if any_size else FORMATS[:2]) as image:
+            if not any_size and image.size != size:
+                raise ValueError(f"{image.width}x{image.height} pixels, expected {expected}")
+            if image.mode not in MODES:
+                raise ValueError(f"pixels of mode {image.mode}, expected 8-bit grey or colour")
+            if not any_size and image.format == "JPEG" and not payload.endswith(b"\xff\xd9"):
+                raise ValueError("a truncated JPEG, expected a complete one")  # Pillow would pad it with grey
+            grey = image.convert("L")
+            if scaled := grey.size != size:
+                side = min(grey.size)
+                left, top = (grey.width - side) // 2, (grey.height - side) // 2
+                grey = grey.crop((left, top, left + side, top + side)).resize(size, Image.Resampling.LANCZOS)
+            return np.asarray(grey), image.mode, scaled
     except Image.UnidentifiedImageError:
         raise ValueError(f"not a {kind}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise ValueError(f"many millions of pixels, expected {size}") from None
+        raise ValueError(f"many millions of pixels, expected {expected}") from None
     except (OSError, SyntaxError, EOFError, IndexError, TypeError, OverflowError) as error:
         raise ValueError(f"damaged picture ({error})") from None

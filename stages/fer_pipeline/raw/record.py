@@ -10,16 +10,12 @@ from fer_pipeline.core.record import Count, Record
 
 class Source(Record):
     kind: Literal["table", "images"]
-    md5: str
-    """Hex digest of the file; for a folder, of its names and bytes."""
+    md5: str  # hex digest of the file; for a folder, of its names and bytes
     rows: Count
-    challenge_file: str | None = None
-    """The name of the challenge's CSV that it holds, byte for byte; None if it holds neither of them."""
+    challenge_file: str | None = None  # the name of the challenge's CSV that it holds, byte for byte
 
 
 class Pixels(Record):
-    """Mean and standard deviation of all pixels of train."""
-
     train_mean: float
     train_std: float
 
@@ -40,38 +36,28 @@ class Conflicts(Record):
 
 
 class Duplicates(Record):
-    """How many rows hold an image that occurs more than once."""
+    """How many rows hold an image that occurs more than once; `within` counts rows that repeat one of their split."""
 
     within: dict[str, Count]
-    """{split: rows that repeat an earlier row of the split}."""
     across: Across
     conflicting_labels: Conflicts
 
 
 class Dropped(Record):
-    """How many rows params.yaml had left out."""
+    """{split: rows} that `prepare.drop_blank` left out, and {'train': rows} that `prepare.drop_leaks` did."""
 
     blank: dict[str, Count]
-    """{split: rows} for `prepare.drop_blank`."""
     leaks: dict[str, Count]
-    """{'train': rows} for `prepare.drop_leaks`."""
 
 
 class Data(Record):
-    """metrics/data.json: what `prepare` found."""
-
     source: Source
-    votes_md5: str | None = None
-    """Hex digest of the file of votes; None where the data have no votes."""
+    votes_md5: str | None = None  # hex digest of the file of votes; None where the data have no votes
     split: Literal["official", "paper"]
-    note: str
-    """What to know of this way to split."""
-    rows: dict[str, dict[str, Count]]
-    """{split: {'total': N, emotion: n, ...}}."""
-    pixels: Pixels
-    blank_images: dict[str, Count]
-    """{split: images whose pixels are all equal}."""
+    note: str  # what to know of this way to split
+    rows: dict[str, dict[str, Count]]  # {split: {'total': N, emotion: n, ...}}
+    pixels: Pixels  # mean and standard deviation of all pixels of train
+    blank_images: dict[str, Count]  # {split: images whose pixels are all equal}
     duplicates: Duplicates
     dropped: Dropped
-    conversions: dict[str, Count]
-    """Pictures converted to grey, by Pillow's mode."""
+    conversions: dict[str, Count]  # pictures converted to grey, by Pillow's mode

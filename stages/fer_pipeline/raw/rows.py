@@ -1,17 +1,14 @@
 """The terms of raw data: the challenge's and FER+'s words, and the rows that every form is read into."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-USAGES = ("Training", "PublicTest", "PrivateTest")
-"""The challenge's three parts."""
+USAGES = ("Training", "PublicTest", "PrivateTest")  # the challenge's three parts
 
-ANNOTATORS = 10
-"""How many people voted on each face in FER+."""
+ANNOTATORS = 10  # how many people voted on each face in FER+
 
 FERPLUS_COLUMNS = {
     "neutral": "neutral",
@@ -31,38 +28,12 @@ FERPLUS_COLUMNS = {
 class Rows(NamedTuple):
     """All rows of a source, in its order."""
 
-    images: npt.NDArray[np.uint8]
-    """uint8 (N, 48, 48), 0..255."""
-    labels: npt.NDArray[np.uint8]
-    """uint8 (N,), 0..6, positions in `CLASSES`."""
-    usages: npt.NDArray[np.uint8]
-    """uint8 (N,), 0..2, positions in `USAGES`."""
-    kind: Literal["table", "images"]
-    """The challenge's CSV, or pictures in folders."""
-    md5: str
-    """Hex digest of the file; for a folder, of its names and bytes."""
-    challenge_file: str | None = None
-    """The name of the challenge's file that the table is, byte for byte, wherever it was packed; None for any other."""
-    conversions: Mapping[str, int] = {}
-    """Pictures converted to grey, by Pillow's mode."""
-    left_out: Mapping[str, int] = {}
-    """{folder: pictures of another data set} for pictures that are below no folder named after an emotion."""
-    scaled: int = 0
-    """Pictures of another data set that had another size than 48x48."""
-
-
-class BadRow(ValueError):
-    """A row that differs from the form of its file; the message says what was found and expected."""
-
-
-def excerpt(found: bytes) -> str:
-    """`found` for a message: quoted, unprintable bytes escaped, at most 40 characters."""
-    text = found.strip(b"\r\n").decode("ascii", "backslashreplace")
-    return repr(text if len(text) <= 40 else text[:40] + "...").replace("\\\\x", "\\x")
-
-
-def list_problems(name: str | Path, what: str, problems: list[str]) -> str:
-    """One message for all `problems` of the file `name`: the first ten and their number; `what` names one part."""
-    plural = "" if len(problems) == 1 else "s"
-    more = [f"... and {len(problems) - 10:,} more"] if len(problems) > 10 else []
-    return f"{name}: {len(problems):,} bad {what}{plural}; correct or remove:\n  " + "\n  ".join(problems[:10] + more)
+    images: npt.NDArray[np.uint8]  # uint8 (N, 48, 48), 0..255
+    labels: npt.NDArray[np.uint8]  # uint8 (N,), 0..6, positions in `CLASSES`
+    usages: npt.NDArray[np.uint8]  # uint8 (N,), 0..2, positions in `USAGES`
+    kind: Literal["table", "images"]  # the challenge's CSV, or pictures in folders
+    md5: str  # hex digest of the file; for a folder, of its names and bytes
+    challenge_file: str | None = None  # the challenge's file that the table is, byte for byte, however packed
+    conversions: Mapping[str, int] = {}  # pictures converted to grey, by Pillow's mode
+    left_out: Mapping[str, int] = {}  # {folder: pictures} of another data set that are below no emotion's folder
+    scaled: int = 0  # pictures of another data set that had another size than 48x48

@@ -10,11 +10,10 @@ import io
 import lzma
 import os
 import posixpath
-import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -24,54 +23,32 @@ from typing import IO, Any, cast
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.raw.images import LARGEST_FILE, OTHER_SUFFIXES, Member, is_litter, read_class_folders, read_images
 from fer_pipeline.raw.rows import Rows
-from fer_pipeline.raw.table import find_columns, read_header, read_table
+from fer_pipeline.raw.table import LONGEST_ROW, find_columns, read_table
 
-COMPRESSIONS: dict[bytes, Callable[[IO[bytes]], Any]] = {
-    b"\x1f\x8b": gzip.open,
-    b"BZh": bz2.open,
-    b"\xfd7zXZ": lzma.open,
-}
-DAMAGED = (
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    EOFError,
-    zlib.error,
-    lzma.LZMAError,
-    NotImplementedError,
-    UnicodeDecodeError,
-)
-"""What the archive modules raise on a truncated, damaged or unsupported file (gzip's BadGzipFile is an OSError)."""
+COMPRESSIONS: dict[bytes, Callable[[IO[bytes]], Any]]
+COMPRESSIONS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+DAMAGED = (OSError, EOFError, NotImplementedError, UnicodeDecodeError, zipfile.BadZipFile, tarfile.TarError)
+"""What the archive modules raise on a truncated, damaged or unsupported file, beside zlib.error and LZMAError."""
 
-ReadPictures = Callable[[Mapping[str, Member], Path], Rows]
-"""How the pictures in a folder or archive, {name with slashes: Member}, become rows."""
+ReadPictures = Callable[[Mapping[str, Member], Path], Rows]  # of the files in a folder or archive, {name: Member}
 
 
 def read_source(source: str | Path, seed: int) -> Rows:
-    """Read all rows of FER-2013.
+    """Read all rows of FER-2013; `seed` splits the test pictures of a release whose names do not give the Usage.
 
-    `seed` splits the test pictures of an image release whose file names do not give the Usage.
-
-    Raises:
-        InputError: anything that differs from FER-2013 as published: what was found, where, and what was expected.
+    Raises `InputError` for anything that differs from FER-2013 as published.
     """
     remedy = "put FER-2013 there, or set `dataset` in params.yaml to where it is"
     return read(source, partial(read_images, seed=seed), remedy)
 
 
 def read_other(source: str | Path) -> Rows:
-    """Read all rows of another data set: FER-2013's forms, and pictures in folders named after emotions.
-
-    Raises:
-        InputError: as `read_source` and `read_class_folders`.
-    """
+    """Read all rows of another data set, of FER-2013's forms or pictures in folders named after emotions."""
     return read(source, read_class_folders, "set its path in `other_sets` in params.yaml to where it is")
 
 
 def read(source: str | Path, read_pictures: ReadPictures, remedy: str = "") -> Rows:
-    """All rows of a file or a folder.
-
-    `read_pictures` reads the pictures in it, if it holds no table; `remedy` says what to do if it does not exist.
-    """
+    """All rows of a file or a folder; `read_pictures` reads pictures, if it holds no table."""
     path = Path(source)
     if not str(source) or not path.exists():
         raise InputError(f"'{source}': not found; {remedy}")
@@ -83,8 +60,13 @@ def read(source: str | Path, read_pictures: ReadPictures, remedy: str = "") -> R
         raise InputError(f"{path}: the file is empty; download it again")
     with require_unchanged(path), ThreadPoolExecutor(1) as pool, open(path, "rb") as file:
         md5 = pool.submit(hash_file, path)
-        with report_damage(path):
+        try:
             rows = read_file(file, path, read_pictures)
+        except (*DAMAGED, zlib.error, lzma.LZMAError) as error:
+            if getattr(error, "filename", None):
+                raise
+            reason = " ".join(str(error).split())
+            raise InputError(f"{path}: truncated or damaged archive ({reason}); download it again") from None
         return rows._replace(md5=md5.result())
 
 
@@ -95,14 +77,14 @@ def read_file(file: IO[bytes], path: Path, read_pictures: ReadPictures) -> Rows:
     if start.startswith(b"PK"):
         with zipfile.ZipFile(file) as archive:
             check_member_count(archive, file)
-            return read_members(list_zip(archive, path), path, read_pictures)
+            return read_members(collect(list_zip(archive, path), path), path, read_pictures)
     decompress = next((opener for magic, opener in COMPRESSIONS.items() if start.startswith(magic)), None)
     content = decompress(file) if decompress else file
-    start = content.read(512)
+    is_tar = content.read(512)[257:262] == b"ustar"
     content.seek(0)
-    if start[257:262] == b"ustar":
+    if is_tar:
         with tarfile.open(fileobj=content, mode="r:") as archive:
-            members = list_tar(archive, path)
+            members = collect(list_tar(archive), path)
             require_end(content, archive.offset)
             return read_members(members, path, read_pictures)
     return read_table(content, str(path), None if decompress else path.stat().st_size)
@@ -112,34 +94,19 @@ def read_file(file: IO[bytes], path: Path, read_pictures: ReadPictures) -> Rows:
 def require_unchanged(path: Path) -> Iterator[None]:
     """Raise `InputError` if a file or folder changes inside the block, instead of an error that the change caused."""
 
-    def stamp() -> tuple[list[Path], list[tuple[int, int]]]:
+    def stamp() -> list[tuple[Path, int, int]]:
         files = sorted(path / name for name in list_folder(path)) if path.is_dir() else [path]
-        states = [file.stat() for file in files if file.exists()]
-        return files, [(state.st_size, state.st_mtime_ns) for state in states]
-
-    def check() -> None:
-        if stamp() != before:
-            raise InputError(f"{path}: changed while it was read; wait until it is complete and run again") from None
+        states = [(file, file.stat()) for file in files if file.exists()]
+        return [(file, state.st_size, state.st_mtime_ns) for file, state in states]
 
     before = stamp()
     try:
         yield
     except InputError:
-        check()
-        raise
-    check()
-
-
-@contextmanager
-def report_damage(path: Path) -> Iterator[None]:
-    """Turn what the archive modules raise on a damaged file into an `InputError`."""
-    try:
-        yield
-    except (*DAMAGED, OSError) as error:
-        if getattr(error, "filename", None):
+        if stamp() == before:
             raise
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: truncated or damaged archive ({reason}); download it again") from None
+    if stamp() != before:
+        raise InputError(f"{path}: changed while it was read; wait until it is complete and run again")
 
 
 def hash_file(path: Path) -> str:
@@ -161,47 +128,53 @@ def list_folder(path: Path) -> dict[str, Member]:
             raise InputError(f"{folder}: a link to a folder that was read already; remove it")
         seen.add(real)
         subfolders.sort()
-        for name in names:
-            file = Path(folder, name)
-            if not is_litter(name):
-                inside = file.relative_to(path).as_posix()
-                state = file.stat()
-                if not stat.S_ISREG(state.st_mode):  # a pipe would be waited for
-                    raise InputError(f"{file}: neither a file nor a folder; remove it")
-                members[inside] = Member(state.st_size, partial(open_file, file))
+        for file in (Path(folder, name) for name in names if not is_litter(name)):
+            size = file.stat().st_size
+            if not file.is_file():  # a pipe would be waited for
+                raise InputError(f"{file}: neither a file nor a folder; remove it")
+            opener = cast(Callable[[], IO[bytes]], partial(file.open, "rb"))
+            members[file.relative_to(path).as_posix()] = Member(size, opener)
     return members
 
 
-def open_file(path: Path) -> IO[bytes]:
-    """A file on disk, to read its bytes."""
-    return path.open("rb")
-
-
-def list_zip(archive: zipfile.ZipFile, path: Path) -> dict[str, Member]:
-    """{name: Member} of a zip's files; encrypted ones, links and names that point outside are refused."""
-    members: dict[str, Member] = {}
+def list_zip(archive: zipfile.ZipFile, path: Path) -> Iterator[tuple[str, bool, Member]]:
+    """Yield name, whether it is a plain file, and `Member` for a zip's members; `InputError` for encrypted ones."""
     for info in archive.infolist():
         if info.flag_bits & 1:
             raise InputError(f"{path}: {info.filename} is encrypted; unpack it and give the unpacked file")
         if not info.is_dir():
             is_link = info.external_attr >> 28 == 0o12
-            add_member(members, path, info.filename, is_link, Member(info.file_size, partial(archive.open, info)))
-    return members
+            yield info.filename, not is_link, Member(info.file_size, partial(archive.open, info))
 
 
-def list_tar(archive: tarfile.TarFile, path: Path) -> dict[str, Member]:
-    """{name: Member} of a tar's files; links and names that point outside are refused.
+def list_tar(archive: tarfile.TarFile) -> Iterator[tuple[str, bool, Member]]:
+    """Yield name, whether it is a plain file, and `Member` for a tar's members.
 
     Small files, pictures for instance, are held in memory: a compressed tar can only be read in its own order.
     """
-    members: dict[str, Member] = {}
     for info in archive:
-        if info.isdir():
-            continue
         extract = cast(Callable[[], IO[bytes]], partial(archive.extractfile, info))  # None for what is no file
         if info.isfile() and info.size <= LARGEST_FILE:
             extract = partial(io.BytesIO, extract().read())
-        add_member(members, path, info.name, not info.isfile(), Member(info.size, extract))
+        if not info.isdir():
+            yield info.name, info.isfile(), Member(info.size, extract)
+
+
+def collect(found: Iterable[tuple[str, bool, Member]], path: Path) -> dict[str, Member]:
+    """{normalised name: Member} of an archive's members; `InputError` for one that no sound archive has."""
+    members: dict[str, Member] = {}
+    for name, is_file, member in found:
+        slashed = name.replace("\\", "/")
+        parts = slashed.split("/")
+        if parts[0] == "" or parts[0].endswith(":") or ".." in parts:
+            raise InputError(f"{path}: member {name!r} points outside the archive; do not trust it, download it again")
+        if not is_file:
+            raise InputError(f"{path}: member {name!r} is a link or a device; pack the file itself")
+        plain = posixpath.normpath(slashed)
+        if plain in members:
+            raise InputError(f"{path}: member {name!r} appears twice; pack the archive again")
+        if not is_litter(plain):
+            members[plain] = member
     return members
 
 
@@ -220,21 +193,6 @@ def require_end(content: IO[bytes], offset: int) -> None:
         raise tarfile.ReadError("it has no end")
 
 
-def add_member(members: dict[str, Member], path: Path, name: str, is_link: bool, member: Member) -> None:
-    """Put `member` into `members` under its normalised name; `InputError` for one that no sound archive has."""
-    slashed = name.replace("\\", "/")
-    parts = slashed.split("/")
-    if parts[0] == "" or parts[0].endswith(":") or ".." in parts:
-        raise InputError(f"{path}: member {name!r} points outside the archive; do not trust it, download it again")
-    if is_link:
-        raise InputError(f"{path}: member {name!r} is a link or a device; pack the file itself")
-    plain = posixpath.normpath(slashed)
-    if plain in members:
-        raise InputError(f"{path}: member {name!r} appears twice; pack the archive again")
-    if not is_litter(plain):
-        members[plain] = member
-
-
 def check_member_count(archive: zipfile.ZipFile, file: IO[bytes]) -> None:
     """Raise `BadZipFile` if a zip's directory lists fewer files than its last record says: `zipfile` does not check."""
     file.seek(-22, io.SEEK_END)
@@ -247,17 +205,16 @@ def check_member_count(archive: zipfile.ZipFile, file: IO[bytes]) -> None:
 def read_members(members: Mapping[str, Member], path: Path, read_pictures: ReadPictures) -> Rows:
     """Read the only table among `members`; if there is none, their pictures."""
     tables = sorted(name for name, member in members.items() if holds_table(name, member))
-    pictures = sorted(name for name in members if looks_like_face(name))
+    pictures = sorted(filter(looks_like_face, members))
     if len(tables) > 1 or (tables and pictures):
-        both = ", ".join(tables[:3] + pictures[:1])
-        raise InputError(f"{path}: holds more than one data set ({both}); give only one of them")
+        found = ", ".join(tables[:3] + pictures[:1])
+        raise InputError(f"{path}: holds more than one data set ({found}); give only one of them")
     if not tables:
         return read_pictures(members, path)
     if path.is_dir():
         return read(path / tables[0], read_pictures)
-    member = members[tables[0]]
-    with member.open() as file:
-        return read_table(file, f"{path}: {tables[0]}", member.size)
+    with members[tables[0]].open() as file:
+        return read_table(file, f"{path}: {tables[0]}", members[tables[0]].size)
 
 
 def looks_like_face(name: str) -> bool:
@@ -270,4 +227,4 @@ def holds_table(name: str, member: Member) -> bool:
     if looks_like_face(name) or name.lower().endswith(OTHER_SUFFIXES):
         return False
     with member.open() as file:
-        return find_columns(read_header(file)) is not None
+        return find_columns(file.readline(LONGEST_ROW)) is not None

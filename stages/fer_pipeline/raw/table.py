@@ -1,17 +1,18 @@
 """The challenge's CSV: `emotion,pixels,Usage`, in any column order, checked row by row.
 
-`parse_fields` and `parse_pixels` define a valid row. Pixels are parsed by NumPy on all cores, many rows at a time;
-rows with anything unusual go through `parse_pixels`, so that both ways agree and every message is exact.
+`parse_fields` and `parse_pixels` define a valid row. NumPy parses the pixels of many rows at once, on all cores; rows
+with anything unusual go through `parse_pixels`, so that both ways agree and every message is exact.
 """
 
 import csv
 import hashlib
-import io
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import IO, NamedTuple
+from functools import partial
+from itertools import islice
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,8 @@ from tqdm import tqdm
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.fer2013 import CLASSES, SIZE
-from fer_pipeline.raw.rows import USAGES, BadRow, Rows, excerpt, list_problems
+from fer_pipeline.raw.parsing import BadRow, excerpt, find_usage, name_columns, name_fields, parse_all, refuse
+from fer_pipeline.raw.rows import Rows
 
 CHALLENGE_FILES = {
     "f8428a1edbd21e88f42c73edd2a14f95": "fer2013.csv",
@@ -27,221 +29,134 @@ CHALLENGE_FILES = {
 }
 """{md5: CSV file that the challenge published}; the second has the rows of the first in another order."""
 PIXELS = SIZE * SIZE
-BLOCK_BYTES = 1 << 22
-"""How many bytes one thread parses at a time: about 500 rows."""
-ROWS_AT_ONCE = 64
-"""How many rows NumPy parses at a time: its temporary arrays stay small enough to be reused, not allocated again."""
-LONGEST_ROW = 1 << 20
-"""Bytes; a row of FER-2013 has about 8,400. Beyond this the file is not a table of faces."""
-LABELS = {str(label).encode(): label for label in range(len(CLASSES))}
-USAGE_CODES = {usage.encode(): code for code, usage in enumerate(USAGES)}
+ROWS_AT_ONCE = 64  # rows that NumPy parses at a time: its temporary arrays stay small enough to be reused
+LONGEST_ROW = 1 << 20  # bytes; a row of FER-2013 has about 8,400. Beyond this the file is not a table of faces.
+LABELS = {str(label): label for label in range(len(CLASSES))}
 
-Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
-"""Images uint8 (N, 48, 48), labels uint8 (N,), 0..6, and usages uint8 (N,), positions in `USAGES`."""
+Fields = list[str] | None  # of a row; None if a quote is never closed, or a quote or a line end is inside a field
+Part = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint8], list[str]]
+"""Images uint8 (N, 48, 48), labels uint8 (N,), 0..6, usages uint8 (N,), positions in `USAGES`, and problems."""
 
 csv.field_size_limit(LONGEST_ROW)
 
 
-class Columns(NamedTuple):
-    """The positions of the three columns, from 0, and the number of all columns."""
-
-    emotion: int
-    pixels: int
-    usage: int
-    total: int
-
-
-def find_columns(header: bytes) -> Columns | None:
-    """The `Columns` of a header line, or None unless it names each of the three exactly once."""
+def find_columns(header: bytes) -> list[str] | None:
+    """The names of a header's columns in small letters, or None unless it has each of the three exactly once."""
     text = header.removeprefix(b"\xef\xbb\xbf").decode("latin-1").rstrip("\r\n")
     try:
-        names = [name.strip().lower() for name in next(csv.reader([text]), [])]
+        return name_columns(next(csv.reader([text]), []), ("emotion", "pixels", "usage"))
     except csv.Error:
         return None
-    if any(names.count(name) != 1 for name in ("emotion", "pixels", "usage")):
-        return None
-    return Columns(names.index("emotion"), names.index("pixels"), names.index("usage"), total=len(names))
-
-
-def read_header(file: IO[bytes]) -> bytes:
-    """The first line of a binary file, at most `LONGEST_ROW` bytes."""
-    return file.readline(LONGEST_ROW)
 
 
 def read_table(file: IO[bytes], name: str, size: int | None = None) -> Rows:
     """Read the challenge's CSV from the start of a binary file; `md5` of the result is the table's own.
 
-    Args:
-        name: of the file, for messages.
-        size: of the file in bytes, for the progress bar.
-
-    Raises:
-        InputError: a column is missing, or rows are bad: the first ten are listed, with the total.
+    `name` of the file is for messages, its `size` in bytes for the progress bar. Raises `InputError` if a column is
+    missing, or rows are bad: the first ten are listed, with the total.
     """
-    header = read_header(file)
-    columns = find_columns(header)
-    if columns is None:
-        raise InputError(f"{name}: the first line is {excerpt(header)}, expected the columns emotion, pixels and Usage")
-    digest = hashlib.md5(header, usedforsecurity=False)
-    parts: list[Arrays] = []
-    problems: list[str] = []
-    pending: deque[Future[tuple[Arrays, list[str]]]] = deque()
+    line = file.readline(LONGEST_ROW)
+    names = find_columns(line)
+    if names is None:
+        header = excerpt(line.decode("latin-1"))
+        raise InputError(f"{name}: the first line is {header}, expected the columns emotion, pixels and Usage")
+    digest = hashlib.md5(line, usedforsecurity=False)
+    number = 1
 
-    def collect() -> None:
-        part, bad = pending.popleft().result()
-        parts.append(part)
-        problems.extend(bad)
+    def read_lines() -> Iterator[str]:
+        nonlocal line, number  # the last ones, in the end
+        for number, line in enumerate(iter(partial(file.readline, LONGEST_ROW), b""), 2):
+            if len(line) == LONGEST_ROW:
+                raise InputError(f"{name}: line {number}: a row of over 1 MiB; expected one row per face")
+            digest.update(line)
+            progress.update(len(line))
+            yield line.decode("latin-1")
 
+    parts: list[Part] = []
+    pending: deque[Future[Part]] = deque()
     with (
         tqdm(total=size, desc="rows", unit="B", unit_scale=True, disable=None) as progress,
         ThreadPoolExecutor() as pool,
     ):
-        line, block = 2, b"\n"
-        for line, block in split_blocks(file, name):
-            digest.update(block)
-            pending.append(pool.submit(parse_block, block, line, columns))
-            if len(pending) > 2 * (os.cpu_count() or 1):
-                collect()
-            progress.update(len(block))
-        while pending:
-            collect()
-    if columns.pixels == columns.total - 1 and not block.endswith((b"\n", b'"')) and not problems:
-        last = line + block.count(b"\n")
-        problems.append(
-            f"line {last}: no newline at its end, so the last pixel may be cut off; if it is complete, add one"
-        )
-    if problems:
-        raise InputError(list_problems(name, "row", problems))
-    if not sum(len(labels) for _, labels, _ in parts):
+        rows = split_rows(read_lines())
+        while some := list(islice(rows, ROWS_AT_ONCE)):
+            pending.append(pool.submit(parse_rows, some, names))
+            if len(pending) > 8 * (os.cpu_count() or 1):
+                parts.append(pending.popleft().result())
+        parts += [future.result() for future in pending]
+    problems = [problem for part in parts for problem in part[3]]
+    if names[-1] == "pixels" and not line.endswith((b"\n", b'"')) and not problems:
+        problems = [f"line {number}: no newline at its end, so the last pixel may be cut off; if complete, add one"]
+    refuse(name, "row", problems)
+    if not parts:
         raise InputError(f"{name}: a header and no rows; expected one row per face")
-    images, labels, usages = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    images, labels, usages = (np.concatenate([part[i] for part in parts]) for i in range(3))
     md5 = digest.hexdigest()
     return Rows(images, labels, usages, "table", md5, CHALLENGE_FILES.get(md5))
 
 
-def split_blocks(file: IO[bytes], name: str) -> Iterator[tuple[int, bytes]]:
-    """Yield (number of its first line, bytes) for blocks of whole rows; a newline inside quotes does not end a row."""
-    line, rest = 2, b""
-    while chunk := file.read(BLOCK_BYTES):
-        chunk = rest + chunk
-        cut = chunk.rfind(b"\n") + 1
-        while chunk.count(b'"', 0, cut) % 2:
-            cut = chunk.rfind(b"\n", 0, chunk.rfind(b'"', 0, cut)) + 1
-        block, rest = chunk[:cut], chunk[cut:]
-        if block:
-            yield line, block
-            line += block.count(b"\n")
-        if len(rest) > LONGEST_ROW:
-            raise InputError(
-                f"{name}: line {line}: a row of over 1 MiB, or a quote that is never closed; expected one row per face"
-            )
-    if rest:
-        yield line, rest
-
-
-def parse_block(block: bytes, line: int, columns: Columns) -> tuple[Arrays, list[str]]:
-    """Parse whole rows, the first of them in `line`; the second result is a list of problems, one per bad row."""
-    rows: list[tuple[int, int, int, bytes]] = []  # line number, label, usage, text of the pixels
-    problems: list[tuple[int, BadRow]] = []
-    for number, fields in split_fields(block, line):
-        try:
-            rows.append((number, *parse_fields(fields, columns)))
-        except BadRow as error:
-            problems.append((number, error))
-    pixels = np.zeros((len(rows), PIXELS), np.uint8)
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        part = rows[start : start + ROWS_AT_ONCE]
-        fast = parse_pixels_fast([text for *_, text in part])
-        if fast is not None:
-            pixels[start : start + len(part)] = fast
-            continue
-        for place, (number, _, _, text) in enumerate(part, start):
-            try:
-                pixels[place] = parse_pixels(text)
-            except BadRow as error:
-                problems.append((number, error))
-    labels, usages = (np.array([row[place] for row in rows], np.uint8) for place in (1, 2))
-    problems.sort(key=lambda problem: problem[0])
-    return (pixels.reshape(-1, SIZE, SIZE), labels, usages), [f"line {number}: {error}" for number, error in problems]
-
-
-def split_fields(block: bytes, line: int) -> Iterator[tuple[int, list[bytes] | None]]:
-    """Yield (line number, fields) per row of a block; blank lines are skipped.
-
-    The fields are None in a row with an unclosed quote.
-    """
-    if b'"' not in block:
-        for number, row in enumerate(block.split(b"\n"), line):
-            if row.strip():
-                yield number, row.rstrip(b"\r").split(b",")
-        return
-    reader = csv.reader(io.StringIO(block.decode("latin-1"), newline=""), strict=True)
+def split_rows(lines: Iterable[str]) -> Iterator[tuple[str, Fields]]:
+    """Yield 'line N', counted from 2, and the fields of each row that is not blank."""
+    reader = csv.reader(lines, strict=True)
     while True:
-        number = line + reader.line_num
+        place = f"line {reader.line_num + 2}"
         try:
             fields = next(reader)
         except StopIteration:
             return
         except csv.Error:
-            yield number, None
+            yield place, None
             continue
         if any(field.strip() for field in fields):
-            yield number, [field.encode("latin-1") for field in fields]
+            yield place, fields
 
 
-def parse_fields(fields: list[bytes] | None, columns: Columns) -> tuple[int, int, bytes]:
-    """Label 0..6, usage 0..2 and the text of the pixels of one row from `split_fields`.
+def parse_rows(rows: list[tuple[str, Fields]], names: list[str]) -> Part:
+    """Parse rows from `split_rows`; `names` are those of the columns. A bad row gives a problem."""
+    parsed, problems = parse_all(rows, lambda fields: parse_fields(fields, names))
+    pixels = None if problems else parse_pixels_fast([text for *_, text in parsed])
+    if pixels is None:
+        exact, problems = parse_all(rows, lambda fields: parse_pixels(parse_fields(fields, names)[2]))
+        pixels = np.array(exact, np.uint8)
+    labels, usages = (np.array([row[place] for row in parsed], np.uint8) for place in (0, 1))
+    return pixels.reshape(-1, SIZE, SIZE), labels, usages, problems
 
-    Raises:
-        BadRow: an unclosed quote, another number of fields, a label outside 0..6, an unknown Usage.
-    """
+
+def parse_fields(fields: Fields, names: list[str]) -> tuple[int, int, str]:
+    """Label 0..6, usage 0..2 and the text of the pixels of one row; `BadRow` for anything else."""
     if fields is None:
-        raise BadRow("a quote that is never closed, or is inside a field")
-    if len(fields) != columns.total:
-        raise BadRow(f"{len(fields)} fields, expected {columns.total}")
-    label = LABELS.get(fields[columns.emotion].strip())
-    if label is None:
-        raise BadRow(f"emotion is {excerpt(fields[columns.emotion])}, expected 0..6")
-    usage = USAGE_CODES.get(fields[columns.usage].strip())
-    if usage is None:
-        raise BadRow(f"Usage is {excerpt(fields[columns.usage])}, expected {', '.join(USAGES)}")
-    return label, usage, fields[columns.pixels]
+        raise BadRow("a quote that is never closed, or a quote or a line end inside a field")
+    texts = name_fields(names, fields)
+    if (label := LABELS.get(texts["emotion"].strip())) is None:
+        raise BadRow(f"emotion is {excerpt(texts['emotion'])}, expected 0..6")
+    return label, find_usage(texts["usage"]), texts["pixels"]
 
 
-def parse_pixels(text: bytes) -> list[int]:
-    """The 2,304 pixels in `text`, whole numbers 0..255 separated by blanks.
-
-    Raises:
-        BadRow: another count, or a pixel that is not a number or outside 0..255.
-    """
+def parse_pixels(text: str) -> list[int]:
+    """The 2,304 pixels in `text`, whole numbers 0..255 separated by blanks; `BadRow` for anything else."""
     tokens = text.split()
     if len(tokens) != PIXELS:
         raise BadRow(f"{len(tokens):,} pixels, expected {PIXELS:,}")
     for i, token in enumerate(tokens):
-        if not token.isdigit() or len(token) > 9 or int(token) > 255:
+        if not (token.isascii() and token.isdigit()) or len(token) > 9 or int(token) > 255:
             raise BadRow(f"pixel {i} is {excerpt(token)}, expected 0..255")
     return [int(token) for token in tokens]
 
 
-def parse_pixels_fast(texts: list[bytes]) -> npt.NDArray[np.uint8] | None:
+def parse_pixels_fast(texts: list[str]) -> npt.NDArray[np.uint8] | None:
     """`parse_pixels` for several rows at once: uint8 (len(texts), 2304), or None where a row needs a closer look."""
-    text = np.frombuffer(b"   " + b" ".join(texts) + b" ", np.uint8)
+    text = np.frombuffer(f"   {' '.join(texts)} ".encode("latin-1"), np.uint8)
     digits = text - np.uint8(ord("0"))  # wraps around: whatever is not a digit is now above 9
     is_digit = digits < 10
     if not (is_digit | (text == ord(" "))).all():
         return None
     last = np.flatnonzero(is_digit[:-1] > is_digit[1:])  # the position of each number's last digit
     row_ends = np.cumsum([len(row) + 1 for row in texts]) + 3
-    if (np.diff(np.searchsorted(last, row_ends), prepend=0) != PIXELS).any():
+    has_tens = is_digit[last - 1]
+    has_hundreds = has_tens & is_digit[last - 2]
+    right_count = (np.diff(np.searchsorted(last, row_ends), prepend=0) == PIXELS).all()
+    if not right_count or (has_hundreds & is_digit[last - 3]).any():
         return None
-    tens, hundreds = digits[last - 1], digits[last - 2]
-    has_tens = tens < 10
-    has_hundreds = has_tens & (hundreds < 10)
-    if (has_hundreds & (digits[last - 3] < 10)).any():
-        return None
-    values: npt.NDArray[np.uint16] = (
-        digits[last] + tens * has_tens * np.uint16(10) + hundreds * has_hundreds * np.uint16(100)
-    )
-    if values.max() > 255:
-        return None
-    return values.astype(np.uint8).reshape(len(texts), PIXELS)
+    tens, hundreds = (digits[last - place] * np.uint16(10**place) for place in (1, 2))
+    values: npt.NDArray[np.uint16] = digits[last] + tens * has_tens + hundreds * has_hundreds
+    return values.astype(np.uint8).reshape(len(texts), PIXELS) if values.max() <= 255 else None

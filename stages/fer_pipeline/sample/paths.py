@@ -6,11 +6,6 @@ SAMPLE = "data/raw/sample.csv"
 SAMPLE_VOTES = "data/raw/sample_votes.csv"
 
 
-def is_sample(dataset: str) -> bool:
-    """Whether `dataset` in params.yaml names the embedded sample."""
-    return os.path.realpath(dataset) == os.path.realpath(SAMPLE)
-
-
-def is_sample_votes(votes: str) -> bool:
-    """Whether `prepare.votes` in params.yaml names the votes for the embedded sample."""
-    return os.path.realpath(votes) == os.path.realpath(SAMPLE_VOTES)
+def is_sample(path: str, sample: str = SAMPLE) -> bool:
+    """Whether `path` names the embedded sample, or its votes with `sample=SAMPLE_VOTES`; links are followed."""
+    return os.path.realpath(path) == os.path.realpath(sample)
