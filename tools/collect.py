@@ -35,7 +35,7 @@ from fer_pipeline.metrics.evaluation import Scores
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
 from fer_pipeline.raw.record import Data
-from fer_pipeline.report.show import NONE, count, decimal, listing, percent
+from fer_pipeline.report.show import NONE, decimal, listing, percent
 from fer_pipeline.running.hardware import name_cpu
 from fer_pipeline.running.stage import LOG, catch
 from fer_pipeline.training.common.profile import BASE, lay_over
@@ -143,7 +143,7 @@ def wrap(text: str) -> str:
     return textwrap.fill(" ".join(text.split()), 120, break_long_words=False, break_on_hyphens=False)
 
 
-TEMPLATES.filters |= {one.__name__: one for one in (count, decimal, listing, percent, wrap)}
+TEMPLATES.filters |= {one.__name__: one for one in (decimal, listing, percent, wrap)}
 
 
 def read_seeds(folder: Path) -> Seeds | None:
