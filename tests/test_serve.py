@@ -225,17 +225,26 @@ def test_several_photos_in_one_request(port, photo_file):
     assert empty["error"] == "the picture is empty; give a picture"
 
 
+def make_request(body, length, kind):
+    """A request that says its body has `length` bytes; what `body` lacks of them does not arrive within a minute."""
+    starts = iter(range(0, len(body), 65_536))
+
+    async def receive():
+        if (start := next(starts, None)) is None:
+            await asyncio.sleep(60)
+        end = start + 65_536
+        return {"type": "http.request", "body": body[start:end], "more_body": end < length}
+
+    return Request({"type": "http", "method": "POST", "headers": [(b"content-type", kind.encode())]}, receive)
+
+
 def test_pictures_of_a_form_never_touch_the_disk(monkeypatch):
     """Not even the largest picture is written to a temporary file."""
     monkeypatch.setattr("tempfile.SpooledTemporaryFile.rollover", None)
     pictures = [("a.jpg", b"x" * serve.LARGEST_UPLOAD), ("b.jpg", b"y")]
     body, headers = make_form(pictures)
 
-    async def send():
-        for start in range(0, len(body), 65_536):
-            yield body[start : start + 65_536]
-
-    assert asyncio.run(serve.split_form(send(), headers["Content-Type"])) == pictures
+    assert asyncio.run(serve.read_form(make_request(body, len(body), headers["Content-Type"]))) == pictures
 
 
 TYPE = "multipart/form-data"
@@ -265,14 +274,8 @@ def test_bad_forms_are_one_sentence(port, body, kind, status, sentence):
 @pytest.mark.parametrize("read", [serve.read_picture, serve.read_form])
 def test_an_upload_that_does_not_arrive_in_time(read, monkeypatch):
     monkeypatch.setattr(serve, "UPLOAD_TIMEOUT", 0.1)
-    monkeypatch.setattr(serve, "check_name", lambda name: None)
-    parts = iter([{"type": "http.request", "body": b"--x\r\n", "more_body": True}])
-
-    async def receive():
-        return next(parts, None) or await asyncio.sleep(60)
-
-    headers = [(b"content-type", f"{TYPE}; boundary=x".encode())]
-    request = Request({"type": "http", "method": "POST", "headers": headers}, receive)
+    monkeypatch.setattr(serve.recognition, "check_name", lambda name: None)
+    request = make_request(b"--x\r\n", 99_999, f"{TYPE}; boundary=x")
     answer = asyncio.run(serve.answer_request(request, "x", read, None))
     assert answer.status_code == 408 and b"did not arrive within 0.1 s; send it again" in answer.body
 

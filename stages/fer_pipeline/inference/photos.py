@@ -55,11 +55,11 @@ def read_photo(path: str | Path) -> Photo:
         InputError: the file is missing, empty, too large, damaged, not a picture, or may not be read.
     """
     path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path}: not found")
-    if not path.is_file():
-        raise InputError(f"{path}: not a file; give a picture")
     try:
+        if not path.exists():
+            raise InputError(f"{path}: not found")
+        if not path.is_file():
+            raise InputError(f"{path}: not a file; give a picture")
         if path.stat().st_size > LARGEST_FILE:
             raise InputError(f"{path} has more than {LARGEST_FILE // 1_000_000:,} MB; scale it down")
         return decode_photo(np.fromfile(path, np.uint8), path)
