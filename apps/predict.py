@@ -32,11 +32,11 @@ import checkout  # noqa: F401
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import replacing, write_files
 from fer_pipeline.inference import recognition
-from fer_pipeline.inference.detection import FRAME_SIDE
+from fer_pipeline.inference.detection import FRAME_SIDE, Found
 from fer_pipeline.inference.drawing import draw_faces, draw_photo
 from fer_pipeline.inference.opencv import cv2
 from fer_pipeline.inference.photos import SUFFIXES, Crop, Photo, read_photo
-from fer_pipeline.inference.recognition import THRESHOLD, Description, Place, Recogniser
+from fer_pipeline.inference.recognition import THRESHOLD, Description, Recogniser
 from fer_pipeline.inference.summary import EmotionSummary, draw, to_csv
 from fer_pipeline.inference.tracking import Tracker
 from fer_pipeline.running.quiet import no_stderr
@@ -104,12 +104,10 @@ def tell(error: InputError | OSError) -> str:
 
 
 def list_files(paths: Iterable[str], drawn: Path | None = None) -> tuple[dict[Path, Path], list[str]]:
-    """The files to judge: each of `paths` that is a file, and every picture and video in those that are folders.
+    """{file to judge: its path within the folder that was given}, and a sentence for each path that cannot be searched.
 
-    Hidden files and folders are skipped, and so is `drawn`, the folder of drawings.
-
-    Returns:
-        {file: its path within the given folder}, and a sentence for each path that cannot be searched.
+    The files are those in `paths`, and every picture and video in the folders in `paths`, except hidden files and
+    folders and `drawn`, the folder of drawings.
     """
     files: dict[Path, Path] = {}
     problems: list[str] = []
@@ -131,11 +129,7 @@ def list_files(paths: Iterable[str], drawn: Path | None = None) -> tuple[dict[Pa
 
 
 def name_drawings(files: dict[Path, Path], folder: Path) -> dict[Path, Path]:
-    """{file: the path of its drawing in `folder`}; a name that is taken gets a number.
-
-    Raises:
-        InputError: a drawing would be written to a folder with pictures to judge.
-    """
+    """{file: the path of its drawing in `folder`}; a name that is taken gets a number."""
     drawings: dict[Path, Path] = {}
     taken: set[Path] = set()
     for file, name in files.items():
@@ -168,14 +162,10 @@ class PhotoQueue:
     def __init__(self, recogniser: Recogniser, drawings: dict[Path, Path], output: Output, problems: list[str]) -> None:
         """`drawings` is {file: path of its drawing}, empty for none; errors are appended to `problems`."""
         self.recogniser, self.drawings, self.output, self.problems = recogniser, drawings, output, problems
-        self.waiting: list[tuple[Path, Photo | None, list[tuple[Place, Crop]]]] = []  # no photo if it is not drawn
+        self.waiting: list[tuple[Path, Photo | None, list[tuple[Found, Crop]]]] = []  # no photo if it is not drawn
 
     def enqueue(self, file: Path) -> None:
-        """Read a photo, find its faces, and judge all waiting photos once they fill a batch.
-
-        Raises:
-            InputError: the photo cannot be read.
-        """
+        """Read a photo, find its faces, and judge all waiting photos once they fill a batch."""
         photo = read_photo(file)
         self.waiting.append((file, photo if self.drawings else None, self.recogniser.find(photo)))
         faces = sum(1 + len(found) for *_, found in self.waiting)
@@ -202,11 +192,7 @@ class Film:
     """A video file that is being written, as MPEG-4 with a constant frame rate."""
 
     def __init__(self, path: Path, rate: float, size: tuple[int, int]) -> None:
-        """Open `path`, which has to end in .mp4; `rate` in frames per second, `size` (width, height) in pixels.
-
-        Raises:
-            InputError: no video can be written there.
-        """
+        """Open `path`, which has to end in .mp4; `rate` in frames per second, `size` (width, height) in pixels."""
         self.path, self.rate, self.frames = str(path), rate, 0
         with no_stderr():
             self.writer = cv2.VideoWriter(self.path, cv2.VideoWriter.fourcc(*"mp4v"), rate, size)
@@ -220,11 +206,7 @@ class Film:
             self.frames += 1
 
     def finish(self) -> None:
-        """Close the file.
-
-        Raises:
-            InputError: the file is incomplete.
-        """
+        """Close the file; an `InputError` says if it is incomplete."""
         with no_stderr():
             self.writer.release()
             if cv2.VideoCapture(self.path).get(cv2.CAP_PROP_FRAME_COUNT) != self.frames:
@@ -232,9 +214,7 @@ class Film:
 
 
 def judge_video(source: Path | int, recogniser: Recogniser, drawing: Path | None, output: Output) -> None:
-    """Judge the frames of a video file, or those of the camera number `source` until Ctrl-C.
-
-    `drawing` is the path of the drawn video to write, or None.
+    """Judge the frames of a video file, or those of the camera number `source` until Ctrl-C; write `drawing` if given.
 
     Raises:
         InputError: the video cannot be opened, has no frames or ends too early, or `drawing` cannot be written.
@@ -305,9 +285,7 @@ def parse_arguments() -> argparse.Namespace:
     below = "confidence below which a face is `uncertain` (%(default)s)"
     parser.add_argument("--threshold", type=float, default=THRESHOLD, help=below)
     parser.add_argument("--camera", type=int, metavar="N", help="judge the frames of camera N until Ctrl-C")
-    parser.add_argument(
-        "--draw", type=Path, metavar="DIR", help="write a copy of each file into DIR, with faces marked"
-    )
+    parser.add_argument("--draw", type=Path, metavar="DIR", help="write copies of the files into DIR, faces marked")
     amounts = "write NAME.csv and NAME.png: how much of each emotion each video and all photos together show"
     parser.add_argument("--summary", type=Path, metavar="NAME", help=amounts)
     form = parser.add_mutually_exclusive_group()

@@ -214,11 +214,7 @@ def judge_form(files: list[tuple[str, bytes]], name: str) -> dict[str, Any]:
 
 
 async def read_body(request: Request, most: int, excess: str) -> AsyncGenerator[bytes]:
-    """The parts of a request's body as they arrive; `MOST_DRAINED` bounds what is read after the first `most` bytes.
-
-    Raises:
-        RefusedRequest: it has more than `most` bytes; the sentence says so by `excess`.
-    """
+    """The first `most` bytes of a request's body, as they arrive; a longer one is refused by the sentence `excess`."""
     length = 0
     async for part in request.stream():
         length += len(part)
@@ -246,11 +242,7 @@ class Form(MultiPartParser):
 
 
 async def read_form(request: Request) -> list[tuple[str, bytes]]:
-    """The name and the bytes of each picture in the form that a request holds.
-
-    Raises:
-        RefusedRequest: it is not a form with files, is damaged, or has too many files or a name that cannot be read.
-    """
+    """The name and the bytes of each picture in the form that a request holds."""
     body, files = read_body(request, LARGEST_FORM, "the form has more than {} MB; send fewer pictures"), []
     headers = Headers({"content-type": request.headers.get("content-type", "")})
     form = Form(headers, body, max_files=MOST_PICTURES)

@@ -13,15 +13,17 @@ from fer_pipeline.inference import photos
 from fer_pipeline.inference.detection import (
     BOX_HEIGHT,
     MIDDLE_OFFSET,
+    SIZE,
     UPRIGHT,
     Detector,
     Found,
     crop_face,
+    crop_whole,
     cut,
     suppress,
 )
 from fer_pipeline.inference.opencv import LARGEST_PICTURE, cv2
-from fer_pipeline.inference.photos import SIZE, Box, crop_whole, decode_photo
+from fer_pipeline.inference.photos import Box, decode_photo
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +88,7 @@ def test_the_face_is_found_in_every_form(form, photo, detector):
     assert found.shape == (600, 512, 3) and found.dtype == np.uint8
     (face,) = detector.find(found)
     assert face.middle == pytest.approx((267, 226), abs=8) and face.size == pytest.approx((170, 212), abs=12)
-    assert abs(face.roll) < 10 and not face.is_cut(found)
+    assert abs(face.roll) < 10 and not face.cut
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -192,7 +194,7 @@ def test_a_turned_face_is_cropped_upright(photo, detector, angle):
 def test_a_face_at_the_edge_is_marked_as_cut(photo, detector):
     part = decode(save(photo.crop((240, 0, 512, 600)), "PNG"))
     (face,) = detector.find(part)
-    assert face.is_cut(part) and crop_face(part, face).shape == (SIZE, SIZE)
+    assert face.cut and crop_face(part, face).shape == (SIZE, SIZE)
 
 
 def test_boxes_that_overlap_are_one_face():
@@ -235,4 +237,4 @@ def test_a_whole_face_of_fer_2013_stays_as_it_is():
 
 
 def test_a_whole_face_is_the_middle_square():
-    assert crop_whole(np.zeros((60, 100, 3), np.uint8))[0] == Box(20, 0, 60, 60)
+    assert crop_whole(np.zeros((60, 100, 3), np.uint8))[0].box == Box(20, 0, 60, 60)

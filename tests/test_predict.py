@@ -28,9 +28,10 @@ from fer_pipeline.core.errors import InputError
 from fer_pipeline.exported.onnx import load_exported, read_accuracy, read_answers_accuracy, read_metadata
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.inference import recognition
+from fer_pipeline.inference.detection import Found
 from fer_pipeline.inference.opencv import cv2
 from fer_pipeline.inference.photos import Box, compute_iou
-from fer_pipeline.inference.recognition import Face, Place
+from fer_pipeline.inference.recognition import Face
 from fer_pipeline.inference.summary import COLOURS, EmotionSummary, draw, to_csv
 from fer_pipeline.inference.tracking import Tracker
 from fer_pipeline.running.stage import catch
@@ -588,7 +589,9 @@ def test_a_photo_that_may_not_be_read(predict, tmp_path):
 
 
 def make_face(left, share, width=100):
-    return Face(Place(Box(left, 0, width, width)), np.array([share, 1 - share, 0, 0, 0, 0, 0]), None)
+    return Face(
+        Found((left + width / 2, width / 2), (width, width), 1.0), np.array([share, 1 - share, 0, 0, 0, 0, 0]), None
+    )
 
 
 @pytest.fixture
