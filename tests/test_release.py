@@ -74,7 +74,7 @@ def test_the_card_is_right_about_fer2013(card, real_zip, run_stage, tmp_path):
     prepared = run_stage("prepare", *arguments, "--report", tmp_path / "data.json", "--plots", tmp_path / "plots")
     assert prepared.returncode == 0, prepared.stderr
     splits, _ = read_faces(faces)
-    (settings,) = read_params("evaluate")
+    settings = read_params().evaluate
     for kind, name in FILES.items():
         said = card.files[kind]
         crops = ((1, said.one_crop), (10, said.ten_crops)) if kind == "int8" else ((1, said.one_crop),)  # it is slow
