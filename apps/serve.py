@@ -44,13 +44,9 @@ from fer_pipeline.running.stage import catch, explain
 
 HOST = "127.0.0.1"
 PAGES = {"/": Path(__file__).with_suffix(".html"), "/api": Path(__file__).with_name("api.html")}
-LARGEST_UPLOAD = 20_000_000
-"""Bytes of a picture file; `fer_pipeline.inference.photos.LARGEST_PICTURE` bounds its pixels."""
+LARGEST_UPLOAD, LARGEST_FORM, MOST_PICTURES = 20_000_000, 100_000_000, 100
+"""Bytes of a picture file and of a form, and pictures in a form; `photos.LARGEST_PICTURE` bounds a picture's pixels."""
 TOO_LARGE = "the picture has more than {} MB; scale it down"
-MOST_PICTURES = 100
-"""Pictures in one form."""
-LARGEST_FORM = 5 * LARGEST_UPLOAD
-"""Bytes of a form with several pictures."""
 MOST_DRAINED = 10 * LARGEST_UPLOAD
 """Bytes of a refused upload that are read: a client reads no answer while it is still sending."""
 UPLOAD_TIMEOUT, SHUTDOWN_TIMEOUT = 60, 5
@@ -107,9 +103,7 @@ class ModelFacts(BaseModel):
 
     name: str
     trained_on: Annotated[str, Field(description="name of the data set's file, or `drawn faces`")]
-    answers_accuracy: Annotated[
-        float | None, Field(description="share of its answers on validation faces that are right")
-    ]
+    answers_accuracy: Annotated[float | None, Field(description="how often it is right on validation faces")]
     answers_compared_with: Annotated[str, Field(description="what counts as right", examples=[MAJORITY, LABELS])]
     val_accuracy: Annotated[float, Field(description="of its first head, which may not answer, on validation labels")]
 
@@ -136,13 +130,10 @@ class Error(BaseModel):
 
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Error, "description": description}
-    for status, description in (
-        (400, "no picture, a damaged one, or no such network"),
-        (403, "requested by a page of another site"),
-        (408, "the picture did not arrive in time"),
-        (413, "the picture is too large"),
-    )
+    400: {"model": Error, "description": "no picture, a damaged one, or no such network"},
+    403: {"model": Error, "description": "requested by a page of another site"},
+    408: {"model": Error, "description": "the picture did not arrive in time"},
+    413: {"model": Error, "description": "the picture is too large"},
 }
 BYTES = {"type": "string", "format": "binary"}
 FORM = {"type": "object", "properties": {"photo": {"type": "array", "items": BYTES}}}
