@@ -265,13 +265,12 @@ def judge_video(source: Path | int, recogniser: Recogniser, drawing: Path | None
         raise InputError(f"{name} is damaged and ends after {frame:,} of {expected:,.0f} frames; copy it again")
 
 
-def show_progress(files: list[Path], shown: bool) -> Iterable[Path]:
-    """`files`, with a progress bar on stderr if it is to be `shown` and tqdm is installed."""
+def show_progress(files: list[Path]) -> Iterable[Path]:
+    """`files`, with a progress bar on stderr if tqdm is installed."""
     with contextlib.suppress(ImportError):
-        if shown:
-            from tqdm import tqdm
+        from tqdm import tqdm
 
-            return tqdm(files, unit="file", leave=False)
+        return tqdm(files, unit="file", leave=False)
     return files
 
 
@@ -332,11 +331,10 @@ def main() -> None:
             table = stack.enter_context(open(unfinished, "w", encoding="utf-8", errors="backslashreplace", newline=""))
         output = Output(recogniser.model.classes, args.json, table, bool(args.summary))
         if args.camera is not None:
-            drawing = args.draw and args.draw / f"camera{args.camera}.mp4"
-            judge_video(args.camera, recogniser, drawing, output)
+            judge_video(args.camera, recogniser, args.draw and args.draw / f"camera{args.camera}.mp4", output)
         photos = PhotoQueue(recogniser, drawings, output, problems)
         shown = sys.stderr.isatty() and (args.csv or not sys.stdout.isatty())  # else the answers show the progress
-        for file in show_progress(list(files), shown):
+        for file in show_progress([*files]) if shown else files:
             try:
                 if is_video(file):
                     photos.flush()

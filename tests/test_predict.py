@@ -125,8 +125,9 @@ def test_a_photo(predict, judge, photo_file):
     ((face,),) = (answer["faces"] for answer in judge(photo_file))
     left, top, width, height = face["box"]
     assert box == f"{width}x{height} at {left},{top}"
-    assert [*face["probabilities"]] == [*CLASSES] and sum(face["probabilities"].values()) == pytest.approx(1, abs=1e-3)
-    assert face["confidence"] == max(face["probabilities"].values()) == face["probabilities"][face["emotion"]]
+    shares = face["probabilities"]
+    assert [*shares] == [*CLASSES] and sum(shares.values()) == pytest.approx(1, abs=1e-3)
+    assert face["confidence"] == max(shares.values()) == shares[face["emotion"]]
 
 
 def test_a_network_of_drawn_faces_says_so(predict, photo_file, network, tmp_path):
@@ -155,9 +156,8 @@ def test_only_onnxruntime_opencv_and_numpy_are_loaded(photo_file, network):
 
 def test_no_temporary_place_is_needed(photo_file, network):
     before = "import tempfile; tempfile._candidate_tempdir_list = lambda: []"
-    code = f"{before}; tempfile.TemporaryFile()"
-    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "No usable temporary directory" in process.stderr
+    command = [sys.executable, "-c", f"{before}; tempfile.TemporaryFile()"]
+    assert "No usable temporary directory" in subprocess.run(command, capture_output=True, text=True).stderr
     list_loaded(photo_file, network, before)
 
 
@@ -270,16 +270,14 @@ def forty(tmp_path, network):
 
 def test_a_terminal_shows_progress(forty):
     """It shows a progress bar on stderr if the answers go into a file, and removes it at the end."""
-    shown = show_on_terminal([sys.executable, SCRIPT, *forty], TQDM_MININTERVAL="0")
-    half = next(line for line in shown.split("\r") if "20/40" in line)
+    *shown, last, end = show_on_terminal([sys.executable, SCRIPT, *forty], TQDM_MININTERVAL="0").split("\r")
+    half = next(line for line in shown if "20/40" in line)
     assert re.fullmatch(r" 50%\|█+▌? +\| 20/40 \[00:0\d<00:0\d, .*file/s\]", half)
-    *_, last, end = shown.split("\r")
     assert last.strip() == "" and end == ""
 
 
 def test_without_tqdm_there_is_no_bar(forty):
-    block = 'sys.modules["tqdm"] = None'
-    code = LOADED.format(script=str(SCRIPT), before=block)
+    code = LOADED.format(script=str(SCRIPT), before='sys.modules["tqdm"] = None')
     shown = show_on_terminal([sys.executable, "-c", code, *forty])
     assert "cv2" in shown and "40" not in shown
 
@@ -479,8 +477,8 @@ def test_an_unknown_network_is_refused_with_the_names_of_all(photo_file):
     """As a process: one sentence, and exit code 1."""
     command = [sys.executable, SCRIPT, photo_file, "--model", "vgg99"]
     process = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert process.returncode == 1 and process.stderr.startswith("error: no network named 'vgg99'; ")
-    assert len(process.stderr.splitlines()) == 1
+    assert (process.returncode, process.stderr.count("\n")) == (1, 1)
+    assert process.stderr.startswith("error: no network named 'vgg99'; ")
 
 
 @pytest.fixture
