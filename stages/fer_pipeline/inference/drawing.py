@@ -6,6 +6,7 @@ from fer_pipeline.inference.opencv import cv2
 from fer_pipeline.inference.photos import Box, Photo, compute_iou
 from fer_pipeline.inference.recognition import Description
 
+Colour = tuple[int, int, int]
 SMALLEST_DRAWN, LARGEST_ENLARGED = 240, 4000
 """Pixels: a photo with a shorter side is enlarged, unless its longer side would then exceed the second."""
 CERTAIN, UNCERTAIN, BACKGROUND, WHITE = (60, 150, 30), (120, 120, 120), (60, 60, 60), (255, 255, 255)
@@ -81,19 +82,11 @@ def find_place(shape: tuple[int, ...], box: Box, width: int, height: int, taken:
 
 
 def draw_row(
-    photo: Photo,
-    text: str,
-    left: int,
-    top: int,
-    height: int,
-    colour: tuple[int, int, int],
-    width: int | None = None,
-    share: float = 1.0,
+    photo: Photo, text: str, left: int, top: int, height: int, colour: Colour, width: int = 0, share: float = 1.0
 ) -> Box:
-    """Draw white text on a bar of `colour` into `photo`.
+    """Draw white text into `photo`, on a bar of `colour` that covers this `share` of a background; returns its box.
 
-    The bar covers this `share` of a background, which is `width` pixels wide, or as wide as the text; its box is
-    returned.
+    `width` is that of the background in pixels; 0 takes that of the text.
     """
     scale, thickness = height / 34, max(1, height // 20)
     (length, above), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)

@@ -101,11 +101,8 @@ class Recogniser:
 
 def list_models() -> list[str]:
     """The names of the networks: first those that a clone comes with, then the user's own, each sorted."""
-    return [
-        f"{prefix}{name}"
-        for prefix, folder in ((PREFIX, PRETRAINED), ("", OWN))
-        for name in sorted(path.name.removesuffix(".onnx") for path in folder.glob("[!.]*.onnx"))
-    ]
+    places = ((PREFIX, PRETRAINED), ("", OWN))
+    return [prefix + name for prefix, folder in places for name in sorted(p.stem for p in folder.glob("[!.]*.onnx"))]
 
 
 def tell_models() -> str:
