@@ -1,16 +1,13 @@
 """Recognise the expressions of faces in photos, videos or a camera's stream.
 
-    python apps/predict.py photo.jpg holiday/ clip.mp4
-    python apps/predict.py holiday/ --csv faces.csv --draw marked/
+    python apps/predict.py photo.jpg holiday/ clip.mp4 --csv faces.csv --draw marked/
     python apps/predict.py clip.mp4 --summary clip          # clip.csv, clip.png: how much of each emotion
     python apps/predict.py --camera 0
     python apps/predict.py --list                           # the networks, and how often each is right
 
-It prints a line per face: file, box, emotion (or `uncertain`, below the threshold), calibrated confidence, and how many
-of ten annotators would likely choose that emotion. The default network is the one that a clone comes with. Folders are
-searched with all their subfolders. Files that cannot be read are listed at the end, and the exit code is then 1; all
-others are judged. It needs onnxruntime, OpenCV and NumPy, Pillow for AVIF, and tqdm for a progress bar; no PyTorch, no
-TensorFlow.
+It prints a line per face: file, box, emotion (or `uncertain`), calibrated confidence, and how many of ten annotators
+would likely choose that emotion. Folders are searched with all their subfolders. Files that cannot be read are listed
+at the end, and the exit code is then 1. Pillow is needed for AVIF alone, tqdm for a progress bar alone.
 """
 
 import signal
@@ -21,6 +18,7 @@ if __name__ == "__main__":  # until main() runs, Ctrl-C would show a traceback o
 import argparse
 import contextlib
 import csv
+import itertools
 import json
 import os
 import sys
@@ -28,25 +26,17 @@ import time
 from collections.abc import Iterable
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Literal, NamedTuple, TextIO
+from typing import TextIO
 
 import checkout  # noqa: F401
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import replacing, write_files
-from fer_pipeline.inference.detection import FRAME_SIDE
+from fer_pipeline.inference import recognition
+from fer_pipeline.inference.detection import FRAME_SIDE, Found
 from fer_pipeline.inference.drawing import draw_faces, draw_photo
 from fer_pipeline.inference.opencv import cv2
 from fer_pipeline.inference.photos import SUFFIXES, Crop, Photo, read_photo
-from fer_pipeline.inference.recognition import (
-    THRESHOLD,
-    Description,
-    Place,
-    Recogniser,
-    choose_model,
-    describe_models,
-    find_model,
-    tell_models,
-)
+from fer_pipeline.inference.recognition import THRESHOLD, Description, Recogniser
 from fer_pipeline.inference.summary import EmotionSummary, draw, to_csv
 from fer_pipeline.inference.tracking import Tracker
 from fer_pipeline.running.quiet import no_stderr
@@ -55,102 +45,76 @@ from fer_pipeline.running.stage import catch, explain
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 COUNTED_SUFFIXES = (".avi", ".m4v", ".mov", ".mp4")
 """Formats of video whose header gives the number of frames."""
-ANSWER_COLUMNS: tuple[Literal["emotion", "confidence", "uncertain", "annotators"], ...]
-ANSWER_COLUMNS = ("emotion", "confidence", "uncertain", "annotators")
-"""Columns of the table that are keys of a `Description`."""
+COLUMNS = (
+    *("file", "frame", "seconds", "face", "left", "top", "width", "height"),
+    *("roll", "cut", "emotion", "confidence", "uncertain", "annotators"),
+)
+"""Columns of the table; the classes follow."""
 BATCH = 64
-"""Photos wait until they have so many faces, which are judged together; a photo without a face counts as one."""
+"""Photos wait until they have so many faces, which are judged together; each photo counts as one more."""
 MOST_HELD_PIXELS = 50_000_000
 """Most pixels of photos kept in memory until they are drawn: 150 MB."""
 
 
-class Item(NamedTuple):
-    """A photo or a frame, with its faces."""
-
-    file: str
-    frame: int | None
-    """From 0; None for a photo."""
-    seconds: float | None
-    """Since the video's start; None for a photo."""
-    faces: list[Description]
-    length: float = 1.0
-    """Seconds that a frame is shown."""
-
-
 class Output:
-    """Prints `Item`s as lines or JSON Lines, or writes them as CSV."""
+    """Prints the faces of photos and frames as lines or JSON Lines, or writes them as CSV."""
 
-    def __init__(
-        self,
-        classes: tuple[str, ...],
-        as_json: bool = False,
-        table: TextIO | None = None,
-        summaries: dict[str, EmotionSummary] | None = None,
+    def __init__(self, classes: tuple[str, ...], as_json: bool, table: TextIO | None, sum_up: bool) -> None:
+        """Print, or write CSV into the open file `table`; with `sum_up`, fill `summaries`: {source: its summary}."""
+        self.classes, self.as_json = classes, as_json
+        self.summaries: dict[str, EmotionSummary] | None = {} if sum_up else None
+        self.table = table and csv.DictWriter(table, [*COLUMNS, *classes], extrasaction="ignore", lineterminator="\n")
+        if self.table:
+            self.table.writeheader()
+
+    def write(
+        self, file: str, faces: list[Description], frame: int | None = None, seconds: float = 0.0, length: float = 1.0
     ) -> None:
-        """Write about a network with these `classes`, in its order.
-
-        Args:
-            as_json: print JSON Lines.
-            table: open file for CSV; nothing is printed then.
-            summaries: {source: its summary}, which `write` fills.
-        """
-        self.classes, self.as_json, self.summaries = classes, as_json, summaries
-        self.table = csv.writer(table, lineterminator="\n") if table else None
-        if self.table:
-            place = ("left", "top", "width", "height", "roll", "cut")
-            self.columns = ("file", "frame", "seconds", "face", *place, *ANSWER_COLUMNS, *classes)
-            self.table.writerow(self.columns)
-
-    def write(self, item: Item) -> None:
-        """Print an item, or add its rows to the table; add it to its summary."""
-        video = item.frame is not None
+        """Write the faces of a photo, or those of a `frame` (from 0) that a video shows at `seconds` for `length`."""
+        video = frame is not None
         if self.summaries is not None:
-            name = item.file if video else "photos"
+            name = file if video else "photos"
             summary = self.summaries.setdefault(name, EmotionSummary(name, self.classes, video))
-            summary.add(item.faces, item.seconds or 0.0, item.length)
+            summary.add(faces, seconds, length)
+        time_of_frame = {"frame": frame, "seconds": seconds} if video else {}
         if self.table:
-            source = [item.file, item.frame, item.seconds]
-            for number, face in enumerate(item.faces):
-                place = [face.get("number", number), *face["box"], face["roll"], face["cut"]]
-                known = [face[key] for key in ANSWER_COLUMNS]
-                self.table.writerow([*source, *place, *known, *face["probabilities"].values()])
-            if not item.faces:
-                self.table.writerow(source + [None] * (len(self.columns) - len(source)))
+            for number, face in enumerate(faces):
+                box = dict(zip(("left", "top", "width", "height"), face["box"], strict=True))
+                place = {"file": file, **time_of_frame, "face": face.get("number", number), **box}
+                self.table.writerow(place | face | face["probabilities"])
+            if not faces:
+                self.table.writerow({"file": file, **time_of_frame})
         elif self.as_json:
-            time_of_frame = {"frame": item.frame, "seconds": item.seconds} if video else {}
-            answer = {"file": item.file, **time_of_frame, "faces": item.faces}
-            print(json.dumps(answer, ensure_ascii=False), flush=video)
+            print(json.dumps({"file": file, **time_of_frame, "faces": faces}, ensure_ascii=False), flush=video)
         else:
-            name = f"{item.file} {item.seconds:.2f} s" if video else item.file
-            for face in item.faces:
+            name = f"{file} {seconds:.2f} s" if video else file
+            for face in faces:
                 left, top, width, height = face["box"]
                 emotion = "uncertain" if face["uncertain"] else face["emotion"]
                 label = f"  face {face['number']}" if "number" in face else ""
                 people = "" if face["annotators"] is None else f"  {face['annotators']} of 10"
                 where = f"{width}x{height} at {left},{top}{', cut by the edge' if face['cut'] else ''}"
                 print(f"{name}{label}  {where}  {emotion}  {face['confidence']:.0%}{people}", flush=video)
-            if not item.faces and not video:
+            if not faces and not video:
                 print(f"{name}  no face found")
 
 
+def tell(error: InputError | OSError) -> str:
+    return explain(error) if isinstance(error, OSError) else str(error)
+
+
 def list_files(paths: Iterable[str], drawn: Path | None = None) -> tuple[dict[Path, Path], list[str]]:
-    """The files to judge: each of `paths` that is a file, and every picture and video in those that are folders.
+    """{file to judge: its path within the folder that was given}, and a sentence for each path that cannot be searched.
 
-    Hidden files and folders are skipped, and so is `drawn`, the folder of drawings.
-
-    Returns:
-        {file: its path within the given folder}, and a sentence for each path that cannot be searched.
+    The files are those in `paths`, and every picture and video in the folders in `paths`, except hidden files and
+    folders and `drawn`, the folder of drawings.
     """
     files: dict[Path, Path] = {}
     problems: list[str] = []
     skipped = drawn and os.path.realpath(drawn)
     for path in map(Path, paths):
-        try:
-            if not path.is_dir():
-                files.setdefault(path, Path(path.name))
-                continue
-        except OSError as error:
-            problems.append(explain(error))
+        if not os.path.isdir(path):  # noqa: PTH112 (`Path.is_dir` raises if a name is too long)
+            files.setdefault(path, Path(path.name))
             continue
         found: list[Path] = []
         known = len(problems)
@@ -160,29 +124,22 @@ def list_files(paths: Iterable[str], drawn: Path | None = None) -> tuple[dict[Pa
         found = sorted(file for file in found if file.suffix.lower() in SUFFIXES + VIDEO_SUFFIXES)
         if not found and len(problems) == known:
             problems.append(f"{path}: no pictures or videos in this folder")
-        for file in found:
-            files.setdefault(file, file.relative_to(path))
+        files |= {file: file.relative_to(path) for file in found if file not in files}
     return files, problems
 
 
 def name_drawings(files: dict[Path, Path], folder: Path) -> dict[Path, Path]:
-    """{file: the path of its drawing in `folder`}; a name that is taken gets a number.
-
-    Raises:
-        InputError: a drawing would be written to a folder with pictures to judge.
-    """
-    taken: set[Path] = set()
+    """{file: the path of its drawing in `folder`}; a name that is taken gets a number."""
     drawings: dict[Path, Path] = {}
+    taken: set[Path] = set()
     for file, name in files.items():
         suffix = ".mp4" if is_video(file) else ".jpg" if file.suffix.lower() in (".jpg", ".jpeg") else ".png"
-        place, number = name.with_suffix(suffix), 1
-        while place in taken:
-            number += 1
-            place = name.with_name(f"{name.stem}_{number}{suffix}")
-        taken.add(place)
-        drawings[file] = folder / place
-    places = {os.path.realpath(parent) for parent in {file.parent for file in files}}
-    if places & {os.path.realpath(parent) for parent in {drawing.parent for drawing in drawings.values()}}:
+        ends = ("" if number == 1 else f"_{number}" for number in itertools.count(1))
+        places = (folder / name.with_name(f"{name.stem}{end}{suffix}") for end in ends)
+        drawings[file] = next(place for place in places if place not in taken)
+        taken.add(drawings[file])
+    read, written = ({file.parent for file in paths} for paths in (files, drawings.values()))
+    if set(map(os.path.realpath, read)) & set(map(os.path.realpath, written)):
         raise InputError(f"--draw {folder}: it holds pictures to judge; name another folder")
     return drawings
 
@@ -205,48 +162,37 @@ class PhotoQueue:
     def __init__(self, recogniser: Recogniser, drawings: dict[Path, Path], output: Output, problems: list[str]) -> None:
         """`drawings` is {file: path of its drawing}, empty for none; errors are appended to `problems`."""
         self.recogniser, self.drawings, self.output, self.problems = recogniser, drawings, output, problems
-        self.waiting: list[tuple[Path, Photo | None, list[tuple[Place, Crop]]]] = []  # no photo if it is not drawn
-        self.pixels = 0
+        self.waiting: list[tuple[Path, Photo | None, list[tuple[Found, Crop]]]] = []  # no photo if it is not drawn
 
     def enqueue(self, file: Path) -> None:
-        """Read a photo, find its faces, and judge all waiting photos once they fill a batch.
-
-        Raises:
-            InputError: the photo cannot be read.
-        """
+        """Read a photo, find its faces, and judge all waiting photos once they fill a batch."""
         photo = read_photo(file)
         self.waiting.append((file, photo if self.drawings else None, self.recogniser.find(photo)))
-        self.pixels += photo.shape[0] * photo.shape[1] if self.drawings else 0
-        if (
-            sum(len(found) for *_, found in self.waiting) + len(self.waiting) >= BATCH
-            or self.pixels >= MOST_HELD_PIXELS
-        ):
+        faces = sum(1 + len(found) for *_, found in self.waiting)
+        pixels = sum(photo[..., 0].size for _, photo, _ in self.waiting if photo is not None)
+        if faces >= BATCH or pixels >= MOST_HELD_PIXELS:
             self.flush()
 
     def flush(self) -> None:
         """Judge the waiting photos, write the answers, and draw the faces."""
-        waiting, self.waiting, self.pixels = self.waiting, [], 0
+        waiting, self.waiting = self.waiting, []
         judged = self.recogniser.judge([found for *_, found in waiting])
         for (file, photo, _), faces in zip(waiting, judged, strict=True):
             described = [self.recogniser.describe(face) for face in faces]
-            self.output.write(Item(str(file), None, None, described))
+            self.output.write(str(file), described)
             if photo is not None:
                 content = cv2.imencode(self.drawings[file].suffix, draw_photo(photo, described))[1].tobytes()
                 try:
                     write_files({self.drawings[file]: content})
                 except (InputError, OSError) as error:
-                    self.problems.append(str(error) if isinstance(error, InputError) else explain(error))
+                    self.problems.append(tell(error))
 
 
 class Film:
     """A video file that is being written, as MPEG-4 with a constant frame rate."""
 
     def __init__(self, path: Path, rate: float, size: tuple[int, int]) -> None:
-        """Open `path`, which has to end in .mp4; `rate` in frames per second, `size` (width, height) in pixels.
-
-        Raises:
-            InputError: no video can be written there.
-        """
+        """Open `path`, which has to end in .mp4; `rate` in frames per second, `size` (width, height) in pixels."""
         self.path, self.rate, self.frames = str(path), rate, 0
         with no_stderr():
             self.writer = cv2.VideoWriter(self.path, cv2.VideoWriter.fourcc(*"mp4v"), rate, size)
@@ -260,38 +206,30 @@ class Film:
             self.frames += 1
 
     def finish(self) -> None:
-        """Close the file.
-
-        Raises:
-            InputError: the file is incomplete.
-        """
+        """Close the file; an `InputError` says if it is incomplete."""
         with no_stderr():
             self.writer.release()
             if cv2.VideoCapture(self.path).get(cv2.CAP_PROP_FRAME_COUNT) != self.frames:
                 raise InputError("the drawn video could not be written in full; free some space and run again")
 
 
-def judge_video(source: str | int, name: str, recogniser: Recogniser, drawing: Path | None, output: Output) -> None:
-    """Judge a video frame by frame.
-
-    Args:
-        source: path of a file, or number of a camera, which is judged until Ctrl-C.
-        name: name of the source in the output.
-        drawing: path of the drawn video to write, or None.
+def judge_video(source: Path | int, recogniser: Recogniser, drawing: Path | None, output: Output) -> None:
+    """Judge the frames of a video file, or those of the camera number `source` until Ctrl-C; write `drawing` if given.
 
     Raises:
         InputError: the video cannot be opened, has no frames or ends too early, or `drawing` cannot be written.
     """
     camera = isinstance(source, int)
-    for path in (source, drawing):
+    name = f"camera {source}" if camera else str(source)
+    for path in (name, str(drawing)):
         try:
-            str(path).encode()
+            path.encode()
         except UnicodeEncodeError:  # OpenCV would abort the whole process
             raise InputError(f"{path}: the name is not UTF-8; rename it") from None
-    if isinstance(source, str) and not Path(source).is_file():
+    if not camera and not os.path.isfile(source):  # noqa: PTH113 (as in `list_files`)
         raise InputError(f"{source}: not found")
     with no_stderr():
-        video = cv2.VideoCapture(source)
+        video = cv2.VideoCapture(source if isinstance(source, int) else name)
     rate = video.get(cv2.CAP_PROP_FPS)
     rate = rate if 0.1 <= rate <= 240 else 30
     expected = video.get(cv2.CAP_PROP_FRAME_COUNT) if Path(name).suffix.lower() in COUNTED_SUFFIXES else 0
@@ -307,7 +245,7 @@ def judge_video(source: str | int, name: str, recogniser: Recogniser, drawing: P
                 faces = tracker.follow(recogniser.judge([recogniser.find(photo, FRAME_SIDE)])[0], seconds - before)
                 described = [recogniser.describe(face) for face in faces]
                 length = max(0.0, seconds - before) if camera else 1 / rate
-                output.write(Item(name, frame, round(seconds, 3), described, length))
+                output.write(name, described, frame, round(seconds, 3), length)
                 if unfinished:
                     film = film or Film(unfinished, rate, (photo.shape[1], photo.shape[0]))
                     film.write_frame(draw_faces(photo, described), seconds)
@@ -327,29 +265,26 @@ def judge_video(source: str | int, name: str, recogniser: Recogniser, drawing: P
         raise InputError(f"{name} is damaged and ends after {frame:,} of {expected:,.0f} frames; copy it again")
 
 
-def show_progress(files: list[Path], shown: bool) -> Iterable[Path]:
-    """`files`, with a progress bar on stderr if it is to be `shown` and tqdm is installed."""
+def show_progress(files: list[Path]) -> Iterable[Path]:
+    """`files`, with a progress bar on stderr if tqdm is installed."""
     with contextlib.suppress(ImportError):
-        if shown:
-            from tqdm import tqdm
+        from tqdm import tqdm
 
-            return tqdm(files, unit="file", leave=False)
+        return tqdm(files, unit="file", leave=False)
     return files
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paths", nargs="*", metavar="PATH", help="photos, videos, folders of them")
-    model = f"name of a network, or path of an .onnx file; without it, the network in pretrained/; {tell_models()}"
-    parser.add_argument("--model", metavar="NAME", help=model.replace("%", "%%"))
+    model = "name of a network, or path of an .onnx file; without it, the network in pretrained/; "
+    parser.add_argument("--model", metavar="NAME", help=(model + recognition.tell_models()).replace("%", "%%"))
     parser.add_argument("--list", action="store_true", help="print the networks, and how often each is right")
     parser.add_argument("--face", action="store_true", help="treat each picture as one cropped face; skip detection")
     below = "confidence below which a face is `uncertain` (%(default)s)"
     parser.add_argument("--threshold", type=float, default=THRESHOLD, help=below)
     parser.add_argument("--camera", type=int, metavar="N", help="judge the frames of camera N until Ctrl-C")
-    parser.add_argument(
-        "--draw", type=Path, metavar="DIR", help="write a copy of each file into DIR, with faces marked"
-    )
+    parser.add_argument("--draw", type=Path, metavar="DIR", help="write copies of the files into DIR, faces marked")
     amounts = "write NAME.csv and NAME.png: how much of each emotion each video and all photos together show"
     parser.add_argument("--summary", type=Path, metavar="NAME", help=amounts)
     form = parser.add_mutually_exclusive_group()
@@ -375,14 +310,14 @@ def main() -> None:
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for file names that are not valid Unicode
     if args.list:
-        print(*describe_models(), sep="\n")
+        print(*recognition.describe_models(), sep="\n")
         return
     files, problems = list_files(args.paths, args.draw)
     count = len(files) + len(problems)
     drawings = name_drawings(files, args.draw) if args.draw else {}
-    model = args.model or choose_model()
+    model = args.model or recognition.choose_model()
     if args.csv:
-        check_table("--csv", args.csv, [*files, find_model(model)])
+        check_table("--csv", args.csv, [*files, recognition.find_model(model)])
     summary_files = [args.summary.with_name(f"{args.summary.name}.{end}") for end in ("csv", "png") if args.summary]
     for path in summary_files:
         check_table("--summary", path, [*files, *([args.csv] if args.csv else [])])
@@ -394,36 +329,30 @@ def main() -> None:
         if args.csv:
             unfinished = stack.enter_context(replacing(os.path.realpath(args.csv)))
             table = stack.enter_context(open(unfinished, "w", encoding="utf-8", errors="backslashreplace", newline=""))
-        summaries: dict[str, EmotionSummary] | None = {} if args.summary else None
-        output = Output(recogniser.model.classes, args.json, table, summaries)
+        output = Output(recogniser.model.classes, args.json, table, bool(args.summary))
         if args.camera is not None:
-            drawing = args.draw and args.draw / f"camera{args.camera}.mp4"
-            judge_video(args.camera, f"camera {args.camera}", recogniser, drawing, output)
+            judge_video(args.camera, recogniser, args.draw and args.draw / f"camera{args.camera}.mp4", output)
         photos = PhotoQueue(recogniser, drawings, output, problems)
         shown = sys.stderr.isatty() and (args.csv or not sys.stdout.isatty())  # else the answers show the progress
-        for file in show_progress(list(files), shown):
+        for file in show_progress([*files]) if shown else files:
             try:
                 if is_video(file):
                     photos.flush()
-                    judge_video(str(file), str(file), recogniser, drawings.get(file), output)
+                    judge_video(file, recogniser, drawings.get(file), output)
                 else:
                     photos.enqueue(file)
-            except InputError as error:
-                problems.append(str(error))
-            except OSError as error:
-                if file not in drawings:
+            except (InputError, OSError) as error:
+                if isinstance(error, OSError) and file not in drawings:
                     raise
-                problems.append(explain(error))
+                problems.append(tell(error))
         photos.flush()
-    if summaries:
-        known = [*summaries.values()]
+    if output.summaries:
+        known = [*output.summaries.values()]
         picture = cv2.imencode(".png", draw(known))[1].tobytes()
         write_files(dict(zip(summary_files, (to_csv(known).encode(), picture), strict=True)))
     if problems:
-        listed = "\n  ".join(problems)
-        raise InputError(
-            f"{len(problems):,} of {count:,} files could not be processed:\n  {listed}" if count > 1 else listed
-        )
+        head = f"{len(problems):,} of {count:,} files could not be processed:\n  " if count > 1 else ""
+        raise InputError(head + "\n  ".join(problems))
 
 
 if __name__ == "__main__":

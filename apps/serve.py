@@ -3,12 +3,8 @@
     make serve                              http://127.0.0.1:8000, or --port
     curl --data-binary @photo.jpg http://127.0.0.1:8000/api/faces
 
-`POST /api/faces` takes the bytes of a picture, with `?model=NAME` for another network than the default, and answers
-with JSON; `POST /api/photos` takes several pictures in one form. `GET /api/models` lists the networks, and
-`GET /api/health` is a health check. `GET /api/openapi.json` describes all of it for programs, `/api` for people,
-without the internet. An error is one sentence in `error`, with status 400; 413 if a picture is too large, 408 if it
-does not arrive in time, 403 for pages of other sites. Pictures are kept in memory while they are judged, and nowhere
-else.
+`/api` describes all endpoints, for programs `/api/openapi.json`. An error is one sentence in `error`, with status 400,
+403, 408 or 413. Pictures are kept in memory while they are judged, and nowhere else.
 """
 
 import signal
@@ -41,27 +37,16 @@ import checkout  # noqa: F401
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.exported.onnx import LABELS, MAJORITY
 from fer_pipeline.faces.fer2013 import CLASSES
+from fer_pipeline.inference import recognition
 from fer_pipeline.inference.photos import decode_photo
-from fer_pipeline.inference.recognition import (
-    Recogniser,
-    check_name,
-    choose_model,
-    describe_model,
-    find_model,
-    list_models,
-    tell_models,
-)
+from fer_pipeline.inference.recognition import Recogniser
 from fer_pipeline.running.stage import catch, explain
 
 HOST = "127.0.0.1"
-PAGE, DESCRIPTION = Path(__file__).with_suffix(".html"), Path(__file__).with_name("api.html")
-LARGEST_UPLOAD = 20_000_000
-"""Bytes of a picture file; `fer_pipeline.inference.photos.LARGEST_PICTURE` bounds its pixels."""
+PAGES = {"/": Path(__file__).with_suffix(".html"), "/api": Path(__file__).with_name("api.html")}
+LARGEST_UPLOAD, LARGEST_FORM, MOST_PICTURES = 20_000_000, 100_000_000, 100
+"""Bytes of a picture file and of a form, and pictures in a form; `photos.LARGEST_PICTURE` bounds a picture's pixels."""
 TOO_LARGE = "the picture has more than {} MB; scale it down"
-MOST_PICTURES = 100
-"""Pictures in one form."""
-LARGEST_FORM = 5 * LARGEST_UPLOAD
-"""Bytes of a form with several pictures."""
 MOST_DRAINED = 10 * LARGEST_UPLOAD
 """Bytes of a refused upload that are read: a client reads no answer while it is still sending."""
 UPLOAD_TIMEOUT, SHUTDOWN_TIMEOUT = 60, 5
@@ -118,9 +103,7 @@ class ModelFacts(BaseModel):
 
     name: str
     trained_on: Annotated[str, Field(description="name of the data set's file, or `drawn faces`")]
-    answers_accuracy: Annotated[
-        float | None, Field(description="share of its answers on validation faces that are right")
-    ]
+    answers_accuracy: Annotated[float | None, Field(description="how often it is right on validation faces")]
     answers_compared_with: Annotated[str, Field(description="what counts as right", examples=[MAJORITY, LABELS])]
     val_accuracy: Annotated[float, Field(description="of its first head, which may not answer, on validation labels")]
 
@@ -147,13 +130,10 @@ class Error(BaseModel):
 
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Error, "description": description}
-    for status, description in (
-        (400, "no picture, a damaged one, or no such network"),
-        (403, "requested by a page of another site"),
-        (408, "the picture did not arrive in time"),
-        (413, "the picture is too large"),
-    )
+    400: {"model": Error, "description": "no picture, a damaged one, or no such network"},
+    403: {"model": Error, "description": "requested by a page of another site"},
+    408: {"model": Error, "description": "the picture did not arrive in time"},
+    413: {"model": Error, "description": "the picture is too large"},
 }
 BYTES = {"type": "string", "format": "binary"}
 FORM = {"type": "object", "properties": {"photo": {"type": "array", "items": BYTES}}}
@@ -186,7 +166,7 @@ class RefusedRequest(Exception):
 def open_recogniser(name: str) -> Recogniser:
     """The `Recogniser` of a network, which is kept until its file changes."""
     try:
-        file = find_model(name).stat()
+        file = recognition.find_model(name).stat()
     except OSError as error:
         raise InputError(explain(error)) from None
     known = (file.st_mtime_ns, file.st_ino, file.st_size)  # a file that replaces another may be as old
@@ -214,21 +194,18 @@ def judge_form(files: list[tuple[str, bytes]], name: str) -> dict[str, Any]:
     """The answer to `POST /api/photos` for the name and the bytes of each picture, and the name of a network."""
     photos: list[dict[str, Any]] = []
     for file, content in files:
+        photos.append({"name": file, "answer": None, "error": None})
         try:
             if len(content) > LARGEST_UPLOAD:
                 raise InputError(TOO_LARGE.format(LARGEST_UPLOAD // 1_000_000))
-            photos.append({"name": file, "answer": judge(content, name), "error": None})
+            photos[-1]["answer"] = judge(content, name)
         except InputError as error:
-            photos.append({"name": file, "answer": None, "error": str(error)})
+            photos[-1]["error"] = str(error)
     return {"photos": photos}
 
 
 async def read_body(request: Request, most: int, excess: str) -> AsyncGenerator[bytes]:
-    """The parts of a request's body as they arrive; `MOST_DRAINED` bounds what is read after the first `most` bytes.
-
-    Raises:
-        RefusedRequest: it has more than `most` bytes; the sentence says so by `excess`.
-    """
+    """The first `most` bytes of a request's body, as they arrive; a longer one is refused by the sentence `excess`."""
     length = 0
     async for part in request.stream():
         length += len(part)
@@ -245,16 +222,6 @@ async def read_picture(request: Request) -> bytes:
     return b"".join([part async for part in read_body(request, LARGEST_UPLOAD, TOO_LARGE)])
 
 
-async def read_form(request: Request) -> list[tuple[str, bytes]]:
-    """The name and the bytes of each picture in the form that a request holds."""
-    body = read_body(request, LARGEST_FORM, "the form has more than {} MB; send fewer pictures")
-    try:
-        return await split_form(body, request.headers.get("content-type", ""))
-    finally:
-        async for _ in body:  # of a form that is refused
-            pass
-
-
 class Form(MultiPartParser):
     """A form whose pictures never touch the disk."""
 
@@ -265,17 +232,13 @@ class Form(MultiPartParser):
         self.complete = True
 
 
-async def split_form(body: AsyncGenerator[bytes], content_type: str) -> list[tuple[str, bytes]]:
-    """The name and the bytes of each file in a form.
-
-    Raises:
-        RefusedRequest: it is not a form with files, is damaged, or has too many files or a name that cannot be read.
-    """
-    files = []
+async def read_form(request: Request) -> list[tuple[str, bytes]]:
+    """The name and the bytes of each picture in the form that a request holds."""
+    body, files = read_body(request, LARGEST_FORM, "the form has more than {} MB; send fewer pictures"), []
+    headers = Headers({"content-type": request.headers.get("content-type", "")})
+    form = Form(headers, body, max_files=MOST_PICTURES)
     try:
-        form = Form(Headers({"content-type": content_type}), body, max_files=MOST_PICTURES)
-        parts = (await form.parse()).multi_items()
-        for _, part in parts:
+        for _, part in (await form.parse()).multi_items():
             if isinstance(part, UploadFile):
                 files.append(((part.filename or "")[:200].encode("utf-8", "replace").decode(), part.file.read()))
     except MultiPartException as error:
@@ -283,6 +246,9 @@ async def split_form(body: AsyncGenerator[bytes], content_type: str) -> list[tup
             raise RefusedRequest(413, f"the form has more than {MOST_PICTURES} pictures; send fewer") from None
     except (LookupError, TypeError, ValueError):  # of a form with `charset=undefined`
         raise RefusedRequest(400, "the form has a name that cannot be read; send plain file names") from None
+    finally:
+        async for _ in body:  # what is left of a form that is refused
+            pass
     if not files:
         raise RefusedRequest(400, "no form with pictures; send multipart/form-data, a file per picture")
     if not form.complete:
@@ -305,41 +271,36 @@ async def answer_request(
     try:
         check_origin(request)
         name = model or app.state.model
-        check_name(name)  # no path is made of what a request says
-        try:
-            async with asyncio.timeout(UPLOAD_TIMEOUT):
-                content = await read(request)
-        except TimeoutError:
-            raise RefusedRequest(408, f"the picture did not arrive within {UPLOAD_TIMEOUT} s; send it again") from None
+        recognition.check_name(name)  # no path is made of what a request says
+        async with asyncio.timeout(UPLOAD_TIMEOUT):
+            content = await read(request)
         answer = await asyncio.get_running_loop().run_in_executor(worker, work, content, name)
         return JSONResponse(answer, headers=HEADERS)
+    except TimeoutError:
+        status, sentence = 408, f"the picture did not arrive within {UPLOAD_TIMEOUT} s; send it again"
     except RefusedRequest as refusal:
         status, sentence = refusal.args
-        return JSONResponse({"error": sentence}, status_code=status, headers=HEADERS | {"Connection": "close"})
     except InputError as error:
-        return JSONResponse({"error": str(error)}, status_code=400, headers=HEADERS)
+        status, sentence = 400, str(error)
     except (ClientDisconnect, asyncio.CancelledError):  # the client is gone, or the server stops
-        return JSONResponse({"error": "the request was cancelled"}, status_code=503)
+        status, sentence = 503, "the request was cancelled"
     finally:
         app.state.waiting -= 1
+    return JSONResponse({"error": sentence}, status, HEADERS | {"Connection": "close"})
 
 
 @app.get("/", include_in_schema=False)
-def show_page() -> HTMLResponse:
-    return HTMLResponse(PAGE.read_text(encoding="utf-8"), headers=HEADERS)
-
-
 @app.get("/api", include_in_schema=False)
-def show_description() -> HTMLResponse:
-    return HTMLResponse(DESCRIPTION.read_text(encoding="utf-8"), headers=HEADERS)
+def show_page(request: Request) -> HTMLResponse:
+    return HTMLResponse(PAGES[request.url.path].read_text(encoding="utf-8"), headers=HEADERS)
 
 
 @app.get("/api/models", response_model=Models, summary="The networks")
 def answer_models() -> JSONResponse:
     models = []
-    for name in list_models():
+    for name in recognition.list_models():
         with contextlib.suppress(InputError):  # it has just been removed
-            models.append(describe_model(name))
+            models.append(recognition.describe_model(name))
     return JSONResponse({"models": models, "default": app.state.model}, headers=HEADERS)
 
 
@@ -364,11 +325,11 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=8000, help="port of 127.0.0.1 (%(default)s); 0 takes a free one")
-    model = f"network that answers by default; without it, the one in pretrained/; {tell_models()}"
+    model = f"network that answers by default; without it, the one in pretrained/; {recognition.tell_models()}"
     parser.add_argument("--model", metavar="NAME", help=model.replace("%", "%%"))
     args = parser.parse_args()
-    app.state.model = args.model or choose_model()
-    check_name(app.state.model)
+    app.state.model = args.model or recognition.choose_model()
+    recognition.check_name(app.state.model)
     open_recogniser(app.state.model)
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -20,6 +20,7 @@ from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import write_files
 from fer_pipeline.exported.names import renumber_names
 from fer_pipeline.inference.detection import WEIGHTS
+from fer_pipeline.running.quiet import quiet_stderr
 from fer_pipeline.running.stage import catch
 
 PACKAGES = {
@@ -45,10 +46,9 @@ def free_size(content: bytes) -> bytes:
     model = onnx.load_from_string(content)
     graph = model.graph
     weights = {weight.name for weight in graph.initializer}
-    for value in graph.input:
-        if value.name not in weights:
-            for place, name in ((2, "height"), (3, "width")):
-                value.type.tensor_type.shape.dim[place].dim_param = name
+    (pixels,) = (value for value in graph.input if value.name not in weights)
+    for place, name in ((2, "height"), (3, "width")):
+        pixels.type.tensor_type.shape.dim[place].dim_param = name
     for value in graph.output:
         value.type.tensor_type.ClearField("shape")  # inferred below
     del graph.value_info[:]
@@ -57,13 +57,12 @@ def free_size(content: bytes) -> bytes:
 
 def convert(content: bytes, folder: Path) -> bytes:
     """A TensorFlow Lite model (bytes) as ONNX."""
-    given, made = folder / "given.tflite", folder / "made.onnx"
+    given = folder / "given.tflite"
     given.write_bytes(content)
-    command = [sys.executable, "-m", "tf2onnx.convert", "--tflite", str(given), "--output", str(made), "--opset", "13"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise InputError(f"tf2onnx cannot convert it: {done.stderr.strip().splitlines()[-1]:.200}")
-    model = onnx.load(made)
+    with quiet_stderr():
+        from tf2onnx.convert import from_tflite  # here, as it loads TensorFlow
+
+        model, _ = from_tflite(str(given), opset=13)
     model.graph.doc_string = ""  # a path of this machine
     return renumber_names(model.SerializeToString(), batch=None)
 

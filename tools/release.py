@@ -24,7 +24,7 @@ from ruamel.yaml import YAML
 
 import checkout  # noqa: F401
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.core.files import write_files
+from fer_pipeline.core.files import ROOT, write_files
 from fer_pipeline.core.record import Count, Interval, Record, Share
 from fer_pipeline.exported.onnx import DRAWN, OUTPUT, VOTES, OnnxModel, load_exported, to_probabilities
 from fer_pipeline.exported.record import ExportedTimes
@@ -44,8 +44,7 @@ from fer_pipeline.running.stage import catch
 from fer_pipeline.training.common.run import Training
 from timing import read_timing
 
-ROOT = Path(__file__).parents[1]
-
+FACES = "data/prepared/faces.h5"
 FILES = {"float32": "{}.onnx", "int8": "{}.int8.onnx"}
 """{precision: name of the file}, with the network's name to fill in."""
 
@@ -110,16 +109,11 @@ class Card(Record):
 
 def find_outputs(lock: dict[str, Any]) -> dict[str, str]:
     """{path: MD5} of the files that the stages of a dvc.lock wrote."""
-    outs = (out for stage in lock["stages"].values() for out in stage.get("outs", []))
-    return {out["path"]: out["md5"] for out in outs}
+    return {out["path"]: out["md5"] for stage in lock["stages"].values() for out in stage.get("outs", [])}
 
 
 def fetch(path: str, md5: str, cache: Path) -> Path:
-    """The path of a run's file: `path` if it still has that MD5, or its place in DVC's cache.
-
-    Raises:
-        InputError: the file is in neither place.
-    """
+    """The path of a run's file: `path` if it still has that MD5, or its place in DVC's cache."""
     for place in (Path(path), cache / "files" / "md5" / md5[:2] / md5[2:]):
         if place.is_file() and hashlib.md5(place.read_bytes()).hexdigest() == md5:
             return place
@@ -139,51 +133,40 @@ def shift_for_crops(faces: NDArray[np.uint8], crop: int, crops: int) -> Iterator
 
 def predict(model: OnnxModel, faces: NDArray[np.uint8], crops: int, head: str) -> NDArray[np.float64]:
     """One head's probabilities, averaged over the crops, without the file's temperature: as in `stages/predict.py`."""
-    parts = [
-        to_probabilities(model.compute(moved, head)[head], 1.0) for moved in shift_for_crops(faces, model.crop, crops)
-    ]
-    averaged: NDArray[np.float64] = np.mean(parts, axis=0)
+    moved = shift_for_crops(faces, model.crop, crops)
+    averaged: NDArray[np.float64] = np.mean([to_probabilities(model.compute(one, head)[head], 1.0) for one in moved], 0)
     return averaged
 
 
 def measure_accuracy(model: OnnxModel, splits: dict[str, Split], crops: int, settings: Evaluate, seed: int) -> Accuracy:
     """How accurate a file is on test, by one crop or ten."""
     test = splits["test"]
-    val_rows, test_rows = (
+    val_rows, rows = (
         as_written(splits[split].labels, predict(model, splits[split].images, crops, OUTPUT)) for split in SCORED
     )
     second = predict(model, test.images, crops, VOTES) if model.has_votes else None
-    annotators = judge_network(test_rows, second, test.votes)
+    annotators = judge_network(rows, second, test.votes)
     interval = None
     if annotators is not None and annotators.votes_accuracy is not None:
         right = np.arange(annotators.rows) < round(annotators.votes_accuracy * annotators.rows)
         interval = bound_accuracy(right, settings.bootstrap, seed)
-    return Accuracy(
-        measured=measure(val_rows, test_rows, test.duplicate_of_train, settings, seed),
-        annotators=annotators,
-        votes_ci95=interval,
-    )
+    measured = measure(val_rows, rows, test.duplicate_of_train, settings, seed)
+    return Accuracy(measured=measured, annotators=annotators, votes_ci95=interval)
 
 
 def measure_file(
-    path: Path,
-    splits: dict[str, Split],
-    settings: Evaluate,
-    seed: int,
-    speed: ExportedTimes | None,
-    float32: ReleasedFile | None,
+    path: Path, splits: dict[str, Split], seed: int, speed: ExportedTimes | None, float32: ReleasedFile | None
 ) -> ReleasedFile:
     """Everything that the card says about one file; `float32` is the float32 file, None when that one is measured."""
-    model, content = load_exported(path), path.read_bytes()
+    model, content, settings = load_exported(path), path.read_bytes(), read_params().evaluate
     test = splits["test"]
     one, ten = (measure_accuracy(model, splits, crops, settings, seed) for crops in (1, 10))
-    answered = None
+    answered, reference = None, float32.one_crop if float32 else one
     if test.votes is not None:
         majority = find_majority(test.votes)
         known = is_emotion(majority)
         if known.any():
             answered = as_written(majority[known].astype(np.uint8), model.answer(test.images[known])[0])
-    val, val_float32 = (accuracy.measured.val_accuracy for accuracy in (one, float32.one_crop if float32 else one))
     return ReleasedFile(
         bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
@@ -193,7 +176,7 @@ def measure_file(
         val_agreement=json.loads(model.metadata.get("val_agreement", "null")),
         answers_accuracy=answered and round(float(answered.correct.mean()), 6),
         answers_ece=answered and sum_calibration_error(answered, settings.bins),
-        lost_on_val=round(100 * (val_float32 - val), 2),
+        lost_on_val=round(100 * (reference.measured.val_accuracy - one.measured.val_accuracy), 2),
         kept_in_float32=json.loads(model.metadata["kept_in_float32"]),
         one_crop=one,
         ten_crops=ten,
@@ -204,20 +187,15 @@ def measure_file(
 def make_card(card: Card) -> str:
     """pretrained/README.md."""
     best = card.files["float32"].ten_crops
-    recalls = {emotion: scores.recall or 0.0 for emotion, scores in best.measured.per_class.items()}
-    weakest, weaker, *_, strongest = sorted(recalls, key=lambda emotion: recalls[emotion])
-    environment = Environment(undefined=StrictUndefined, trim_blocks=False, keep_trailing_newline=True)
+    recalls = [(emotion, scores.recall or 0.0) for emotion, scores in best.measured.per_class.items()]
+    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
     environment.filters |= {"percent": percent, "interval": to_range}
-    template = environment.from_string((ROOT / "tools" / "card.md.j2").read_text(encoding="utf-8"))
-    return template.render(
+    return environment.from_string((ROOT / "tools" / "card.md.j2").read_text(encoding="utf-8")).render(
         card=card,
         title=find_network(card.network).TITLE,
         names={kind: file.format(card.network) for kind, file in FILES.items()},
         best=best,
-        recalls=recalls,
-        strongest=strongest,
-        weakest=weakest,
-        weaker=weaker,
+        ranked=sorted(recalls, key=lambda pair: pair[1]),
     )
 
 
@@ -240,30 +218,24 @@ def main() -> None:
     outputs = find_outputs(YAML(typ="safe").load(folder / "dvc.lock"))
     cache = Path(subprocess.check_output(["dvc", "cache", "dir"], text=True).strip())
     paths = {kind: f"models/export/{file.format(network)}" for kind, file in FILES.items()}
-    missing = [path for path in (*paths.values(), "data/prepared/faces.h5") if path not in outputs]
-    if missing:
-        raise InputError(
-            f"{folder}/dvc.lock: the run made no {missing[0]}; release a run that has the network {network}"
-        )
+    for needed in (*paths.values(), FACES):
+        if needed not in outputs:
+            raise InputError(f"{folder}/dvc.lock: the run made no {needed}; release a run that has {network}")
     found = {kind: fetch(path, outputs[path], cache) for kind, path in paths.items()}
     if load_exported(found["float32"]).metadata["trained_on"] == DRAWN:
         raise InputError(f"{folder}: the run's networks know drawn faces only; release a run on FER-2013")
-    splits, _ = read_faces(fetch("data/prepared/faces.h5", outputs["data/prepared/faces.h5"], cache))
-    settings = read_params().evaluate
+    splits, _ = read_faces(fetch(FACES, outputs[FACES], cache))
     scores = Scores.read(folder / "metrics" / f"{network}.json", "evaluate")
     timing = read_timing(folder / "metrics" / "timing.json", [network])
     trained, speeds = timing.training[network], timing.exports
     files: dict[str, ReleasedFile] = {}
     for kind, path in found.items():  # float32 first
         speed = getattr(speeds.networks[network], kind) if speeds and network in speeds.networks else None
-        files[kind] = measure_file(path, splits, settings, facts["seed"], speed, files.get("float32"))
+        files[kind] = measure_file(path, splits, facts["seed"], speed, files.get("float32"))
     card = Card(
         network=network,
         run=name,
-        profile=facts["profile"],
-        split=facts["split"],
-        seed=facts["seed"],
-        dataset=facts["dataset"],
+        **{key: facts[key] for key in ("profile", "split", "seed", "dataset")},
         test_rows=len(splits["test"].labels),
         parameters=scores.cost.parameters,
         macs=scores.cost.macs,

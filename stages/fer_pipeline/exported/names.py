@@ -6,7 +6,7 @@ import onnx
 def renumber_names(content: bytes, batch: str | None = "faces") -> bytes:
     """An ONNX model (bytes) whose generated names, which tf2onnx varies from run to run, are numbered in order.
 
-    `batch` names the first dimension of its inputs and outputs; None leaves them as they are.
+    `batch` names the first dimension of its inputs and outputs, if given.
     """
     model = onnx.load_from_string(content)
     graph = model.graph

@@ -55,9 +55,8 @@ class OnnxModel(NamedTuple):
     def answer(self, faces: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
         """The answer about grey faces uint8 (N, 48, 48), by the head that agrees best with annotators.
 
-        Returns:
-            The calibrated probability of each emotion, float64 (N, 7); and the share of annotators expected to choose
-            each class of `VOTED`, float64 (N, 8), or None if the network has one head.
+        It is the calibrated probability of each emotion, float64 (N, 7), and the share of annotators expected to choose
+        each class of `VOTED`, float64 (N, 8), or None if the network has one head.
         """
         if not self.has_votes:
             return self.compute(faces, ANSWER)[ANSWER], None
@@ -70,12 +69,9 @@ class OnnxModel(NamedTuple):
         return "votes_temperature" in self.metadata
 
     def compute(self, faces: NDArray[np.uint8], *outputs: str) -> dict[str, NDArray[np.float64]]:
-        """{output: what it gives} for grey faces uint8 (N, 48, 48).
+        """{output: float64 (N, 7), or (N, 8) for `VOTES`} of grey faces uint8 (N, 48, 48).
 
-        `OUTPUT` and `ANSWER` are float64 (N, 7), `VOTES` (N, 8).
-
-        Raises:
-            InputError: the network fails, or gives values that are not finite.
+        An `InputError` says that the network fails, or gives values that are not finite.
         """
         pixels = to_pixels(faces, self.crop)
         starts = range(0, len(pixels), BATCH)
@@ -85,11 +81,9 @@ class OnnxModel(NamedTuple):
             raise InputError(f"{self.name}: fails ({' '.join(str(error).split())[:200]}); {REMEDY}") from None
         if not all(np.isfinite(values).all() for part in parts for values in part):
             raise InputError(f"{self.name}: gives values that are not finite; {REMEDY}")
-        widths = {OUTPUT: len(self.classes), VOTES: len(VOTED), ANSWER: len(self.classes)}
-        return {
-            output: np.concatenate([np.empty((0, widths[output])), *(part[place] for part in parts)])
-            for place, output in enumerate(outputs)
-        }
+        widths = [len(VOTED) if output == VOTES else len(self.classes) for output in outputs]
+        columns = zip(*([np.empty((0, width)) for width in widths], *parts), strict=True)
+        return {output: np.concatenate(values) for output, values in zip(outputs, columns, strict=True)}
 
 
 def to_probabilities(logits: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
@@ -109,10 +103,9 @@ def to_pixels(faces: NDArray[np.uint8], crop: int) -> NDArray[np.float32]:
 def open_session(model: str | bytes, threads: int | None = None, optimise: bool = True) -> Any:
     """An `onnxruntime.InferenceSession` on the CPU for a path or for the bytes of a file.
 
-    Args:
-        threads: None takes every core. Between layers the threads spin for at most 0.05 ms, then sleep: waking them
-            for each layer costs a small network a fifth of its time, spinning longer slows down OpenCV.
-        optimise: rewrite the graph for speed; it takes longer than reading the metadata.
+    Without `threads` it takes every core. Without `optimise` it opens faster and runs slower. Between layers the
+    threads spin for at most 0.05 ms, then sleep: waking them for each layer costs a small network a fifth of its time,
+    spinning longer slows down OpenCV.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or count_cores()
@@ -124,10 +117,7 @@ def open_session(model: str | bytes, threads: int | None = None, optimise: bool 
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
-    """The metadata of an exported network, unchecked; empty if the file cannot be read.
-
-    Reading takes about 10 ms for an int8 file of 20 MB.
-    """
+    """The metadata of an exported network, unchecked, in 10 ms for 20 MB; empty if the file cannot be read."""
     try:
         session = open_session(str(path), threads=1, optimise=False)
         metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
@@ -144,16 +134,13 @@ def read_accuracy(metadata: dict[str, str]) -> float:
 def read_answers_accuracy(metadata: dict[str, str]) -> tuple[float | None, str]:
     """How often the head that answers is right on val, in [0, 1], and what counts as right: `MAJORITY` or `LABELS`.
 
-    If the data have votes, that is the share of val faces with a majority for one of the seven emotions for which the
-    head agrees with it. Else it is `read_accuracy`. None if the metadata do not say it of the head that answers.
+    With votes, only val faces with a majority for one of the seven emotions count. None if the metadata lack it.
     """
     answers = metadata.get("answers", OUTPUT)
     try:
-        agreement = to_share(json.loads(metadata["val_agreement"])[answers])
+        return to_share(json.loads(metadata["val_agreement"])[answers]), MAJORITY
     except (KeyError, TypeError, ValueError):
-        accuracy = to_share(metadata.get("val_accuracy")) if answers == OUTPUT else None
-        return accuracy, LABELS
-    return agreement, MAJORITY
+        return to_share(metadata.get("val_accuracy")) if answers == OUTPUT else None, LABELS
 
 
 def to_share(value: Any) -> float | None:
@@ -168,9 +155,7 @@ def to_share(value: Any) -> float | None:
 def load_exported(path: str | Path, threads: int | None = None) -> OnnxModel:
     """The network in a file of `stages/export.py`; `threads` as in `open_session`.
 
-    Raises:
-        InputError: the file is missing, damaged, not an ONNX file, not one that `stages/export.py` wrote, or gives no
-            probabilities for two faces.
+    An `InputError` says that the file is missing, damaged, of another kind, or gives no probabilities for two faces.
     """
     path = Path(path)
     if not path.is_file():
@@ -184,19 +169,18 @@ def load_exported(path: str | Path, threads: int | None = None) -> OnnxModel:
     try:
         classes = tuple(json.loads(metadata["classes"]))
         crop, temperature = int(metadata["crop"]), float(metadata["temperature"])
-        inputs, outputs = session.get_inputs(), session.get_outputs()
-        shapes = [(value.name, value.type, value.shape[1:]) for value in (*inputs, *outputs)]
-        expected = [(INPUT, "tensor(float)", [crop, crop]), (OUTPUT, "tensor(float)", [len(CLASSES)])]
-        second_head = VOTES in [value.name for value in outputs]
-        if second_head:
-            expected.append((VOTES, "tensor(float)", [len(VOTED)]))
-        expected.append((ANSWER, "tensor(float)", [len(CLASSES)]))
+        values = [*session.get_inputs(), *session.get_outputs()]
+        shapes, temperatures = {value.name: value.shape[1:] for value in values}, [temperature]
+        expected = {INPUT: [crop, crop], OUTPUT: [len(CLASSES)], ANSWER: [len(CLASSES)]}
+        if VOTES in shapes:
+            expected[VOTES] = [len(VOTED)]
+            temperatures.append(float(metadata["votes_temperature"]))
         valid = (
             shapes == expected
-            and (not second_head or 0 < float(metadata["votes_temperature"]) < math.inf)
+            and {value.type for value in values} == {"tensor(float)"}
             and len(set(map(str, classes))) == len(CLASSES)
             and 0 < crop <= SIZE
-            and 0 < temperature < math.inf
+            and all(0 < one < math.inf for one in temperatures)
         )
     except (KeyError, ValueError, TypeError):
         valid = False

@@ -5,8 +5,8 @@ far, and its own points stay upright. So it searches the photo as it is and turn
 far a face is turned beyond that.
 """
 
+import math
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +34,13 @@ STRIDES = (8, 16, 32)
 """Pixels between two places at which YuNet looks for small, medium and large faces."""
 POINTS_PIXELS, POINTS_WIDTH = 128, 1.6
 """Width of BlazeFace's input in pixels, and as a multiple of YuNet's box."""
+ANCHORS = np.concatenate(
+    [
+        np.repeat((np.argwhere(np.ones((cells, cells)))[:, ::-1] + 0.5) / cells, each, axis=0)
+        for cells, each in ((16, 2), (8, 6))
+    ]
+).astype(np.float32)
+"""The places (896, 2), as shares of the crop, to which BlazeFace's answers refer."""
 BOX_HEIGHT, MIDDLE_OFFSET = 1.011, 0.012
 """Height of YuNet's box, and how far its middle lies above the crop's, both as shares of FER-2013's crop."""
 UPRIGHT = 11
@@ -53,21 +60,16 @@ class Found(NamedTuple):
     """Width and height of its box, in pixels."""
     score: float
     """In [0, 1]."""
-    roll: float
+    roll: float = 0.0
     """Degrees by which it is turned clockwise, seen from the viewer."""
+    cut: bool = False
+    """Whether the photo's edge runs through it."""
 
     @property
     def box(self) -> Box:
         """In whole pixels."""
         (x, y), (width, height) = self.middle, self.size
         return Box(round(x - width / 2), round(y - height / 2), max(1, round(width)), max(1, round(height)))
-
-    def is_cut(self, photo: Photo) -> bool:
-        """Whether the photo's edge runs through it."""
-        (x, y), (width, height) = self.middle, self.size
-        beyond = (width / 2 - x, x + width / 2 - photo.shape[1], height / 2 - y, y + height / 2 - photo.shape[0])
-        sides = (width, width, height, height)
-        return any(outside > -EDGE * side for outside, side in zip(beyond, sides, strict=True))
 
 
 class Detector:
@@ -81,19 +83,19 @@ class Detector:
         sides = {min(side, max(photo.shape[:2])) for side in (longest_side, min(longest_side, FRAME_SIDE))}
         searches = [search for side in sorted(sides) for search in self.search(photo, side)]
         middle, size, score, turns = (np.concatenate(part) for part in zip(*searches, strict=True))
-        half = size.max(axis=1, keepdims=True) / 2
+        half, reach = size.max(axis=1, keepdims=True) / 2, (0.5 + EDGE) * size
+        cut_off = np.any((middle < reach) | (middle + reach > photo.shape[1::-1]), axis=1)
         faces = []
         for best in suppress(np.hstack([middle - half, middle + half]), score):
             (x, y), (width, height) = middle[best].tolist(), size[best].tolist()
             roll = self.measure_roll(photo, (x, y), max(width, height), float(turns[best]))
-            faces.append(Found((x, y), (width, height), float(score[best]), roll))
+            faces.append(Found((x, y), (width, height), float(score[best]), roll, bool(cut_off[best])))
         return sorted(faces, key=lambda face: (-face.size[0] * face.size[1], face.middle))
 
     def search(self, photo: Photo, side: int) -> Iterator[tuple[Floats, Floats, Floats, Floats]]:
         """Search the photo, its longer side scaled to `side` pixels, at each of `ANGLES`.
 
-        Yields:
-            The middles (N, 2), sizes (N, 2), scores (N,) and angles (N,) of the boxes found, in pixels of the photo.
+        Yields middles (N, 2), sizes (N, 2), scores (N,) and angles (N,) of the boxes found, in pixels of the photo.
         """
         scale = side / max(photo.shape[:2])
         small = photo
@@ -108,18 +110,17 @@ class Detector:
 
     def find_boxes(self, photo: Photo) -> tuple[Floats, Floats]:
         """Boxes (N, 4), left, top, right and bottom in pixels, and their scores (N,)."""
-        height, width = (-(-side // 32) * 32 for side in photo.shape[:2])
-        padded = np.zeros((1, 3, height, width), np.float32)
-        padded[0, :, : photo.shape[0], : photo.shape[1]] = photo.transpose(2, 0, 1)
+        height, width = photo.shape[:2]
+        padding = (0, 0), (0, 0), (0, -height % 32), (0, -width % 32)
+        padded = np.pad(photo.transpose(2, 0, 1)[np.newaxis].astype(np.float32), padding)
         names = [f"{kind}_{stride}" for stride in STRIDES for kind in ("cls", "obj", "bbox")]
-        found = dict(zip(names, self.boxes.run(names, {"input": padded}), strict=True))
-        parts = []
+        found, parts = iter(self.boxes.run(names, {"input": padded})), []
         for stride in STRIDES:
-            face, object_ = (found[f"{kind}_{stride}"][0, :, 0].clip(0, 1) for kind in ("cls", "obj"))
+            face, object_ = (next(found)[0, :, 0].clip(0, 1) for _ in ("cls", "obj"))
             score = np.sqrt(face * object_)
             likely = score >= LEAST_SCORE
-            box = found[f"bbox_{stride}"][0][likely]
-            rows, columns = np.divmod(np.flatnonzero(likely), width // stride)
+            box = next(found)[0][likely]
+            rows, columns = np.divmod(np.flatnonzero(likely), padded.shape[3] // stride)
             middle = (box[:, :2] + np.stack([columns, rows], axis=1)) * stride
             half = np.exp(box[:, 2:]) * stride / 2
             parts.append((np.hstack([middle - half, middle + half]), score[likely]))
@@ -128,31 +129,16 @@ class Detector:
         return boxes[kept], scores[kept]
 
     def measure_roll(self, photo: Photo, middle: tuple[float, float], side: float, expected: float) -> float:
-        """The degrees by which a face is turned clockwise; `expected` if its points are not found.
-
-        `middle` and `side` are those of its box, in pixels.
-        """
+        """The roll of a face with this box, in pixels; `expected` if its points are not found."""
         crop = cut(photo, middle, POINTS_WIDTH * side, expected, POINTS_PIXELS)
-        (regressed,), (logits,) = self.points.run(
-            ["regressors", "classificators"],
-            {"input": (crop[np.newaxis, :, :, ::-1].astype(np.float32) - 127.5) / 127.5},
-        )
+        pixels = (crop[np.newaxis, :, :, ::-1].astype(np.float32) - 127.5) / 127.5
+        (regressed,), (logits,) = self.points.run(["regressors", "classificators"], {"input": pixels})
         best = int(logits[:, 0].argmax())
         if 1 / (1 + np.exp(-float(logits[best, 0]))) < LEAST_POINTS:
             return expected
-        points = regressed[best].reshape(8, 2)[2:4] / POINTS_PIXELS + list_anchors()[best]
+        points = regressed[best].reshape(8, 2)[2:4] / POINTS_PIXELS + ANCHORS[best]
         (x, y) = points[1] - points[0]  # from the eye on the viewer's left to the other
         return expected + float(np.degrees(np.arctan2(y, x)))
-
-
-@cache
-def list_anchors() -> Floats:
-    """The places (896, 2), as shares of the crop, to which BlazeFace's answers refer."""
-    parts = []
-    for cells, each in ((16, 2), (8, 6)):
-        rows, columns = np.divmod(np.arange(cells * cells), cells)
-        parts.append(np.repeat((np.stack([columns, rows], axis=1) + 0.5) / cells, each, axis=0))
-    return np.concatenate(parts).astype(np.float32)
 
 
 def suppress(boxes: Floats, scores: Floats) -> list[int]:
@@ -172,13 +158,23 @@ def suppress(boxes: Floats, scores: Floats) -> list[int]:
     return kept
 
 
+def crop_whole(photo: Photo) -> tuple[Found, Crop]:
+    """The square in the centre of a picture of one cropped face, and its pixels as grey uint8 (48, 48)."""
+    height, width = photo.shape[:2]
+    side = min(height, width)
+    left, top = (width - side) // 2, (height - side) // 2
+    part = cv2.cvtColor(photo[top : top + side, left : left + side], cv2.COLOR_BGR2GRAY)
+    method = cv2.INTER_AREA if side > SIZE else cv2.INTER_LINEAR
+    crop = np.asarray(cv2.resize(part, (SIZE, SIZE), interpolation=method), np.uint8)
+    return Found((left + side / 2, top + side / 2), (side, side), 1.0), crop
+
+
 def crop_face(photo: Photo, face: Found) -> Crop:
     """A face as in FER-2013, grey uint8 (48, 48), upright; outside the photo its border is repeated."""
     side = max(face.size) / BOX_HEIGHT
     roll = face.roll if abs(face.roll) > UPRIGHT else 0.0
-    angle = np.radians(roll)
-    (x, y), down = face.middle, MIDDLE_OFFSET * side
-    middle = x - down * float(np.sin(angle)), y + down * float(np.cos(angle))
+    (x, y), angle, down = face.middle, float(np.radians(roll)), MIDDLE_OFFSET * side
+    middle = x - down * math.sin(angle), y + down * math.cos(angle)
     return np.asarray(cv2.cvtColor(cut(photo, middle, side, roll, SIZE), cv2.COLOR_BGR2GRAY), np.uint8)
 
 
@@ -194,24 +190,17 @@ def turn(photo: Photo, angle: int) -> tuple[Photo, NDArray[np.float64]]:
 
 
 def cut(photo: Photo, middle: tuple[float, float], side: float, roll: float, pixels: int) -> Photo:
-    """A square of a photo around `middle`, `side` pixels wide and turned by `roll` degrees, as (pixels, pixels, 3).
-
-    Outside the photo its border is repeated. A square that is scaled down is averaged.
-    """
+    """A square of a photo around `middle`, `side` pixels wide and turned by `roll` degrees, as (pixels, pixels, 3)."""
     reach = 0.75 * side + 2  # half of the diagonal, and a pixel to interpolate
-    limits = []
-    for place, length in zip(middle, photo.shape[1::-1], strict=True):
-        low, high = int(np.floor(place - reach)), int(np.ceil(place + reach))
-        limits.append((min(max(0, low), length - 1), max(min(length, high), 1)))
-    (left, right), (top, bottom) = limits
-    part = photo[top : max(bottom, top + 1), left : max(right, left + 1)]
-    x, y = middle[0] - left, middle[1] - top
-    scale = pixels / side
+    whole = np.array(photo.shape[1::-1])
+    low = np.floor(np.subtract(middle, reach)).astype(int).clip(0, whole - 1)
+    high = np.ceil(np.add(middle, reach)).astype(int).clip(low + 1, whole)
+    part = photo[low[1] : high[1], low[0] : high[0]]
+    place, scale = middle - low, pixels / side
     if scale < 0.5:  # a linear interpolation would leave pixels out
-        width, height = (max(1, round(length * 2 * scale)) for length in part.shape[1::-1])
-        x, y = x * width / part.shape[1], y * height / part.shape[0]
-        scale *= part.shape[1] / width
-        part = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
-    matrix = np.asarray(cv2.getRotationMatrix2D((x, y), roll, scale), float)
-    matrix[:, 2] += pixels / 2 - np.array([x, y])
+        size = np.maximum(1, ((high - low) * 2 * scale).round().astype(int))
+        place, scale = place * size / (high - low), scale * float((high - low)[0] / size[0])
+        part = cv2.resize(part, size.tolist(), interpolation=cv2.INTER_AREA)
+    matrix = np.asarray(cv2.getRotationMatrix2D(place.tolist(), roll, scale), float)
+    matrix[:, 2] += pixels / 2 - place
     return cv2.warpAffine(part, matrix, (pixels, pixels), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

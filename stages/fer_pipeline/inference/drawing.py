@@ -6,6 +6,7 @@ from fer_pipeline.inference.opencv import cv2
 from fer_pipeline.inference.photos import Box, Photo, compute_iou
 from fer_pipeline.inference.recognition import Description
 
+Colour = tuple[int, int, int]
 SMALLEST_DRAWN, LARGEST_ENLARGED = 240, 4000
 """Pixels: a photo with a shorter side is enlarged, unless its longer side would then exceed the second."""
 CERTAIN, UNCERTAIN, BACKGROUND, WHITE = (60, 150, 30), (120, 120, 120), (60, 60, 60), (255, 255, 255)
@@ -29,19 +30,18 @@ def draw_faces(photo: Photo, faces: list[Description], widen: bool = False) -> P
 
     A face has no bars if there is no free place for them, unless `widen` allows to make the picture wider.
     """
-    drawn, taken = photo.copy(), [Box(*face["box"]) for face in faces]
-    for face in faces:
-        left, top, width, height = face["box"]
-        row, line = measure_text(width)
+    drawn, boxes = photo.copy(), [Box(*face["box"]) for face in faces]
+    taken = boxes.copy()
+    for face, box in zip(faces, boxes, strict=True):
+        row, line = measure_text(box.width)
         colour = UNCERTAIN if face["uncertain"] else CERTAIN
-        cv2.rectangle(drawn, (left, top), (left + width, top + height), colour, line)
+        cv2.rectangle(drawn, (box.left, box.top), (box.left + box.width, box.top + box.height), colour, line)
         label = "uncertain" if face["uncertain"] else f"{face['emotion']} {face['confidence']:.0%}"
-        taken.append(draw_row(drawn, label, left, max(0, top - row - line), row, colour))
-    for face in faces:
-        box = Box(*face["box"])
+        taken.append(draw_row(drawn, label, box.left, max(0, box.top - row - line), row, colour))
+    for face, box in zip(faces, boxes, strict=True):
         row, line = measure_text(box.width)
         width, height = max(box.width, 6 * row), 7 * row
-        place = find_place(drawn.shape, box, width, height, row, line, taken)
+        place = find_place(drawn.shape, box, width, height, taken)
         if not place and widen:
             place = drawn.shape[1] + line, 0
             missing = max(0, height - drawn.shape[0])
@@ -52,7 +52,7 @@ def draw_faces(photo: Photo, faces: list[Description], widen: bool = False) -> P
         taken.append(Box(left, top, width, height))
         for emotion, share in face["probabilities"].items():
             colour = CERTAIN if emotion == face["emotion"] and not face["uncertain"] else UNCERTAIN
-            draw_row(drawn, emotion, left, top, row, BACKGROUND, width, share, colour)
+            draw_row(drawn, emotion, left, top, row, colour, width, share)
             top += row
     return drawn
 
@@ -62,14 +62,12 @@ def measure_text(width: int) -> tuple[int, int]:
     return max(14, width // 10), max(2, width // 80)
 
 
-def find_place(
-    shape: tuple[int, ...], box: Box, width: int, height: int, row: int, line: int, taken: list[Box]
-) -> tuple[int, int] | None:
+def find_place(shape: tuple[int, ...], box: Box, width: int, height: int, taken: list[Box]) -> tuple[int, int] | None:
     """(left, top) where bars of `width` by `height` pixels fit below the `box` of a face, beside or above it, or None.
 
-    They stay inside a picture of `shape` (height, width, 3) and touch none of the boxes `taken`; `row` and `line` are
-    those of `measure_text`.
+    They stay inside a picture of `shape` (height, width, 3) and touch none of the boxes `taken`.
     """
+    row, line = measure_text(box.width)
     places = [
         (box.left, box.top + box.height + line),
         (box.left + box.width + line, box.top),
@@ -84,33 +82,20 @@ def find_place(
 
 
 def draw_row(
-    photo: Photo,
-    text: str,
-    left: int,
-    top: int,
-    height: int,
-    background: tuple[int, int, int],
-    width: int | None = None,
-    share: float = 0,
-    bar: tuple[int, int, int] = UNCERTAIN,
+    photo: Photo, text: str, left: int, top: int, height: int, colour: Colour, width: int = 0, share: float = 1.0
 ) -> Box:
-    """Draw white text on a background into `photo`.
+    """Draw white text into `photo`, on a bar of `colour` that covers this `share` of a background; returns its box.
 
-    Args:
-        width: of the background in pixels, by default that of the text.
-        share: of the background that a bar behind the text covers, in [0, 1].
-        bar: colour of that bar.
-
-    Returns:
-        The box that the background covers.
+    `width` is that of the background in pixels; 0 takes that of the text.
     """
     scale, thickness = height / 34, max(1, height // 20)
     (length, above), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
     width = width or length + height // 2
     left = max(0, min(left, photo.shape[1] - width))
-    cv2.rectangle(photo, (left, top), (left + width, top + height - 1), background, cv2.FILLED)
-    if share:
-        cv2.rectangle(photo, (left, top), (left + round(share * width), top + height - 1), bar, cv2.FILLED)
+    for part, filling in ((1.0, BACKGROUND), (share, colour)):
+        if part:
+            right = left + round(part * width)
+            cv2.rectangle(photo, (left, top), (right, top + height - 1), filling, cv2.FILLED)
     start = left + height // 4, top + (height + above - below) // 2  # leaves room for descenders
     cv2.putText(photo, text, start, cv2.FONT_HERSHEY_SIMPLEX, scale, WHITE, thickness, cv2.LINE_AA)
     return Box(left, top, width, height)

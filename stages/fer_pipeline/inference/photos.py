@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.faces.fer2013 import SIZE
 from fer_pipeline.inference.opencv import LARGEST_PICTURE, cv2
 from fer_pipeline.running.quiet import no_stderr
 from fer_pipeline.running.stage import explain
@@ -20,8 +19,8 @@ from fer_pipeline.running.stage import explain
 LARGEST_FILE = 1_000_000_000
 """Bytes: more than a picture of `LARGEST_PICTURE` pixels takes in any format."""
 SUFFIXES = (
-    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff"),
-    ".webp",
+    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".png"),
+    *(".tif", ".tiff", ".webp"),
 )
 """Of pictures in a folder. OpenCV cannot read HEIC: such files are reported rather than skipped."""
 
@@ -49,17 +48,13 @@ def compute_iou(one: Box, other: Box) -> float:
 
 
 def read_photo(path: str | Path) -> Photo:
-    """A picture file as uint8 (height, width, 3), blue, green, red.
-
-    Raises:
-        InputError: the file is missing, empty, too large, damaged, not a picture, or may not be read.
-    """
+    """The photo in a picture file; an `InputError` says why it cannot be read."""
     path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path}: not found")
-    if not path.is_file():
-        raise InputError(f"{path}: not a file; give a picture")
     try:
+        if not path.exists():
+            raise InputError(f"{path}: not found")
+        if not path.is_file():
+            raise InputError(f"{path}: not a file; give a picture")
         if path.stat().st_size > LARGEST_FILE:
             raise InputError(f"{path} has more than {LARGEST_FILE // 1_000_000:,} MB; scale it down")
         return decode_photo(np.fromfile(path, np.uint8), path)
@@ -68,11 +63,7 @@ def read_photo(path: str | Path) -> Photo:
 
 
 def decode_photo(content: NDArray[np.uint8], name: str | Path) -> Photo:
-    """The bytes of a picture file (uint8 (N,)) as uint8 (height, width, 3), blue, green, red.
-
-    Raises:
-        InputError: it is empty, too large, damaged, or not a picture; the message names it by `name`.
-    """
+    """The photo in the bytes of a picture file, uint8 (N,); an `InputError` about `name` says why it cannot be read."""
     if not len(content):
         raise InputError(f"{name} is empty; give a picture")
     photo: Photo | None = None
@@ -90,12 +81,7 @@ def decode_photo(content: NDArray[np.uint8], name: str | Path) -> Photo:
 
 
 def decode_avif(content: bytes) -> Photo:
-    """The bytes of an AVIF as a photo, rotated and mirrored as its file says.
-
-    Raises:
-        OverflowError: it has more than `LARGEST_PICTURE` pixels.
-        Exception: Pillow cannot read it.
-    """
+    """The bytes of an AVIF as a photo, rotated and mirrored as its file says; too many pixels raise OverflowError."""
     from PIL import AvifImagePlugin, ImageOps  # here, as other photos do not need it
 
     picture = AvifImagePlugin.AvifImageFile(io.BytesIO(content))
@@ -103,13 +89,3 @@ def decode_avif(content: bytes) -> Photo:
         raise OverflowError
     upright = ImageOps.exif_transpose(picture).convert("RGB")
     return np.ascontiguousarray(np.asarray(upright)[:, :, ::-1])
-
-
-def crop_whole(photo: Photo) -> tuple[Box, Crop]:
-    """The square in the centre of a picture of one cropped face, and its pixels as grey uint8 (48, 48)."""
-    height, width = photo.shape[:2]
-    side = min(height, width)
-    box = Box((width - side) // 2, (height - side) // 2, side, side)
-    part = cv2.cvtColor(photo[box.top : box.top + side, box.left : box.left + side], cv2.COLOR_BGR2GRAY)
-    method = cv2.INTER_AREA if side > SIZE else cv2.INTER_LINEAR
-    return box, np.asarray(cv2.resize(part, (SIZE, SIZE), interpolation=method), np.uint8)

@@ -1,6 +1,5 @@
 """From photos to expressions: what `apps/predict.py` and `apps/serve.py` share."""
 
-from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
@@ -10,8 +9,8 @@ from numpy.typing import NDArray
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import ROOT
 from fer_pipeline.exported.onnx import DRAWN, load_exported, read_accuracy, read_answers_accuracy, read_metadata
-from fer_pipeline.inference.detection import PHOTO_SIDE, Detector, crop_face
-from fer_pipeline.inference.photos import Box, Crop, Photo, crop_whole
+from fer_pipeline.inference.detection import PHOTO_SIDE, Detector, Found, crop_face, crop_whole
+from fer_pipeline.inference.photos import Crop, Photo
 
 OWN, PRETRAINED = ROOT / "models" / "export", ROOT / "pretrained"
 """Folders of the user's own networks, and of those that a clone comes with."""
@@ -21,20 +20,10 @@ THRESHOLD = 0.6
 """A face is uncertain if its emotion has less confidence: low confidence in the paper's Table 6."""
 
 
-class Place(NamedTuple):
-    """Where a face is in a photo."""
-
-    box: Box
-    roll: float = 0.0
-    """Degrees by which it is turned clockwise."""
-    cut: bool = False
-    """Whether the photo's edge runs through it."""
-
-
 class Face(NamedTuple):
     """One face of a photo, and what a network predicts for it."""
 
-    place: Place
+    place: Found
     probabilities: NDArray[np.float64]
     """(7,), calibrated, in the order of the network's classes."""
     shares: NDArray[np.float64] | None
@@ -67,44 +56,29 @@ class Description(TypedDict):
 
 
 class Recogniser:
-    """A network, a face detector and a threshold. It must not be shared between threads.
-
-    Attributes:
-        model: `fer_pipeline.exported.onnx.OnnxModel`.
-        warning: a sentence if its predictions on photos mean nothing, else None.
-    """
+    """A network, a face detector and a threshold. It must not be shared between threads."""
 
     def __init__(self, name: str, whole: bool = False, threshold: float = THRESHOLD) -> None:
-        """Load the network `name`, as `find_model` takes it.
-
-        Args:
-            whole: treat each photo as one cropped face.
-            threshold: of confidence, in [0, 1].
-
-        Raises:
-            InputError: as `find_model` and `fer_pipeline.exported.onnx.load_exported`.
-        """
+        """Load the network `name`, as `find_model` takes it; `whole` treats each photo as one cropped face."""
         self.model = load_exported(find_model(name))
         drawn = self.model.metadata.get("trained_on") == DRAWN
         self.warning = f"{self.model.name} knows {DRAWN} only: for photos, train on FER-2013" if drawn else None
         self.detector = None if whole else Detector()
         self.threshold = threshold
 
-    def find(self, photo: Photo, longest_side: int = PHOTO_SIDE) -> list[tuple[Place, Crop]]:
+    def find(self, photo: Photo, longest_side: int = PHOTO_SIDE) -> list[tuple[Found, Crop]]:
         """The faces of a photo, the largest first; `longest_side` as in `Detector.find`."""
         if self.detector is None:
-            box, crop = crop_whole(photo)
-            return [(Place(box), crop)]
-        found = self.detector.find(photo, longest_side)
-        return [(Place(face.box, face.roll, face.is_cut(photo)), crop_face(photo, face)) for face in found]
+            return [crop_whole(photo)]
+        return [(face, crop_face(photo, face)) for face in self.detector.find(photo, longest_side)]
 
-    def judge(self, found: list[list[tuple[Place, Crop]]]) -> list[list[Face]]:
+    def judge(self, found: list[list[tuple[Found, Crop]]]) -> list[list[Face]]:
         """Predict for the faces that `find` gave, a list for each photo; all faces form one batch."""
         crops = [crop for photo in found for _, crop in photo]
         if not crops:
             return [[] for _ in found]
         probabilities, shares = self.model.answer(np.stack(crops))
-        answers = zip(probabilities, repeat(None) if shares is None else shares)  # noqa: B905 (repeat has no end)
+        answers = zip(probabilities, [None] * len(crops) if shares is None else shares, strict=True)
         return [[Face(place, *next(answers)) for place, _ in photo] for photo in found]
 
     def describe(self, face: Face) -> Description:
@@ -127,11 +101,8 @@ class Recogniser:
 
 def list_models() -> list[str]:
     """The names of the networks: first those that a clone comes with, then the user's own, each sorted."""
-    return [
-        f"{prefix}{name}"
-        for prefix, folder in ((PREFIX, PRETRAINED), ("", OWN))
-        for name in sorted(path.name.removesuffix(".onnx") for path in folder.glob("[!.]*.onnx"))
-    ]
+    places = ((PREFIX, PRETRAINED), ("", OWN))
+    return [prefix + name for prefix, folder in places for name in sorted(p.stem for p in folder.glob("[!.]*.onnx"))]
 
 
 def tell_models() -> str:
@@ -141,13 +112,10 @@ def tell_models() -> str:
 
 
 def choose_model() -> str:
-    """The name of the default network: the int8 one that a clone comes with.
+    """The name of the default network: an int8 one, one that a clone comes with, the best by `read_accuracy`.
 
-    Without it, the user's own int8 network with the best `read_accuracy`, the first by name if several are equal.
-    Without any int8 network, the same among all networks.
-
-    Raises:
-        InputError: there is no network.
+    A condition that no network meets is left out; the first name among equals is chosen. Without any, it is an
+    `InputError`.
     """
     names = list_models()
     if not names:
@@ -158,11 +126,7 @@ def choose_model() -> str:
 
 
 def find_model(name: str) -> Path:
-    """The path of a network: `name` is one of `list_models()`, or the path of an .onnx file.
-
-    Raises:
-        InputError: it is neither.
-    """
+    """The path of a network: `name` is one of `list_models()` or the path of an .onnx file, else an `InputError`."""
     if name.endswith(".onnx"):
         return Path(name)
     check_name(name)
@@ -177,11 +141,7 @@ def check_name(name: str) -> None:
 
 
 def describe_model(name: str) -> dict[str, Any]:
-    """What the file of a network says of it: see `ModelFacts` in apps/serve.py for the keys.
-
-    Raises:
-        InputError: there is no such network.
-    """
+    """What the file of a network says of it: see `ModelFacts` in apps/serve.py for the keys."""
     metadata = read_metadata(find_model(name))
     accuracy, reference = read_answers_accuracy(metadata)
     return {

@@ -4,8 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import NamedTuple
+from itertools import cycle, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,46 +28,35 @@ TEXT, LINE = (40, 40, 40), (150, 150, 150)
 """Colours of text and of lines."""
 
 
-class Seen(NamedTuple):
-    """A face at some time."""
-
-    seconds: float
-    """Since the video's start; 0 in a photo."""
-    length: float
-    """Seconds that its frame lasts; 1 in a photo, whose faces are counted."""
-    emotion: str
-
-
 class EmotionSummary:
     """What was seen in one video, or in all photos together."""
 
     def __init__(self, name: str, classes: Sequence[str], video: bool) -> None:
         """Begin with no face; `classes` are the network's, in its order, `name` is that of the source."""
-        self.name, self.video = name, video
-        self.kinds = [*classes, UNCERTAIN]
-        self.seen: list[Seen] = []
-        self.until = 0.0
+        self.name, self.video, self.until = name, video, 0.0
+        self.colours = dict(zip(classes, cycle(COLOURS), strict=False)) | {UNCERTAIN: PALE}
+        self.seen: list[tuple[float, float, str]] = []  # seconds since the start, length of the frame, emotion
 
     def add(self, faces: list[Description], seconds: float = 0.0, length: float = 1.0) -> None:
         """Add the faces of a photo, or those of a frame that is shown at `seconds` for `length` seconds."""
         self.until = max(self.until, seconds + length)
-        self.seen += [Seen(seconds, length, UNCERTAIN if face["uncertain"] else face["emotion"]) for face in faces]
+        self.seen += [(seconds, length, UNCERTAIN if face["uncertain"] else face["emotion"]) for face in faces]
 
     def measure(self) -> dict[str, float]:
         """{emotion: seconds, or faces of photos}, `uncertain` last; two faces during one second count two."""
-        amounts = dict.fromkeys(self.kinds, 0.0)
-        for one in self.seen:
-            amounts[one.emotion] += one.length
+        amounts = dict.fromkeys(self.colours, 0.0)
+        for _, length, emotion in self.seen:
+            amounts[emotion] += length
         return amounts
 
     def spread(self) -> NDArray[np.float64]:
         """The shares of the emotions over time, (spans, 8): each row adds up to 1, or to 0 if no face was seen."""
         spans = min(MOST_SPANS, max(1, math.ceil(self.until / 0.5)))
-        amounts = np.zeros((spans, len(self.kinds)))
-        for one in self.seen:
-            start, end = (spans * time / self.until for time in (one.seconds, one.seconds + one.length))
+        amounts, kinds = np.zeros((spans, len(self.colours))), list(self.colours)
+        for seconds, length, emotion in self.seen:
+            start, end = (spans * time / self.until for time in (seconds, seconds + length))
             for place in range(int(start), min(spans, math.ceil(end))):
-                amounts[place, self.kinds.index(one.emotion)] += min(end, place + 1) - max(start, place)
+                amounts[place, kinds.index(emotion)] += min(end, place + 1) - max(start, place)
         total = amounts.sum(axis=1, keepdims=True)
         shares: NDArray[np.float64] = np.divide(amounts, total, out=np.zeros_like(amounts), where=total > 0)
         return shares
@@ -97,19 +85,18 @@ def draw_one(summary: EmotionSummary) -> Photo:
     """The picture of one source, 1200 pixels wide."""
     amounts = summary.measure()
     total = sum(amounts.values())
-    shown = [(kind, amount) for kind, amount in amounts.items() if amount]
+    shown = {kind: amount for kind, amount in amounts.items() if amount}
     plot = PLOT if summary.video else PLOT // 4
     lines = 2 + summary.video + math.ceil(len(shown) / 4)
     picture = np.full((2 * EDGE + lines * ROW + plot, WIDTH, 3), 255, np.uint8)
-    if summary.video:
-        title = f"{summary.name}: {total:.1f} seconds of faces" if total else f"{summary.name}: no face"
-    else:
-        title = f"{summary.name}: {total:.0f} {'face' if total == 1 else 'faces'}"
-    write(picture, title, EDGE, EDGE, 0.75)
+    photos = f"{total:.0f} {'face' if total == 1 else 'faces'}"
+    video = f"{total:.1f} seconds of faces" if total else "no face"
+    write(picture, f"{summary.name}: {video if summary.video else photos}", EDGE, EDGE, 0.75)
     top = EDGE + ROW + ROW // 2
     place = picture[top : top + plot, EDGE : WIDTH - EDGE]
     if total:
-        plot_shares(np.rot90(place, -1) if summary.video else place, summary.spread())  # time goes to the right
+        turned = np.rot90(place, -1) if summary.video else place  # time goes to the right
+        plot_shares(turned, summary.spread(), [*summary.colours.values()])
     cv2.rectangle(picture, (EDGE, top), (WIDTH - EDGE - 1, top + plot - 1), LINE)
     below = top + plot + ROW // 2
     if summary.video:
@@ -118,28 +105,22 @@ def draw_one(summary: EmotionSummary) -> Photo:
             left = EDGE + round(place.shape[1] * part / 4 - measure_text(label, 0.6) * part / 4)
             write(picture, label, left, below, 0.6)
         below += ROW
-    for number, (kind, amount) in enumerate(shown):
+    for number, (kind, amount) in enumerate(shown.items()):
         left, row = EDGE + (number % 4) * place.shape[1] // 4, below + (number // 4) * ROW
-        colour = find_colour(summary.kinds.index(kind), len(summary.kinds))
-        cv2.rectangle(picture, (left, row + 3), (left + 18, row + 21), colour, cv2.FILLED)
+        cv2.rectangle(picture, (left, row + 3), (left + 18, row + 21), summary.colours[kind], cv2.FILLED)
         cv2.rectangle(picture, (left, row + 3), (left + 18, row + 21), LINE)
         write(picture, f"{kind} {amount / total:.0%}", left + 28, row, 0.6)
     return picture
 
 
-def plot_shares(place: Photo, shares: NDArray[np.float64]) -> None:
+def plot_shares(place: Photo, shares: NDArray[np.float64], colours: list[tuple[int, int, int]]) -> None:
     """Fill a part of a picture with shares (spans, kinds): spans from top to bottom, kinds side by side."""
     height, width = place.shape[:2]
     rows = np.linspace(0, height, len(shares) + 1).round().astype(int)
+    with_white = np.array([*colours, (255, 255, 255)])  # for a span without faces
     for (top, bottom), row in zip(pairwise(rows), shares, strict=True):
-        columns = (np.concatenate([[0], np.cumsum(row)]) * width).round().astype(int)
-        for kind, (left, right) in enumerate(pairwise(columns)):
-            place[top:bottom, left:right] = find_colour(kind, len(row))
-
-
-def find_colour(kind: int, kinds: int) -> tuple[int, int, int]:
-    """The colour of the emotion number `kind`; the last is `uncertain`."""
-    return PALE if kind == kinds - 1 else COLOURS[kind % len(COLOURS)]
+        ends = (np.cumsum(row) * width).round()
+        place[top:bottom] = with_white[np.searchsorted(ends, np.arange(width), side="right")]
 
 
 def measure_text(text: str, size: float) -> int:

@@ -21,40 +21,31 @@ class Tracker:
         self.seen = 0
 
     def follow(self, faces: list[Face], seconds: float) -> list[Face]:
-        """Number the `faces` of a frame, `seconds` after the previous one, and average each with its past.
+        """Number the `faces` of a frame, `seconds` after the previous one, and average each with its fading past.
 
-        The average is exponential. Faces are paired with earlier ones by their overlap, the largest first; a face
-        without a pair is new.
+        Faces are paired with earlier ones by their overlap, the largest first; a face without a pair is new.
         """
         keep = math.exp(-seconds / FADE)
         earlier = [(last, missed + seconds) for last, missed in self.tracks if missed < PATIENCE]
         overlaps = sorted(
-            (
-                (compute_iou(last.place.box, face.place.box), before, now)
-                for before, (last, _) in enumerate(earlier)
-                for now, face in enumerate(faces)
-            ),
-            key=lambda pair: (-pair[0], *pair[1:]),
+            (-compute_iou(last.place.box, face.place.box), before, now)
+            for before, (last, _) in enumerate(earlier)
+            for now, face in enumerate(faces)
         )
-        known: dict[int, Face] = {}
-        free = set(range(len(earlier)))
+        pairs: dict[int, int] = {}  # {place in `faces`: place in `earlier`}
         for overlap, before, now in overlaps:
-            if overlap >= LEAST_IOU and before in free and now not in known:
-                free.remove(before)
-                known[now] = earlier[before][0]
+            if -overlap >= LEAST_IOU and now not in pairs and before not in pairs.values():
+                pairs[now] = before
         smoothed = []
         for now, face in enumerate(faces):
-            if last := known.get(now):
-                face = face._replace(
-                    probabilities=keep * last.probabilities + (1 - keep) * face.probabilities,
-                    shares=None
-                    if last.shares is None or face.shares is None
-                    else keep * last.shares + (1 - keep) * face.shares,
-                    number=last.number,
-                )
-            else:
-                face = face._replace(number=self.seen)
+            if now not in pairs:
+                smoothed.append(face._replace(number=self.seen))
                 self.seen += 1
-            smoothed.append(face)
-        self.tracks = [*((face, 0.0) for face in smoothed), *(earlier[before] for before in sorted(free))]
+                continue
+            old = earlier[pairs[now]][0]
+            probabilities = keep * old.probabilities + (1 - keep) * face.probabilities
+            shares = None if old.shares is None or face.shares is None else keep * old.shares + (1 - keep) * face.shares
+            smoothed.append(face._replace(probabilities=probabilities, shares=shares, number=old.number))
+        left = [track for before, track in enumerate(earlier) if before not in pairs.values()]
+        self.tracks = [(face, 0.0) for face in smoothed] + left
         return smoothed
