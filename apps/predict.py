@@ -28,7 +28,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TextIO
 
-import checkout  # noqa: F401
+import checkout
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import replacing, write_files
 from fer_pipeline.inference import recognition

@@ -33,7 +33,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 
-import checkout  # noqa: F401
+import checkout
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.exported.onnx import LABELS, MAJORITY
 from fer_pipeline.faces.fer2013 import CLASSES

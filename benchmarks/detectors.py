@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-import checkout  # noqa: F401
+import checkout
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.exported.onnx import open_session
 from fer_pipeline.inference import detection

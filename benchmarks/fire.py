@@ -22,7 +22,7 @@ from importlib.metadata import version
 from itertools import zip_longest
 from pathlib import Path
 
-import checkout  # noqa: F401
+import checkout
 from clones import ENVIRONMENT, ROOT
 from faults.common import Row, Settings
 from fer_pipeline.core.errors import InputError

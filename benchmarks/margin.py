@@ -14,7 +14,7 @@ import argparse
 
 import numpy as np
 
-import checkout  # noqa: F401
+import checkout
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.exported.onnx import load_exported
 from fer_pipeline.faces.faces import read_faces

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.cbook import get_sample_data
 
-import checkout  # noqa: F401
+import checkout
 from fer_pipeline.inference.detection import FRAME_SIDE
 from fer_pipeline.inference.drawing import draw_faces
 from fer_pipeline.inference.opencv import cv2

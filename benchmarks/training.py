@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import checkout  # noqa: F401
+import checkout
 from fer_pipeline.faces.faces import Split
 from fer_pipeline.faces.fer2013 import CLASSES, SIZE
 from fer_pipeline.networks.network import Network, Shape, find_network

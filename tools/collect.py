@@ -26,7 +26,7 @@ import jinja2
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
-import checkout  # noqa: F401
+import checkout
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import to_json, write_files
 from fer_pipeline.exported.record import Exports

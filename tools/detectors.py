@@ -15,7 +15,7 @@ from pathlib import Path
 
 import onnx
 
-import checkout  # noqa: F401
+import checkout
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import write_files
 from fer_pipeline.exported.names import renumber_names

@@ -10,7 +10,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-import checkout  # noqa: F401
+import checkout
 from fer_pipeline.core.files import write_files
 from fer_pipeline.networks.network import Network, find_networks
 from fer_pipeline.params.read import read_params

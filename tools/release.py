@@ -22,7 +22,7 @@ from jinja2 import Environment, StrictUndefined
 from numpy.typing import NDArray
 from ruamel.yaml import YAML
 
-import checkout  # noqa: F401
+import checkout
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import ROOT, write_files
 from fer_pipeline.core.record import Count, Interval, Record, Share

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from ruamel.yaml import YAML
 
-import checkout  # noqa: F401
+import checkout
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import write_files
 from fer_pipeline.core.record import Count, Record, Share

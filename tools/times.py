@@ -9,7 +9,7 @@ came from git, from the run cache or from another machine) shows dashes; `dvc re
 from collections.abc import Iterator
 from pathlib import Path
 
-import checkout  # noqa: F401
+import checkout
 from fer_pipeline.core.files import ROOT, write_files
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params

@@ -6,7 +6,7 @@ from typing import NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
-import checkout  # noqa: F401
+import checkout
 from fer_pipeline.core.record import Record
 from fer_pipeline.exported.record import ExportTimes
 from fer_pipeline.predictions.record import PredictionTimes
