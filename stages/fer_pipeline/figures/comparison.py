@@ -123,7 +123,6 @@ def draw_class_f1(table: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
     axes.set(xlabel="", ylabel="F1", ylim=(0, 1), title="F1 per class on test")
     handles = [Patch(color=colour, label=name) for name, colour in colours.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=count_columns(len(handles)), frameon=False)
-    sns.despine(figure)
     return figure
 
 

@@ -47,7 +47,6 @@ def draw_classes(shares: pd.DataFrame) -> Figure:
     totals = shares.groupby("split", sort=False)["images"].sum()
     names = [f"{name} ({total:,} images)" for name, total in totals.items()]
     axes.legend(axes.containers, names, framealpha=1, edgecolor="none")
-    sns.despine(figure)
     return figure
 
 

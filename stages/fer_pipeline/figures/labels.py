@@ -62,7 +62,6 @@ def draw_levels(levels: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
     figure.supxlabel(
         "votes of ten annotators for the most-voted class; below, number of test images", fontsize="medium"
     )
-    sns.despine(figure)
     return figure
 
 

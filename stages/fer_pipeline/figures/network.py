@@ -85,7 +85,6 @@ def draw_curves(history: pd.DataFrame, name: str) -> Figure:
     note = f"best epoch {best['epoch']:.0f}\nval {best['val_accuracy']:.1%}\ngap {100 * gap:+.1f} points"
     panels[0].text(0.97, 0.06, note, transform=panels[0].transAxes, ha="right", va="bottom", bbox=box())
     panels[1].legend(loc="upper right", framealpha=1, edgecolor="none")
-    sns.despine(figure)
     return figure
 
 
@@ -147,7 +146,6 @@ def draw_confidence(rows: Predictions, bins: int, ece: float, name: str) -> Figu
     )
     title = f"{name}: confidence on test, expected calibration error {ece:.3f}"
     figure.suptitle(title, fontsize=plt.rcParams["axes.titlesize"])
-    sns.despine(figure)
     return figure
 
 
@@ -190,7 +188,6 @@ def draw_classes(classes: Mapping[str, ClassScores], name: str) -> Figure:
     axes.set(ylim=(0, 1.01), xlabel="class, and its test images", ylabel="score")
     axes.set_title(f"{name}: precision, recall and F1 by class", pad=26)
     axes.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
-    sns.despine(figure)
     return figure
 
 
@@ -218,7 +215,6 @@ def draw_risk_coverage(curve: Mapping[str, npt.NDArray[np.float64]], name: str) 
         axes.legend(loc="lower left", framealpha=1, edgecolor="none")
     axes.xaxis.set_major_formatter(PERCENT)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=1 if low > 0.95 else 0))
-    sns.despine(figure)
     return figure
 
 
