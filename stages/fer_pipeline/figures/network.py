@@ -136,8 +136,9 @@ def draw_confidence(rows: Predictions, bins: int, ece: float, name: str) -> Figu
     handles.append(Patch(color=NEUTRAL, label="accuracy of the bin"))
     if filled["images"].min() < FEW:
         handles.append(Patch(**PALE, label=f"fewer than {FEW} images"))
-    place = "outside lower center"
-    figure.legend(handles=handles, loc=place, ncols=4, frameon=False, fontsize=SMALL, columnspacing=1.4)
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=SMALL, columnspacing=1.4
+    )
     title = f"{name}: confidence on test, expected calibration error {ece:.3f}"
     figure.suptitle(title, fontsize=plt.rcParams["axes.titlesize"])
     return figure
