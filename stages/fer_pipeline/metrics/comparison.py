@@ -209,16 +209,16 @@ def tabulate_literature(
 
     Columns: source ('literature', 'paper' or 'ours'), name, year, dataset, accuracy, and those of `origin`.
     """
-    rows: list[tuple[str, str, int | None, str, float]] = [
+    rows: list[tuple[str, str, int | None, str, float | None]] = [
         ("literature", f"{work.reference} [{work.number}]", work.year, work.dataset, work.accuracy)
         for work in paper.LITERATURE
-        if work.accuracy is not None
     ]
     rows += [("paper", titles[name], None, "FER-2013", row.paper.accuracy) for name, row in table7.items() if row.paper]
     rows += [("ours", titles[name], None, "ours", row.accuracy) for name, row in table7.items()]
     rows += [("ours", ENSEMBLE_TITLE, None, "ours", ensemble_accuracy)]
     table = pd.DataFrame(rows, columns=["source", "name", "year", "dataset", "accuracy"]).astype({"year": "Int64"})
-    return table.sort_values("accuracy", ascending=False, kind="stable").assign(**origin)
+    known = table.dropna(subset="accuracy")
+    return known.sort_values("accuracy", ascending=False, kind="stable").assign(**origin)
 
 
 def vote(members: Sequence[Predictions], weights: Sequence[float] | None = None) -> Predictions:
@@ -274,7 +274,6 @@ def judge_ensembles(
     def judge(names: tuple[str, ...], weights: Sequence[float]) -> dict[str, Any]:
         best = max(names, key=lambda name: float(test[name].correct.mean()))
         together = vote([test[name] for name in names], weights).correct
-        gain = float(together.mean() - test[best].correct.mean())
         return {
             "members": list(names),
             "weights": [round(weight, 6) for weight in weights],
@@ -282,16 +281,13 @@ def judge_ensembles(
             "accuracy": average(together),
             "accuracy_ci95": bound_accuracy(together, resamples, seed),
             "best_member": best,
-            "gain_points": round(100 * gain, 4),
+            "gain_points": round(100 * float(together.mean() - test[best].correct.mean()), 4),
             "p_value": apply_mcnemar(together, test[best].correct)[2],
         }
 
     groups = dict.fromkeys([*combinations(test, 2), tuple(test)])
-    weighted = judge(tuple(test), choose_weights(list(val.values())))
-    return (
-        [Ensemble(**judge(names, [1 / len(names)] * len(names))) for names in groups],
-        WeightedEnsemble(**weighted, chosen_on="val"),
-    )
+    equal = [Ensemble(**judge(names, [1 / len(names)] * len(names))) for names in groups]
+    return equal, WeightedEnsemble(**judge(tuple(test), choose_weights([*val.values()])), chosen_on="val")
 
 
 def measure_agreement(test: Mapping[str, Predictions]) -> Agreement:
@@ -320,9 +316,9 @@ def count_right(test: Mapping[str, Predictions]) -> npt.NDArray[np.int64]:
 def tabulate_agreement(test: Mapping[str, Predictions]) -> pd.DataFrame:
     """One row per class with images: emotion, images, and right_by_<k>, the share that exactly k networks get right."""
     actual, right = next(iter(test.values())).actual, count_right(test)
-    counts = pd.DataFrame({f"right_by_{k}": right == k for k in range(len(test), -1, -1)}).groupby(actual)
-    shares = counts.mean().rename_axis("emotion").reset_index()
-    shares.insert(1, "images", counts.size().to_numpy())
+    columns = {f"right_by_{k}": right == k for k in range(len(test), -1, -1)}
+    table = pd.DataFrame({"emotion": actual, "images": 1, **columns}).groupby("emotion")
+    shares = table.agg({"images": "sum", **dict.fromkeys(columns, "mean")}).reset_index()
     return shares.assign(emotion=np.array(CLASSES)[shares["emotion"]])
 
 
