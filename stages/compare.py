@@ -5,8 +5,7 @@ Writes  metrics/compare.json, metrics/summary/ensemble.json, plots/compare/ (eac
 Alone   python stages/compare.py --data data/prepared/faces.h5 --predictions data/predictions --metrics metrics
         --report compare.json --summary ensemble.json --plots compare
 
-The networks are those of params.yaml, in its order: two or more. `fer_pipeline.metrics.comparison` computes the figures
-and states what compare.json holds.
+The networks are those of params.yaml, in its order: two or more.
 """
 
 import argparse
@@ -33,11 +32,7 @@ from fer_pipeline.training.common.profile import BASE, read_training, read_train
 
 
 def read_scores(path: str, test: Predictions) -> Scores:
-    """metrics/<network>.json as `Scores`, checked against the network's predictions of test.
-
-    Raises:
-        InputError: the file is missing, is not JSON, lacks a key, or its accuracy is not that of the predictions.
-    """
+    """metrics/<network>.json, checked against the network's predictions of test; InputError if they do not fit."""
     remedy = "run `dvc repro evaluate`"
     scores = Scores.read(path, "evaluate")
     if set(scores.per_class) != set(CLASSES):
@@ -68,10 +63,8 @@ def main() -> None:
     scores = {name: read_scores(f"{args.metrics}/{name}.json", test[name]) for name in names}
 
     split, faces = attributes["split"], splits["test"]
-    ours = read_trainings(params)
     papers = {name: read_training(params, name, BASE) for name in names if name in PRINTED}
-    drawn = is_sample(params.dataset)
-    origin = comparison.describe_run(params.profile, ours, papers, split, params.dataset, drawn, splits)
+    origin = comparison.describe_run(params, read_trainings(params), papers, split, splits, is_sample(params.dataset))
     ensembles, weighted = comparison.judge_ensembles(val, test, settings.bootstrap, seed)
     val_vote, test_vote = (comparison.vote(list(members.values())) for members in (val, test))
     ensemble = measure(val_vote, test_vote, faces.duplicate_of_train, settings, seed)
@@ -81,7 +74,7 @@ def main() -> None:
     report = Comparison(
         profile=params.profile,
         split=split,
-        **origin._asdict(),
+        **origin,
         notes=comparison.collect_notes(names, split),
         table7=table7,
         mcnemar=compare_pairs({name: one.correct for name, one in test.items()}),
@@ -103,7 +96,7 @@ def main() -> None:
         "contradicted": contradicted,
     }
     favourites = None if faces.votes is None else count_favourites(faces.votes, faces.labels)
-    pictures = draw_comparison(tables, faces.images, titles, origin.label, favourites)
+    pictures = draw_comparison(tables, faces.images, titles, origin["label"], favourites)
     write_files(
         {
             args.report: report.to_bytes(),

@@ -10,9 +10,7 @@ Nothing here is chosen on test.
 """
 
 import argparse
-import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,6 +25,7 @@ from fer_pipeline.metrics.evaluation import judge
 from fer_pipeline.metrics.scores import Measured, bin_confidence, cover, summarise
 from fer_pipeline.networks.network import find_network
 from fer_pipeline.params.read import read_params
+from fer_pipeline.predictions.heat import read_heat
 from fer_pipeline.predictions.predictions import Predictions, read_predictions, read_votes
 from fer_pipeline.predictions.record import NetworkFacts
 from fer_pipeline.running.stage import run
@@ -54,37 +53,16 @@ def read_history(path: str | Path) -> pd.DataFrame:
 def tabulate(test: Predictions, measured: Measured, bins: int) -> dict[str, bytes]:
     """{file name: bytes}: the tables behind the pictures, for `dvc plots`."""
     names = np.array(CLASSES)
-    confusion = pd.DataFrame({"actual": names[test.actual], "predicted": names[test.predicted]})
-    reliability = pd.DataFrame(bin_confidence(test, bins))
-    scores = {emotion: one.model_dump() for emotion, one in measured.per_class.items()}
-    classes = pd.DataFrame(scores).T.rename_axis("emotion").reset_index()
-    classes["support"] = classes["support"].astype(int)
     tables = {
-        "confusion.csv": confusion,
-        "calibration.csv": reliability[reliability["images"] > 0],
-        "classes.csv": classes.drop(columns="accuracy"),  # which is the recall
+        "confusion.csv": pd.DataFrame({"actual": names[test.actual], "predicted": names[test.predicted]}),
+        "calibration.csv": pd.DataFrame(bin_confidence(test, bins)).query("images > 0"),
+        "classes.csv": pd.DataFrame(
+            {"emotion": emotion, **scores.model_dump(exclude={"accuracy"})}  # which is the recall
+            for emotion, scores in measured.per_class.items()
+        ),
         "risk_coverage.csv": pd.DataFrame(cover(test)),
     }
     return {name: table_to_csv(table) for name, table in tables.items()}
-
-
-def read_heat(path: str, test: Predictions) -> dict[str, list[Any]]:
-    """For `draw_grad_cam`: {'correct', 'incorrect': for each class an example of <name>_heat.npz, or None}.
-
-    Raises:
-        InputError: the file is missing, damaged or of other predictions.
-    """
-    columns: dict[str, list[Any]] = {kind: [None] * len(CLASSES) for kind in ("correct", "incorrect")}
-    try:
-        with np.load(path) as file:
-            for row, crop, heat in zip(file["row"], file["crops"], file["heat"], strict=True):
-                kind = "correct" if test.correct[row] else "incorrect"
-                columns[kind][test.actual[row]] = (crop, heat, test.predicted[row])
-    except FileNotFoundError:
-        raise InputError(f"{path}: not found; run `dvc repro predict`") from None
-    except (ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: damaged ({' '.join(str(error).split())[:99]}); run `dvc repro -f predict`") from None
-    return columns
 
 
 def main() -> None:
@@ -100,15 +78,10 @@ def main() -> None:
     faces, _ = read_faces(args.data)
     history = read_history(args.history)
     said = f"{args.predictions}/{args.name}"
-    rows = {
-        "test_crops": read_predictions(f"{said}.csv", faces),
-        "single_crop": read_predictions(f"{said}_single_crop.csv", faces),
-        "train": read_predictions(f"{said}_train.csv", faces, ["train"]),
-    }
-    votes = {
-        "test_crops": read_votes(f"{said}_votes.csv", faces),
-        "single_crop": read_votes(f"{said}_single_crop_votes.csv", faces),
-    }
+    by_crops = {"test_crops": said, "single_crop": f"{said}_single_crop"}
+    rows = {crops: read_predictions(f"{path}.csv", faces) for crops, path in by_crops.items()}
+    rows["train"] = read_predictions(f"{said}_train.csv", faces, ["train"])
+    votes = {crops: read_votes(f"{path}_votes.csv", faces) for crops, path in by_crops.items()}
     facts = NetworkFacts.read(f"{said}.json", "predict")
     scores = judge(rows, votes, faces, facts, params.evaluate, params.seed)
     images, test, bins = faces["test"].images, rows["test_crops"]["test"], params.evaluate.bins

@@ -2,7 +2,7 @@
 
 Reads   a model, and data/prepared/faces.h5.
 Writes  data/predictions/<name>.csv and <name>_votes.csv (first and second head on val and test), the same as
-        <name>_single_crop.csv and <name>_single_crop_votes.csv, <name>_train.csv (plain train faces),
+        <name>_single_crop.csv and <name>_single_crop_votes.csv, <name>_train.csv (train faces, not augmented),
         <name>_heat.npz (Grad-CAM), <name>.json (its size, and where it ran); its speed, into metrics/timing.json.
 Alone   python stages/predict.py --name vgg19 --model models/vgg19.safetensors --data data/prepared/faces.h5
             --out data/predictions --timing metrics/timing.json
@@ -13,7 +13,6 @@ alone: ten crops of 28,709 faces would take ten times as long.
 """
 
 import argparse
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,10 @@ from numpy.typing import NDArray
 
 from fer_pipeline.core.files import write_files
 from fer_pipeline.faces.faces import Split, read_faces
-from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.networks.load import load_model, predict
 from fer_pipeline.networks.network import find_network
 from fer_pipeline.params.read import read_params
+from fer_pipeline.predictions.heat import pack_heat
 from fer_pipeline.predictions.predictions import SCORED, Predictions, as_written, to_csv, votes_to_csv
 from fer_pipeline.predictions.record import Cost, NetworkFacts, PredictionTimes
 from fer_pipeline.running.stage import run
@@ -38,10 +37,7 @@ BATCH = 256
 def predict_splits(
     model: Any, splits: dict[str, Split], crops: int, path: str | Path
 ) -> tuple[dict[str, Predictions], dict[str, NDArray[np.float64]]]:
-    """Predictions of the first head by split, and probabilities of the second, float64 (N, 8), as the CSVs hold them.
-
-    The second dict is {} for a network with one head.
-    """
+    """By split: predictions of the first head, and probabilities of the second, float64 (N, 8); {} if there is none."""
     rows, votes = {}, {}
     for split, faces in splits.items():
         first, second = predict(model, faces.images, crops, path)
@@ -49,19 +45,6 @@ def predict_splits(
         if second.shape[1]:
             votes[split] = as_written(faces.labels, second).probabilities
     return rows, votes
-
-
-def describe_network(model: Any, path: str | Path) -> NetworkFacts:
-    """The size of a trained network and of its file `path`, and where it runs."""
-    return NetworkFacts(
-        cost=Cost(
-            parameters=model.count_parameters(),
-            macs=model.count_macs(),
-            model_bytes=Path(path).stat().st_size,
-        ),
-        device=model.device,
-        precision=model.precision,
-    )
 
 
 def measure_speed(model: Any, images: NDArray[np.uint8]) -> PredictionTimes:
@@ -74,24 +57,6 @@ def measure_speed(model: Any, images: NDArray[np.uint8]) -> PredictionTimes:
         images_per_second=round(BATCH / min(many), 1),
         hardware=model.hardware,
     )
-
-
-def explain(model: Any, images: NDArray[np.uint8], test: Predictions) -> bytes:
-    """<name>_heat.npz: Grad-CAM of each class's first correct face, and of its most confident error.
-
-    Arrays of M such faces: `row` int64 (M,) in test, `crops` uint8 (M, size, size), and `heat` float32 (M, size, size)
-    in [0, 1], the evidence for the predicted class. The same content gives the same bytes.
-    """
-    rows: list[int] = []
-    for label in range(len(CLASSES)):
-        rows += np.flatnonzero((test.actual == label) & test.correct)[:1].tolist()
-        wrong = np.flatnonzero((test.actual == label) & ~test.correct)
-        rows += wrong[np.argsort(-test.confidence[wrong], kind="stable")][:1].tolist()
-    found = [model.explain(images[[row]], test.predicted[[row]]) for row in rows]
-    crops, heat = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    content = BytesIO()
-    np.savez(content, row=np.array(rows, np.int64), crops=crops, heat=heat)
-    return content.getvalue()
 
 
 def main() -> None:
@@ -111,14 +76,18 @@ def main() -> None:
     single, single_votes = predict_splits(model, scored, 1, args.model) if network.TEST_CROPS > 1 else (rows, votes)
     train, _ = predict_splits(model, {"train": splits["train"]}, 1, args.model)
     test = splits["test"].images
+    cost = Cost(
+        parameters=model.count_parameters(), macs=model.count_macs(), model_bytes=Path(args.model).stat().st_size
+    )
+    facts = NetworkFacts(cost=cost, device=model.device, precision=model.precision)
     outputs = {
         ".csv": to_csv(rows),
         "_votes.csv": votes_to_csv(votes),
         "_single_crop.csv": to_csv(single),
         "_single_crop_votes.csv": votes_to_csv(single_votes),
         "_train.csv": to_csv(train),
-        "_heat.npz": explain(model, test, rows["test"]) if hasattr(network, "find_explained_layer") else b"",
-        ".json": describe_network(model, args.model).to_bytes(),
+        "_heat.npz": pack_heat(model, test, rows["test"]) if hasattr(network, "find_explained_layer") else b"",
+        ".json": facts.to_bytes(),
     }
     write_files({f"{args.out}/{args.name}{ending}": content for ending, content in outputs.items()})
     record_times(args.timing, f"predict@{args.name}", measure_speed(model, test))

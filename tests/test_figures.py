@@ -4,30 +4,20 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from answers import draw
+from answers import draw_rows, predict
 from matplotlib.colors import to_hex
 
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.figures import network as figures
 from fer_pipeline.figures.comparison import draw_agreement, draw_class_f1, draw_ensembles
-from fer_pipeline.figures.style import PALETTE, pick_colours, set_style, to_png
-from fer_pipeline.metrics.scores import bin_confidence, measure
-from fer_pipeline.params.read import read_params
+from fer_pipeline.figures.style import PALETTE, pick_colours, set_style
+from fer_pipeline.metrics.scores import bin_confidence
 
 
-def draw_rows(count, strength):
-    rng = np.random.default_rng(0)
-    return draw(rng.integers(0, 7, count), strength, rng)
-
-
-COLUMNS = [f"{split}_{metric}" for metric in ("accuracy", "loss") for split in ("train", "val")]
-ROWS = {"usual": (3000, 1.6), "few": (40, 1.6), "all right": (50, 20), "one": (1, 1.6)}
-
-
-@pytest.mark.parametrize("case", ROWS)
-def test_nothing_lies_on_the_bars_of_confidence(case):
+@pytest.mark.parametrize(("count", "strength"), [(3000, 1.6), (40, 1.6), (50, 20), (1, 1.6)])
+def test_nothing_lies_on_the_bars_of_confidence(count, strength):
     set_style()
-    figure = figures.draw_confidence(draw_rows(*ROWS[case]), 15, 0.0123, "VGG19")
+    figure = figures.draw_confidence(draw_rows(count, 0, strength), 15, 0.0123, "VGG19")
     figure.canvas.draw()
     (legend,) = figure.legends
     for axes in figure.axes:
@@ -40,14 +30,14 @@ def test_nothing_lies_on_the_bars_of_confidence(case):
 
 
 def test_bins_of_few_images_are_pale_and_show_their_count():
-    rows = draw_rows(300, 1.6)
+    rows = draw_rows(300, 0)
     table = pd.DataFrame(bin_confidence(rows, 15)).query("images > 0")
     few = table["images"] < figures.FEW
     assert few.any() and not few.all()
     figure, axes = plt.subplots()
     figures.draw_reliability(table, axes)
     assert [text.get_text() for text in axes.texts] == [str(images) for images in table["images"][few]]
-    pale = [to_hex(bar.get_facecolor()) == to_hex(figures.pale()["facecolor"]) for bar in axes.patches]
+    pale = [to_hex(bar.get_facecolor()) == to_hex(figures.PALE["facecolor"]) for bar in axes.patches]
     assert pale == few.tolist()
     assert [bar.get_height() for bar in axes.patches] == pytest.approx(table["accuracy"].tolist())
     plt.close(figure)
@@ -97,18 +87,6 @@ def test_the_vote_of_all_is_called_so_and_the_weights_are_named():
     plt.close(figure)
 
 
-@pytest.mark.parametrize("example", [None, (np.zeros((44, 44), np.uint8), np.eye(44), 3)])
-def test_a_network_without_heat_maps_lacks_one_picture(example, monkeypatch):
-    monkeypatch.setattr(figures, "to_png", plt.close)
-    history = pd.DataFrame([[1, 0.5, 0.6, 1.5, 1.4]], columns=["epoch", *COLUMNS])
-    rows, images = draw_rows(40, 1.6), np.zeros((40, 48, 48), np.uint8)
-    measured = measure(rows, rows, None, read_params("evaluate")[0], 0)
-    explained = {"correct": [None] * 7, "incorrect": [example] * 7} if example else None
-    drawn = figures.draw_all("VGG19", history, images, rows, measured, 15, explained)
-    names = ("curves", "confusion", "confidence", "classes", "mistakes", "risk_coverage")
-    assert set(drawn) == {f"{name}.png" for name in (*names, *(["gradcam"] if example else []))}
-
-
 def test_grad_cam_names_what_is_predicted_instead():
     crop, heat = np.zeros((44, 44), np.uint8), np.zeros((44, 44))
     columns = {"correct": [(crop, heat, k) for k in range(7)], "incorrect": [None, *[(crop, heat, 0)] * 6]}
@@ -116,4 +94,13 @@ def test_grad_cam_names_what_is_predicted_instead():
     titles = [axes.get_title() for axes in figure.axes]
     assert titles[:7] == list(CLASSES)
     assert titles[14:21] == ["angry", *(f"{emotion}\n→ angry" for emotion in CLASSES[1:])]
-    assert to_png(figure).startswith(b"\x89PNG")
+    plt.close(figure)
+
+
+def test_the_surest_mistakes_are_shown(monkeypatch):
+    shown = []
+    monkeypatch.setattr(figures, "draw_gallery", lambda *arguments: shown.append(arguments))
+    figures.draw_mistakes(np.arange(4), predict([0, 1, 2, 3], [0, 2, 1, 4], [1.0, 0.7, 0.9, 0.8]), "VGG19", count=2)
+    ((faces, *texts),) = shown
+    title = "VGG19: the 2 most confident of 3 errors, actual → predicted"
+    assert (faces.tolist(), texts) == ([2, 3], [["fear →\ndisgust 0.90", "happy →\nsad 0.80"], title])

@@ -5,9 +5,9 @@ import io
 
 import numpy as np
 import pytest
+from answers import make_splits
 
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.faces.faces import Split
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.predictions.predictions import COLUMNS, read_predictions, to_csv
 
@@ -20,11 +20,8 @@ test,2,sad,sad,0.250000,0.125000,0.125000,0.125000,0.125000,0.250000,0.125000,0.
 """
 
 
-def draw(count, seed):
-    rng = np.random.default_rng(seed)
-    logits = rng.normal(scale=8, size=(count, 7))
-    shares = np.exp(logits - logits.max(axis=1, keepdims=True)).astype(np.float32)
-    return rng.integers(0, 7, count).astype(np.uint8), shares / shares.sum(axis=1, keepdims=True)
+FACES = make_splits({"val": [0, 3], "test": [6, 5, 4]})
+"""The images of `LINES`."""
 
 
 def write(tmp_path, text):
@@ -34,35 +31,42 @@ def write(tmp_path, text):
 
 
 def test_what_is_written_comes_back(tmp_path):
-    splits = {"val": draw(300, 1), "test": draw(500, 2)}
-    content = to_csv(splits)
-    read = read_predictions(write(tmp_path, content.decode()))
+    rng, counts = np.random.default_rng(1), {"val": 300, "test": 500}
+    splits = {
+        name: (rng.integers(0, 7, count).astype(np.uint8), rng.dirichlet(np.full(7, 0.1), count).astype(np.float32))
+        for name, count in counts.items()
+    }
+    content = to_csv(splits).decode()
+    read = read_predictions(
+        write(tmp_path, content), make_splits({name: labels for name, (labels, _) in splits.items()})
+    )
     for name, (labels, probabilities) in splits.items():
         np.testing.assert_array_equal(read[name].actual, labels)
         np.testing.assert_allclose(read[name].probabilities, probabilities, atol=6e-7)
-    rows = list(csv.DictReader(io.StringIO(content.decode())))
+    rows = list(csv.DictReader(io.StringIO(content)))
     assert tuple(rows[0]) == COLUMNS
-    assert [(row["split"], int(row["index"])) for row in rows] == [
-        *(("val", i) for i in range(300)),
-        *(("test", i) for i in range(500)),
-    ]
+    places = [(name, str(index)) for name, count in counts.items() for index in range(count)]
+    assert [(row["split"], row["index"]) for row in rows] == places
     for row in rows:  # what each row says holds for its own digits
         shares = [float(row[emotion]) for emotion in CLASSES]
-        assert row["predicted"] == CLASSES[shares.index(max(shares))]
-        assert float(row["confidence"]) == max(shares)
+        assert (row["predicted"], float(row["confidence"])) == (CLASSES[shares.index(max(shares))], max(shares))
         assert all(len(row[column].split(".")[1]) == 6 for column in ("confidence", *CLASSES))
 
 
 def test_shares_are_made_to_add_up_and_ties_in_print_go_to_the_first_class():
     shares = np.array([[2.0, 0, 0, 0, 2.00000001, 0, 0]])
-    splits = {"val": (np.array([4], np.uint8), shares), "test": (np.array([4], np.uint8), shares)}
-    assert to_csv(splits).decode().splitlines()[1].startswith("val,0,sad,angry,0.500000,0.500000,0.000000")
+    assert (
+        to_csv({"val": (np.array([4], np.uint8), shares)})
+        .decode()
+        .splitlines()[1]
+        .startswith("val,0,sad,angry,0.500000,0.500000,0.000000")
+    )
 
 
 def test_a_table_by_hand_in_any_order(tmp_path):
     head, *rows = LINES.splitlines()
     for text in (LINES, "\n".join([head, *reversed(rows)]), LINES.replace("\n", "\r\n")):
-        read = read_predictions(write(tmp_path, text))
+        read = read_predictions(write(tmp_path, text), FACES)
         assert read["val"].actual.tolist() == [0, 3]
         assert read["test"].actual.tolist() == [6, 5, 4]
         assert read["test"].predicted.tolist() == [2, 5, 4]
@@ -104,7 +108,7 @@ def test_what_cannot_be_right_is_named(case, tmp_path):
     assert old in LINES
     path = write(tmp_path, LINES.replace(old, new) if case == "no val" else LINES.replace(old, new, 1))
     with pytest.raises(InputError) as error:
-        read_predictions(path)
+        read_predictions(path, FACES)
     message = str(error.value)
     assert message.startswith(f"{path}: ") and message.endswith("run `dvc repro predict`")
     assert expected in message and "\n" not in message
@@ -112,27 +116,23 @@ def test_what_cannot_be_right_is_named(case, tmp_path):
 
 def test_no_file_and_no_text(tmp_path):
     with pytest.raises(InputError, match="vgg19.csv: not found; run"):
-        read_predictions(tmp_path / "vgg19.csv")
+        read_predictions(tmp_path / "vgg19.csv", FACES)
     path = tmp_path / "vgg19.csv"
     for content, expected in ((b"\x89HDF\r\n\x1a\n\xff\xfe", "no CSV in UTF-8"), (bytes(20_000), "columns are '")):
         path.write_bytes(content)
         with pytest.raises(InputError, match=f"vgg19.csv: {expected}") as error:
-            read_predictions(path)
+            read_predictions(path, FACES)
         assert len(str(error.value)) < 400
 
 
-def rows_of(*labels):
-    return Split(None, np.array(labels, np.uint8), None)
-
-
-def test_rows_of_the_data_at_hand(tmp_path):
-    path = write(tmp_path, LINES)
-    faces = {"val": rows_of(0, 3), "test": rows_of(6, 5, 4)}
-    assert read_predictions(path, faces)["test"].actual.tolist() == [6, 5, 4]
-    for test, expected in {
-        (6, 5, 4, 0): "row 3 of test is missing",
-        (6, 5): "test has 3 rows, but the data only 2",
-        (6, 5, 3): "row 2 of test is sad, but happy in the data",
-    }.items():
-        with pytest.raises(InputError, match=expected):
-            read_predictions(path, {**faces, "test": rows_of(*test)})
+@pytest.mark.parametrize(
+    ("test", "expected"),
+    [
+        ((6, 5, 4, 0), "row 3 of test is missing"),
+        ((6, 5), "test has 3 rows, but the data only 2"),
+        ((6, 5, 3), "row 2 of test is sad, but happy in the data"),
+    ],
+)
+def test_rows_of_other_data(test, expected, tmp_path):
+    with pytest.raises(InputError, match=expected):
+        read_predictions(write(tmp_path, LINES), FACES | make_splits({"test": test}))

@@ -21,8 +21,8 @@ from fer_pipeline.figures.parts import SMALL, TITLE, add_note, draw_gallery, dra
 from fer_pipeline.figures.style import PALETTE, PERCENT, count_columns, pick_colours, set_style, to_png
 from fer_pipeline.metrics.comparison import ENSEMBLE_TITLE
 
-SOURCES = {"literature": "Table 1 of the paper", "paper": "the paper's networks", "ours": "ours"}
-MARKS = {"literature": "o", "paper": "s", "ours": "D"}
+SOURCES = {"literature": ("Table 1 of the paper", "o"), "paper": ("the paper's networks", "s"), "ours": ("ours", "D")}
+"""{source of an accuracy: (its name, its mark)}"""
 ROWS, COLUMNS = 3, 6
 """Faces of the gallery of misclassified images."""
 ENSEMBLE_COLOUR = "0.35"
@@ -42,9 +42,8 @@ def draw_comparison(
         tables: {name: table} as `fer_pipeline.metrics.comparison` and `fer_pipeline.metrics.labels` make them.
         images: uint8 (N, 48, 48), the test images.
         titles: {network: its title}.
-        label: the note under the literature, on what our figures and the paper's come from.
-        favourites: int64 (7, 10) of `count_favourites`; None if the data have no votes: pictures of votes then hold a
-            sentence.
+        label: on what our figures and the paper's come from.
+        favourites: see `draw_annotators`; None if the data have no votes: pictures of votes then hold a sentence.
     """
     set_style()
     figures = {
@@ -67,14 +66,16 @@ def draw_literature(table: pd.DataFrame, label: str) -> Figure:
     """Figure 10: accuracies on one axis, the highest on top; a hollow mark is an accuracy on another data set."""
     figure, axes = plt.subplots(figsize=(7, 0.27 * len(table) + 1.3))
     colours = dict(zip(SOURCES, PALETTE, strict=False))
+    names = []
     for place, row in enumerate(table[::-1].itertuples()):
         elsewhere = row.source == "literature" and row.dataset != "FER-2013"
-        face = "white" if elsewhere else colours[row.source]
         axes.plot([0, row.accuracy], [place, place], color="0.85", linewidth=1, zorder=1)
-        (mark,) = axes.plot(row.accuracy, place, MARKS[row.source], color=colours[row.source], markersize=6.5)
-        mark.set_markerfacecolor(face)
+        (mark,) = axes.plot(row.accuracy, place, SOURCES[row.source][1], color=colours[row.source], markersize=6.5)
+        mark.set_markerfacecolor("white" if elsewhere else colours[row.source])
         write_near(axes, f"{row.accuracy:.2%}", (row.accuracy, place), (7, 0), va="center")
-    axes.set_yticks(range(len(table)), [name_row(row) for row in table[::-1].itertuples()])
+        work = f"{row.name} {row.year}, {row.dataset}"
+        names.append({"paper": f"{row.name}, the paper", "ours": f"{row.name}, this run"}.get(row.source, work))
+    axes.set_yticks(range(len(table)), names)
     for tick, source in zip(axes.get_yticklabels(), table["source"][::-1], strict=True):
         tick.set_fontweight("bold" if source == "ours" else "normal")
     lowest = min(0.55, table["accuracy"].min() - 0.05)
@@ -83,8 +84,8 @@ def draw_literature(table: pd.DataFrame, label: str) -> Figure:
     axes.xaxis.set_major_formatter(PERCENT)
     axes.grid(False, axis="y")
     handles = [
-        Line2D([], [], color=colours[source], marker=MARKS[source], linestyle="", label=name)
-        for source, name in SOURCES.items()
+        Line2D([], [], color=colours[source], marker=mark, linestyle="", label=name)
+        for source, (name, mark) in SOURCES.items()
         if source in set(table["source"])
     ]
     hollow = Line2D([], [], color=colours["literature"], markerfacecolor="white", marker="o", linestyle="")
@@ -101,29 +102,19 @@ def write_near(axes: Axes, text: str, point: tuple[float, float], offset: tuple[
     axes.annotate(text, point, offset, textcoords="offset points", fontsize=SMALL, **look)
 
 
-def name_row(row: Any) -> str:
-    """The label of a row of Figure 10."""
-    if row.source == "literature":
-        return f"{row.name} {row.year}, {row.dataset}"
-    return f"{row.name}, {'the paper' if row.source == 'paper' else 'this run'}"
-
-
 def draw_class_f1(table: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
     """Bars of F1 per class, one colour per network; a class without test images stays empty."""
     figure, axes = plt.subplots(figsize=(7, 3.4))
     colours = {titles[name]: colour for name, colour in zip(titles, pick_colours(len(titles)), strict=True)}
     colours[ENSEMBLE_TITLE] = ENSEMBLE_COLOUR
-    long = table.rename(columns={**titles, "ensemble": ENSEMBLE_TITLE}).melt(
-        "emotion", var_name="network", value_name="F1"
-    )
+    named = table.rename(columns={**titles, "ensemble": ENSEMBLE_TITLE})
     sns.barplot(
-        long.dropna(), x="emotion", y="F1", hue="network", order=list(table["emotion"]), hue_order=list(colours),
-        palette=colours, saturation=1, legend=False, ax=axes,
+        named.melt("emotion", var_name="network", value_name="F1").dropna(), x="emotion", y="F1", hue="network",
+        order=list(table["emotion"]), hue_order=list(colours), palette=colours, saturation=1, legend=False, ax=axes,
     )  # fmt: skip
     axes.set(xlabel="", ylabel="F1", ylim=(0, 1), title="F1 per class on test")
     handles = [Patch(color=colour, label=name) for name, colour in colours.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=count_columns(len(handles)), frameon=False)
-    sns.despine(figure)
     return figure
 
 
@@ -133,15 +124,18 @@ def draw_ensembles(table: pd.DataFrame) -> Figure:
     colours = dict(zip(table["kind"].unique(), PALETTE, strict=False))
     singles = table[table["kind"] == "one network"]
     axes.axvline(singles["accuracy"].max(), color="0.6", linewidth=1, linestyle="--", zorder=1)
+    names = []
     for place, row in enumerate(table[::-1].itertuples()):
         axes.plot([row.ci95_low, row.ci95_high], [place, place], color=colours[row.kind], linewidth=2, alpha=0.5)
         axes.plot(row.accuracy, place, "o", color=colours[row.kind], markersize=7)
         gain = "" if row.kind == "one network" else f" ({row.gain_points:+.2f})".replace("-", "−")
         text, box = f"{row.accuracy:.2%}{gain}", {"color": "white", "pad": 0}
         write_near(axes, text, (row.accuracy, place), (0, 8), ha="center", bbox=box)
-    axes.set_yticks(range(len(table)), [name_vote(row, len(singles)) for row in table[::-1].itertuples()])
-    axes.set(ylim=(-0.6, len(table) - 0.2), xlabel="accuracy on test, with its 95 % interval")
-    axes.set_title("Each network, and the soft votes")
+        name = "All" if len(row.weights.split()) == len(singles) else row.name
+        names.append("All, weighted" if row.kind == "weights chosen on val" else name)
+    axes.set_yticks(range(len(table)), names)
+    axes.set(ylim=(-0.6, len(table) - 0.2), title="Each network, and the soft votes")
+    axes.set_xlabel("accuracy on test, with its 95 % interval")
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=1))
     axes.grid(False, axis="y")
@@ -155,13 +149,6 @@ def draw_ensembles(table: pd.DataFrame) -> Figure:
     )
     sns.despine(figure, left=True)
     return figure
-
-
-def name_vote(row: Any, networks: int) -> str:
-    """The label of a row of the ensembles' table, made from `networks` networks."""
-    if row.kind == "weights chosen on val":
-        return "All, weighted"
-    return "All" if len(row.weights.split()) == networks else str(row.name)
 
 
 def draw_agreement(table: pd.DataFrame) -> Figure:
@@ -190,10 +177,7 @@ def draw_agreement(table: pd.DataFrame) -> Figure:
 
 
 def draw_all_wrong(table: pd.DataFrame, images: npt.NDArray[np.uint8], networks: list[str]) -> Figure:
-    """The first images that no network gets right: the row of test, the actual class and what is predicted instead.
-
-    `networks` are the columns of `table` that hold their predictions.
-    """
+    """The first images that no network gets right; `networks` are the columns of `table` with their predictions."""
     shown = table.head(ROWS * COLUMNS)
     captions = [name_errors(row, networks) for row in shown.to_dict("records")]
     lines = max((caption.count("\n") for caption in captions), default=0)

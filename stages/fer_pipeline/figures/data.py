@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from fer_pipeline.faces.faces import Split
 from fer_pipeline.faces.fer2013 import CLASSES
+from fer_pipeline.figures.parts import show_face, table_to_csv
 from fer_pipeline.figures.style import PERCENT, set_style, to_png
 
 FACES_PER_CLASS = 10
@@ -21,7 +22,7 @@ def plot_data(splits: Mapping[str, Split]) -> dict[str, bytes]:
     set_style()
     shares = tabulate_classes(splits)
     return {
-        "classes.csv": shares.to_csv(index=False, float_format="%.6f", lineterminator="\n").encode(),
+        "classes.csv": table_to_csv(shares),
         "classes.png": to_png(draw_classes(shares)),
         "faces.png": to_png(draw_faces(splits["train"])),
     }
@@ -47,36 +48,35 @@ def draw_classes(shares: pd.DataFrame) -> Figure:
     totals = shares.groupby("split", sort=False)["images"].sum()
     names = [f"{name} ({total:,} images)" for name, total in totals.items()]
     axes.legend(axes.containers, names, framealpha=1, edgecolor="none")
-    sns.despine(figure)
     return figure
 
 
 def draw_faces(rows: Split) -> Figure:
     """The first ten faces of each class that has any: one row per class, its name at the left."""
-    figure, grid = plt.subplots(len(CLASSES), FACES_PER_CLASS, figsize=(7, 5.1), squeeze=False)
-    for label, (emotion, cells) in enumerate(zip(CLASSES, grid, strict=True)):
-        faces = rows.images[rows.labels == label][:FACES_PER_CLASS]
-        for i, cell in enumerate(cells):
-            cell.axis("off")
-            if i < len(faces):
-                cell.imshow(faces[i], cmap="gray", vmin=0, vmax=255)
-        cells[0].text(-0.15, 0.5, emotion, transform=cells[0].transAxes, ha="right", va="center")
-    return figure
+    faces = {emotion: rows.images[rows.labels == label] for label, emotion in enumerate(CLASSES)}
+    return draw_rows(faces, FACES_PER_CLASS, 5.1)
 
 
 def draw_varied(faces: Mapping[str, npt.NDArray[np.uint8]], labels: Sequence[str]) -> Figure:
-    """The same faces in several states: one row per state, its name at the left; above each face its label.
+    """The same N faces in several states, {name: uint8 (N, height, width)}: one row per state, its name at the left.
 
-    Args:
-        faces: {name: uint8 (N, height, width)}; the size may differ from state to state.
-        labels: the names of the classes of the N faces.
+    `labels` are the names of the faces' classes, for above each face. The size may differ from state to state.
     """
-    figure, grid = plt.subplots(len(faces), len(labels), figsize=(7, 0.86 * len(faces) + 0.3), squeeze=False)
-    for cells, (name, states) in zip(grid, faces.items(), strict=True):
-        for cell, face in zip(cells, states, strict=True):
-            cell.axis("off")
-            cell.imshow(face, cmap="gray", vmin=0, vmax=255)
-        cells[0].text(-0.15, 0.5, name, transform=cells[0].transAxes, ha="right", va="center", fontsize=9)
-    for cell, label in zip(grid[0], labels, strict=True):
+    figure = draw_rows(faces, len(labels), 0.86 * len(faces) + 0.3, fontsize=9)
+    for cell, label in zip(figure.axes, labels, strict=False):
         cell.set_title(label, fontsize=9, pad=4)
+    return figure
+
+
+def draw_rows(
+    faces: Mapping[str, npt.NDArray[np.uint8]], columns: int, height: float, fontsize: float | None = None
+) -> Figure:
+    """Rows of the first `columns` faces of {name: faces}, their names at the left; `height` in inches."""
+    figure, grid = plt.subplots(len(faces), columns, figsize=(7, height), squeeze=False)
+    for cells, (name, row) in zip(grid, faces.items(), strict=True):
+        for place, cell in enumerate(cells):
+            cell.axis("off")
+            for face in row[place : place + 1]:
+                show_face(cell, face)
+        cells[0].text(-0.15, 0.5, name, transform=cells[0].transAxes, ha="right", va="center", fontsize=fontsize)
     return figure

@@ -28,11 +28,8 @@ def draw_annotators(counts: npt.NDArray[np.int64]) -> Figure:
         shares, annot=texts, fmt="", cmap="Blues", vmin=0, vmax=1, cbar=False, linewidths=0.5, ax=axes,
         annot_kws={"fontsize": 9},
     )  # fmt: skip
-    axes.set_yticks(
-        np.arange(len(CLASSES)) + 0.5,
-        [f"{name} ({number:,})" for name, number in zip(CLASSES, counts.sum(axis=1), strict=True)],
-        rotation=0,
-    )
+    rows = [f"{name} ({number:,})" for name, number in zip(CLASSES, counts.sum(axis=1), strict=True)]
+    axes.set_yticks(np.arange(len(CLASSES)) + 0.5, rows, rotation=0)
     axes.set_xticks(np.arange(len(VOTE_CLASSES)) + 0.5, VOTE_CLASSES, rotation=40, ha="right")
     axes.set(ylabel="label (test images)", xlabel="class with most votes (the first, if tied)")
     axes.set_title("FER-2013's labels, and the class with most votes of ten annotators")
@@ -46,10 +43,8 @@ def draw_levels(levels: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
     figure, (left, right) = plt.subplots(1, 2, figsize=(7, 3.8), sharey=True)
     ticks = levels["votes"].tolist()
     places = [f"{'≤' * (row.votes == LEAST)}{row.votes}\n{row.images:,}" for row in levels.itertuples()]
-    for axes, column, title in (
-        (left, "favourite", "predicts the class with most votes"),
-        (right, "label", "predicts the label"),
-    ):
+    kinds = ((left, "favourite", "predicts the class with most votes"), (right, "label", "predicts the label"))
+    for axes, column, title in kinds:
         for name, colour in zip(titles, pick_colours(len(titles)), strict=True):
             axes.plot(ticks, levels[f"{name}_{column}"], "o-", color=colour, markersize=4, label=titles[name])
         axes.set(title=title, ylim=(0, 1.02))
@@ -59,22 +54,19 @@ def draw_levels(levels: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
     left.set_ylabel("share of the test images")
     handles, names = right.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=count_columns(len(names)), frameon=False)
-    figure.supxlabel(
-        "votes of ten annotators for the most-voted class; below, number of test images", fontsize="medium"
-    )
-    sns.despine(figure)
+    note = "votes of ten annotators for the most-voted class; below, number of test images"
+    figure.supxlabel(note, fontsize="medium")
     return figure
 
 
 def draw_contradicted(table: pd.DataFrame, images: npt.NDArray[np.uint8]) -> Figure:
     """The first thirty of `tabulate_contradicted`: label, what the networks predict, and the votes."""
+    described = f"whose label all networks and at least {SURE} of 10 annotators contradict"
     if not len(table):
-        return draw_sentence(
-            f"There is no face whose label all networks and at least {SURE} of 10 annotators contradict"
-        )
+        return draw_sentence(f"There is no face {described}")
     shown = table.head(ROWS * COLUMNS)
     captions = [f"{row.actual}\n→ {row.predicted}" for row in shown.itertuples()]
-    title = f"{len(table):,} test images whose label all networks and at least {SURE} of 10 annotators contradict"
+    title = f"{len(table):,} test images {described}"
     figure = draw_gallery(images[shown["index_in_test"]], captions, title, COLUMNS, 1.72, 0.9, pad=6, title_size=TITLE)
     for cell, said in zip(figure.axes, shown["said"], strict=False):
         text = textwrap.fill(textwrap.shorten(said, 34, placeholder=" …"), 18)

@@ -1,7 +1,6 @@
-"""The pictures of one network's results (Figures 3 to 9).
+"""The pictures of one network's results (Figures 3 to 9); `name` is the network's title.
 
-To add a picture, write a function that returns a matplotlib figure, and list it in `draw_all`. `name` is the network's
-title, for the title of the picture.
+To add a picture, write a function that returns a matplotlib figure, and list it in `draw_all`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,15 +21,17 @@ from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.figures.parts import SMALL, draw_gallery, draw_sentence, show_face
 from fer_pipeline.figures.style import PALETTE, PERCENT, set_style, to_png
 from fer_pipeline.metrics.scores import ClassScores, Measured, bin_confidence, cover
+from fer_pipeline.predictions.heat import Example
 from fer_pipeline.predictions.predictions import Predictions
 
 BLUE, ORANGE, GREEN, VERMILLION = PALETTE[:4]
 CORRECT, INCORRECT, NEUTRAL = BLUE, VERMILLION, "0.55"
 FEW = 20
 """A bin of confidence with fewer images is drawn pale: its accuracy has a standard error of up to 11 points."""
-
-Example = tuple[npt.NDArray[np.uint8], npt.NDArray[np.floating], int]
-"""A crop uint8 (44, 44), its Grad-CAM heat map (44, 44) in [0, 1], and the predicted class in 0..6."""
+PALE: dict[str, Any] = {"facecolor": "0.91", "edgecolor": "0.65", "linewidth": 0.5}
+"""The look of a bar of few images."""
+BOX = {"facecolor": "white", "edgecolor": "0.8", "boxstyle": "round,pad=0.4"}
+"""The box around a text inside a plot."""
 
 
 def draw_all(
@@ -46,24 +47,22 @@ def draw_all(
 
     Args:
         history: one row per epoch, with the columns of history.csv.
-        images: uint8 (N, 48, 48), the test images.
-        test: the network's predictions for `images`.
+        images: uint8 (N, 48, 48), the test images, for which `test` are the network's predictions.
         measured: the metrics of `test`.
         bins: of confidence.
         explained: see `draw_grad_cam`; None for a network without heat maps, whose gradcam.png says so.
     """
     set_style()
-    counts = confusion_matrix(test.actual, test.predicted, labels=range(len(CLASSES)))
+    heat_maps = draw_sentence(f"{name}: no Grad-CAM") if explained is None else draw_grad_cam(explained, name)
     figures = {
         "curves.png": draw_curves(history, name),
-        "confusion.png": draw_confusion(counts, name),
+        "confusion.png": draw_confusion(test, name),
         "confidence.png": draw_confidence(test, bins, measured.calibration.ece, name),
         "classes.png": draw_classes(measured.per_class, name),
         "mistakes.png": draw_mistakes(images, test, name),
         "risk_coverage.png": draw_risk_coverage(cover(test), name),
+        "gradcam.png": heat_maps,  # DVC requires the file of every network
     }
-    heat_maps = draw_sentence(f"{name}: no Grad-CAM") if explained is None else draw_grad_cam(explained, name)
-    figures["gradcam.png"] = heat_maps  # DVC requires the file of every network
     return {file: to_png(figure) for file, figure in figures.items()}
 
 
@@ -83,28 +82,23 @@ def draw_curves(history: pd.DataFrame, name: str) -> Figure:
     panels[0].plot([best["epoch"]] * 2, [best["train_accuracy"], best["val_accuracy"]], color="0.2", linewidth=2)
     panels[0].yaxis.set_major_formatter(PERCENT)
     note = f"best epoch {best['epoch']:.0f}\nval {best['val_accuracy']:.1%}\ngap {100 * gap:+.1f} points"
-    panels[0].text(0.97, 0.06, note, transform=panels[0].transAxes, ha="right", va="bottom", bbox=box())
+    panels[0].text(0.97, 0.06, note, transform=panels[0].transAxes, ha="right", va="bottom", bbox=BOX)
     panels[1].legend(loc="upper right", framealpha=1, edgecolor="none")
-    sns.despine(figure)
     return figure
 
 
-def box() -> dict[str, str]:
-    """The white box around a text inside a plot."""
-    return {"facecolor": "white", "edgecolor": "0.8", "boxstyle": "round,pad=0.4"}
-
-
-def draw_confusion(counts: npt.NDArray[np.integer], name: str) -> Figure:
-    """The confusion matrix int (7, 7), a row per actual class: shares of the row as colour and number, counts below."""
+def draw_confusion(rows: Predictions, name: str) -> Figure:
+    """The confusion matrix, a row per actual class: shares of the row as colour and number, counts below."""
+    counts = confusion_matrix(rows.actual, rows.predicted, labels=range(len(CLASSES)))
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
     figure, axes = plt.subplots(figsize=(7, 5.6))
     pairs = zip(shares.ravel(), counts.ravel(), strict=True)
     cells = np.reshape([f"{share:.2f}\n{count:,}" if count else "0" for share, count in pairs], counts.shape)
-    rows = [f"{emotion}\n{total:,}" for emotion, total in zip(CLASSES, totals[:, 0], strict=True)]
+    named = [f"{emotion}\n{total:,}" for emotion, total in zip(CLASSES, totals[:, 0], strict=True)]
     sns.heatmap(
         shares, vmin=0, vmax=1, cmap="Blues", annot=cells, fmt="", annot_kws={"size": 8.5}, linewidths=0.5, square=True,
-        xticklabels=CLASSES, yticklabels=rows, cbar_kws={"label": "share of the actual class", "shrink": 0.8}, ax=axes,
+        xticklabels=CLASSES, yticklabels=named, cbar_kws={"label": "share of the actual class", "shrink": 0.8}, ax=axes,
     )  # fmt: skip
     axes.tick_params(axis="x", rotation=30)
     axes.tick_params(axis="y", rotation=0)
@@ -115,9 +109,8 @@ def draw_confusion(counts: npt.NDArray[np.integer], name: str) -> Figure:
 
 def draw_confidence(rows: Predictions, bins: int, ece: float, name: str) -> Figure:
     """Confidence of correct and of incorrect predictions, as histogram and box plot; reliability diagram (Figure 8)."""
-    correct = rows.correct
     kinds = {"correct": CORRECT, "incorrect": INCORRECT}
-    table = pd.DataFrame({"confidence": rows.confidence, "prediction": np.where(correct, *kinds)})
+    table = pd.DataFrame({"confidence": rows.confidence, "prediction": np.where(rows.correct, *kinds)})
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(7, 3.3), width_ratios=(1.1, 0.7, 1.25))
     sns.histplot(
         table, x="confidence", hue="prediction", hue_order=list(kinds), palette=kinds, element="step",
@@ -134,26 +127,21 @@ def draw_confidence(rows: Predictions, bins: int, ece: float, name: str) -> Figu
     for place, kind in enumerate(kinds):
         if kind not in set(table["prediction"]):
             middle.text(place, 0.5, "none", ha="center")
-    table = pd.DataFrame(bin_confidence(rows, bins))
-    draw_reliability(table[table["images"] > 0], right)
-    counts = {"correct": int(correct.sum()), "incorrect": int((~correct).sum())}
+    filled = pd.DataFrame(bin_confidence(rows, bins)).query("images > 0")
+    draw_reliability(filled, right)
+    counts = table["prediction"].value_counts()
     handles = [
-        *(Patch(color=color, alpha=0.6, label=f"{kind} ({counts[kind]:,})") for kind, color in kinds.items()),
-        Patch(color=NEUTRAL, label="accuracy of the bin"),
-        *([Patch(**pale(), label=f"fewer than {FEW} images")] if (table["images"].between(1, FEW - 1)).any() else []),
+        Patch(color=color, alpha=0.6, label=f"{kind} ({counts.get(kind, 0):,})") for kind, color in kinds.items()
     ]
+    handles.append(Patch(color=NEUTRAL, label="accuracy of the bin"))
+    if filled["images"].min() < FEW:
+        handles.append(Patch(**PALE, label=f"fewer than {FEW} images"))
     figure.legend(
         handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=SMALL, columnspacing=1.4
     )
     title = f"{name}: confidence on test, expected calibration error {ece:.3f}"
     figure.suptitle(title, fontsize=plt.rcParams["axes.titlesize"])
-    sns.despine(figure)
     return figure
-
-
-def pale() -> dict[str, Any]:
-    """The colours of a bar of few images."""
-    return {"facecolor": "0.91", "edgecolor": "0.65", "linewidth": 0.5}
 
 
 def draw_reliability(table: pd.DataFrame, axes: Axes) -> None:
@@ -163,7 +151,7 @@ def draw_reliability(table: pd.DataFrame, axes: Axes) -> None:
     """
     for row in table.itertuples():
         few = row.images < FEW
-        look = pale() if few else {"facecolor": NEUTRAL, "edgecolor": "white", "linewidth": 0.5}
+        look = PALE if few else {"facecolor": NEUTRAL, "edgecolor": "white", "linewidth": 0.5}
         axes.bar(row.low, row.accuracy, row.high - row.low, align="edge", **look)
         if few:
             place = (row.low + row.high) / 2, row.accuracy + 0.015
@@ -177,20 +165,18 @@ def draw_reliability(table: pd.DataFrame, axes: Axes) -> None:
 def draw_classes(classes: Mapping[str, ClassScores], name: str) -> Figure:
     """Precision, recall and F1 of each class as bars (Figure 9); a dash for a missing score."""
     figure, axes = plt.subplots(figsize=(7, 3.4))
-    scores = (("precision", "precision", BLUE), ("recall", "recall", ORANGE), ("f1", "F1", GREEN))
     places = np.arange(len(CLASSES))
-    for offset, (key, label, color) in zip((-0.27, 0, 0.27), scores, strict=True):
-        heights = [getattr(classes[emotion], key) for emotion in CLASSES]
-        known = [place for place, height in zip(places, heights, strict=True) if height is not None]
-        axes.bar(np.array(known) + offset, [heights[place] for place in known], 0.27, color=color, label=label)
-        for place in set(places) - set(known):
+    for offset, label, color in ((-0.27, "precision", BLUE), (0, "recall", ORANGE), (0.27, "F1", GREEN)):
+        heights = np.array([getattr(classes[emotion], label.lower()) for emotion in CLASSES], float)
+        known = ~np.isnan(heights)
+        axes.bar(places[known] + offset, heights[known], 0.27, color=color, label=label)
+        for place in places[~known]:
             axes.text(place + offset, 0.01, "–", ha="center")
     axes.set_xticks(places, [f"{emotion}\n{classes[emotion].support:,}" for emotion in CLASSES])
     axes.grid(False, axis="x")
     axes.set(ylim=(0, 1.01), xlabel="class, and its test images", ylabel="score")
     axes.set_title(f"{name}: precision, recall and F1 by class", pad=26)
     axes.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
-    sns.despine(figure)
     return figure
 
 
@@ -218,7 +204,6 @@ def draw_risk_coverage(curve: Mapping[str, npt.NDArray[np.float64]], name: str) 
         axes.legend(loc="lower left", framealpha=1, edgecolor="none")
     axes.xaxis.set_major_formatter(PERCENT)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=1 if low > 0.95 else 0))
-    sns.despine(figure)
     return figure
 
 
@@ -236,8 +221,7 @@ def draw_mistakes(faces: npt.NDArray[np.uint8], rows: Predictions, name: str, co
 def draw_grad_cam(columns: Mapping[str, Sequence[Example | None]], name: str) -> Figure:
     """Faces, and below each its evidence for the predicted class (Grad-CAM); one column per actual class.
 
-    Args:
-        columns: {'correct': examples, 'incorrect': examples}, drawn as two rows; an example or None per class.
+    `columns` is {'correct', 'incorrect': an example or None per class}, drawn as two rows.
     """
     figure, grid = plt.subplots(4, len(CLASSES), figsize=(7, 4.9))
     for cell in grid.flat:
@@ -255,7 +239,7 @@ def draw_grad_cam(columns: Mapping[str, Sequence[Example | None]], name: str) ->
                 if heat.any():
                     below.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=0.55)
                 else:
-                    below.text(0.5, 0.08, "no evidence", transform=below.transAxes, ha="center", fontsize=9, bbox=box())
+                    below.text(0.5, 0.08, "no evidence", transform=below.transAxes, ha="center", fontsize=9, bbox=BOX)
                 title += f"\n→ {CLASSES[label]}" if label != place else ""
             above.set_title(title, fontsize=9, pad=3)
         for cell, text in zip(grid[row : row + 2, 0], (kind, "Grad-CAM"), strict=True):

@@ -31,10 +31,8 @@ def draw_gallery(
 ) -> Figure:
     """Faces uint8 (N, height, width) in rows, a caption above each; N may be 0. The first N axes are the faces'.
 
-    Args:
-        row_height, margin: in inches, of each row of faces, and of the title and notes together.
-        pad: points between a caption and its face.
-        title_size: points; None: as large as the title of a plot.
+    Each row is `row_height` inches high, title and notes together `margin`. `pad`, in points, is between a caption and
+    its face; `title_size` is in points, too, or None: as large as the title of a plot.
     """
     rows = max(1, -(-len(faces) // columns))
     figure, grid = plt.subplots(rows, columns, figsize=(7, row_height * rows + margin), squeeze=False)

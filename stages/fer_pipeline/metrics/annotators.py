@@ -31,7 +31,7 @@ class Annotators(Record):
     """A network beside FER+'s annotators, on test; `fer_pipeline.metrics.annotators` defines favourite and majority."""
 
     rows: Count
-    """Test images with a majority for one of the seven emotions or contempt."""
+    """Test images with a majority."""
     emotion_rows: Count
     """Test images with a majority for one of the seven emotions."""
     accuracy: Share | None
@@ -55,22 +55,24 @@ def find_favourites(votes: Votes) -> npt.NDArray[np.int64]:
 def judge_network(test: Predictions, second: Floats | None, votes: Votes | None) -> Annotators | None:
     """A network beside the annotators, on test; None if the data have no votes.
 
-    Args:
-        second: float64 (N, 8), the probabilities of its second head over `VOTED`; None if it has one head.
+    `second` are the probabilities of its second head over `VOTED`, float64 (N, 8); None if it has one head.
     """
     if votes is None:
         return None
     majority, shares = find_majority(votes), to_shares(votes).astype(float)
     among_seven, among_eight = is_emotion(majority), majority >= 0
-    sevens = shares[:, : len(CLASSES)]
+    wrong, favourites = ~test.correct, find_favourites(votes)
+    network, label = (favourites[wrong] == classes[wrong] for classes in (test.predicted, test.actual))
     return Annotators(
         rows=int(among_eight.sum()),
         emotion_rows=int(among_seven.sum()),
         accuracy=average_if_any((test.predicted == majority)[among_seven]),
-        cross_entropy=average_cross_entropy(sevens, test.probabilities),
+        cross_entropy=average_cross_entropy(shares[:, : len(CLASSES)], test.probabilities),
         votes_accuracy=None if second is None else average_if_any((second.argmax(axis=1) == majority)[among_eight]),
         votes_cross_entropy=None if second is None else average_cross_entropy(shares, second),
-        mistakes=find_sides(test, find_favourites(votes)),
+        mistakes=Sides(network=average(network), label=average(label), neither=average(~network & ~label))
+        if wrong.any()
+        else None,
     )
 
 
@@ -83,12 +85,3 @@ def average_cross_entropy(shares: Floats, probabilities: Floats) -> float | None
     known = totals[:, 0] > 0
     logarithms = np.log(np.clip(probabilities[known], SMALLEST, None))
     return average_if_any(-(shares[known] / totals[known] * logarithms).sum(axis=1))
-
-
-def find_sides(test: Predictions, favourites: npt.NDArray[np.int64]) -> Sides | None:
-    """With whom the annotators side where a network contradicts the label; None if it never does."""
-    wrong = ~test.correct
-    if not wrong.any():
-        return None
-    network, label = (favourites[wrong] == classes[wrong] for classes in (test.predicted, test.actual))
-    return Sides(network=average(network), label=average(label), neither=average(~network & ~label))

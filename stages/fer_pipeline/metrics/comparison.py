@@ -1,14 +1,14 @@
-"""Networks compared with each other and with the paper, and combined into ensembles, for `stages/compare.py`.
+"""Networks compared with each other and with the paper, and combined into ensembles.
 
 Functions take {network: predictions of the same images}, two networks or more, and keep their order. Nothing is chosen
-on test rows: only the weights of an ensemble are chosen, and that on val. Accuracies are in [0, 1]; a difference in
-points is a difference of accuracies times 100.
+on test rows: only the weights of an ensemble are chosen, and that on val. A difference in points is a difference of
+accuracies times 100.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ from fer_pipeline.metrics.evaluation import Scores
 from fer_pipeline.metrics.labels import Labels
 from fer_pipeline.metrics.mcnemar import McNemar, apply_mcnemar
 from fer_pipeline.metrics.scores import Measured, average, bound_accuracy
+from fer_pipeline.params.schema import Params
 from fer_pipeline.predictions.calibration import SMALLEST
 from fer_pipeline.predictions.predictions import Predictions
 
@@ -33,8 +34,6 @@ WEIGHT_DECIMALS = 3
 LISTED = 100
 """How many images of `tabulate_all_wrong` compare.json lists; all_wrong.csv lists all of them."""
 ENSEMBLE_TITLE = "Soft vote of all"
-BESIDE_PAPER = ("train_accuracy", "accuracy", "overfitting_gap")
-"""The numeric columns of the paper's Table 7."""
 VAL_IN_TEST = "Under the split paper val lies inside test: weights chosen on val are chosen on test rows as well."
 
 
@@ -50,6 +49,10 @@ class AccuracyDifferences(Record):
     train_accuracy: float
     accuracy: float
     overfitting_gap: float
+
+
+BESIDE_PAPER = tuple(Accuracies.model_fields)
+"""The numeric columns of the paper's Table 7."""
 
 
 class Table7Row(Accuracies):
@@ -73,7 +76,7 @@ class Ensemble(Record):
     best_member: str
     """The member with the highest accuracy on test."""
     gain_points: float
-    """Accuracy on test minus that of the best member, in points."""
+    """Over the best member, on test."""
     p_value: Share
     """Of McNemar's test against the best member."""
 
@@ -137,41 +140,29 @@ class Comparison(Record):
     """None if the data have no votes."""
 
 
-class Origin(NamedTuple):
-    """What our figures come from."""
-
-    comparable: bool
-    """Whether they may be compared with the paper's."""
-    label: str
-    """A sentence on what our figures and the paper's come from."""
-
-
 def describe_run(
-    profile: str,
+    params: Params,
     ours: Mapping[str, Any],
     papers: Mapping[str, Any],
     split: str,
-    dataset: str,
-    drawn: bool,
     splits: Mapping[str, Split],
-) -> Origin:
-    """Whether our figures may be compared with the paper's, and the sentence that says what both come from.
+    drawn: bool,
+) -> dict[str, Any]:
+    """`comparable` and `label` of `Comparison`.
 
-    They may if the paper's networks are trained as in the paper (`follows_paper`, which takes `ours` and `papers`), on
-    as many images of each split. `ours` are the settings of the profile named `profile`, `splits` is
-    {'train', 'val', 'test': rows}.
+    Comparable are networks trained as in the paper (`follows_paper`, which takes `ours`, the settings of the active
+    profile, and `papers`), on as many images of each split; `splits` is {'train', 'val', 'test': rows}, and `drawn`
+    says whether they are the embedded sample.
     """
     counts = [len(rows.labels) for rows in splits.values()]
     theirs = [paper.TRAIN_IMAGES, paper.VAL_IMAGES, paper.TEST_IMAGES]
-    source = "drawn faces, not FER-2013" if drawn else Path(dataset).name
+    source = "drawn faces, not FER-2013" if drawn else Path(params.dataset).name
     epochs = [paper.PRINTED[name].training["epochs"] for name in ours if name in paper.PRINTED]
-    return Origin(
-        comparable=paper.follows_paper(ours, papers) and not drawn and counts == theirs,
-        label=(
-            f"Ours: profile {profile}, split {split}, {counts[2]:,} test images ({source}). The paper: FER-2013, its "
-            f"own split, {paper.TEST_IMAGES:,} test images{f', up to {max(epochs)} epochs' if epochs else ''}."
-        ),
+    label = (
+        f"Ours: profile {params.profile}, split {split}, {counts[2]:,} test images ({source}). The paper: FER-2013, "
+        f"its own split, {paper.TEST_IMAGES:,} test images{f', up to {max(epochs)} epochs' if epochs else ''}."
     )
+    return {"comparable": paper.follows_paper(ours, papers) and not drawn and counts == theirs, "label": label}
 
 
 def collect_notes(names: Iterable[str], split: str) -> list[str]:
@@ -183,25 +174,22 @@ def collect_notes(names: Iterable[str], split: str) -> list[str]:
 def set_beside_paper(scores: Mapping[str, Scores]) -> dict[str, Table7Row]:
     """Table 7: our figures, and for the paper's networks the paper's figures and the differences."""
     table = {}
-    for name, ours in scores.items():
-        figures = {key: getattr(ours, key) for key in BESIDE_PAPER}
-        theirs = differences = None
-        if printed := paper.PRINTED.get(name):
-            theirs = Accuracies(**{key: getattr(printed, key) for key in BESIDE_PAPER})
-            gained = {key: round(100 * (figures[key] - getattr(theirs, key)), 2) for key in BESIDE_PAPER}
-            differences = AccuracyDifferences(**gained)
+    for name, one in scores.items():
+        printed = paper.PRINTED.get(name)
+        ours = {key: getattr(one, key) for key in BESIDE_PAPER}
+        theirs = {key: getattr(printed, key) for key in BESIDE_PAPER if printed}
+        gained = {key: round(100 * (ours[key] - theirs[key]), 2) for key in theirs}
         table[name] = Table7Row(
-            **figures,
-            macro_f1=ours.macro_f1,
-            parameters=ours.cost.parameters,
-            model_bytes=ours.cost.model_bytes,
-            paper=theirs,
-            difference_points=differences,
+            **ours,
+            macro_f1=one.macro_f1,
+            **one.cost.model_dump(exclude={"macs"}),
+            paper=Accuracies(**theirs) if printed else None,
+            difference_points=AccuracyDifferences(**gained) if printed else None,
         )
     return table
 
 
-def tabulate_table7(table7: Mapping[str, Table7Row], origin: Origin) -> pd.DataFrame:
+def tabulate_table7(table7: Mapping[str, Table7Row], origin: Mapping[str, Any]) -> pd.DataFrame:
     """`set_beside_paper` as a table with one row per network and `origin` in each row; empty columns are left out."""
     rows = []
     for name, row in table7.items():
@@ -210,28 +198,27 @@ def tabulate_table7(table7: Mapping[str, Table7Row], origin: Origin) -> pd.DataF
             values[key] = getattr(row, key)
             values[f"paper_{key}"] = getattr(row.paper, key, None)
             values[f"{key}_difference_points"] = getattr(row.difference_points, key, None)
-        rest = row.model_dump(include={"macro_f1", "parameters", "model_bytes"})
-        rows.append(values | rest | origin._asdict())
+        rows.append({**values, **row.model_dump(include={"macro_f1", "parameters", "model_bytes"}), **origin})
     return pd.DataFrame(rows).dropna(axis="columns", how="all")
 
 
 def tabulate_literature(
-    table7: Mapping[str, Table7Row], titles: Mapping[str, str], ensemble_accuracy: float, origin: Origin
+    table7: Mapping[str, Table7Row], titles: Mapping[str, str], ensemble_accuracy: float, origin: Mapping[str, Any]
 ) -> pd.DataFrame:
     """Figure 10 as a table: Table 1, the paper's networks, our networks and our ensemble, by falling accuracy.
 
     Columns: source ('literature', 'paper' or 'ours'), name, year, dataset, accuracy, and those of `origin`.
     """
-    rows: list[tuple[str, str, int | None, str, float]] = [
+    rows: list[tuple[str, str, int | None, str, float | None]] = [
         ("literature", f"{work.reference} [{work.number}]", work.year, work.dataset, work.accuracy)
         for work in paper.LITERATURE
-        if work.accuracy is not None
     ]
     rows += [("paper", titles[name], None, "FER-2013", row.paper.accuracy) for name, row in table7.items() if row.paper]
     rows += [("ours", titles[name], None, "ours", row.accuracy) for name, row in table7.items()]
     rows += [("ours", ENSEMBLE_TITLE, None, "ours", ensemble_accuracy)]
     table = pd.DataFrame(rows, columns=["source", "name", "year", "dataset", "accuracy"]).astype({"year": "Int64"})
-    return table.sort_values("accuracy", ascending=False, kind="stable").assign(**origin._asdict())
+    known = table.dropna(subset="accuracy")
+    return known.sort_values("accuracy", ascending=False, kind="stable").assign(**origin)
 
 
 def vote(members: Sequence[Predictions], weights: Sequence[float] | None = None) -> Predictions:
@@ -280,18 +267,13 @@ def judge_ensembles(
 ) -> tuple[list[Ensemble], WeightedEnsemble]:
     """Soft votes of the networks, each beside its best member on test.
 
-    Args:
-        resamples, seed: of the bootstrap.
-
-    Returns:
-        Votes with equal weights, of each pair and of all networks (two networks have one vote); and the vote of all
-        with the weights that `choose_weights` finds on val.
+    The list has votes with equal weights, of each pair and of all networks (two networks have one vote); then comes the
+    vote of all with the weights that `choose_weights` finds on val. `resamples` and `seed` are those of the bootstrap.
     """
 
     def judge(names: tuple[str, ...], weights: Sequence[float]) -> dict[str, Any]:
         best = max(names, key=lambda name: float(test[name].correct.mean()))
         together = vote([test[name] for name in names], weights).correct
-        gain = float(together.mean() - test[best].correct.mean())
         return {
             "members": list(names),
             "weights": [round(weight, 6) for weight in weights],
@@ -299,29 +281,24 @@ def judge_ensembles(
             "accuracy": average(together),
             "accuracy_ci95": bound_accuracy(together, resamples, seed),
             "best_member": best,
-            "gain_points": round(100 * gain, 4),
+            "gain_points": round(100 * float(together.mean() - test[best].correct.mean()), 4),
             "p_value": apply_mcnemar(together, test[best].correct)[2],
         }
 
     groups = dict.fromkeys([*combinations(test, 2), tuple(test)])
-    weighted = judge(tuple(test), choose_weights(list(val.values())))
-    return (
-        [Ensemble(**judge(names, [1 / len(names)] * len(names))) for names in groups],
-        WeightedEnsemble(**weighted, chosen_on="val"),
-    )
+    equal = [Ensemble(**judge(names, [1 / len(names)] * len(names))) for names in groups]
+    return equal, WeightedEnsemble(**judge(tuple(test), choose_weights([*val.values()])), chosen_on="val")
 
 
 def measure_agreement(test: Mapping[str, Predictions]) -> Agreement:
     """How often networks predict the same class, right or wrong: each pair, and all of them."""
-    predicted = {name: rows.predicted for name, rows in test.items()}
+    predicted, right = {name: rows.predicted for name, rows in test.items()}, count_right(test)
     pairs = []
-    for first, second in combinations(test, 2):
-        same = predicted[first] == predicted[second]
-        constant = same.all() and len(set(predicted[first])) == 1
-        kappa = None if constant else round(float(cohen_kappa_score(predicted[first], predicted[second])), 6)
-        pairs.append(Pair(first=first, second=second, share=average(same), kappa=kappa))
+    for (first, one), (second, other) in combinations(predicted.items(), 2):
+        constant = len({*one, *other}) == 1
+        kappa = None if constant else round(float(cohen_kappa_score(one, other)), 6)
+        pairs.append(Pair(first=first, second=second, share=average(one == other), kappa=kappa))
     classes = np.stack(list(predicted.values()))
-    right = count_right(test)
     return Agreement(
         pairs=pairs,
         all_share=average((classes == classes[0]).all(axis=0)),
@@ -332,16 +309,16 @@ def measure_agreement(test: Mapping[str, Predictions]) -> Agreement:
 
 def count_right(test: Mapping[str, Predictions]) -> npt.NDArray[np.int64]:
     """int64 (N,): how many networks classify each of the N images correctly."""
-    counts: npt.NDArray[np.int64] = np.stack([rows.correct for rows in test.values()]).sum(axis=0)
+    counts: npt.NDArray[np.int64] = np.sum([rows.correct for rows in test.values()], axis=0)
     return counts
 
 
 def tabulate_agreement(test: Mapping[str, Predictions]) -> pd.DataFrame:
     """One row per class with images: emotion, images, and right_by_<k>, the share that exactly k networks get right."""
     actual, right = next(iter(test.values())).actual, count_right(test)
-    counts = pd.DataFrame({f"right_by_{k}": right == k for k in range(len(test), -1, -1)}).groupby(actual)
-    shares = counts.mean().rename_axis("emotion").reset_index()
-    shares.insert(1, "images", counts.size().to_numpy())
+    columns = {f"right_by_{k}": right == k for k in range(len(test), -1, -1)}
+    table = pd.DataFrame({"emotion": actual, "images": 1, **columns}).groupby("emotion")
+    shares = table.agg({"images": "sum", **dict.fromkeys(columns, "mean")}).reset_index()
     return shares.assign(emotion=np.array(CLASSES)[shares["emotion"]])
 
 
@@ -351,20 +328,16 @@ def tabulate_all_wrong(test: Mapping[str, Predictions]) -> pd.DataFrame:
     Columns: index (row of test), actual, the prediction of each network, same (all predictions are equal), and
     confidence (the networks' mean). Rows are sorted by confidence, falling, within each of the two groups.
     """
-    rows = list(test.values())
-    wrong = np.flatnonzero(count_right(test) == 0)
-    names = np.array(CLASSES)
-    predicted = np.stack([one.predicted[wrong] for one in rows])
-    table = pd.DataFrame(
-        {
-            "index": wrong,
-            "actual": names[rows[0].actual[wrong]],
-            **{name: names[classes] for name, classes in zip(test, predicted, strict=True)},
-            "same": (predicted == predicted[0]).all(axis=0),
-            "confidence": np.mean([one.confidence[wrong] for one in rows], axis=0).round(6),
-        }
+    actual, names = next(iter(test.values())).actual, np.array(CLASSES)
+    predicted = pd.DataFrame({name: names[rows.predicted] for name, rows in test.items()})
+    table = predicted.assign(
+        same=predicted.nunique(axis=1) == 1,
+        confidence=np.mean([rows.confidence for rows in test.values()], axis=0).round(6),
     )
-    return table.sort_values(["same", "confidence", "index"], ascending=[False, False, True], ignore_index=True)
+    table.insert(0, "index", table.index)
+    table.insert(1, "actual", names[actual])
+    wrong = table[count_right(test) == 0]
+    return wrong.sort_values(["same", "confidence"], ascending=False, kind="stable", ignore_index=True)
 
 
 def count_all_wrong(table: pd.DataFrame, images: int) -> AllWrong:
@@ -381,10 +354,8 @@ def count_all_wrong(table: pd.DataFrame, images: int) -> AllWrong:
 
 def tabulate_class_f1(scores: Mapping[str, Scores], ensemble: Measured) -> pd.DataFrame:
     """One row per class: emotion, and the F1 of each network and of the ensemble; NaN for a class without images."""
-    columns = {
-        name: np.array([one.per_class[emotion].f1 for emotion in CLASSES], float)
-        for name, one in {**scores, "ensemble": ensemble}.items()
-    }
+    every = {**scores, "ensemble": ensemble}
+    columns = {name: [one.per_class[emotion].f1 for emotion in CLASSES] for name, one in every.items()}
     return pd.DataFrame({"emotion": CLASSES, **columns})
 
 

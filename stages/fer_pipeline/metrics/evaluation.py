@@ -10,8 +10,8 @@ from fer_pipeline.faces.faces import Split
 from fer_pipeline.metrics.annotators import Annotators, judge_network
 from fer_pipeline.metrics.scores import Measured, average, measure
 from fer_pipeline.params.schema import Evaluate
-from fer_pipeline.predictions.calibration import Floats, fit_temperature, fit_votes_temperature
-from fer_pipeline.predictions.predictions import Predictions
+from fer_pipeline.predictions.calibration import fit_temperature, fit_votes_temperature
+from fer_pipeline.predictions.predictions import Floats, Predictions
 from fer_pipeline.predictions.record import Cost, Device, NetworkFacts, Precision
 
 
@@ -44,12 +44,11 @@ def judge(
     settings: Evaluate,
     seed: int,
 ) -> Scores:
-    """All scores of one network, from its predictions.
+    """All scores of one network, from its predictions and the data.
 
     Args:
         rows: {'test_crops', 'single_crop': {'val', 'test': predictions}, 'train': {'train': predictions}}.
         votes: {'test_crops', 'single_crop': {'val', 'test': probabilities of the second head} or {}}.
-        faces: {'val', 'test': rows of the data}.
         seed: of the bootstrap.
     """
     val, test = rows["test_crops"]["val"], rows["test_crops"]["test"]

@@ -5,7 +5,7 @@ from fer_pipeline.metrics.scores import ClassScores
 
 
 class OtherScores(Record):
-    """A network on all faces of another data set."""
+    """One network on all faces of another data set."""
 
     accuracy: Share
     accuracy_ci95: Interval
@@ -16,8 +16,6 @@ class OtherScores(Record):
 
 
 class Other(Record):
-    """metrics/other/<set>.json."""
-
     source: str
     """The file or folder of the data set, without the folders above it."""
     md5: str

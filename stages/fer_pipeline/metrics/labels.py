@@ -3,7 +3,7 @@
 `fer_pipeline.metrics.annotators` defines an annotators' favourite.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -59,30 +59,32 @@ class Labels(Record):
 def judge_labels(
     votes: Votes | None, test: Mapping[str, Predictions], resamples: int, seed: int
 ) -> tuple[Labels | None, pd.DataFrame, pd.DataFrame]:
-    """What the test labels are worth; None and empty tables if the data have no votes.
+    """What the test labels are worth, `tabulate_levels` and `tabulate_contradicted`; None and empty tables if no votes.
 
-    Args:
-        test: {network: its predictions}.
-        resamples, seed: of the bootstrap.
-
-    Returns:
-        The record, `tabulate_levels` and `tabulate_contradicted`.
+    `test` is {network: its predictions}; `resamples` and `seed` are those of the bootstrap.
     """
     if votes is None:
         return None, pd.DataFrame({"votes": []}), pd.DataFrame({"index_in_test": []})
     actual = next(iter(test.values())).actual
     right = find_favourites(votes) == actual
     levels, contradicted = tabulate_levels(votes, test), tabulate_contradicted(votes, test)
+    correct = {FAVOURITES: right, **{name: rows.correct for name, rows in test.items()}}
     labels = Labels(
         accuracy=average(right),
         accuracy_ci95=bound_accuracy(right, resamples, seed),
         recall={name: average_if_any(right[actual == label]) for label, name in enumerate(CLASSES)},
         unsupported=average(votes[np.arange(len(actual)), actual] == 0),
-        mcnemar=compare_pairs(
-            {FAVOURITES: right, **{name: rows.correct for name, rows in test.items()}},
-            [(FAVOURITES, name) for name in test],
-        ),
-        levels=list(record_levels(levels, test)),
+        mcnemar=compare_pairs(correct, [(FAVOURITES, name) for name in test]),
+        levels=[
+            LevelOfAgreement(
+                votes=row["votes"],
+                images=row["images"],
+                favourite_is_label=row["favourite_is_label"],
+                label={name: row[f"{name}_label"] for name in test},
+                favourite={name: row[f"{name}_favourite"] for name in test},
+            )
+            for row in levels.round(6).to_dict("records")
+        ],
         contradicted=len(contradicted),
     )
     return labels, levels, contradicted
@@ -91,9 +93,8 @@ def judge_labels(
 def tabulate_levels(votes: Votes, test: Mapping[str, Predictions]) -> pd.DataFrame:
     """How often networks are right, by the number of annotators who agree: a row each, from ten down to `LEAST`.
 
-    Columns: votes (for the favourite; the row of `LEAST` also holds the images with fewer), images, favourite_is_label,
-    and <network>_label and <network>_favourite per network: the shares of the images on which it predicts the label or
-    the favourite. Faces whose favourite is none of the seven emotions are left out, and so are rows without images.
+    Columns as in `LevelOfAgreement`, but `label` and `favourite` have one per network: <network>_label and
+    <network>_favourite. Faces whose favourite is none of the seven emotions are left out, and levels without images.
     """
     favourites, most = find_favourites(votes), np.maximum(votes.max(axis=1), LEAST)
     columns = {"favourite_is_label": favourites == next(iter(test.values())).actual}
@@ -104,46 +105,29 @@ def tabulate_levels(votes: Votes, test: Mapping[str, Predictions]) -> pd.DataFra
     return levels[::-1].reset_index()
 
 
-def record_levels(table: pd.DataFrame, networks: Iterable[str]) -> Iterator[LevelOfAgreement]:
-    """The rows of `tabulate_levels` as records."""
-    for row in table.to_dict("records"):
-        shares = {key: round(row[key], 6) for key in table.columns[2:]}
-        yield LevelOfAgreement(
-            votes=row["votes"],
-            images=row["images"],
-            favourite_is_label=shares["favourite_is_label"],
-            label={name: shares[f"{name}_label"] for name in networks},
-            favourite={name: shares[f"{name}_favourite"] for name in networks},
-        )
-
-
 def tabulate_contradicted(votes: Votes, test: Mapping[str, Predictions]) -> pd.DataFrame:
     """The faces on which all networks and at least eight annotators agree on a class other than the label.
 
     Columns: index_in_test, actual (the label), predicted, votes (for the predicted class), votes_for_label, said (all
-    votes, as 'happy 9, neutral 1') and confidence (the networks' mean). Rows are sorted by votes, then by confidence,
-    both falling.
+    votes, as 'happy 9, neutral 1') and confidence (the networks' mean). Rows are sorted by falling votes, then by
+    falling confidence.
     """
     rows = list(test.values())
     predicted, actual = rows[0].predicted, rows[0].actual
     same = np.all([one.predicted == predicted for one in rows], axis=0)
-    places = np.arange(len(actual))
-    chosen = np.flatnonzero(same & (predicted != actual) & (votes[places, predicted] >= SURE))
-    names = np.array(CLASSES)
+    places, names = np.arange(len(actual)), np.array(CLASSES)
     table = pd.DataFrame(
         {
-            "index_in_test": chosen,
-            "actual": names[actual[chosen]],
-            "predicted": names[predicted[chosen]],
-            "votes": votes[chosen, predicted[chosen]],
-            "votes_for_label": votes[chosen, actual[chosen]],
-            "said": [describe_votes(votes[row]) for row in chosen],
-            "confidence": np.mean([one.confidence[chosen] for one in rows], axis=0).round(6),
+            "index_in_test": places,
+            "actual": names[actual],
+            "predicted": names[predicted],
+            "votes": votes[places, predicted],
+            "votes_for_label": votes[places, actual],
+            "said": [describe_votes(row) for row in votes],
+            "confidence": np.mean([one.confidence for one in rows], axis=0).round(6),
         }
-    )
-    return table.sort_values(
-        ["votes", "confidence", "index_in_test"], ascending=[False, False, True], ignore_index=True
-    )
+    )[same & (predicted != actual) & (votes[places, predicted] >= SURE)]
+    return table.sort_values(["votes", "confidence"], ascending=False, kind="stable", ignore_index=True)
 
 
 def describe_votes(counts: npt.NDArray[np.uint8]) -> str:

@@ -13,8 +13,6 @@ Bools = npt.NDArray[np.bool_]
 
 
 class McNemar(Record):
-    """The exact test of a pair of classifiers."""
-
     first: str
     second: str
     first_only: Count
@@ -27,11 +25,9 @@ class McNemar(Record):
 
 
 def apply_mcnemar(first: Bools, second: Bools) -> tuple[int, int, float]:
-    """McNemar's exact test of two classifiers; `first` and `second` (bool (N,)) say on which images each is correct.
+    """The images, bool (N,), that only `first` gets right, those that only `second` does, and the exact p-value.
 
-    Returns:
-        The images that only the first gets right, those that only the second gets right, and the p-value. If both were
-        equally accurate, each of these images would be a fair coin toss. Without such images p is 1.
+    If both were equally accurate, each of these images would be a fair coin toss. Without such images p is 1.
     """
     first_only, second_only = int((first & ~second).sum()), int((second & ~first).sum())
     discordant = first_only + second_only
@@ -41,10 +37,10 @@ def apply_mcnemar(first: Bools, second: Bools) -> tuple[int, int, float]:
 
 def adjust_holm(p_values: Sequence[float]) -> list[float]:
     """Holm's adjustment of the p-values of several comparisons made together."""
-    order = np.argsort(p_values, kind="stable")
-    factors = len(p_values) - np.arange(len(p_values))
+    order = np.argsort(p_values)
+    factors = np.arange(len(p_values), 0, -1)
     adjusted = np.minimum(1, np.maximum.accumulate(np.array(p_values)[order] * factors))
-    return [round_significant(p) for p in adjusted[np.argsort(order, kind="stable")]]
+    return [round_significant(p) for p in adjusted[np.argsort(order)]]
 
 
 def round_significant(number: float) -> float:

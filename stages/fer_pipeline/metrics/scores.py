@@ -1,7 +1,7 @@
-"""The metrics of one network or ensemble that need nothing but its predictions (Tables 5 and 6).
+"""The metrics of one network or ensemble that need nothing but its predictions (Tables 5 and 6), to six decimals.
 
-Each record states keys, types and units; the function that computes it follows. To add a metric, add its key to a
-record (with the default None: files of earlier runs lack it) and its value to that function. Floats have six decimals.
+To add a metric, add its key to a record (with the default None: files of earlier runs lack it), and its value to the
+function below that record.
 """
 
 from collections import Counter
@@ -48,24 +48,13 @@ class ClassScores(Record):
 
 def score_classes(rows: Predictions) -> dict[str, ClassScores]:
     """Table 5: {emotion: its scores}."""
-    every = precision_recall_fscore_support(
-        rows.actual, rows.predicted, labels=range(len(CLASSES)), zero_division=np.nan
-    )
-    scores = {}
+    labels, scores = range(len(CLASSES)), {}
+    every = precision_recall_fscore_support(rows.actual, rows.predicted, labels=labels, zero_division=np.nan)
     for emotion, precision, recall, f1, support in zip(CLASSES, *every, strict=True):
         values = {"precision": precision, "recall": recall, "f1": f1, "accuracy": recall}
         known = {key: None if np.isnan(value) or not support else average(value) for key, value in values.items()}
         scores[emotion] = ClassScores(**known, support=int(support))
     return scores
-
-
-def explain_classes(classes: dict[str, ClassScores]) -> Iterator[str]:
-    """A sentence for each class of `score_classes` that has a None."""
-    for emotion, scores in classes.items():
-        if not scores.support:
-            yield f"{emotion}: test has no such face, so its scores are empty and the averages leave it out"
-        elif scores.precision is None:
-            yield f"{emotion}: never predicted, so it has no precision"
 
 
 class Confidence(Record):
@@ -75,7 +64,7 @@ class Confidence(Record):
     mean_correct: Share | None
     mean_incorrect: Share | None
     std: float
-    """Standard deviation of the population."""
+    """Of the population."""
     low_count: Count
     """Images with a confidence below the threshold."""
     low_share: Share
@@ -83,8 +72,9 @@ class Confidence(Record):
     threshold: Share
 
 
-def describe_confidence(confidence: NDArray[np.float64], correct: NDArray[np.bool_], threshold: float) -> Confidence:
-    """Table 6, of N images: their confidences in [0, 1], float64 (N,), and whether they are correct, bool (N,)."""
+def describe_confidence(rows: Predictions, threshold: float) -> Confidence:
+    """Table 6."""
+    confidence, correct = rows.confidence, rows.correct
     low = confidence < threshold
     return Confidence(
         mean=average(confidence),
@@ -110,13 +100,12 @@ class Calibration(Record):
     temperature: float
     """Fitted on val."""
     ece_scaled: Share
-    """`ece` after scaling by that temperature."""
+    """After scaling by that temperature, as `nll_scaled`."""
     nll_scaled: float
-    """`nll` after scaling by that temperature."""
 
 
 def calibrate(val: Predictions, test: Predictions, bins: int) -> Calibration:
-    """Calibration on test, with the probabilities as they are and scaled by the temperature that fits val best."""
+    """Calibration on test, with the probabilities as they are and scaled by the temperature fitted on val."""
     temperature = fit_temperature(val)
     scaled = test._replace(probabilities=temper(test.probabilities, temperature))
     one_hot = np.eye(len(CLASSES))[test.actual]
@@ -130,8 +119,13 @@ def calibrate(val: Predictions, test: Predictions, bins: int) -> Calibration:
     )
 
 
-def explain_temperature(temperature: float) -> Iterator[str]:
-    """A sentence if the fit ended at one of its bounds."""
+def explain(classes: dict[str, ClassScores], temperature: float) -> Iterator[str]:
+    """A sentence for each class that has a None, and one if the fit of the temperature ended at one of its bounds."""
+    for emotion, scores in classes.items():
+        if not scores.support:
+            yield f"{emotion}: test has no such face, so its scores are empty and the averages leave it out"
+        elif scores.precision is None:
+            yield f"{emotion}: never predicted, so it has no precision"
     for bound in TEMPERATURES:
         if abs(np.log(temperature / bound)) < 0.01:
             yield f"the temperature stands at the end of its range, {bound:g}: val does not determine it"
@@ -151,7 +145,7 @@ def bin_confidence(rows: Predictions, bins: int) -> dict[str, NDArray[Any]]:
     confidence = rows.confidence.clip(0, 1)  # a weighted mean of ones may exceed 1 in its last bit
     values = [confidence, rows.correct.astype(float)]
     means = binned_statistic(confidence, values, "mean", edges).statistic
-    images = binned_statistic(confidence, values[0], "count", edges).statistic.astype(int)
+    images = np.histogram(confidence, edges)[0]
     return {"low": edges[:-1], "high": edges[1:], "images": images, "confidence": means[0], "accuracy": means[1]}
 
 
@@ -169,8 +163,6 @@ class Confusion(Record):
 
 
 class Errors(Record):
-    """The misclassification audit."""
-
     count: Count
     share: Share
     confident_count: Count
@@ -182,15 +174,14 @@ class Errors(Record):
 def count_errors(rows: Predictions, confident: float) -> Errors:
     """The misclassification audit; an error is confident from the confidence `confident` on."""
     wrong = ~rows.correct
-    pairs = Counter(zip(rows.actual[wrong].tolist(), rows.predicted[wrong].tolist(), strict=True))
-    falling = sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))
+    pairs = Counter(sorted(zip(rows.actual[wrong], rows.predicted[wrong], strict=True)))
     return Errors(
         count=int(wrong.sum()),
         share=average(wrong),
         confident_count=int((wrong & (rows.confidence >= confident)).sum()),
         top=[
             Confusion(actual=CLASSES[actual], predicted=CLASSES[predicted], count=count)
-            for (actual, predicted), count in falling[:TOP_ERRORS]
+            for (actual, predicted), count in pairs.most_common(TOP_ERRORS)
         ],
     )
 
@@ -213,24 +204,19 @@ class Measured(Record):
     calibration: Calibration
     errors: Errors
     notes: list[str]
-    """A sentence for each value that is None or was not determined, with the reason."""
+    """Why a value is None or was not determined."""
 
 
 def measure(
     val: Predictions, test: Predictions, seen: NDArray[np.bool_] | None, settings: Evaluate, seed: int
 ) -> Measured:
-    """The metrics of one network or ensemble.
+    """The metrics of one network or ensemble; `seed` is the bootstrap's.
 
-    Args:
-        val: used for its accuracy and to fit the temperature.
-        seen: bool (N,), test rows whose exact image is also in train; None means no row.
-        seed: of the bootstrap.
+    `seen`, bool (N,), marks the test rows whose exact image is also in train; None means no row.
     """
-    correct = test.correct
+    correct, classes, calibration = test.correct, score_classes(test), calibrate(val, test, settings.bins)
     unseen = correct if seen is None else correct[~seen]
-    classes = score_classes(test)
     present = [scores for scores in classes.values() if scores.support]
-    calibration = calibrate(val, test, settings.bins)
     return Measured(
         accuracy=average(correct),
         accuracy_unseen=average_if_any(unseen),
@@ -240,10 +226,10 @@ def measure(
         accuracy_ci95=bound_accuracy(correct, settings.bootstrap, seed),
         val_accuracy=average(val.correct),
         per_class=classes,
-        confidence=describe_confidence(test.confidence, correct, settings.threshold),
+        confidence=describe_confidence(test, settings.threshold),
         calibration=calibration,
         errors=count_errors(test, settings.confident),
-        notes=[*explain_classes(classes), *explain_temperature(calibration.temperature)],
+        notes=list(explain(classes, calibration.temperature)),
     )
 
 
@@ -265,7 +251,6 @@ class Summary(Record):
 
 
 def summarise(measured: Measured) -> Summary:
-    """The numbers of `measured` for `dvc metrics show`."""
     return Summary(accuracy=measured.accuracy, macro_f1=measured.macro_f1, ece=measured.calibration.ece)
 
 
@@ -279,9 +264,5 @@ def cover(rows: Predictions) -> dict[str, NDArray[Any]]:
     ranks = np.ceil(np.arange(1, 101) / 100 * len(falling)).astype(int) - 1
     thresholds = np.unique(falling[ranks])[::-1]
     kept = rows.confidence >= thresholds[:, np.newaxis]
-    correct = rows.correct
-    return {
-        "threshold": thresholds,
-        "coverage": kept.mean(axis=1),
-        "accuracy": (kept & correct).sum(axis=1) / kept.sum(axis=1),
-    }
+    accuracy = (kept & rows.correct).sum(axis=1) / kept.sum(axis=1)
+    return {"threshold": thresholds, "coverage": kept.mean(axis=1), "accuracy": accuracy}

@@ -6,9 +6,7 @@ from scipy.optimize import minimize_scalar
 
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.faces.votes import Votes, to_shares
-from fer_pipeline.predictions.predictions import Predictions
-
-Floats = NDArray[np.float64]
+from fer_pipeline.predictions.predictions import Floats, Predictions
 
 TEMPERATURES = (0.05, 20)
 """Bounds of the fitted temperature."""
@@ -16,15 +14,14 @@ SMALLEST = 1e-6
 """The smallest probability whose logarithm is taken: predictions have six decimals."""
 
 
-def temper(probabilities: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
-    """Probabilities (N, 7), at least 1e-6, to the power of 1 / `temperature`, divided by their sum.
+def temper(probabilities: Floats, temperature: float) -> Floats:
+    """Probabilities (N, K), at least 1e-6, to the power of 1 / `temperature`, divided by their sum.
 
-    For a softmax that is the same as dividing its logits; the average over ten crops has none but the logarithms of
-    the probabilities.
+    For a softmax that is the same as dividing its logits, which the average over ten crops does not have.
     """
     logits = np.log(np.clip(probabilities, SMALLEST, None)) / temperature
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    tempered: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+    tempered: Floats = powers / powers.sum(axis=1, keepdims=True)
     return tempered
 
 
@@ -33,7 +30,7 @@ def fit_temperature(rows: Predictions) -> float:
     return fit_temperature_to(rows.probabilities, np.eye(len(CLASSES))[rows.actual])
 
 
-def fit_temperature_to(probabilities: NDArray[np.float64], shares: NDArray[np.float64]) -> float:
+def fit_temperature_to(probabilities: Floats, shares: Floats) -> float:
     """The temperature in [0.05, 20] of `probabilities` (N, K) with the least mean cross-entropy to `shares` (N, K)."""
 
     def nll(log_temperature: float) -> float:
@@ -44,10 +41,7 @@ def fit_temperature_to(probabilities: NDArray[np.float64], shares: NDArray[np.fl
 
 
 def fit_votes_temperature(probabilities: Floats | None, votes: Votes | None) -> float | None:
-    """The temperature of a second head, float64 (N, 8), with the least cross-entropy to what annotators said.
-
-    None without such a head, or without votes to fit it to.
-    """
+    """`fit_temperature_to` for a second head, float64 (N, 8), and the votes; None without such a head or any votes."""
     if probabilities is None or votes is None:
         return None
     shares = to_shares(votes).astype(float)
@@ -56,5 +50,5 @@ def fit_votes_temperature(probabilities: Floats | None, votes: Votes | None) -> 
 
 
 def is_emotion(majority: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether what `find_majority` found (N,) is one of the seven emotions, which every network knows: bool (N,)."""
+    """Whether what `find_majority` found (N,) is one of the seven emotions: bool (N,)."""
     return (majority >= 0) & (majority < len(CLASSES))

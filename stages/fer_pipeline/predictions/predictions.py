@@ -29,7 +29,6 @@ TOLERANCE = 1e-5
 """How far from 1 the probabilities of a row may add up: eight of them, rounded, miss it by 4e-6 at most."""
 REMEDY = "run `dvc repro predict`"
 
-Bools = npt.NDArray[np.bool_]
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -56,71 +55,58 @@ class Predictions(NamedTuple):
         return highest
 
     @property
-    def correct(self) -> Bools:
+    def correct(self) -> npt.NDArray[np.bool_]:
         """bool (N,): whether each image is predicted right."""
         return np.equal(self.predicted, self.actual)
 
 
 def as_written(labels: Bytes, probabilities: npt.ArrayLike) -> Predictions:
-    """The `Predictions` that the CSV will hold: `probabilities` (N, 7) divided by their sum, and rounded."""
+    """The `Predictions` that the CSV will hold: `probabilities` (N, K) divided by their sum, and rounded."""
     exact = np.asarray(probabilities, np.float64)
     return Predictions(labels, (exact / exact.sum(axis=1, keepdims=True)).round(DECIMALS))
 
 
 def to_csv(splits: Mapping[str, tuple[Bytes, npt.ArrayLike]]) -> bytes:
-    """The CSV of {split: (labels, probabilities)}; the same content gives the same bytes.
-
-    `labels` are uint8 (N,), 0..6; `probabilities` float (N, 7); see `as_written`.
-    """
-    lines = [",".join(COLUMNS)]
-    for split, (labels, probabilities) in splits.items():
-        rows = as_written(labels, probabilities)
-        for index, (actual, shares) in enumerate(zip(rows.actual, rows.probabilities, strict=True)):
-            lines.append(f"{split},{index},{CLASSES[actual]},{format_answer(CLASSES, shares)}")
-    return ("\n".join(lines) + "\n").encode()
+    """The CSV of {split: (labels uint8 (N,), probabilities (N, 7))}, see `as_written`; same content, same bytes."""
+    rows = {split: as_written(*said) for split, said in splits.items()}
+    lines = [line for split, one in rows.items() for line in format_rows(split, CLASSES, one.probabilities, one.actual)]
+    return "\n".join([",".join(COLUMNS), *lines, ""]).encode()
 
 
 def votes_to_csv(splits: Mapping[str, Floats]) -> bytes:
     """The CSV of {split: probabilities of the second head, float64 (N, 8) over `VOTED`}; a header alone of {}."""
-    lines = [",".join(VOTE_COLUMNS)]
-    for split, probabilities in splits.items():
-        lines += [f"{split},{index},{format_answer(VOTED, shares)}" for index, shares in enumerate(probabilities)]
-    return ("\n".join(lines) + "\n").encode()
+    lines = [line for split, shares in splits.items() for line in format_rows(split, VOTED, shares)]
+    return "\n".join([",".join(VOTE_COLUMNS), *lines, ""]).encode()
 
 
-def format_answer(classes: Sequence[str], shares: Floats) -> str:
-    """The most probable class, its probability and all probabilities (K,), separated by commas."""
-    best = int(shares.argmax())
-    return ",".join([classes[best], *(f"{number:.{DECIMALS}f}" for number in (shares[best], *shares))])
+def format_rows(split: str, classes: Sequence[str], shares: Floats, labels: Bytes | None = None) -> Iterator[str]:
+    """The lines of a split's probabilities, float64 (N, classes)."""
+    for index, row in enumerate(shares):
+        best = int(row.argmax())
+        actual = [] if labels is None else [classes[labels[index]]]
+        numbers = (f"{number:.{DECIMALS}f}" for number in (row[best], *row))
+        yield ",".join([split, str(index), *actual, classes[best], *numbers])
 
 
 def read_predictions(
-    path: str | Path, faces: Mapping[str, Split] | None = None, splits: Sequence[str] = SCORED
+    path: str | Path, faces: Mapping[str, Split], splits: Sequence[str] = SCORED
 ) -> dict[str, Predictions]:
-    """Read a CSV of `to_csv`, in whatever order its rows are, and check every row.
-
-    Args:
-        faces: {split: rows}; where given, the file has to hold exactly these images, with their labels.
-        splits: those that the file has to hold.
-
-    Returns:
-        {split: predictions}, in the order of `index`.
+    """Read a CSV of `to_csv`, in whatever order its rows are: {split: predictions} of the images `faces`.
 
     Raises:
-        InputError: the file is missing or no such CSV; a row is missing, there twice or of another data set; a class is
-            unknown; probabilities do not add up to 1, or disagree with `predicted` or `confidence`.
+        InputError: the file is missing or no such CSV; a row is missing, there twice or of other images than `faces`; a
+            class is unknown; probabilities do not add up to 1, or disagree with `predicted` or `confidence`.
     """
     with naming(path):
         table = read_table(path, COLUMNS)
         places, shares = check(table, CLASSES, faces, splits)
         require_class(table, "actual", CLASSES)
-        rows = Predictions(pd.Categorical(table["actual"], CLASSES).codes.astype(np.uint8), shares)
-        found = {split: Predictions(rows.actual[at], rows.probabilities[at]) for split, at in places.items()}
-        for split, one in found.items():
-            if faces and (one.actual != faces[split].labels).any():
-                first = np.flatnonzero(one.actual != faces[split].labels)[0]
-                is_, should = CLASSES[one.actual[first]], CLASSES[faces[split].labels[first]]
-                raise InputError(f"row {first} of {split} is {is_}, but {should} in the data")
+        labels = pd.Categorical(table["actual"], CLASSES).codes.astype(np.uint8)
+        found = {split: Predictions(labels[at], shares[at]) for split, at in places.items()}
+        for split, rows in found.items():
+            for row in np.flatnonzero(rows.actual != faces[split].labels):
+                is_, should = CLASSES[rows.actual[row]], CLASSES[faces[split].labels[row]]
+                raise InputError(f"row {row} of {split} is {is_}, but {should} in the data")
         return found
 
 
@@ -167,79 +153,55 @@ def read_table(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def check(
-    table: pd.DataFrame, classes: Sequence[str], faces: Mapping[str, Split] | None, splits: Sequence[str]
+    table: pd.DataFrame, classes: Sequence[str], faces: Mapping[str, Split], splits: Sequence[str]
 ) -> tuple[dict[str, Ints], Floats]:
-    """Check a table of text, all but its column `actual`.
+    """Check a table of text, all but its column `actual`; an InputError names the line, but neither file nor remedy.
 
-    Returns:
-        {split: positions of its rows, in the order of `index`}, and the probabilities float64 (N, classes).
-
-    Raises:
-        InputError: it names the line, but neither file nor remedy.
+    Returns {split: positions of its rows, in the order of `index`}, and the probabilities float64 (N, classes).
     """
     expected = " or ".join(splits)
     require(table, table["split"].isin(splits), lambda row: f"split is {row['split']!r:.40}, expected {expected}")
     whole = table["index"].str.fullmatch("[0-9]{1,9}")
     require(table, whole, lambda row: f"index is {row['index']!r:.40}, expected 0, 1, …")
     require_class(table, "predicted", classes)
-    shares, confidence = to_numbers(table[list(classes)]), to_numbers(table[["confidence"]])[:, 0]
+    # NaN where there is no number; rounded, as pandas may miss the nearest number by a bit
+    numbers = table[["confidence", *classes]].apply(pd.to_numeric, errors="coerce").to_numpy(float).round(DECIMALS)
+    confidence, shares = numbers[:, 0], numbers[:, 1:]
     require(table, ((shares >= 0) & (shares <= 1)).all(axis=1), lambda _: "a probability is no number in [0, 1]")
-    sums = shares.sum(axis=1)
-    require(
-        table, abs(sums - 1) <= TOLERANCE, lambda row: f"the probabilities add up to {sums[row.name]:.6f}, expected 1"
-    )
-    best = np.array(classes)[shares.argmax(axis=1)]
-    require(
-        table,
-        table["predicted"] == best,
-        lambda row: f"predicted is {row['predicted']}, but the highest probability is that of {best[row.name]}",
-    )
-    require(
-        table,
-        confidence == shares.max(axis=1),
-        lambda row: f"confidence is {row['confidence']}, but the highest probability is {row[row['predicted']]}",
-    )
+    sums, best = shares.sum(axis=1), np.array(classes)[shares.argmax(axis=1)]
+    add_up = abs(sums - 1) <= TOLERANCE
+    require(table, add_up, lambda row: f"the probabilities add up to {sums[row.name]:.6f}, expected 1")
+    highest = "but the highest probability is"
+    right, same = table["predicted"] == best, confidence == shares.max(axis=1)
+    require(table, right, lambda row: f"predicted is {row['predicted']}, {highest} that of {best[row.name]}")
+    require(table, same, lambda row: f"confidence is {row['confidence']}, {highest} {row[row['predicted']]}")
     index = table["index"].astype(int).to_numpy()
-    counts = {split: len(faces[split].labels) if faces else None for split in splits}
     places = {split: np.flatnonzero(table["split"] == split) for split in splits}
-    return {split: order_rows(split, index, places[split], counts[split]) for split in splits}, shares
+    return {split: order_rows(split, index, at, len(faces[split].labels)) for split, at in places.items()}, shares
 
 
 def require(table: pd.DataFrame, holds: Any, describe: Callable[[Any], str]) -> None:
     """InputError about the first row of `table` for which `holds` (bool, N) is false: its line, and `describe(row)`."""
-    broken = np.flatnonzero(~np.asarray(holds, bool))
-    if len(broken):
-        raise InputError(f"line {broken[0] + 2}: {describe(table.iloc[broken[0]])}")
+    for place in np.flatnonzero(~np.asarray(holds, bool)):
+        raise InputError(f"line {place + 2}: {describe(table.iloc[place])}")
 
 
 def require_class(table: pd.DataFrame, column: str, classes: Sequence[str]) -> None:
     """InputError about the first row whose `column` holds another word than `classes`."""
-    require(
-        table,
-        table[column].isin(classes),
-        lambda row: f"unknown class {row[column]!r:.40} under {column}; expected {', '.join(classes)}",
-    )
+    unknown = f"under {column}; expected {', '.join(classes)}"
+    require(table, table[column].isin(classes), lambda row: f"unknown class {row[column]!r:.40} {unknown}")
 
 
-def to_numbers(columns: pd.DataFrame) -> Floats:
-    """Columns of text as float64 (N, columns), each the number nearest to its six decimals; NaN where there is none."""
-    numbers: Floats = columns.apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
-    return numbers.round(DECIMALS)  # pandas may miss the nearest number by a bit
-
-
-def order_rows(split: str, index: Ints, places: Ints, count: int | None) -> Ints:
+def order_rows(split: str, index: Ints, places: Ints, count: int) -> Ints:
     """The positions `places` of the rows of a split, in the order of `index`, which has to count from 0 to `count`."""
     if not len(places):
         raise InputError(f"there is no row of {split}")
-    found = index[places]
-    indices, times = np.unique(found, return_counts=True)
+    indices, times = np.unique(index[places], return_counts=True)
     if times.max() > 1:
         raise InputError(f"row {indices[times.argmax()]} of {split} is there more than once")
-    count = len(places) if count is None else count
-    missing = np.setdiff1d(np.arange(count), found)
-    if len(missing):
-        raise InputError(f"row {missing[0]} of {split} is missing")
+    for row in np.setdiff1d(np.arange(count), indices):
+        raise InputError(f"row {row} of {split} is missing")
     if len(places) > count:
         raise InputError(f"{split} has {len(places)} rows, but the data only {count}: it is of another data set")
-    ordered: Ints = places[np.argsort(found)]
+    ordered: Ints = places[np.argsort(index[places])]
     return ordered

@@ -10,10 +10,7 @@ from typing import IO
 
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Hold back what native code writes to stderr, and print it only if the block fails.
-
-    TensorFlow logs a dozen lines before any of its log settings take effect.
-    """
+    """Print what native code writes to stderr only if the block fails: TensorFlow logs before its settings count."""
     with tempfile.TemporaryFile() as held:
         try:
             with stderr_into(held):

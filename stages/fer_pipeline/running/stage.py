@@ -24,15 +24,14 @@ LOG = ROOT / "logs" / "stages.csv"
 
 
 def run(main: Callable[[], Any]) -> None:
-    """Run a stage's `main()`.
+    """Run a stage's `main()` by `catch`, with a line in the log.
 
-    The exit code is 0 on success, 1 with one sentence on stderr for an error that the user can fix, and 130 after
-    Ctrl-C. A bug keeps its traceback. SIGTERM raises SystemExit with the code 143, so that unfinished outputs are
-    removed. A stage that DVC started gets a SIGTERM when DVC ends.
+    SIGTERM raises SystemExit with the code 143, so that unfinished outputs are removed. A stage that DVC started gets a
+    SIGTERM when DVC ends.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if "DVC_STAGE" in os.environ:
-        threading.Thread(target=terminate_after, args=[find_dvc], daemon=True).start()
+        threading.Thread(target=terminate_after_dvc, daemon=True).start()
     with log_run():
         catch(main)
 
@@ -40,15 +39,15 @@ def run(main: Callable[[], Any]) -> None:
 @contextlib.contextmanager
 def log_run() -> Iterator[None]:
     """Append a line to logs/stages.csv: start of the block (UTC), its seconds, exit code, command."""
-    began, code = time.time(), 0
+    began, code = datetime.datetime.now(datetime.UTC), 0
     try:
         yield
     except BaseException as error:
         code = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1
         raise
     finally:
-        start = datetime.datetime.fromtimestamp(began, datetime.UTC).isoformat(timespec="seconds")
-        row = [start, f"{time.time() - began:.1f}", str(code), shlex.join(["python", *sys.argv])]
+        took = (datetime.datetime.now(datetime.UTC) - began).total_seconds()
+        row = [began.isoformat(timespec="seconds"), f"{took:.1f}", code, shlex.join(["python", *sys.argv])]
         with contextlib.suppress(OSError):  # a log is not worth losing a result
             LOG.parent.mkdir(exist_ok=True)
             with open(LOG, "a", encoding="utf-8", newline="") as file:
@@ -56,7 +55,7 @@ def log_run() -> Iterator[None]:
 
 
 def catch(main: Callable[[], Any]) -> None:
-    """Call `main()`; an error that the user can fix ends the process with one sentence on stderr."""
+    """Call `main()`. An error that the user can fix ends the process with code 1 and a sentence, Ctrl-C with 130."""
     try:
         main()
     except InputError as error:
@@ -73,8 +72,8 @@ def catch(main: Callable[[], Any]) -> None:
 def find_dvc() -> "psutil.Process | None":
     """The DVC process that runs this stage: the parent, or the grandparent if the parent is a shell; None if it ended.
 
-    DVC starts each stage by `$SHELL -c` or `/bin/sh -c`. bash replaces itself with the stage; other shells wait for it.
-    Shell and stage belong to the process group of DVC; a process that adopts orphans does not.
+    DVC starts each stage by a shell: bash replaces itself with the stage, others wait for it. Shell and stage belong to
+    the process group of DVC; a process that adopts orphans does not.
     """
     import psutil  # imported here because only stages under DVC need it
 
@@ -92,15 +91,12 @@ def is_of_group(process: "psutil.Process") -> bool:
         return False
 
 
-def terminate_after(find_process: "Callable[[], psutil.Process | None]") -> None:
-    """Terminate this process once the process that `find_process()` returns has ended.
-
-    It returns DVC: after a `kill -9`, the next run of DVC would otherwise start the same stage beside this one.
-    """
+def terminate_after_dvc() -> None:
+    """Terminate this process once DVC has ended: its next run would otherwise start the same stage beside this one."""
     import psutil
 
     with contextlib.suppress(psutil.NoSuchProcess):
-        process = find_process()
+        process = find_dvc()
         while process and process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
             time.sleep(0.5)
     os.kill(os.getpid(), signal.SIGTERM)
@@ -109,11 +105,10 @@ def terminate_after(find_process: "Callable[[], psutil.Process | None]") -> None
 def explain(error: OSError) -> str:
     """One sentence on an `OSError`: the file, what happened, and what to do about it if that is known."""
     advice = {
-        errno.ENOSPC: "free some space and run again",
-        errno.EDQUOT: "free some of your quota and run again",
-        errno.EACCES: "check the permissions of the file and of its folder",
-        errno.EPERM: "check the permissions of the file and of its folder",
-        errno.EROFS: "choose a place that can be written to",
-    }.get(error.errno or 0)
+        errno.ENOSPC: "; free some space and run again",
+        errno.EDQUOT: "; free some of your quota and run again",
+        errno.EROFS: "; choose a place that can be written to",
+        **dict.fromkeys((errno.EACCES, errno.EPERM), "; check the permissions of the file and of its folder"),
+    }
     where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{(error.strerror or str(error)).lower()}" + (f"; {advice}" if advice else "")
+    return f"{where}{(error.strerror or str(error)).lower()}{advice.get(error.errno or 0, '')}"

@@ -1,7 +1,6 @@
 """metrics/timing.json: how long things took on this machine, by stage.
 
-Unlike all other metrics it is neither in git nor in DVC: times differ between machines and days, and tracked files are
-to change only if the arithmetic does.
+Unlike all other metrics it is neither in git nor in DVC, whose files are to change only if the arithmetic does.
 """
 
 import fcntl
