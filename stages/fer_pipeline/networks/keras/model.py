@@ -37,32 +37,18 @@ class KerasModel(NamedTuple):
 
     def count_macs(self) -> int:
         """Multiply-accumulates of convolutions and dense layers for one image."""
-        macs = 0
-        for layer in self.network.layers:
-            if isinstance(layer, keras.layers.Conv2D):
-                macs += int(np.prod(layer.output.shape[1:3]) * np.prod(layer.kernel.shape))
-            elif isinstance(layer, keras.layers.Dense):
-                macs += int(np.prod(layer.kernel.shape))
-        return macs
+        layers = [layer for layer in self.network.layers if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense)]
+        return sum(int(np.prod(layer.output.shape[1:-1]) * np.prod(layer.kernel.shape)) for layer in layers)
 
 
 def load_model(path: str | Path, name: str, precision: str) -> KerasModel:
-    """The trained network `name` in a .keras file, in the precision of its training; `precision` is ignored.
-
-    Raises:
-        InputError: as for `fer_pipeline.networks.keras.files.load_network`.
-    """
+    """The trained network `name` in a .keras file, in the precision of its training; errors as for `load_network`."""
     tf.config.experimental.enable_op_determinism()
     network = load_network(path, name)
-    types = {layer.compute_dtype for layer in network.layers}
+    fast = any(layer.compute_dtype == "bfloat16" for layer in network.layers)
     forward = tf.function(
         lambda images: network(images, training=False),
         input_signature=[tf.TensorSpec((None, SIZE, SIZE, 1), tf.uint8)],
     )
-    return KerasModel(
-        network,
-        forward,
-        precision="bfloat16" if "bfloat16" in types else "float32",
-        device="cpu",  # TensorFlow sees no GPUs outside Keras' own environment
-        hardware=name_cpu(),
-    )
+    # TensorFlow sees no GPUs outside Keras' own environment
+    return KerasModel(network, forward, "bfloat16" if fast else "float32", "cpu", name_cpu())
