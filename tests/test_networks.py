@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 import math
+import re
 import urllib.error
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -11,7 +12,7 @@ from unittest.mock import Mock
 import pytest
 import torch
 import torchvision
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch.utils.flop_counter import FlopCounterMode
 
 import fer_pipeline.networks as networks
@@ -52,7 +53,6 @@ def body(state):
 
 
 def test_layers_are_torchvisions(name, reference):
-    """Name by name and shape by shape; only ResNet18's stem is smaller."""
     ours, theirs = (
         {key: tuple(tensor.shape) for key, tensor in body(network.state_dict()).items()}
         for network in (build(name, 1), reference)
@@ -112,8 +112,8 @@ def test_every_tensor_of_the_body_is_taken_over(name, reference, tmp_path):
     load_start(network, name, str(tmp_path / "start.pth"))
     state, theirs = body(network.state_dict()), body(reference.state_dict())
     assert state.keys() == theirs.keys()
-    same = [key for key in state if state[key].shape == theirs[key].shape and torch.equal(state[key], theirs[key])]
-    assert sorted(set(state) - set(same)) == (["conv1.weight"] if name == "resnet18" else [])
+    other = [key for key in state if not torch.equal(state[key], theirs[key])]
+    assert other == (["conv1.weight"] if name == "resnet18" else [])
     assert torch.equal(network.head.weight, head)
 
 
@@ -175,10 +175,9 @@ def test_a_damaged_cache_is_refused(imagenet):
         load_start(build("resnet18"), "resnet18", "imagenet")
 
 
-def test_the_real_addresses_carry_a_hash():
-    for architecture in (vgg19, resnet18):
-        url = torchvision.models.get_weight(architecture.PRETRAINED).url
-        assert url.rsplit("-", 1)[1].removesuffix(".pth").isalnum()
+@pytest.mark.parametrize("architecture", [vgg19, resnet18])
+def test_the_real_address_carries_a_hash(architecture):
+    assert re.search(r"-[0-9a-f]{8}\.pth$", torchvision.models.get_weight(architecture.PRETRAINED).url)
 
 
 class Trap:
@@ -254,9 +253,7 @@ def test_a_damaged_model_file_is_refused(tmp_path):
     path = tmp_path / "x.safetensors"
     with pytest.raises(InputError, match="not found"):
         load_network(path)
-    path.write_bytes(pack_network("resnet18", 0.25, build("resnet18", 0.25).state_dict()))
-    assert "conv1.weight" in load_file(path)
-    path.write_bytes(path.read_bytes()[:-10])
+    path.write_bytes(pack_network("resnet18", 0.25, build("resnet18", 0.25).state_dict())[:-10])
     with pytest.raises(InputError, match="damaged"):
         load_network(path)
 

@@ -243,7 +243,6 @@ def test_a_second_head_learns_how_annotators_vote(learnt, trained):
 
 
 def test_the_loss_of_votes_worked_out_by_hand():
-    """Rows without shares are left out of it; the others count equally."""
     logits = torch.tensor([[2.0, *[0.0] * 7], [0.0] * 8, [0.0] * 8])
     shares = torch.tensor([[0.5, 0.5, *[0.0] * 6], [1.0, *[0.0] * 7], [0.0] * 8])
     total = np.log(np.exp(2) + 7)
@@ -253,7 +252,6 @@ def test_the_loss_of_votes_worked_out_by_hand():
 
 
 def test_without_votes_in_the_data_the_labels_alone_are_learnt(fit, tmp_path, capsys):
-    """The network is that of `labels: emotion`, and a sentence says so."""
     splits = {name: make_rows(35, 1)._replace(votes=None) for name in ("train", "val", "test")}
     splits["train"] = splits["train"]._replace(duplicate_of_train=None)
     plain = trainings.write_faces(tmp_path / "plain.h5", **splits)
@@ -281,29 +279,27 @@ def test_the_network_normalises_itself(where, fit, request):
     assert torch.allclose(network(images), bare(by_hand), atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("labels", "expected"),
-    [
-        ([0] * 6 + [1] * 2 + [2, 3, 4, 5, 6], [13 / 42, 13 / 14, *[13 / 7] * 5]),
-        ([0] * 6 + [2] * 3 + [4] * 3, [12 / 18, 0, 12 / 9, 0, 12 / 9, 0, 0]),  # four classes have no train rows
-    ],
-)
+ALL_CLASSES = [0] * 6 + [1] * 2 + [2, 3, 4, 5, 6], [13 / 42, 13 / 14, *[13 / 7] * 5]
+THREE_CLASSES = [0] * 6 + [2] * 3 + [4] * 3, [12 / 18, 0, 12 / 9, 0, 12 / 9, 0, 0]
+
+
+@pytest.mark.parametrize(("labels", "expected"), [ALL_CLASSES, THREE_CLASSES])
 def test_balanced_weights_are_inverse_to_frequency(labels, expected):
     rows = TensorSplit(ROWS.images[: len(labels)], torch.tensor(labels))
     assert start_training(rows, class_weights="balanced").class_weights.tolist() == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(
-    ("compute", "message"),
-    [
-        ({"strategy": "foo"}, "params.yaml: compute: Lightning refuses it"),
-        ({"num_nodes": 2}, "compute.num_nodes is 2; start this command on each machine under torchrun"),
-        ({"devices": 2}, "batch_size 15 cannot be shared equally by 2 processes"),
-    ],
-)
-def test_hardware_that_does_not_fit_is_one_sentence(compute, message):
-    settings, compute = SMALL.model_copy(update={"batch_size": 15}), COMPUTE.model_copy(update=compute)
-    with pytest.raises(InputError, match=message):
+UNFIT = {
+    ("strategy", "foo"): "params.yaml: compute: Lightning refuses it",
+    ("num_nodes", 2): "compute.num_nodes is 2; start this command on each machine under torchrun",
+    ("devices", 2): "batch_size 15 cannot be shared equally by 2 processes",
+}
+
+
+@pytest.mark.parametrize("key_and_value", UNFIT)
+def test_hardware_that_does_not_fit_is_one_sentence(key_and_value):
+    settings, compute = SMALL.model_copy(update={"batch_size": 15}), COMPUTE.model_copy(update=dict([key_and_value]))
+    with pytest.raises(InputError, match=UNFIT[key_and_value]):
         training.make_trainer(settings, compute, "float32", [], False)
 
 
@@ -315,7 +311,6 @@ def test_compiling_needs_a_compiler(fit, monkeypatch):
 
 
 def test_label_smoothing_and_class_weights_reach_the_loss(fit, tmp_path):
-    """Each changes the first epoch's loss, on classes of different sizes."""
     train = Split(*(None if part is None else part[:64] for part in make_rows(70, 1)._replace(duplicate_of_train=None)))
     uneven = trainings.write_faces(tmp_path / "uneven.h5", train=train)
     losses = [
@@ -326,7 +321,6 @@ def test_label_smoothing_and_class_weights_reach_the_loss(fit, tmp_path):
 
 
 def test_small_epochs_come_first(fit, monkeypatch):
-    """The network sees crops of 32 pixels in training, until `small_epochs` are over; val always has 44."""
     seen = []
 
     def build_watched(shape):

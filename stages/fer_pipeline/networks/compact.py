@@ -23,29 +23,22 @@ def build(shape: Shape) -> "nn.Module":
     """The network: float (N, 3, 44, 44) in [0, 1], of which it sees one channel, to logits (N, 7)."""
     from torch import nn
 
-    from fer_pipeline.networks.pytorch.layers import (
-        FirstChannel,
-        GlobalAverage,
-        Residual,
-        assemble,
-        normed,
-        scale_channels,
-    )
+    from fer_pipeline.networks.pytorch import layers
 
-    stem, first, second, third = (scale_channels(channels, shape.width) for channels in (STEM, *BLOCKS))
-    return assemble(
-        grey=FirstChannel(),
-        stem=normed(1, stem),
-        down=normed(stem, first, stride=2),
-        conv1=normed(first, first),
-        pair1=Residual(first),
+    stem, first, second, third = (layers.scale_channels(channels, shape.width) for channels in (STEM, *BLOCKS))
+    return layers.assemble(
+        grey=layers.FirstChannel(),
+        stem=layers.normed(1, stem),
+        down=layers.normed(stem, first, stride=2),
+        conv1=layers.normed(first, first),
+        pair1=layers.Residual(first),
         pool2=nn.MaxPool2d(2, ceil_mode=True),
-        conv2=normed(first, second),
-        pair2=Residual(second),
+        conv2=layers.normed(first, second),
+        pair2=layers.Residual(second),
         pool3=nn.MaxPool2d(2, ceil_mode=True),
-        conv3=normed(second, third),
-        pair3=Residual(third),
-        pool=GlobalAverage(),
+        conv3=layers.normed(second, third),
+        pair3=layers.Residual(third),
+        pool=layers.GlobalAverage(),
         dropout=nn.Dropout(shape.dropout),
         head=nn.Linear(third, len(CLASSES)),
     )

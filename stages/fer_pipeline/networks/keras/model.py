@@ -9,6 +9,7 @@ import numpy.typing as npt
 from fer_pipeline.faces.fer2013 import SIZE
 from fer_pipeline.networks.keras.files import load_network
 from fer_pipeline.networks.keras.framework import keras, tf
+from fer_pipeline.networks.precision import Precision
 from fer_pipeline.running.hardware import name_cpu
 
 BATCH = 256
@@ -20,7 +21,7 @@ class KerasModel(NamedTuple):
 
     network: keras.Model
     forward: tf.types.experimental.GenericFunction
-    precision: Literal["float32", "bfloat16"]
+    precision: Precision
     device: Literal["cpu", "cuda"]
     hardware: str
     """Name of the processor or of the GPU."""

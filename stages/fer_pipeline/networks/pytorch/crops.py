@@ -11,7 +11,7 @@ import torch
 from torchvision.transforms.functional import center_crop, ten_crop
 
 from fer_pipeline.faces.fer2013 import CLASSES
-from fer_pipeline.networks.precision import has_fast_bf16
+from fer_pipeline.networks.precision import Precision, Wanted, has_fast_bf16
 from fer_pipeline.running.hardware import name_cpu
 
 EVALUATION_CROPS = {"cpu": 60, "cuda": 6400}
@@ -45,7 +45,7 @@ def score(network: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor,
     return torch.cat([head.log_softmax(2).logsumexp(1) - math.log(crops) for head in heads], dim=1)
 
 
-def choose_precision(precision: Literal["auto", "float32", "bfloat16"]) -> Literal["float32", "bfloat16"]:
+def choose_precision(precision: Wanted) -> Precision:
     """`precision`; auto becomes bfloat16 if the hardware multiplies it, else float32."""
     if precision != "auto":
         return precision

@@ -11,6 +11,7 @@ from captum.attr import LayerGradCam
 from torch.utils.flop_counter import FlopCounterMode
 
 from fer_pipeline.networks.network import Network, find_network
+from fer_pipeline.networks.precision import Precision, Wanted
 from fer_pipeline.networks.pytorch.crops import (
     EVALUATION_CROPS,
     as_input,
@@ -27,7 +28,7 @@ class TorchModel(NamedTuple):
 
     network: torch.nn.Module
     architecture: Network
-    precision: Literal["float32", "bfloat16"]
+    precision: Precision
     device: Literal["cpu", "cuda"]
     hardware: str
     """Name of the processor or of the GPU."""
@@ -71,7 +72,7 @@ class TorchModel(NamedTuple):
         return crops[:, 0].numpy(), heat.float().cpu().numpy()
 
 
-def load_model(path: str | Path, name: str, precision: Literal["auto", "float32", "bfloat16"]) -> TorchModel:
+def load_model(path: str | Path, name: str, precision: Wanted) -> TorchModel:
     """The trained network `name` in a .safetensors file, on the GPU if there is one; errors as for `load_network`."""
     device, hardware = find_device()
     network = load_network(path, name)[0].to(device).to(memory_format=torch.channels_last)

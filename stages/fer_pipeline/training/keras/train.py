@@ -20,7 +20,7 @@ from fer_pipeline.faces.votes import split_heads
 from fer_pipeline.networks.keras.files import pack_network
 from fer_pipeline.networks.keras.framework import keras, tf
 from fer_pipeline.networks.network import find_network
-from fer_pipeline.networks.precision import has_fast_bf16
+from fer_pipeline.networks.precision import Precision, Wanted, has_fast_bf16
 from fer_pipeline.params.schema import Compute, KerasTraining
 from fer_pipeline.running.hardware import name_cpu
 from fer_pipeline.training.common.checkpoints import find_checkpoints
@@ -158,9 +158,7 @@ def choose_gpus(devices: int | Literal["auto"]) -> list[tf.config.PhysicalDevice
     return gpus
 
 
-def choose_precision(
-    wanted: Literal["auto", "float32", "bfloat16"], gpus: Sequence[tf.config.PhysicalDevice]
-) -> Literal["float32", "bfloat16"]:
+def choose_precision(wanted: Wanted, gpus: Sequence[tf.config.PhysicalDevice]) -> Precision:
     """`wanted`; auto becomes bfloat16 if the hardware multiplies it, else float32."""
     if wanted != "auto":
         return wanted

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning as L
 import torch
@@ -25,6 +25,7 @@ from fer_pipeline.faces.faces import read_faces
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.faces.votes import split_heads
 from fer_pipeline.networks.network import Shape, find_network
+from fer_pipeline.networks.precision import Precision
 from fer_pipeline.networks.pytorch.crops import EVALUATION_CROPS, as_input, choose_precision, find_device, score
 from fer_pipeline.networks.pytorch.files import IMAGENET, Normalise, pack_network, prepend
 from fer_pipeline.networks.pytorch.heads import HEADS, add_votes_head
@@ -345,13 +346,9 @@ def compile_network(network: nn.Module) -> None:
 
 
 def make_trainer(
-    settings: PyTorchTraining,
-    compute: Compute,
-    precision: Literal["float32", "bfloat16"],
-    callbacks: Sequence[L.Callback],
-    logger: DVCLiveLogger | Literal[False],
+    settings: PyTorchTraining, compute: Compute, precision: Precision, callbacks: Sequence[L.Callback], logger: Any
 ) -> L.Trainer:
-    """Lightning's Trainer; without a logger it writes no file.
+    """Lightning's Trainer, with a logger or False; without one it writes no file.
 
     Raises InputError if Lightning refuses `compute`, or the processes cannot share a batch equally.
     """
@@ -360,10 +357,8 @@ def make_trainer(
         check_on_train_epoch_end=True,
     )  # fmt: skip
     if compute.num_nodes > 1 and not LAUNCHED & os.environ.keys():
-        raise InputError(
-            f"compute.num_nodes is {compute.num_nodes}; start this command on each machine under torchrun "
-            "(docs/training.md)"
-        )
+        advice = "start this command on each machine under torchrun (docs/training.md)"
+        raise InputError(f"compute.num_nodes is {compute.num_nodes}; {advice}")
     several = compute.num_nodes > 1 or compute.devices not in ("auto", 1) or torch.cuda.device_count() > 1
     terminal = sys.stderr.isatty()
     strategy = compute.strategy
@@ -394,8 +389,6 @@ def make_trainer(
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"params.yaml: compute: Lightning refuses it ({reason}); try strategy auto") from None
     if settings.batch_size % trainer.world_size:
-        raise InputError(
-            f"batch_size {settings.batch_size} cannot be shared equally by {trainer.world_size} processes; "
-            f"set a multiple of {trainer.world_size}"
-        )
+        shared = f"batch_size {settings.batch_size} cannot be shared equally by {trainer.world_size} processes"
+        raise InputError(f"{shared}; set a multiple of {trainer.world_size}")
     return trainer
