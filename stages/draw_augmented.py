@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_pipeline.core.files import write_files
-from fer_pipeline.faces.faces import Split, read_faces
+from fer_pipeline.faces.faces import read_faces
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.figures.data import draw_varied
 from fer_pipeline.figures.style import set_style, to_png
@@ -25,23 +25,15 @@ from fer_pipeline.running.stage import run
 from fer_pipeline.training.common.profile import read_trainings
 
 
-def choose_rows(train: Split) -> npt.NDArray[np.int64]:
-    """Positions of the first face of each class that train has, in the order of the classes."""
-    return np.concatenate([np.flatnonzero(train.labels == label)[:1] for label in range(len(CLASSES))])
-
-
 def vary(
     framework: str, faces: npt.NDArray[np.uint8], settings: dict[str, Any], seed: int
 ) -> dict[str, npt.NDArray[np.uint8]]:
-    """{network of a framework: faces uint8 (N, 48, 48) as it is trained on them, uint8 (N, size, size)}.
-
-    Mixup, which comes after that, is left out.
-    """
+    """{network of a framework: faces uint8 (N, 48, 48) varied as in training, before mixup, uint8 (N, size, size)}."""
     data = import_module(f"fer_pipeline.training.{framework}.data")
-    networks = {name: network for name, network in find_networks(settings).items() if framework == network.FRAMEWORK}
     return {
         name: data.vary_faces(faces, network.INPUT_SIZE, settings[name].augment, seed)
-        for name, network in networks.items()
+        for name, network in find_networks(settings).items()
+        if framework == network.FRAMEWORK
     }
 
 
@@ -53,7 +45,7 @@ def main() -> None:
     params = read_params()
     networks, settings = find_networks(params.networks), read_trainings(params)
     train = read_faces(args.data)[0]["train"]
-    rows = choose_rows(train)
+    rows = np.concatenate([np.flatnonzero(train.labels == label)[:1] for label in range(len(CLASSES))])
     faces = train.images[rows]
     frameworks = dict.fromkeys(network.FRAMEWORK for network in networks.values())
     found = call_apart(partial(vary, faces=faces, settings=settings, seed=params.seed), [*frameworks])

@@ -1,16 +1,12 @@
 """Export one trained network to ONNX, in float32 and quantised to int8, for use without its framework.
 
 Reads   a model, data/prepared/faces.h5, and the network's predictions of val by one crop (for the temperatures).
-Writes  models/export/<name>.onnx and models/export/<name>.int8.onnx; fer/inference/onnx.py names their metadata.
+Writes  models/export/<name>.onnx and <name>.int8.onnx; fer_pipeline/exported/onnx.py describes them.
 Alone   python stages/export.py --name vgg19 --model models/vgg19.safetensors --data data/prepared/faces.h5
             --predictions data/predictions --out models/export
 
-Both files take grey faces, `pixels` float32 (N, crop, crop) in 0..255, and give `logits` float32 (N, 7); where the
-network has a second head, `votes` float32 (N, 8), the logits of what annotators say; and `probabilities` float32
-(N, 7), calibrated, by the head that agrees better with annotators on val. The float32 file has to agree with
-the network itself, run in float32 by its framework. The int8 file is quantised statically: weights per channel,
-activations by their ranges on training faces. Where it loses more than 0.5 points of val accuracy, parts of the network
-stay in float32 until it does not, and the file says which.
+The float32 file has to agree with the network itself, run in float32 by its framework. The int8 file is quantised
+statically. Where it loses more than 0.5 points of val accuracy, parts of the network stay in float32 until it does not.
 """
 
 import argparse
@@ -86,8 +82,7 @@ def convert_keras(path: str | Path, name: str) -> tuple[bytes, ComputeLogits]:
     forward = tf.function(whole, input_signature=signature)
 
     def compute_logits(faces: Images) -> npt.NDArray[np.float32]:
-        parts = np.array_split(to_pixels(faces, size), max(1, len(faces) // BATCH))
-        found = [forward(part) for part in parts]
+        found = [forward(batch) for batch in split_batches(faces, size)]
         return np.concatenate([np.concatenate([one[head].numpy() for head in heads], axis=1) for one in found])
 
     return content, compute_logits
@@ -111,9 +106,7 @@ def convert_pytorch(path: str | Path, name: str) -> tuple[bytes, ComputeLogits]:
 
         def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
             images = (pixels / 255).unsqueeze(1).expand(-1, 3, -1, -1)
-            if isinstance(self.network, TwoHeads):
-                return self.network.compute_heads(images)
-            return (self.network(images),)
+            return self.network.compute_heads(images) if isinstance(self.network, TwoHeads) else (self.network(images),)
 
     whole = Whole().eval()
     example = torch.zeros(2, size, size)
@@ -146,15 +139,19 @@ def strip_notes(content: bytes) -> bytes:
     return model.SerializeToString()
 
 
+def split_batches(faces: Images, crop: int) -> list[npt.NDArray[np.float32]]:
+    """The input of an exported network for `faces`, in batches."""
+    return np.array_split(to_pixels(faces, crop), max(1, len(faces) // BATCH))
+
+
 class CalibrationFaces(CalibrationDataReader):
     """Feeds the quantiser with training faces, in batches."""
 
     def __init__(self, faces: Images, crop: int) -> None:
-        self.batches = iter(np.array_split(to_pixels(faces, crop), max(1, len(faces) // BATCH)))
+        self.batches = ({INPUT: batch} for batch in split_batches(faces, crop))
 
     def get_next(self) -> dict[str, npt.NDArray[np.float32]] | None:
-        batch = next(self.batches, None)
-        return None if batch is None else {INPUT: batch}
+        return next(self.batches, None)
 
 
 def prepare(content: bytes) -> bytes:
@@ -167,11 +164,11 @@ def prepare(content: bytes) -> bytes:
 
 
 def list_parts(prepared: bytes) -> dict[str, list[str]]:
-    """{part: names of its nodes} that may stay in float32 of a prepared model, in the order in which they are tried.
+    """{part: names of its nodes} of a prepared model that may stay in float32, in the order in which they are tried.
 
-    First the BatchNorms after a ReLU, which cannot be folded into a convolution: in int8 each rounds twice more, at a
-    cost of 0.8 points of val accuracy in a network of Table 2. Then one layer with weights at a time: the first, the
-    last, the second, the last but one, ... The second head is not among them, as the accuracy does not depend on it.
+    First the BatchNorms after a ReLU, which cannot be folded into a convolution: in int8 they cost a network of Table 2
+    0.8 points of val accuracy. Then one layer with weights at a time: the first, the last, the second, the last but
+    one, ... The second head is not among them, as the accuracy does not depend on it.
     """
     graph = onnx.load_from_string(prepared).graph
     constants = {weights.name for weights in graph.initializer}
@@ -187,10 +184,10 @@ def list_parts(prepared: bytes) -> dict[str, list[str]]:
 
 
 def find_ranges(prepared: bytes, faces: Images, crop: int) -> TensorsData:
-    """The range of each activation of a prepared model (bytes), with both ends rounded outwards.
+    """The range of each activation of a prepared model (bytes), rounded outwards so that processors agree on it.
 
     It is a moving average over batches of `faces`: with the widest range, one odd face in 512 cost 2.7 points of val
-    accuracy. Processors differ in the last bits of it, but not in the rounded one.
+    accuracy.
     """
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model.onnx"
@@ -243,8 +240,7 @@ def quantise_well(content: bytes, faces: Images, crop: int, val: Split) -> tuple
     prepared = prepare(content)
     ranges, parts = find_ranges(prepared, faces, crop), list_parts(prepared)
     names = list(parts)
-    for count in range(len(names)):
-        kept = names[:count]
+    for kept in (names[:count] for count in range(len(names))):
         small = quantise(prepared, ranges, [node for name in kept for node in parts[name]])
         if score(small, crop, val) >= wanted:
             return small, kept
@@ -269,11 +265,11 @@ def share(right: npt.NDArray[np.bool_]) -> float:
 def choose_answers(logits: Mapping[str, npt.NDArray[np.float64]], val: Split, temperature: float) -> dict[str, str]:
     """Metadata on the head that answers where one answer is wanted: the one that agrees best with annotators on val.
 
-    `logits` are each head's, (N, 7) or (N, 8), for all rows of `val`. The answer is one of the seven emotions, and its
-    temperature is fitted to their majority. Where the data have no votes, or no face has a majority for one of the
-    seven, it is the first head, with its own `temperature`.
+    `logits` are each head's, (N, 7) or (N, 8), for all rows of `val`. The temperature of the answer, one of the seven
+    emotions, is fitted to the majority. Without a majority for one of the seven, the first head answers, with its own
+    `temperature`.
     """
-    majority = find_majority(val.votes) if val.votes is not None else np.full(len(val.labels), -1)
+    majority = np.full(len(val.labels), -1) if val.votes is None else find_majority(val.votes)
     known = is_emotion(majority)
     if not known.any():
         return {"answers": OUTPUT, "answers_temperature": str(temperature)}
@@ -302,13 +298,9 @@ def finish(content: bytes, metadata: dict[str, str]) -> bytes:
     }
     graph.initializer.extend(onnx.numpy_helper.from_array(value, name) for name, value in constants.items())
     first, last, axis, temperature = constants
-    graph.node.extend(
-        [
-            make.make_node("Slice", [metadata["answers"], first, last, axis], ["answer_logits"]),
-            make.make_node("Div", ["answer_logits", temperature], ["answer_scaled"]),
-            make.make_node("Softmax", ["answer_scaled"], [ANSWER], axis=1),
-        ]
-    )
+    graph.node.append(make.make_node("Slice", [metadata["answers"], first, last, axis], ["answer_logits"]))
+    graph.node.append(make.make_node("Div", ["answer_logits", temperature], ["answer_scaled"]))
+    graph.node.append(make.make_node("Softmax", ["answer_scaled"], [ANSWER], axis=1))
     graph.output.append(make.make_tensor_value_info(ANSWER, onnx.TensorProto.FLOAT, ["faces", len(CLASSES)]))
     return model.SerializeToString(deterministic=True)
 
@@ -334,15 +326,12 @@ def main() -> None:
     small, kept = quantise_well(content, faces[drawn], crop, val)
 
     test = splits["test"].images
-    logits = compute_logits(test)
-    heads = {head: part for head, part in zip((OUTPUT, VOTES), split_heads(logits), strict=True) if part.shape[1]}
-    outputs = {}
+    parts = zip((OUTPUT, VOTES), split_heads(compute_logits(test)), strict=True)
+    heads = {head: softmax(part, axis=1) for head, part in parts if part.shape[1]}
+    outputs: dict[str, bytes] = {}
     for precision, file, exported in (("float32", f"{name}.onnx", content), ("int8", f"{name}.int8.onnx", small)):
         on_test, on_val = (run_onnx(exported, crop, rows, *heads) for rows in (test, val.images))
-        difference = max(
-            float(abs(softmax(on_test[head], axis=1) - softmax(original, axis=1)).max())
-            for head, original in heads.items()
-        )
+        difference = max(float(abs(softmax(on_test[head], axis=1) - own).max()) for head, own in heads.items())
         if precision == "float32" and not difference <= AGREEMENT:
             raise RuntimeError(f"{file} differs by {difference:.2g} in a probability, {AGREEMENT:g} are allowed")
         metadata = {
@@ -360,8 +349,8 @@ def main() -> None:
         metadata |= choose_answers(on_val, val, temperatures[OUTPUT])
         if VOTES in heads:
             metadata |= {"vote_classes": json.dumps(VOTED), "votes_temperature": str(temperatures[VOTES])}
-        outputs[f"{args.out}/{file}"] = finish(exported, metadata)
-        print(f"{file}: {len(outputs[f'{args.out}/{file}']):,} bytes, probabilities differ by {difference:.2g} at most")
+        outputs[f"{args.out}/{file}"] = finished = finish(exported, metadata)
+        print(f"{file}: {len(finished):,} bytes, probabilities differ by {difference:.2g} at most")
     write_files(outputs)
 
 

@@ -5,10 +5,8 @@ Writes  metrics/export.json, and their speed, into metrics/timing.json
 Alone   python stages/score_exports.py --models models/export --data data/prepared/faces.h5 --report metrics/export.json
             --timing metrics/timing.json
 
-Per network and precision: accuracy on test, the largest difference in a probability from the network in its framework
-(measured on test by the export), and size. For int8 also the accuracy that it lost and the layers kept in float32.
-Times are from grey faces in memory to probabilities: the milliseconds that one face takes with one thread and with two
-(median and 95th percentile of 200 calls), and the faces per second in batches of 64 on all cores.
+Accuracy is on test; fer_pipeline/exported/record.py explains all figures. Times are from grey faces in memory to
+probabilities: of one face (200 calls) with one thread and with two, and of batches of 64 on all cores.
 """
 
 import argparse
@@ -83,10 +81,7 @@ def measure_speed(path: Path, faces: NDArray[np.uint8]) -> ExportedTimes:
     batch = np.resize(faces, (BATCH, *faces.shape[1:]))
     seconds = time_calls(lambda: model.predict(batch), BATCHES)
     return ExportedTimes(
-        latency_ms=Latencies(
-            threads_1=measure_latency(path, faces[:1], threads=1),
-            threads_2=measure_latency(path, faces[:1], threads=2),
-        ),
+        latency_ms=Latencies(**{f"threads_{count}": measure_latency(path, faces[:1], count) for count in (1, 2)}),
         faces_per_second=round(BATCH / float(np.median(seconds)), 1),
     )
 
@@ -112,10 +107,9 @@ def main() -> None:
         float32 = measure(large, test)
         networks[name] = Precisions(float32=float32, int8=measure_quantised(small, test, float32))
         times[name] = PrecisionTimes(float32=measure_speed(large, test.images), int8=measure_speed(small, test.images))
-        for precision in ("float32", "int8"):
-            accuracy = getattr(networks[name], precision).accuracy
-            face = getattr(times[name], precision).latency_ms.threads_2.median
-            print(f"{name} {precision}: {accuracy:.2%} on test, {face:.1f} ms a face with 2 threads")
+        for (precision, found), (_, took) in zip(networks[name], times[name], strict=True):
+            face = took.latency_ms.threads_2.median
+            print(f"{name} {precision}: {found.accuracy:.2%} on test, {face:.1f} ms a face with 2 threads")
     write_files({args.report: Exports(networks=networks).to_bytes()})
     record_times(args.timing, "score_exports", ExportTimes(networks=times, hardware=name_cpu()))
 

@@ -1,13 +1,11 @@
 """Train one network on train, and keep the epoch with the best val accuracy (Table 3).
 
 Reads   data/prepared/faces.h5 (its train and val rows).
-Writes  models/<name>.keras or .safetensors, metrics/train/<name>.json, plots/<name>/history.csv (a row per epoch), and
-        how long it took, into metrics/timing.json.
+Writes  its model, metrics/train/<name>.json, plots/<name>/history.csv; how long it took, into metrics/timing.json.
 Alone   python stages/train.py --name vgg19 --data data/prepared/faces.h5 --model models/vgg19.safetensors
             --report metrics/train/vgg19.json --history plots/vgg19/history.csv --timing metrics/timing.json
 
-The network is in fer_pipeline/networks/<name>.py, its training in fer_pipeline/training/<framework>/train.py. Several
-machines: see docs/training.md.
+The network is in fer_pipeline/networks/<name>.py, its training in fer_pipeline/training/<framework>/train.py.
 """
 
 import argparse
@@ -22,12 +20,7 @@ from fer_pipeline.training.common.profile import read_training
 from fer_pipeline.training.common.run import save_training
 
 
-def parse_arguments() -> argparse.Namespace:
-    """The command line; each file to write is tried now, not after hours of training.
-
-    Raises:
-        InputError: a file cannot be written.
-    """
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--name", required=True, help="the network, a file of stages/fer_pipeline/networks/")
     parser.add_argument("--data", required=True, help="faces.h5, from stages/prepare.py")
@@ -37,12 +30,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--timing", required=True, help="JSON to add to: how long it took")
     args = parser.parse_args()
     for path in (args.model, args.report, args.history, args.timing):
-        check_writable(path)
-    return args
-
-
-def main() -> None:
-    args = parse_arguments()
+        check_writable(path)  # now, not after hours of training
     framework = find_network(args.name).FRAMEWORK
     import_module(f"fer_pipeline.networks.{framework}.environment").enter()
     params = read_params()

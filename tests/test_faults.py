@@ -30,8 +30,8 @@ KILLS = {
     "sample": FIRST,
     "prepare": FIRST,
     "draw_augmented": FIRST,
-    "train_baseline": THIRD,  # of the checkpoints: two belong to an epoch
-    "train_vgg19": THIRD,
+    "train_baseline": FIRST,  # the only checkpoint of an epoch
+    "train_vgg19": THIRD,  # of the checkpoints: two belong to an epoch
     "train_resnet18": FIRST,
     "train_compact": FIRST,
     "predict@baseline": FIRST,
@@ -117,7 +117,7 @@ def test_killed_in_every_stage_the_pipeline_ends_the_same(fresh, unbroken):
     assert not fresh.find_unfinished()
     runs = Counter(re.findall(r"Running stage '(.+?)'", "".join(printed)))
     assert runs == dict.fromkeys(KILLS, 2), "each stage runs until it is killed, and once more"
-    assert "".join(printed).count("resuming after epoch 1") == list(KILLS.values()).count(THIRD)
+    assert "".join(printed).count("resuming after epoch 1") == 2  # of baseline and VGG19
     assert fresh.read_results() == unbroken.read_results()
     models = [str(path.relative_to(unbroken.path)) for path in unbroken.path.glob("models/**/*.*") if path.is_file()]
     models = [name for name in models if not name.endswith(".gitignore")]
@@ -232,7 +232,7 @@ def test_no_space_for_the_outputs(stage, folder, size, kept, clone):
 @pytest.mark.parametrize(
     ("stage", "model", "size", "tries"),
     [
-        ("train_baseline", "models/baseline.keras", "1000k", 2),
+        ("train_baseline", "models/baseline.keras", "300k", 2),
         ("train_resnet18", "models/resnet18.safetensors", "650k", 1),
     ],
 )

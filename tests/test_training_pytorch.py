@@ -4,9 +4,9 @@ import itertools
 import json
 import math
 import os
+import re
 import shutil
 import signal
-import time
 from collections import OrderedDict
 from types import SimpleNamespace
 
@@ -35,8 +35,7 @@ from fer_pipeline.training.pytorch.checkpoints import find_last
 from fer_pipeline.training.pytorch.data import Batches, TensorSplit, TrainingBatches
 from fer_pipeline.training.pytorch.train import MovingAverage, TrainingModule, anneal, compute_votes_loss, decay
 
-PARAMS = read_params()
-SMALL = read_training(PARAMS.model_copy(update={"profile": "smoke"}), "resnet18").model_copy(
+SMALL = read_training(read_params(), "resnet18", "smoke").model_copy(
     update={"width": 0.1, "batch_size": 16, "epochs": 3, "schedule": "one_cycle", "learning_rate": 0.05, "dropout": 0.2}
     | {"labels": "emotion"}
 )
@@ -102,7 +101,6 @@ def test_what_a_training_writes(name, fit, tmp_path):
 
 
 def test_the_saved_network_is_the_best_epochs(trained):
-    """Its val accuracy, measured by other code, is the report's."""
     assert find_accuracy(trained.model) == pytest.approx(trained.read_report()["val_accuracy"], abs=1e-6)
 
 
@@ -119,27 +117,23 @@ def test_early_stopping_counts_as_table_3_does(fit):
     assert out.read_report()["stopped"] == "val accuracy rose by less than 1 in 2 epochs"
 
 
-def test_the_schedule_of_the_paper():
-    """Held to epoch 80, then x 0.9 every 5 epochs; `decay` counts epochs from 0."""
-    settings = read_training(PARAMS.model_copy(update={"profile": "paper"}), "vgg19")
+def test_schedules_beside_numbers_worked_out_by_hand():
+    settings = read_training(read_params(), "vgg19", "paper")
     factors = [decay(epoch, settings) for epoch in (0, 79, 80, 84, 85, 90, 249)]
     assert factors == pytest.approx([1, 1, 1, 1, 0.9, 0.81, 0.9**33])
-
-
-def test_annealing_beside_numbers_worked_out_by_hand():
-    """It rises linearly over a quarter of 16 steps, then falls along a cosine."""
     assert [anneal(step, 16, 0.25) for step in (0, 3, 4, 10, 16)] == pytest.approx([0.25, 1, 1, 0.5, 0])
 
 
-@pytest.mark.parametrize(
-    ("settings", "factors"),
-    [
-        ({"schedule": "step", "decay_start": 1}, [1, 1, 0.5, 0.25]),
-        ({"schedule": "cosine", "warm_up": 0.25}, [anneal(step, 16, 0.25) for step in (3, 7, 11, 15)]),
-    ],
-)
-def test_the_schedule_is_applied(settings, factors, fit):
-    out = fit(epochs=4, decay_every=1, decay_rate=0.5, **settings)
+SCHEDULES = {
+    "step": ({"decay_start": 1}, [1, 1, 0.5, 0.25]),
+    "cosine": ({"warm_up": 0.25}, [anneal(step, 16, 0.25) for step in (3, 7, 11, 15)]),
+}
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_the_schedule_is_applied(schedule, fit):
+    settings, factors = SCHEDULES[schedule]
+    out = fit(epochs=4, decay_every=1, decay_rate=0.5, schedule=schedule, **settings)
     assert [row["learning_rate"] for row in out.read_history()] == pytest.approx([0.05 * f for f in factors], rel=1e-5)
 
 
@@ -164,29 +158,17 @@ def test_the_optimizer_is_the_one_named(optimizer):
     assert steps.tolist() == pytest.approx(expected.tolist(), abs=1e-3)
 
 
-@pytest.fixture
-def start(tmp_path):
-    """The tensors of a narrow Compact, and a file with them."""
-    torch.manual_seed(5)
+def test_frozen_epochs_train_the_head_alone(fit, tmp_path):
+    """Not one number of the body moves, running means of BatchNorm included."""
     state = build().state_dict()
     save_file(state, tmp_path / "start.safetensors")
-    return state, str(tmp_path / "start.safetensors")
+    trained = load_file(fit(weights=str(tmp_path / "start.safetensors"), epochs=1, freeze_epochs=1).model)
+    assert {key for key in state if not torch.equal(trained[key], state[key])} == {"head.weight", "head.bias"}
 
 
-def test_frozen_epochs_train_the_head_alone(fit, start):
-    """Not one number of the body moves, running means of BatchNorm included; then everything does."""
-    state, weights = start
-    frozen, thawed = (load_file(fit(weights=weights, epochs=1, freeze_epochs=freeze).model) for freeze in (1, 0))
-    body = [key for key in state if not key.startswith("head.")]
-    assert all(torch.equal(frozen[key], state[key]) for key in body)
-    assert not any(torch.equal(thawed[key], state[key]) for key in body)
-    assert not torch.equal(frozen["head.weight"], state["head.weight"])
-
-
-def test_batchnorm_thaws_with_the_body(fit, start, monkeypatch):
-    """While the body is frozen, its statistics stay the same and it gets no gradients; both end with the freeze."""
-    seen = set()
-    step = TrainingModule.training_step
+def test_everything_thaws_after_the_freeze(fit, monkeypatch):
+    """While the body is frozen, its statistics stay the same and it gets no gradients."""
+    seen, step = set(), TrainingModule.training_step
 
     def watch(module, batch, batch_idx):
         norm = module.network.stem[1]
@@ -197,7 +179,7 @@ def test_batchnorm_thaws_with_the_body(fit, start, monkeypatch):
         return loss
 
     monkeypatch.setattr(TrainingModule, "training_step", watch)
-    fit(weights=start[1], freeze_epochs=1)
+    fit(freeze_epochs=1)
     everything = len(list(build().parameters()))
     assert seen == {(0, False, False, 2), (1, True, True, everything), (2, True, True, everything)}
 
@@ -241,13 +223,8 @@ def learnt(tmp_path_factory, faces):
     return train_here(Outputs(folder / "out", "compact"), folder / "states", faces, settings)
 
 
-def test_it_learns(learnt):
-    """Far above the 14 % of chance, on rows that it never saw."""
-    assert learnt.read_report()["val_accuracy"] > 0.5
-
-
 def test_a_second_head_learns_how_annotators_vote(learnt, trained):
-    """The first head's tensors keep their names; the second head's answers on val are nearer to the votes than chance."""
+    """The first head's tensors keep their names; both heads are far above chance on val."""
     state, alone = load_file(learnt.model), load_file(trained.model)
     assert state.keys() - alone.keys() == {"votes.weight", "votes.bias", "normalise.mean", "normalise.deviation"}
     assert state["head.weight"].shape == alone["head.weight"].shape and state["votes.weight"].shape[0] == 8
@@ -260,13 +237,12 @@ def test_a_second_head_learns_how_annotators_vote(learnt, trained):
     assert torch.allclose(emotion.sum(1), torch.ones(35)) and torch.allclose(votes.sum(1), torch.ones(35))
     assert VAL.shares[0].sum() == 0, "a row whose majority is no face is left out"
     assert -(VAL.shares * scores[:, 7:]).sum(1)[1:].mean().item() < 0.75 * np.log(8)
-    assert learnt.read_report()["val_accuracy"] == pytest.approx(
-        (score(network, VAL.images, 44, 1)[:, :7].argmax(1) == VAL.labels).float().mean().item(), abs=0.03
-    ), "the first head alone is judged"
+    accuracy = find_accuracy(learnt.model)
+    assert learnt.read_report()["val_accuracy"] == pytest.approx(accuracy, abs=0.03), "the first head alone is judged"
+    assert accuracy > 0.5
 
 
 def test_the_loss_of_votes_worked_out_by_hand():
-    """Rows without shares are left out of it; the others count equally."""
     logits = torch.tensor([[2.0, *[0.0] * 7], [0.0] * 8, [0.0] * 8])
     shares = torch.tensor([[0.5, 0.5, *[0.0] * 6], [1.0, *[0.0] * 7], [0.0] * 8])
     total = np.log(np.exp(2) + 7)
@@ -276,7 +252,6 @@ def test_the_loss_of_votes_worked_out_by_hand():
 
 
 def test_without_votes_in_the_data_the_labels_alone_are_learnt(fit, tmp_path, capsys):
-    """The network is that of `labels: emotion`, and a sentence says so."""
     splits = {name: make_rows(35, 1)._replace(votes=None) for name in ("train", "val", "test")}
     splits["train"] = splits["train"]._replace(duplicate_of_train=None)
     plain = trainings.write_faces(tmp_path / "plain.h5", **splits)
@@ -304,29 +279,27 @@ def test_the_network_normalises_itself(where, fit, request):
     assert torch.allclose(network(images), bare(by_hand), atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("labels", "expected"),
-    [
-        ([0] * 6 + [1] * 2 + [2, 3, 4, 5, 6], [13 / 42, 13 / 14, *[13 / 7] * 5]),
-        ([0] * 6 + [2] * 3 + [4] * 3, [12 / 18, 0, 12 / 9, 0, 12 / 9, 0, 0]),  # four classes have no train rows
-    ],
-)
+ALL_CLASSES = [0] * 6 + [1] * 2 + [2, 3, 4, 5, 6], [13 / 42, 13 / 14, *[13 / 7] * 5]
+THREE_CLASSES = [0] * 6 + [2] * 3 + [4] * 3, [12 / 18, 0, 12 / 9, 0, 12 / 9, 0, 0]
+
+
+@pytest.mark.parametrize(("labels", "expected"), [ALL_CLASSES, THREE_CLASSES])
 def test_balanced_weights_are_inverse_to_frequency(labels, expected):
     rows = TensorSplit(ROWS.images[: len(labels)], torch.tensor(labels))
     assert start_training(rows, class_weights="balanced").class_weights.tolist() == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(
-    ("compute", "message"),
-    [
-        ({"strategy": "foo"}, "params.yaml: compute: Lightning refuses it"),
-        ({"num_nodes": 2}, "compute.num_nodes is 2; start this command on each machine under torchrun"),
-        ({"devices": 2}, "batch_size 15 cannot be shared equally by 2 processes"),
-    ],
-)
-def test_hardware_that_does_not_fit_is_one_sentence(compute, message):
-    settings, compute = SMALL.model_copy(update={"batch_size": 15}), COMPUTE.model_copy(update=compute)
-    with pytest.raises(InputError, match=message):
+UNFIT = {
+    ("strategy", "foo"): "params.yaml: compute: Lightning refuses it",
+    ("num_nodes", 2): "compute.num_nodes is 2; start this command on each machine under torchrun",
+    ("devices", 2): "batch_size 15 cannot be shared equally by 2 processes",
+}
+
+
+@pytest.mark.parametrize("key_and_value", UNFIT)
+def test_hardware_that_does_not_fit_is_one_sentence(key_and_value):
+    settings, compute = SMALL.model_copy(update={"batch_size": 15}), COMPUTE.model_copy(update=dict([key_and_value]))
+    with pytest.raises(InputError, match=UNFIT[key_and_value]):
         training.make_trainer(settings, compute, "float32", [], False)
 
 
@@ -338,7 +311,6 @@ def test_compiling_needs_a_compiler(fit, monkeypatch):
 
 
 def test_label_smoothing_and_class_weights_reach_the_loss(fit, tmp_path):
-    """Each changes the first epoch's loss, on classes of different sizes."""
     train = Split(*(None if part is None else part[:64] for part in make_rows(70, 1)._replace(duplicate_of_train=None)))
     uneven = trainings.write_faces(tmp_path / "uneven.h5", train=train)
     losses = [
@@ -349,7 +321,6 @@ def test_label_smoothing_and_class_weights_reach_the_loss(fit, tmp_path):
 
 
 def test_small_epochs_come_first(fit, monkeypatch):
-    """The network sees crops of 32 pixels in training, until `small_epochs` are over; val always has 44."""
     seen = []
 
     def build_watched(shape):
@@ -384,14 +355,6 @@ def test_a_training_that_cannot_go_on_ends_in_one_sentence(
     with pytest.raises(InputError, match=message):
         fit()
     assert not list(tmp_path.glob("out*/*"))
-
-
-def test_weights_that_are_not_finite_are_refused(fit, start):
-    state, weights = start
-    state["stem.1.running_var"][:] = float("nan")
-    save_file(state, weights)
-    with pytest.raises(InputError, match=r"start.safetensors: stem.1.running_var holds values that are not"):
-        fit(weights=weights)
 
 
 def test_batches_cover_the_rows_once():
@@ -480,22 +443,6 @@ def test_stopped_under_a_plateau_it_ends_the_same(faces, tmp_path, capsys):
     assert rates == pytest.approx([0.05, 0.05, 0.025, 0.0125])
 
 
-def test_a_later_fault_keeps_the_last_good_epoch(stopped, tmp_path, monkeypatch):
-    """The third epoch breaks; a run without the fault resumes after the second, and ends as one never stopped."""
-    step = TrainingModule.training_step
-
-    def break_down(module, batch, batch_idx):
-        if module.current_epoch == 2:
-            raise InputError("broken on purpose")
-        return step(module, batch, batch_idx)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(TrainingModule, "training_step", break_down)
-        with pytest.raises(InputError, match="on purpose"):
-            stopped.go_on(tmp_path)
-    assert stopped.go_on(tmp_path).read() == stopped.whole.read()
-
-
 def test_other_params_start_anew_and_leave_the_old_state(stopped, tmp_path, capsys):
     """The old state also outlives the end of the other training: with its params back, the first training goes on."""
     state = stopped.place(3, tmp_path)
@@ -503,14 +450,6 @@ def test_other_params_start_anew_and_leave_the_old_state(stopped, tmp_path, caps
     assert "resuming" not in capsys.readouterr().err and state.exists()
     stopped.go_on(tmp_path)
     assert "resuming after epoch" in capsys.readouterr().err
-
-
-def test_a_damaged_checkpoint_is_said_so_and_ignored(stopped, tmp_path, capsys):
-    path = stopped.place(3, tmp_path) / "last.ckpt"
-    os.truncate(path, path.stat().st_size // 2)
-    assert stopped.go_on(tmp_path).read() == stopped.whole.read()
-    errors = capsys.readouterr().err
-    assert "last.ckpt: damaged" in errors and "training starts anew" in errors
 
 
 @pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt"])
@@ -524,7 +463,7 @@ def test_damage_that_torch_would_read_is_found(tmp_path, capsys, name, damage):
     content[content.index(weights[500:510].numpy().tobytes())] ^= 1
     (tmp_path / name).write_bytes(content if damage == "one bit" else b"")
     assert find_last(tmp_path) is None
-    assert "damaged (" in capsys.readouterr().err
+    assert re.search(r"last.ckpt: damaged \(.*\); training starts anew\n$", capsys.readouterr().err)
 
 
 def test_other_code_starts_anew(faces, tmp_path, monkeypatch):
@@ -546,19 +485,8 @@ def test_other_code_starts_anew(faces, tmp_path, monkeypatch):
 def test_processes_that_are_stopped_and_killed_end_the_same(stopped, tmp_path):
     """Ctrl-C in the second epoch, kill -9 in the third: neither writes an output, and the end has the same bytes."""
     copy = Copy(tmp_path, stopped.faces, "compact", HARD)
-    for epoch, number, code in ((2, signal.SIGINT, 130), (3, signal.SIGKILL, -signal.SIGKILL)):
-        process = copy.start()
-        for line in process.stdout:
-            if line.startswith(f"epoch {epoch - 1} "):
-                break
-        deadline = time.monotonic() + 60
-        while not copy.find("last.ckpt") and time.monotonic() < deadline:
-            time.sleep(0.01)
-        os.kill(process.pid, number)
-        _, errors = process.communicate(timeout=180)
-        assert process.returncode == code and "Traceback" not in errors
-        assert ("resuming after epoch" in errors) == (epoch == 3)
-        assert not copy.outputs.exist()
+    assert "resuming" not in copy.stop("epoch 1 ", signal.SIGINT)
+    assert "resuming after epoch 1" in copy.stop("epoch 2 ", signal.SIGKILL)
     assert "resuming after epoch" in copy.finish()[1]
     assert copy.outputs.read() == stopped.whole.read()
     assert not copy.find("*")

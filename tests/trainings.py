@@ -2,9 +2,12 @@
 
 import csv
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -107,8 +110,7 @@ class Copy:
         shutil.copytree(ROOT / "stages", folder / "stages", ignore=shutil.ignore_patterns("__pycache__"))
         params = YAML(typ="safe").load(ROOT / "params.yaml")
         params |= {"profile": "tried", "seed": SEED, "compute": compute.model_dump()}
-        profiles = {"paper": {}, "tried": {name: settings.model_dump()}}
-        files = {"params": params, **{f"profiles/{profile}": blocks for profile, blocks in profiles.items()}}
+        files = {"params": params, "profiles/paper": {}, "profiles/tried": {name: settings.model_dump()}}
         (folder / "profiles").mkdir()
         for file, content in files.items():
             (folder / f"{file}.yaml").write_text(json.dumps(content), encoding="utf-8")  # JSON is YAML
@@ -125,6 +127,19 @@ class Copy:
         output, errors = process.communicate(timeout=300)
         assert process.returncode == code, errors
         return output, errors
+
+    def stop(self, text, number):
+        """Send a signal to a training that has printed `text` and has a checkpoint; it writes no output. Its stderr."""
+        process = self.start()
+        assert any(text in line for line in process.stdout), process.stderr.read()
+        deadline = time.monotonic() + 60
+        while not self.find("last.*") and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.kill(process.pid, number)
+        _, errors = process.communicate(timeout=180)
+        assert process.returncode == {signal.SIGINT: 130}.get(number, -number), errors
+        assert "Traceback" not in errors and not self.outputs.exist()
+        return errors
 
     def find(self, pattern):
         """Paths below the checkpoints of the training."""

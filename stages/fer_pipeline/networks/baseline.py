@@ -1,5 +1,6 @@
 """The baseline CNN of Table 2, in Keras."""
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,6 @@ TEST_CROPS = 1
 BLOCKS = ((32, 64), (128, 128), (256, 256))
 """Filters of the convolutions before each max pooling (Table 2)."""
 DENSE_UNITS = 256
-FEWEST = 4
-"""Filters or units of the narrowest layer."""
 
 
 def build(
@@ -33,11 +32,8 @@ def build(
     "Batch normalization throughout" is read as after every ReLU, "dropout (ranging from 0.3 to 0.5)" as 0.3 after
     each pooling and 0.5 after the dense layer. The paper does not name the padding: `same` keeps 48, 24, 12 and
     6 pixels, as its 2x2 poolings suggest; `valid` can be tried as well.
-
-    Args:
-        normalization: class of the layers after each ReLU, by default Keras' BatchNormalization.
-        augmentation: layers before the network.
-        votes: add a second head: its eight probabilities of annotators' votes follow the seven of the first head.
+    `normalization` is the class of the layers after each ReLU, by default Keras' own; `augmentation` comes before the
+    network. With `votes` a second head gives eight probabilities of annotators' votes, after the seven of the first.
     """
     import keras
     from keras import layers
@@ -64,13 +60,11 @@ def build(
     if not votes:
         return keras.Sequential([*network, *last], name="baseline")
     pixels, *body = network
-    maps = pixels
-    for layer in body:
-        maps = layer(maps)
+    maps = functools.reduce(lambda maps, layer: layer(maps), body, pixels)
     both = layers.Concatenate(dtype="float32", name="both")([head(maps) for head in last])
     return keras.Model(pixels, both, name="baseline")
 
 
 def scale_units(count: int, width: float) -> int:
-    """`count` filters or units times `width`, at least `FEWEST`."""
-    return max(FEWEST, round(count * width))
+    """`count` filters or units times `width`, at least 4."""
+    return max(4, round(count * width))

@@ -21,37 +21,27 @@ BLOCKS = (64, 128, 256)
 
 def build(shape: Shape) -> "nn.Module":
     """The network: float (N, 3, 44, 44) in [0, 1], of which it sees one channel, to logits (N, 7)."""
-    from collections import OrderedDict
-
     from torch import nn
 
-    from fer_pipeline.networks.pytorch.layers import (
-        FirstChannel,
-        GlobalAverage,
-        Residual,
-        initialise,
-        normed,
-        scale_channels,
-    )
+    from fer_pipeline.networks.pytorch import layers
 
-    stem, *widths = (scale_channels(channels, shape.width) for channels in (STEM, *BLOCKS))
-    layers: list[tuple[str, nn.Module]] = [
-        ("grey", FirstChannel()),
-        ("stem", normed(1, stem)),
-        ("down", normed(stem, widths[0], stride=2)),
-    ]
-    before = widths[0]
-    for place, channels in enumerate(widths, 1):
-        if place > 1:
-            layers.append((f"pool{place}", nn.MaxPool2d(2, ceil_mode=True)))
-        layers += [(f"conv{place}", normed(before, channels)), (f"pair{place}", Residual(channels))]
-        before = channels
-    layers += [
-        ("pool", GlobalAverage()),
-        ("dropout", nn.Dropout(shape.dropout)),
-        ("head", nn.Linear(before, len(CLASSES))),
-    ]
-    return initialise(nn.Sequential(OrderedDict(layers)))
+    stem, first, second, third = (layers.scale_channels(channels, shape.width) for channels in (STEM, *BLOCKS))
+    return layers.assemble(
+        grey=layers.FirstChannel(),
+        stem=layers.normed(1, stem),
+        down=layers.normed(stem, first, stride=2),
+        conv1=layers.normed(first, first),
+        pair1=layers.Residual(first),
+        pool2=nn.MaxPool2d(2, ceil_mode=True),
+        conv2=layers.normed(first, second),
+        pair2=layers.Residual(second),
+        pool3=nn.MaxPool2d(2, ceil_mode=True),
+        conv3=layers.normed(second, third),
+        pair3=layers.Residual(third),
+        pool=layers.GlobalAverage(),
+        dropout=nn.Dropout(shape.dropout),
+        head=nn.Linear(third, len(CLASSES)),
+    )
 
 
 def find_explained_layer(network: "nn.Module") -> "nn.Module":

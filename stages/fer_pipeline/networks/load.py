@@ -19,9 +19,7 @@ def load_model(name: str, path: str | Path, precision: str) -> Any:
     """The trained network `name` in a file: a `KerasModel` or a `TorchModel`.
 
     Only the framework of that network is imported: each takes seconds, and both in one process may crash.
-
-    Raises:
-        InputError: the file is missing, damaged, or of another network.
+    Raises InputError if the file is missing, damaged, or of another network.
     """
     module = import_module(f"fer_pipeline.networks.{find_network(name).FRAMEWORK}.model")
     return module.load_model(path, name, precision)
@@ -32,13 +30,7 @@ def predict(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Probabilities of faces uint8 (N, 48, 48): the first head's, float64 (N, 7), and the second's, (N, 8) or (N, 0).
 
-    Args:
-        model: from `load_model`.
-        crops: 10 or 1, whose probabilities are averaged.
-        path: the file of the model, for the error message.
-
-    Raises:
-        InputError: what the model returns are not probabilities.
+    They are averaged over 10 crops, or of 1. Raises InputError if the `model` of the file `path` gives none.
     """
     heads = split_heads(model.predict(images, crops))
     for head in heads:

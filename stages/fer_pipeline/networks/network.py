@@ -57,11 +57,7 @@ class Network(Protocol):
 
 
 def find_network(name: str) -> Network:
-    """The file of the network `name`, as a module.
-
-    Raises:
-        InputError: the file is missing, cannot be loaded, lacks a name, or has a value of another kind.
-    """
+    """The file of the network `name`, as a module; InputError if it is missing or is not a `Network`."""
     module = f"fer_pipeline.networks.{name}"
     if not name.isidentifier() or name == "network" or not find_spec(module):
         raise InputError(f"no network named {name!r:.100}; its file would be stages/fer_pipeline/networks/<name>.py")
@@ -87,18 +83,14 @@ EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "TEST_CROPS": (lambda found: found in (1, 10), "1 or 10"),
     "build": (callable, "a function that builds the network"),
 }
-"""What a network's file has to hold: a function that accepts or refuses a value, and what is expected, in words."""
+"""{name in a network's file: (whether a value is valid, what is expected, in words)}."""
 
 
 def find_networks(names: Iterable[str]) -> dict[str, Network]:
-    """{name: its file as a module} of several networks, in the order of `names`.
-
-    Raises:
-        InputError: as for `find_network`, or two networks have the same title.
-    """
+    """{name: its file as a module} in the order of `names`; InputError as in `find_network`, or for equal titles."""
     networks = {name: find_network(name) for name in names}
-    titles: dict[str, str] = {}
+    titles = {network.TITLE: name for name, network in networks.items()}
     for name, network in networks.items():
-        if (other := titles.setdefault(network.TITLE, name)) != name:
-            raise InputError(f"the networks {other} and {name} have the same TITLE, {network.TITLE!r}; change one")
+        if (other := titles[network.TITLE]) != name:
+            raise InputError(f"the networks {name} and {other} have the same TITLE, {network.TITLE!r}; change one")
     return networks

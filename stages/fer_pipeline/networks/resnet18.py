@@ -18,28 +18,22 @@ PRETRAINED = "ResNet18_Weights.IMAGENET1K_V1"
 
 def build(shape: Shape) -> "nn.Module":
     """The network: float (N, 3, 44, 44) in [0, 1] to logits (N, 7)."""
-    from collections import OrderedDict
-
     from torch import nn
 
-    from fer_pipeline.networks.pytorch.layers import GlobalAverage, initialise, scale_channels
+    from fer_pipeline.networks.pytorch.layers import GlobalAverage, assemble, scale_channels
 
     first, second, third, fourth = (scale_channels(channels, shape.width) for channels in (64, 128, 256, 512))
-    return initialise(
-        nn.Sequential(
-            OrderedDict(
-                conv1=nn.Conv2d(3, first, kernel_size=3, padding=1, bias=False),
-                bn1=nn.BatchNorm2d(first),
-                relu=nn.ReLU(inplace=True),
-                layer1=make_stage(first, first, stride=1),
-                layer2=make_stage(first, second, stride=2),
-                layer3=make_stage(second, third, stride=2),
-                layer4=make_stage(third, fourth, stride=2),
-                pool=GlobalAverage(),
-                dropout=nn.Dropout(shape.dropout),
-                head=nn.Linear(fourth, len(CLASSES)),
-            )
-        )
+    return assemble(
+        conv1=nn.Conv2d(3, first, kernel_size=3, padding=1, bias=False),
+        bn1=nn.BatchNorm2d(first),
+        relu=nn.ReLU(inplace=True),
+        layer1=make_stage(first, first, stride=1),
+        layer2=make_stage(first, second, stride=2),
+        layer3=make_stage(second, third, stride=2),
+        layer4=make_stage(third, fourth, stride=2),
+        pool=GlobalAverage(),
+        dropout=nn.Dropout(shape.dropout),
+        head=nn.Linear(fourth, len(CLASSES)),
     )
 
 

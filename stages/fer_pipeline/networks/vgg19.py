@@ -22,23 +22,17 @@ SMALLEST_MAP = 5
 
 def build(shape: Shape) -> "nn.Module":
     """The network: float (N, 3, 44, 44) in [0, 1] to logits (N, 7)."""
-    from collections import OrderedDict
-
     from torch import nn
     from torchvision.models.vgg import make_layers
 
-    from fer_pipeline.networks.pytorch.layers import initialise, scale_channels
+    from fer_pipeline.networks.pytorch.layers import assemble, scale_channels
 
     channels = [layer if isinstance(layer, str) else scale_channels(layer, shape.width) for layer in CONFIGURATION]
-    return initialise(
-        nn.Sequential(
-            OrderedDict(
-                features=make_layers(channels, batch_norm=True),
-                flatten=nn.Flatten(),
-                dropout=nn.Dropout(shape.dropout),
-                head=nn.Linear(scale_channels(512, shape.width), len(CLASSES)),
-            )
-        )
+    return assemble(
+        features=make_layers(channels, batch_norm=True),
+        flatten=nn.Flatten(),
+        dropout=nn.Dropout(shape.dropout),
+        head=nn.Linear(scale_channels(512, shape.width), len(CLASSES)),
     )
 
 

@@ -21,11 +21,7 @@ SomeSection = TypeVar("SomeSection", bound=Section)
 
 
 def read_params(*, path: Path = PATH) -> Params:
-    """All of params.yaml, validated.
-
-    Raises:
-        InputError: the file is missing, is not YAML, or holds an unknown key, a wrong type or a value out of range.
-    """
+    """All of params.yaml; InputError if it is missing, is not YAML, or does not fit the schema."""
     params = validate(read_yaml(path), Params, lambda key: f"{path.name}: {'.'.join(key) or 'the file'}")
     profiles = sorted(file.stem for file in PROFILES.glob("*.yaml"))
     if params.profile not in profiles:
@@ -34,11 +30,7 @@ def read_params(*, path: Path = PATH) -> Params:
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a file of parameters.
-
-    Raises:
-        InputError: the file is missing or is not YAML.
-    """
+    """The content of a file of parameters; InputError if it is missing or is not YAML."""
     try:
         return YAML(typ="safe").load(path)
     except FileNotFoundError:
@@ -50,13 +42,9 @@ def read_yaml(path: Path) -> Any:
 
 
 def validate(content: Any, schema: type[SomeSection], locate: Callable[[list[str]], str]) -> SomeSection:
-    """`content` as a section of that schema.
+    """`content` as a section of that schema; InputError if it does not fit, with a line for each problem.
 
-    Args:
-        locate: names the file and the key of a problem, such as 'params.yaml: prepare.split', from the key's parts.
-
-    Raises:
-        InputError: a key is unknown or missing, or a value has a wrong type or is out of range; a line for each.
+    `locate` gives the file and the key of a problem, such as 'params.yaml: prepare.split', from the parts of the key.
     """
     try:
         return schema.model_validate(content)

@@ -1,6 +1,6 @@
 """What params.yaml and the files of profiles/ may hold: each section with its keys, types and ranges."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -73,25 +73,30 @@ class KerasAugment(Section):
     scale: Part
 
 
-class KerasTraining(Section):
-    """A network in Keras (Table 2) and its training (Table 3)."""
+class Training(Section):
+    """What a network's training (Table 3) has in both frameworks."""
 
     width: Width
-    padding: Literal["same", "valid"]
     dropout: Part
-    dropout_dense: Part
-    norm_momentum: Part
     labels: Literal["emotion", "emotion+votes"]
     votes_weight: Annotated[float, Field(ge=0)]
-    augment: KerasAugment
-    learning_rate: Annotated[float, Field(gt=0, le=1)]
     weight_decay: Share
-    schedule: Literal["constant", "one_cycle"]
     warm_up: Part
     label_smoothing: Part
     ema: Part
     batch_size: Count
     epochs: Count
+
+
+class KerasTraining(Training):
+    """A network in Keras (Table 2) and its training (Table 3)."""
+
+    padding: Literal["same", "valid"]
+    dropout_dense: Part
+    norm_momentum: Part
+    augment: KerasAugment
+    learning_rate: Annotated[float, Field(gt=0, le=1)]
+    schedule: Literal["constant", "one_cycle"]
 
 
 class Augment(Section):
@@ -109,13 +114,9 @@ class Augment(Section):
     mixup: Annotated[float, Field(ge=0, le=10)]
 
 
-class PyTorchTraining(Section):
+class PyTorchTraining(Training):
     """A network in PyTorch (sections 3.2 and 3.3) and its training (Table 3)."""
 
-    width: Width
-    dropout: Part
-    labels: Literal["emotion", "emotion+votes"]
-    votes_weight: Annotated[float, Field(ge=0)]
     weights: Text
     normalisation: Literal["none", "train", "imagenet"]
     augment: Augment
@@ -125,44 +126,29 @@ class PyTorchTraining(Section):
     momentum: Part
     nesterov: bool
     beta2: Part
-    weight_decay: Share
     clip: Annotated[float, Field(ge=0)]
     clip_by: Literal["value", "norm"]
     schedule: Literal["step", "one_cycle", "cosine", "plateau"]
-    warm_up: Part
-    ema: Part
     decay_start: Index
     decay_every: Count
     decay_rate: Annotated[float, Field(gt=0, le=1)]
-    label_smoothing: Part
     class_weights: Literal["none", "balanced"]
-    batch_size: Count
-    epochs: Count
     small_epochs: Index
     patience: Count
     min_delta: Share
     val_crops: Literal[1, 10]
 
     @model_validator(mode="after")
-    def check_momentum(self) -> "PyTorchTraining":
+    def check(self) -> Self:
         if self.nesterov and not self.momentum:
             raise ValueError("have a momentum above 0 where nesterov is true")
-        return self
-
-    @model_validator(mode="after")
-    def check_epochs(self) -> "PyTorchTraining":
         if max(self.freeze_epochs, self.small_epochs) >= self.epochs:
-            raise ValueError(
-                f"have freeze_epochs ({self.freeze_epochs}) and small_epochs ({self.small_epochs}) below epochs "
-                f"({self.epochs})"
-            )
+            few = f"freeze_epochs ({self.freeze_epochs}) and small_epochs ({self.small_epochs})"
+            raise ValueError(f"have {few} below epochs ({self.epochs})")
         return self
 
 
-TRAININGS: dict[str, type[KerasTraining] | type[PyTorchTraining]] = {
-    ".keras": KerasTraining,
-    ".safetensors": PyTorchTraining,
-}
+TRAININGS: dict[str, type[KerasTraining | PyTorchTraining]] = {".keras": KerasTraining, ".safetensors": PyTorchTraining}
 """The section of a network, by the ending of its model's file."""
 
 RESERVED = {
@@ -175,11 +161,6 @@ RESERVED = {
 
 
 def refuse_reserved(name: str) -> str:
-    """A network's name, as it is.
-
-    Raises:
-        ValueError: it names something else in the project.
-    """
     if name in RESERVED:
         raise ValueError(f"not be {name!r}, which names something else")
     return name

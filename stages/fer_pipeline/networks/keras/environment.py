@@ -20,38 +20,21 @@ def is_inside() -> bool:
     return Path(sys.prefix).name == NAME
 
 
-def find_environment() -> Path | None:
-    """The folder of Keras' own environment, or None.
+def enter() -> None:
+    """Restart this command, in the same process, in Keras' own environment; InputError if that is not complete.
 
-    It is in this checkout, or in the checkout whose .venv runs this process: DVC runs queued experiments in a copy of
-    the checkout.
-
-    Raises:
-        InputError: the environment is not complete.
+    If there is none, hide GPUs from TensorFlow, and say so on stderr if the machine has any.
     """
-    for parent in (ROOT, Path(sys.prefix).parent):
+    if is_inside():
+        return
+    for parent in (ROOT, Path(sys.prefix).parent):  # DVC runs queued experiments in a copy of the checkout of .venv
         environment = parent / NAME
         if environment.exists():
             if not (environment / ".ready").exists():
                 raise InputError(f"{environment}: not complete; run `make gpu`, or remove it to train on the CPU")
-            return environment
-    return None
-
-
-def enter() -> None:
-    """Restart this command, in the same process, in Keras' own environment, if there is one.
-
-    If there is none, hide GPUs from TensorFlow, and say so on stderr if the machine has any.
-
-    Raises:
-        InputError: as for `find_environment`.
-    """
-    if is_inside():
-        return
-    if environment := find_environment():
-        python = environment / "bin" / "python"
-        sys.stdout.flush()
-        os.execv(python, [str(python), *sys.argv])
+            python = environment / "bin" / "python"
+            sys.stdout.flush()
+            os.execv(python, [str(python), *sys.argv])
     hide_gpus()
     if shutil.which("nvidia-smi"):
         print("Keras trains on the CPU; `make gpu` sets up an environment in which it uses the GPU", file=sys.stderr)

@@ -22,16 +22,13 @@ def pack_network(network: keras.Model) -> bytes:
 
 
 def normalize(archive: bytes) -> bytes:
-    """The bytes of a .keras file without what differs between runs: times, and object ids, which are memory addresses.
-
-    Times become 1980, the zip format's zero; ids become numbers in the order of their occurrence.
-    """
+    """The bytes of a .keras file whose times are 1980, the zip format's zero, and whose object ids count from 0."""
     with zipfile.ZipFile(BytesIO(archive)) as file:
         members = {name: file.read(name) for name in sorted(file.namelist())}
     metadata = json.loads(members["metadata.json"])
     members["metadata.json"] = json.dumps({**metadata, "date_saved": "1980-01-01@00:00:00"}).encode()
     numbers: dict[bytes, int] = {}
-    members["config.json"] = re.sub(
+    members["config.json"] = re.sub(  # the ids are memory addresses
         rb'(?<="shared_object_id": )\d+',
         lambda address: b"%d" % numbers.setdefault(address[0], len(numbers)),
         members["config.json"],
@@ -44,12 +41,7 @@ def normalize(archive: bytes) -> bytes:
 
 
 def load_network(path: str | Path, name: str) -> keras.Model:
-    """The trained network `name` in a .keras file.
-
-    Raises:
-        InputError: the file is missing or damaged, or its network does not map pixels (N, 48, 48, 1) to seven
-            probabilities, or to fifteen with those of votes.
-    """
+    """The trained network `name` in a .keras file; InputError if it is missing, damaged, or of other shapes."""
     remedy = f"train it anew with `dvc repro -f -s train_{name}`"
     if not Path(path).is_file():
         raise InputError(f"{path}: not found; run `dvc repro`")
@@ -61,8 +53,6 @@ def load_network(path: str | Path, name: str) -> keras.Model:
         raise InputError(f"{path}: damaged, or no Keras file ({reason}); {remedy}") from None
     found = tuple(getattr(network, shape, "no one shape") for shape in ("input_shape", "output_shape"))
     if found not in [((None, SIZE, SIZE, 1), (None, count)) for count in (len(CLASSES), len(CLASSES) + len(VOTED))]:
-        raise InputError(
-            f"{path}: takes {found[0]} and gives {found[1]}, expected (None, 48, 48, 1) and (None, 7), or (None, 15) "
-            f"with votes; {remedy}"
-        )
+        expected = "(None, 48, 48, 1) and (None, 7), or (None, 15) with votes"
+        raise InputError(f"{path}: takes {found[0]} and gives {found[1]}, expected {expected}; {remedy}")
     return network

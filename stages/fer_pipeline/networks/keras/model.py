@@ -9,6 +9,7 @@ import numpy.typing as npt
 from fer_pipeline.faces.fer2013 import SIZE
 from fer_pipeline.networks.keras.files import load_network
 from fer_pipeline.networks.keras.framework import keras, tf
+from fer_pipeline.networks.precision import Precision
 from fer_pipeline.running.hardware import name_cpu
 
 BATCH = 256
@@ -20,7 +21,7 @@ class KerasModel(NamedTuple):
 
     network: keras.Model
     forward: tf.types.experimental.GenericFunction
-    precision: Literal["float32", "bfloat16"]
+    precision: Precision
     device: Literal["cpu", "cuda"]
     hardware: str
     """Name of the processor or of the GPU."""
@@ -37,32 +38,18 @@ class KerasModel(NamedTuple):
 
     def count_macs(self) -> int:
         """Multiply-accumulates of convolutions and dense layers for one image."""
-        macs = 0
-        for layer in self.network.layers:
-            if isinstance(layer, keras.layers.Conv2D):
-                macs += int(np.prod(layer.output.shape[1:3]) * np.prod(layer.kernel.shape))
-            elif isinstance(layer, keras.layers.Dense):
-                macs += int(np.prod(layer.kernel.shape))
-        return macs
+        layers = [layer for layer in self.network.layers if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense)]
+        return sum(int(np.prod(layer.output.shape[1:-1]) * np.prod(layer.kernel.shape)) for layer in layers)
 
 
 def load_model(path: str | Path, name: str, precision: str) -> KerasModel:
-    """The trained network `name` in a .keras file, in the precision of its training; `precision` is ignored.
-
-    Raises:
-        InputError: as for `fer_pipeline.networks.keras.files.load_network`.
-    """
+    """The trained network `name` in a .keras file, in the precision of its training; errors as for `load_network`."""
     tf.config.experimental.enable_op_determinism()
     network = load_network(path, name)
-    types = {layer.compute_dtype for layer in network.layers}
+    fast = any(layer.compute_dtype == "bfloat16" for layer in network.layers)
     forward = tf.function(
         lambda images: network(images, training=False),
         input_signature=[tf.TensorSpec((None, SIZE, SIZE, 1), tf.uint8)],
     )
-    return KerasModel(
-        network,
-        forward,
-        precision="bfloat16" if "bfloat16" in types else "float32",
-        device="cpu",  # TensorFlow sees no GPUs outside Keras' own environment
-        hardware=name_cpu(),
-    )
+    # TensorFlow sees no GPUs outside Keras' own environment
+    return KerasModel(network, forward, "bfloat16" if fast else "float32", "cpu", name_cpu())

@@ -11,22 +11,17 @@ import torch
 from torchvision.transforms.functional import center_crop, ten_crop
 
 from fer_pipeline.faces.fer2013 import CLASSES
-from fer_pipeline.networks.precision import has_fast_bf16
+from fer_pipeline.networks.precision import Precision, Wanted, has_fast_bf16
+from fer_pipeline.running.hardware import name_cpu
 
 EVALUATION_CROPS = {"cpu": 60, "cuda": 6400}
 """Crops per batch in evaluation, by kind of device: larger batches do not fit a CPU's caches."""
 
 
 def crop_for_evaluation(images: torch.Tensor, size: int, crops: int) -> torch.Tensor:
-    """TenCrop(size), 44 in the paper: corners and centre, each also flipped; or the centre alone.
+    """TenCrop(size), 44 in the paper: corners and centre, each also flipped; or, for one crop, the centre alone.
 
-    Args:
-        images: uint8 (N, 1, 48, 48).
-        size: height and width of the crops, in pixels.
-        crops: 10 or 1.
-
-    Returns:
-        uint8 (N * crops, 1, size, size), the crops of an image one after the other.
+    Takes uint8 (N, 1, 48, 48); gives uint8 (N * crops, 1, size, size), the crops of an image one after the other.
     """
     if crops == 1:
         return center_crop(images, size)
@@ -34,10 +29,7 @@ def crop_for_evaluation(images: torch.Tensor, size: int, crops: int) -> torch.Te
 
 
 def as_input(crops: torch.Tensor) -> torch.Tensor:
-    """Crops (N, 1, H, W), uint8 or float32 in [0, 1], as networks take them: float32 (N, 3, H, W) in [0, 1].
-
-    The grey channel is repeated; the tensor is channels last in memory.
-    """
+    """Crops (N, 1, H, W), uint8 or float32 in [0, 1], as networks take them: float32 (N, 3, H, W), channels last."""
     pixels = crops if crops.is_floating_point() else crops / 255
     return pixels.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 
@@ -45,22 +37,23 @@ def as_input(crops: torch.Tensor) -> torch.Tensor:
 def score(network: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, size: int, crops: int) -> torch.Tensor:
     """Log-probabilities of faces uint8 (N, 1, 48, 48), with probabilities averaged over the crops (section 2).
 
-    Args:
-        network: from float32 (N, 3, size, size) to logits.
-        size, crops: as for `crop_for_evaluation`.
-
-    Returns:
-        float32 (N, 7); (N, 15) if the network has a second head, whose eight follow the seven.
+    `network` maps float32 (N, 3, size, size) to logits. The result is float32 (N, 7), or (N, 15) if the network has a
+    second head, whose eight follow the seven.
     """
     logits = network(as_input(crop_for_evaluation(images, size, crops))).float().unflatten(0, (-1, crops))
     heads = logits.split([len(CLASSES), logits.shape[2] - len(CLASSES)], dim=2)
     return torch.cat([head.log_softmax(2).logsumexp(1) - math.log(crops) for head in heads], dim=1)
 
 
-def choose_precision(precision: Literal["auto", "float32", "bfloat16"]) -> Literal["float32", "bfloat16"]:
+def choose_precision(precision: Wanted) -> Precision:
     """`precision`; auto becomes bfloat16 if the hardware multiplies it, else float32."""
     if precision != "auto":
         return precision
     gpu = torch.cuda.is_available()  # a T4 only emulates bfloat16, so it gets float32
     fast = torch.cuda.is_bf16_supported(including_emulation=False) if gpu else has_fast_bf16()
     return "bfloat16" if fast else "float32"
+
+
+def find_device() -> tuple[Literal["cpu", "cuda"], str]:
+    """Where PyTorch computes, and the name of that processor or GPU."""
+    return ("cuda", torch.cuda.get_device_name()) if torch.cuda.is_available() else ("cpu", name_cpu())

@@ -1,7 +1,6 @@
 """models/<name>.safetensors: tensors and plain metadata, no pickled code."""
 
 import json
-import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,11 +34,7 @@ class Normalise(torch.nn.Module):
 
 
 def prepend(normalise: Normalise, network: torch.nn.Module) -> torch.nn.Module:
-    """The network with `normalise` as its first part.
-
-    Raises:
-        InputError: the network is not an `nn.Sequential`, so that the order of its parts is unknown.
-    """
+    """The network with `normalise` as its first part; InputError if it is no `nn.Sequential`."""
     if not isinstance(network, torch.nn.Sequential):
         raise InputError("normalisation: this network cannot take it; make its build() return an nn.Sequential")
     return type(network)(OrderedDict([("normalise", normalise), *network.named_children()]))
@@ -76,13 +71,9 @@ def describe_normalisation(state: Mapping[str, torch.Tensor]) -> str:
 
 
 def load_network(path: str | Path, expected: str | None = None) -> tuple[torch.nn.Module, str]:
-    """The trained network in a file of `pack_network`'s bytes, in evaluation mode, and its name.
+    """The trained network `expected`, or any, in a file of `pack_network`'s bytes, in evaluation mode, and its name.
 
-    Args:
-        expected: the name of the network that the file has to hold; None accepts any network.
-
-    Raises:
-        InputError: the file is missing, damaged, of another architecture or has other classes.
+    Raises InputError if the file is missing, damaged, of another architecture or has other classes.
     """
     remedy = "train it anew with `dvc repro -f -s train_<network>`"
     if not Path(path).is_file():
@@ -97,33 +88,36 @@ def load_network(path: str | Path, expected: str | None = None) -> tuple[torch.n
     if expected not in (None, name):
         raise InputError(f"{path}: architecture is {name}, expected {expected}; give the model of train_{expected}")
     try:
-        architecture = find_network(name)
-    except InputError as error:
-        raise InputError(f"{path}: {error}; {remedy}") from None
+        return rebuild(name, metadata, state).eval(), name
+    except (InputError, RuntimeError) as error:
+        raise InputError(f"{path}: {' '.join(str(error).split())[:200]}; {remedy}") from None
+
+
+def rebuild(name: str, metadata: Mapping[str, str], state: Mapping[str, torch.Tensor]) -> torch.nn.Module:
+    """The network `name` with the tensors and metadata of its file; InputError or RuntimeError if they do not fit."""
+    architecture = find_network(name)
     expectations = {"classes": json.dumps(CLASSES), "crop": str(architecture.INPUT_SIZE)}
     if "votes.weight" in state:
         expectations["vote_classes"] = json.dumps(VOTED)
     for key, known in expectations.items():
         if metadata.get(key) != known:
-            raise InputError(f"{path}: {key} is {metadata.get(key, 'missing'):.100}, expected {known}; {remedy}")
+            raise InputError(f"{key} is {metadata.get(key, 'missing'):.100}, expected {known}")
+    width = metadata.get("width", "missing")
     try:
-        width = float(metadata["width"])
-    except (KeyError, ValueError):
-        width = math.nan
-    if not 0 < width <= 1:
-        raise InputError(f"{path}: width is {metadata.get('width')}, expected a number above 0, up to 1; {remedy}")
-    network: torch.nn.Module = architecture.build(Shape(width))
+        valid = 0 < float(width) <= 1
+    except ValueError:
+        valid = False
+    if not valid:
+        raise InputError(f"width is {width:.100}, expected a number above 0, up to 1")
+    network: torch.nn.Module = architecture.build(Shape(float(width)))
     if "votes.weight" in state:
         network = add_votes_head(network)
     if "normalise.mean" in state:
         network = prepend(Normalise(), network)
     for key, tensor in network.state_dict().items():
         if key in state and state[key].dtype != tensor.dtype:
-            raise InputError(f"{path}: {key} holds {state[key].dtype}, expected {tensor.dtype}; {remedy}")
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        raise InputError(f"{path}: {' '.join(str(error).split())[:200]}; {remedy}") from None
+            raise InputError(f"{key} holds {state[key].dtype}, expected {tensor.dtype}")
+    network.load_state_dict(state)
     if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
-        raise InputError(f"{path}: holds values that are not finite; {remedy}")
-    return network.eval(), name
+        raise InputError("holds values that are not finite")
+    return network

@@ -1,5 +1,7 @@
 """Parts of the PyTorch networks that torchvision does not offer."""
 
+from collections import OrderedDict
+
 import torch
 from torch import nn
 
@@ -16,8 +18,9 @@ class GlobalAverage(nn.Module):
         return maps.mean((2, 3))
 
 
-def initialise(network: nn.Module) -> nn.Module:
-    """Draw new weights for all convolutions by He's method, as torchvision does; returns the network."""
+def assemble(**parts: nn.Module) -> nn.Sequential:
+    """A network of parts that run one after the other; convolutions get weights by He's method."""
+    network = nn.Sequential(OrderedDict(parts))
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

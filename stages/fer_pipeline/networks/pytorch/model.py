@@ -11,9 +11,16 @@ from captum.attr import LayerGradCam
 from torch.utils.flop_counter import FlopCounterMode
 
 from fer_pipeline.networks.network import Network, find_network
-from fer_pipeline.networks.pytorch.crops import EVALUATION_CROPS, as_input, choose_precision, crop_for_evaluation, score
+from fer_pipeline.networks.precision import Precision, Wanted
+from fer_pipeline.networks.pytorch.crops import (
+    EVALUATION_CROPS,
+    as_input,
+    choose_precision,
+    crop_for_evaluation,
+    find_device,
+    score,
+)
 from fer_pipeline.networks.pytorch.files import load_network
-from fer_pipeline.running.hardware import name_cpu
 
 
 class TorchModel(NamedTuple):
@@ -21,7 +28,7 @@ class TorchModel(NamedTuple):
 
     network: torch.nn.Module
     architecture: Network
-    precision: Literal["float32", "bfloat16"]
+    precision: Precision
     device: Literal["cpu", "cuda"]
     hardware: str
     """Name of the processor or of the GPU."""
@@ -49,15 +56,10 @@ class TorchModel(NamedTuple):
     def explain(
         self, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer]
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-        """Grad-CAM: how much each pixel supports a class.
+        """Grad-CAM: how much each pixel of faces uint8 (N, 48, 48) supports the classes `labels`, int (N,), 0..6.
 
-        Args:
-            images: uint8 (N, 48, 48).
-            labels: int (N,), 0..6, the class to explain for each image.
-
-        Returns:
-            The centre crops, uint8 (N, size, size), and heat maps, float32 (N, size, size) in [0, 1]: the maximum of
-            each is 1; a map is all 0 if no pixel supports the class.
+        Returns the centre crops, uint8 (N, size, size), and heat maps, float32 (N, size, size) in [0, 1]: the maximum
+        of each is 1; a map is all 0 if no pixel supports the class.
         """
         device, size = self.device, self.architecture.INPUT_SIZE
         crops = crop_for_evaluation(torch.from_numpy(images).unsqueeze(1), size, crops=1)
@@ -70,18 +72,8 @@ class TorchModel(NamedTuple):
         return crops[:, 0].numpy(), heat.float().cpu().numpy()
 
 
-def load_model(path: str | Path, name: str, precision: Literal["auto", "float32", "bfloat16"]) -> TorchModel:
-    """The trained network `name` in a file of `fer_pipeline.networks.pytorch.files.pack_network`'s bytes.
-
-    Raises:
-        InputError: the file is missing, damaged, or of another network or other classes.
-    """
-    network, _ = load_network(path, name)
-    gpu = torch.cuda.is_available()
-    return TorchModel(
-        network.to("cuda" if gpu else "cpu").to(memory_format=torch.channels_last),
-        find_network(name),
-        precision=choose_precision(precision),
-        device="cuda" if gpu else "cpu",
-        hardware=torch.cuda.get_device_name() if gpu else name_cpu(),
-    )
+def load_model(path: str | Path, name: str, precision: Wanted) -> TorchModel:
+    """The trained network `name` in a .safetensors file, on the GPU if there is one; errors as for `load_network`."""
+    device, hardware = find_device()
+    network = load_network(path, name)[0].to(device).to(memory_format=torch.channels_last)
+    return TorchModel(network, find_network(name), choose_precision(precision), device, hardware)

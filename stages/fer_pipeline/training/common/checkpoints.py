@@ -10,10 +10,11 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import ROOT
@@ -22,6 +23,7 @@ STAGES = ROOT / "stages"
 CHECKPOINTS = ROOT / ".checkpoints"
 WITHOUT_EFFECT = [STAGES / "fer_pipeline" / room for room in ("params", "running")]
 """Rooms whose code changes no output, so that a training may resume after an edit there."""
+State = TypeVar("State")
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
 """Environment variables by which launchers number the processes of one training, from 0."""
 
@@ -31,9 +33,7 @@ def lock_training(name: str) -> Iterator[None]:
     """Refuse a second training of `name` in this checkout, which would share and remove the state of the first.
 
     Under torchrun or SLURM the first process holds the lock for all processes.
-
-    Raises:
-        InputError: another process is training it.
+    Raises InputError if another process is training it.
     """
     if any(int(os.environ.get(rank, 0)) for rank in RANKS):
         yield
@@ -52,17 +52,12 @@ def lock_training(name: str) -> Iterator[None]:
 def find_checkpoints(name: str, params: Sequence[Any], data: str | Path, libraries: Sequence[str]) -> Path:
     """The folder for the state of the training `name`; makes it if it is missing.
 
-    Args:
-        params: numbers, strings and sections of params.yaml that decide the result.
-        data: the prepared file; its bytes count, not its name.
-        libraries: installed packages whose versions decide the result.
+    The result is decided by `params` (numbers, strings and sections of params.yaml), by the bytes of the prepared file
+    `data`, and by the versions of the installed `libraries`.
     """
-    digest = hashlib.sha256()
-    with open(data, "rb") as file:
-        digest.update(hashlib.file_digest(file, "sha256").digest())
     plain = [param.model_dump() if hasattr(param, "model_dump") else param for param in params]
-    digest.update(json.dumps([plain, [version(library) for library in libraries]], sort_keys=True).encode())
-    for path in list_code():
+    digest = hashlib.sha256(json.dumps([plain, *map(version, libraries)], sort_keys=True).encode())
+    for path in (Path(data), *list_code()):
         digest.update(path.read_bytes())
     folder = CHECKPOINTS / f"{name}-{digest.hexdigest()[:16]}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -74,3 +69,23 @@ def list_code() -> list[Path]:
     files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
     paths = {Path(file) for file in files if file and file.startswith(f"{STAGES}{os.sep}")}
     return sorted(path for path in paths if not any(path.is_relative_to(room) for room in WITHOUT_EFFECT))
+
+
+def resume(path: Path, read: Callable[[Path], tuple[State, int]], *others: Path) -> State | None:
+    """The state that `read` finds in the checkpoint `path`, after a number of epochs; None without a checkpoint.
+
+    The checkpoint and the `others` that belong to it are zip archives. Damage is reported on stderr, and ignored.
+    """
+    if not path.exists():
+        return None
+    try:
+        for file in (path, *others):
+            with zipfile.ZipFile(file) as archive:
+                if bad := archive.testzip():  # the libraries that read it ignore some of the checksums
+                    raise ValueError(f"{file.name}: {bad} differs from what was written")
+        state, epochs = read(path)
+    except Exception as error:  # libraries raise nearly everything on a damaged file
+        print(f"{path}: damaged ({' '.join(str(error).split())[:100]}); training starts anew", file=sys.stderr)
+        return None
+    print(f"resuming after epoch {epochs}", file=sys.stderr)
+    return state

@@ -1,6 +1,8 @@
 """How each network is built and trained: profiles/paper.yaml, and what the active profile changes of it."""
 
-from collections.abc import Mapping
+import contextlib
+import functools
+import operator
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +15,11 @@ BASE = "paper"
 """The profile that is whole."""
 
 
-def lay_over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the values of `changes`, key by key, in nested blocks too."""
-    return {**base, **{key: lay_over(base[key], value) if is_block(base.get(key), value) else value
-                       for key, value in changes.items()}}  # fmt: skip
-
-
-def is_block(*values: Any) -> bool:
-    """Whether all values are mappings."""
-    return all(isinstance(value, Mapping) for value in values)
+def lay_over(base: Any, changes: Any) -> Any:
+    """`changes`; where both are blocks, `base` with the values of `changes`, key by key."""
+    if not (isinstance(base, dict) and isinstance(changes, dict)):
+        return changes
+    return base | {key: lay_over(base.get(key), value) for key, value in changes.items()}
 
 
 def read_training(
@@ -30,43 +28,30 @@ def read_training(
     """The settings of the network `name` under a profile, by default the active one.
 
     They are its block in paper.yaml with what its block in `<profile>.yaml` changes. A network without a block in
-    paper.yaml has a whole one in the profile.
-
-    Raises:
-        InputError: the profile has no block for this network, or holds an unknown key, a wrong type or a value out of
-            range.
+    paper.yaml has a whole one in the profile. InputError if there is no block, or it does not fit the schema.
     """
     profile = profile or params.profile
-    base, changes = (read_yaml(folder / f"{one}.yaml") for one in (BASE, profile))
-    if not is_block(base, changes) or not is_block(base.get(name, {}), changes.get(name)):
+    files = [read_yaml(folder / f"{one}.yaml") for one in (BASE, profile)]
+    base, changes = (file.get(name) if isinstance(file, dict) else None for file in files)
+    if not isinstance(changes, dict):
         raise InputError(
             f"profiles/{profile}.yaml: {name}: no block of settings; give it one, {{}} where nothing differs "
             f"from {BASE}.yaml"
         )
 
     def locate(key: list[str]) -> str:
-        file = profile if states(changes[name], key) or name not in base else BASE
+        file = profile if base is None else BASE
+        with contextlib.suppress(KeyError, TypeError):  # of a key that the profile does not state
+            functools.reduce(operator.getitem, key, changes)
+            file = profile
         return f"profiles/{file}.yaml: {'.'.join([name, *key])}"
 
     schema = next(section for ending, section in TRAININGS.items() if params.networks[name].endswith(ending))
-    return validate(lay_over(base.get(name, {}), changes[name]), schema, locate)
-
-
-def states(block: Any, key: list[str]) -> bool:
-    """Whether a block of a profile states the dotted `key` itself."""
-    for part in key:
-        if not isinstance(block, Mapping) or part not in block:
-            return False
-        block = block[part]
-    return True
+    return validate(lay_over(base, changes), schema, locate)
 
 
 def read_trainings(params: Params) -> dict[str, KerasTraining | PyTorchTraining]:
-    """{network: its settings under the active profile}, in the order of params.yaml.
-
-    Raises:
-        InputError: as `read_training`.
-    """
+    """{network: its settings under the active profile}, in the order of params.yaml; errors as in `read_training`."""
     return {name: read_training(params, name) for name in params.networks}
 
 

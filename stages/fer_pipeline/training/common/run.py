@@ -14,25 +14,21 @@ HISTORY = ("epoch", "learning_rate", "train_loss", "train_accuracy", "val_loss",
 
 
 class Trained(NamedTuple):
-    """A finished training."""
+    """A finished training; `Training` and `TrainingTimes` explain the fields that have no docstring here."""
 
     model: bytes
     """The file of the network, with the weights of the best epoch."""
     epochs: list[dict[str, Any]]
     """The history: a dict with the keys `HISTORY` for each epoch."""
     checkpoints: Path
-    """The folder of its state, which has served its purpose once the outputs are written."""
-    stopped: str
-    """Why the training ended, in words."""
-    parameters: int
-    """Trainable parameters of the network."""
-    seconds: float
-    """Wall time of all epochs, validation included, over all resumed parts."""
+    """The folder of its state, which is not needed once the outputs are written."""
     images: int
-    """Training images that went through the network in that time."""
-    device: Literal["cpu", "cuda"]
+    """Training images that went through the network in all epochs."""
+    seconds: float
     hardware: str
-    """Name of the processor or of the GPU."""
+    stopped: str
+    parameters: int
+    device: Literal["cpu", "cuda"]
     precision: Literal["float32", "bfloat16"]
 
 
@@ -62,7 +58,7 @@ class TrainingTimes(Record):
     """metrics/timing.json: train_<name>."""
 
     seconds: float
-    """Wall time of all epochs, validation included."""
+    """Wall time of all epochs, validation included, over all resumed parts."""
     images_per_second: float
     """Training images per second of that time."""
     hardware: str
@@ -70,12 +66,7 @@ class TrainingTimes(Record):
 
 
 def learns_votes(name: str, labels: str, has_votes: bool) -> bool:
-    """Whether the network `name` gets a second head that learns annotators' votes; warns if the data have no votes.
-
-    Args:
-        labels: the setting of that name in params.yaml.
-        has_votes: whether the data have votes.
-    """
+    """Whether the network `name` gets a second head, by its setting `labels`; warns if it needs votes and has none."""
     if labels == "emotion+votes" and not has_votes:
         print(f"{name} learns the labels alone: the data have no votes", flush=True)
     return labels == "emotion+votes" and has_votes
@@ -90,10 +81,13 @@ def to_history(epochs: Sequence[dict[str, Any]]) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
-def summarise(trained: Trained) -> Training:
-    """The record of a finished training."""
+def save_training(name: str, trained: Trained, model: str, report: str, history: str, timing: str) -> None:
+    """Write the outputs of the training of `name` to these paths, then remove its checkpoints.
+
+    `timing` is metrics/timing.json, which gets an entry.
+    """
     best = max(trained.epochs, key=lambda epoch: epoch["val_accuracy"])  # the first if tied, as the checkpoints keep
-    return Training(
+    training = Training(
         best_epoch=best["epoch"],
         **{key: round(best[key], 6) for key in HISTORY[2:]},
         epochs_run=len(trained.epochs),
@@ -102,16 +96,7 @@ def summarise(trained: Trained) -> Training:
         device=trained.device,
         precision=trained.precision,
     )
-
-
-def save_training(name: str, trained: Trained, model: str, report: str, history: str, timing: str) -> None:
-    """Write the outputs of the training of `name`, then remove its checkpoints.
-
-    Args:
-        model, report, history: paths of the files to write.
-        timing: the path of metrics/timing.json, which gets an entry.
-    """
-    write_files({model: trained.model, report: summarise(trained).to_bytes(), history: to_history(trained.epochs)})
+    write_files({model: trained.model, report: training.to_bytes(), history: to_history(trained.epochs)})
     times = TrainingTimes(
         seconds=round(trained.seconds, 1),
         images_per_second=round(trained.images / trained.seconds, 1),

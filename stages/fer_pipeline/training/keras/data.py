@@ -20,10 +20,9 @@ VAL_BATCH = 256
 class Vary(keras.layers.Layer):
     """Varies images in training only (section 2): float32 (N, 48, 48, 1), 0..255, to the same shape and range.
 
-    Each image is shifted in height and in width by uniform shares of its size, rotated and scaled by random numbers of
-    its own, and flipped left to right with probability 1/2, as far as `augment` turns these on. One bilinear resampling
-    does all of it, because several would blur the image; border pixels are repeated. The layer computes in float32,
-    because bfloat16 cannot hold 256 grey levels and the values between them.
+    Each image is shifted, rotated, scaled and flipped by random numbers of its own, as far as `augment` turns these on.
+    One bilinear resampling does all of it, because several would blur the image; border pixels are repeated. The layer
+    computes in float32, because bfloat16 cannot hold 256 grey levels and the values between them.
     """
 
     def __init__(self, augment: KerasAugment) -> None:
@@ -71,9 +70,9 @@ def vary_faces(faces: npt.NDArray[np.uint8], size: int, augment: KerasAugment, s
 
 
 def to_arrays(rows: Split, votes: bool) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-    """`rows` as Keras takes them: images uint8 (N, 48, 48, 1) and targets float32 (N, 7 or 15).
+    """`rows` as Keras takes them: images uint8 (N, 48, 48, 1) and targets float32 (N, 7), one-hot labels.
 
-    Targets are one-hot labels, followed, if `votes`, by the shares of annotators' votes (`to_shares`).
+    With `votes` the shares of annotators' votes (`to_shares`) follow: (N, 15).
     """
     targets = np.eye(len(CLASSES), dtype=np.float32)[rows.labels]
     if votes and rows.votes is not None:
@@ -88,10 +87,9 @@ def draw_batches(
     seed: int,
     epochs: Iterable[int],
 ) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]]:
-    """Yield (images, targets) of every batch of `epochs`.
+    """Yield (images, targets) of every batch of `epochs`; the last batch of an epoch holds the remaining rows.
 
-    Each epoch has an order of its own, which follows from `seed` and the epoch alone. The last batch of an epoch holds
-    the remaining rows.
+    Each epoch has an order of its own, which follows from `seed` and the epoch alone.
     """
     for epoch in epochs:
         order = np.random.default_rng([seed, epoch]).permutation(len(images))
@@ -105,10 +103,7 @@ def make_datasets(
 ) -> tuple[tf.data.Dataset, tf.data.Dataset]:
     """Batches of the arrays from `to_arrays` as tf.data sets: train over all `epochs`, and val once."""
     train, val = to_arrays(splits["train"], votes), to_arrays(splits["val"], votes)
-    signature = (
-        tf.TensorSpec((None, SIZE, SIZE, 1), tf.uint8),
-        tf.TensorSpec((None, train[1].shape[1]), tf.float32),
-    )
+    signature = tuple(tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in train)
     batches = tf.data.Dataset.from_generator(
         lambda: draw_batches(*train, batch_size, seed, epochs), output_signature=signature
     )

@@ -20,12 +20,12 @@ from fer_pipeline.faces.votes import split_heads
 from fer_pipeline.networks.keras.files import pack_network
 from fer_pipeline.networks.keras.framework import keras, tf
 from fer_pipeline.networks.network import find_network
-from fer_pipeline.networks.precision import has_fast_bf16
+from fer_pipeline.networks.precision import Precision, Wanted, has_fast_bf16
 from fer_pipeline.params.schema import Compute, KerasTraining
 from fer_pipeline.running.hardware import name_cpu
 from fer_pipeline.training.common.checkpoints import find_checkpoints
 from fer_pipeline.training.common.run import Trained, learns_votes
-from fer_pipeline.training.keras.checkpoints import Snapshots, save_weights
+from fer_pipeline.training.keras.checkpoints import Snapshots
 from fer_pipeline.training.keras.data import build_augmentation, make_datasets
 
 
@@ -50,7 +50,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
 
 def make_learning_rate(settings: KerasTraining, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
-    """Adam's learning rate over `steps` steps: a number if the schedule is constant, else Keras' schedule one_cycle.
+    """Adam's learning rate over `steps` steps: a number if the schedule is constant, else a schedule.
 
     one_cycle climbs linearly from 1/25 of the rate to the rate over the first steps (a share of `warm_up`), then falls
     to zero along a cosine. It depends on the optimizer's step count alone, so a restored optimizer continues it.
@@ -67,10 +67,9 @@ def make_learning_rate(settings: KerasTraining, steps: int) -> float | keras.opt
 
 
 def make_loss(label_smoothing: float, votes_weight: float) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """The loss of each image: the cross-entropy of its label plus `votes_weight` times that of its votes.
+    """The loss of each image, float32 (N,): the cross-entropy of its label plus `votes_weight` times that of its votes.
 
-    The function takes targets float32 (N, 7), or (N, 15) with shares of votes, and probabilities of the same shape; it
-    returns float32 (N,). Images whose shares of votes are all 0 add nothing to the second term.
+    Targets and probabilities are float32 (N, 7), or (N, 15) with votes. Shares that are all 0 add nothing.
     """
 
     def compute_loss(targets: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
@@ -91,19 +90,12 @@ def accuracy(targets: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
 
 
 def cross_entropy(targets: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
-    """The first head's cross-entropy of each image, float32 (N,), in nats, without label smoothing.
-
-    Its mean over val is the history's val loss, as in PyTorch.
-    """
+    """The first head's cross-entropy of each image, float32 (N,), in nats; its mean over val is the history's loss."""
     return keras.losses.categorical_crossentropy(split_heads(targets)[0], split_heads(probabilities)[0])
 
 
 class Reseed(keras.callbacks.Callback):
-    """Seeds the random generators of dropout and augmentation with (`seed`, epoch) at the start of each epoch.
-
-    Keras saves weights without the state of these generators, so a resumed training would repeat the first epoch's
-    random numbers.
-    """
+    """Seeds dropout and augmentation with (`seed`, epoch) at the start of each epoch; snapshots hold no generator."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()
@@ -142,18 +134,6 @@ class Guard(keras.callbacks.Callback):
             )
 
 
-class ResumableSwapEMA(keras.callbacks.SwapEMAWeights):
-    """Puts the optimizer's moving average of the weights into the network for validation and saving; can be resumed.
-
-    The average covers the trained weights; BatchNorm's statistics have a moving average of their own
-    (`norm_momentum`). `resumed` says that the weights were restored: a snapshot holds the average in their place.
-    """
-
-    def __init__(self, resumed: bool) -> None:
-        super().__init__(swap_on_epoch=True)
-        self._ema_weights_in_model = resumed
-
-
 def compile_network(network: keras.Model, settings: KerasTraining, steps: int) -> None:
     """Give the network its optimizer, loss and metrics for a training of `steps` steps."""
     network.compile(
@@ -178,9 +158,7 @@ def choose_gpus(devices: int | Literal["auto"]) -> list[tf.config.PhysicalDevice
     return gpus
 
 
-def choose_precision(
-    wanted: Literal["auto", "float32", "bfloat16"], gpus: Sequence[tf.config.PhysicalDevice]
-) -> Literal["float32", "bfloat16"]:
+def choose_precision(wanted: Wanted, gpus: Sequence[tf.config.PhysicalDevice]) -> Precision:
     """`wanted`; auto becomes bfloat16 if the hardware multiplies it, else float32."""
     if wanted != "auto":
         return wanted
@@ -198,16 +176,10 @@ def name_hardware(gpus: Sequence[tf.config.PhysicalDevice]) -> str:
 
 
 def train(name: str, settings: KerasTraining, compute: Compute, seed: int, data: str | Path) -> Trained:
-    """Train one network from the start, or from where an earlier run was stopped.
+    """Train a network on faces.h5 from the start, or from where an earlier run was stopped.
 
-    Args:
-        name: of a network in Keras.
-        settings: the network's section of params.yaml.
-        compute: only `precision`, `deterministic` and `devices` have an effect here.
-        data: the path of faces.h5.
-
-    Raises:
-        InputError: the data do not fit, the loss is not finite, or memory ran out.
+    Of `compute` only `precision`, `deterministic` and `devices` have an effect here.
+    Raises InputError if the data do not fit, the loss is not finite, or memory ran out.
     """
     splits, _ = read_faces(data)
     folder = find_checkpoints(name, [seed, compute, settings], data, ["keras", "tensorflow"])
@@ -220,33 +192,22 @@ def train(name: str, settings: KerasTraining, compute: Compute, seed: int, data:
     keras.utils.set_random_seed(seed)
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
 
-    snapshots = Snapshots(folder)
-    best = folder / "work" / "best.weights.h5"
-    best_accuracy = max((epoch["val_accuracy"] for epoch in snapshots.epochs), default=None)
-    callbacks = [
-        Reseed(seed),
-        Guard(name),
-        *([ResumableSwapEMA(resumed=bool(snapshots.epochs))] if settings.ema else []),
-        keras.callbacks.ModelCheckpoint(
-            best, "val_accuracy", mode="max", save_best_only=True, save_weights_only=True,
-            initial_value_threshold=best_accuracy,
-        ),
-        keras.callbacks.BackupAndRestore(folder / "work" / "backup", delete_checkpoint=False),
-        snapshots,
-    ]  # fmt: skip
+    snapshots = Snapshots(folder / "last.npz")
+    done = len(snapshots.epochs)
+    average = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+    average._ema_weights_in_model = done > 0  # snapshots are taken, as val is, while the network has its average
+    callbacks = [Reseed(seed), Guard(name), *([average] if settings.ema else []), snapshots]
     train_rows = len(splits["train"].labels)
     steps = math.ceil(train_rows / settings.batch_size)
     votes = learns_votes(name, settings.labels, splits["train"].votes is not None)
     second = {"votes": True} if votes else {}
-    epochs = range(len(snapshots.epochs), settings.epochs)
-    train_set, val_set = make_datasets(splits, votes, settings.batch_size, seed, epochs)
+    train_set, val_set = make_datasets(splits, votes, settings.batch_size, seed, range(done, settings.epochs))
     with strategy.scope():
         trained = build(settings, FusedBatchNormalization, build_augmentation(settings.augment), **second)
         compile_network(trained, settings, steps * settings.epochs)
-    trained.save_weights = lambda filepath, overwrite: save_weights(trained, filepath)  # called by Keras' callbacks
     try:
         trained.fit(
-            train_set, validation_data=val_set, steps_per_epoch=steps, epochs=settings.epochs,
+            train_set, validation_data=val_set, steps_per_epoch=steps, epochs=settings.epochs, initial_epoch=done,
             shuffle=False, callbacks=callbacks, verbose=1 if sys.stdout.isatty() else 2,
         )  # fmt: skip
     except tf.errors.ResourceExhaustedError:
@@ -254,9 +215,8 @@ def train(name: str, settings: KerasTraining, compute: Compute, seed: int, data:
             f"out of memory with batches of {settings.batch_size} images; set batch_size of "
             f"profiles.<profile>.{name} to {max(1, settings.batch_size // 2)}"
         ) from None
-    trained.load_weights(best)
     network = build(settings, **second)
-    network.set_weights(trained.get_weights())
+    network.set_weights(snapshots.state["best"])
     return Trained(
         model=pack_network(network),
         epochs=snapshots.epochs,

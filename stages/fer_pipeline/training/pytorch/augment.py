@@ -5,6 +5,7 @@ faces. Numbers and faces are on the device that trains, so that no step waits fo
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,24 +39,14 @@ class Variations(NamedTuple):
     share: torch.Tensor
     """float32 (N,) in [0.5, 1]: the share of the face itself when mixup blends it with another."""
 
-    def select(self, places: slice | torch.Tensor) -> "Variations":
-        """The variations of the faces at `places`."""
-        chosen: Any = {key: part if part is None else part[places] for key, part in self._asdict().items()}
-        return Variations(**chosen)
-
-    def to(self, device: torch.device | str) -> "Variations":
-        """The same variations on another device."""
-        moved: Any = {key: part if part is None else part.to(device) for key, part in self._asdict().items()}
-        return Variations(**moved)
+    def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Variations":
+        """The variations with `change` applied to each tensor."""
+        parts: Any = (part if part is None else change(part) for part in self)
+        return Variations(*parts)
 
 
 def draw_variations(count: int, size: int, augment: Augment, generator: torch.Generator) -> Variations:
-    """Draw how `count` faces are varied.
-
-    Args:
-        size: height and width of the crops, in pixels.
-        generator: on the CPU, so that every device gets the same numbers.
-    """
+    """How `count` faces are varied in crops of `size` pixels; drawn on the CPU, so that all devices see the same."""
 
     def uniform(low: float, high: float) -> torch.Tensor:
         return low + (high - low) * torch.rand(count, generator=generator)
@@ -93,16 +84,7 @@ def draw_variations(count: int, size: int, augment: Augment, generator: torch.Ge
 
 
 def vary(images: torch.Tensor, size: int, augment: Augment, variations: Variations) -> torch.Tensor:
-    """Varied crops of faces, before mixup.
-
-    Args:
-        images: uint8 (N, 1, 48, 48), on any device.
-        size: height and width of the crops, in pixels.
-        variations: how these faces are varied, on the same device.
-
-    Returns:
-        float32 (N, 1, size, size) in [0, 1].
-    """
+    """Varied crops of faces uint8 (N, 1, 48, 48), before mixup: float32 (N, 1, size, size) in [0, 1]."""
     if variations.affine is None:
         crops = cut(images, size, variations) / 255
     else:

@@ -7,7 +7,7 @@ from torch.distributed.nn.functional import all_reduce
 
 
 class GlobalBatchNorm(TorchSyncBatchNorm):
-    """Lightning's switch to BatchNorm over all processes: on GPUs torch's own; on CPUs `GlobalBatchNorm2d`."""
+    """Lightning's switch to BatchNorm over all processes: torch's own, which runs on GPUs only, or the one below."""
 
     def apply(self, model: nn.Module) -> nn.Module:
         if torch.cuda.is_available():
@@ -19,10 +19,7 @@ class GlobalBatchNorm(TorchSyncBatchNorm):
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):
-    """`nn.BatchNorm2d` whose training statistics cover the images of all processes; each process has equally many.
-
-    torch's own SyncBatchNorm runs on GPUs only.
-    """
+    """`nn.BatchNorm2d` whose training statistics cover the images of all processes; each process has equally many."""
 
     running_mean: torch.Tensor
     running_var: torch.Tensor

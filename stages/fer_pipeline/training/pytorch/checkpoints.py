@@ -1,7 +1,5 @@
 """The state of a PyTorch training: written whole or not at all, and found again after a stop."""
 
-import sys
-import zipfile
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ import torch
 from lightning.pytorch.plugins import TorchCheckpointIO
 
 from fer_pipeline.core.files import replacing, write_files
+from fer_pipeline.training.common.checkpoints import resume
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -27,26 +26,18 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 def find_last(checkpoints: Path) -> Path | None:
     """The checkpoint to resume from, or None; a damaged one is reported on stderr and ignored."""
-    path = checkpoints / "last.ckpt"
-    if not path.exists():
-        return None
-    try:
-        for file in (path, checkpoints / "best.ckpt"):
-            with zipfile.ZipFile(file) as archive:
-                if bad := archive.testzip():  # torch.load ignores the checksums
-                    raise ValueError(f"{file.name}: {bad} differs from what was written")
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        torch.load(checkpoints / "best.ckpt", map_location="cpu", weights_only=True)
-        (folder,) = {callback["dirpath"] for callback in state["callbacks"].values() if "dirpath" in callback}
-    except Exception as error:  # torch.load raises nearly everything on a damaged file
-        print(f"{path}: damaged ({' '.join(str(error).split())[:100]}); training starts anew", file=sys.stderr)
-        return None
-    if folder != str(checkpoints):  # the checkout was moved; Lightning stores absolute paths
-        state["callbacks"] = replace_text(state["callbacks"], folder, str(checkpoints))
-        with replacing(path) as unfinished:
+    return resume(checkpoints / "last.ckpt", prepare, checkpoints / "best.ckpt")
+
+
+def prepare(last: Path) -> tuple[Path, int]:
+    """The path of a checkpoint, with absolute paths that Lightning can resume from, and its number of epochs."""
+    state = torch.load(last, map_location="cpu", weights_only=True)
+    (folder,) = {callback["dirpath"] for callback in state["callbacks"].values() if "dirpath" in callback}
+    if folder != str(last.parent):  # the checkout was moved; Lightning stores absolute paths
+        state["callbacks"] = replace_text(state["callbacks"], folder, str(last.parent))
+        with replacing(last) as unfinished:
             torch.save(state, unfinished)
-    print(f"resuming after epoch {state['epoch'] + 1}", file=sys.stderr)
-    return path
+    return last, state["epoch"] + 1
 
 
 def replace_text(content: Any, old: str, new: str) -> Any:

@@ -44,15 +44,18 @@ class TensorSplit:
         return self
 
 
+@dataclass
 class Batches:
-    """The rows of a split in batches for evaluation; each of several processes gets its share of every batch.
+    """The rows of a split in batches for evaluation: images uint8 (n, 1, 48, 48) and labels int64 (n,).
 
-    Yields images uint8 (n, 1, 48, 48) and labels int64 (n,).
+    `batch_size` counts the rows of all `world` processes; each process gets its share of every batch, this one that of
+    number `rank`, from 0.
     """
 
-    def __init__(self, data: TensorSplit, batch_size: int, rank: int = 0, world: int = 1) -> None:
-        """`batch_size` counts the rows of all `world` processes; this process has the number `rank`, from 0."""
-        self.data, self.batch_size, self.rank, self.world = data, batch_size, rank, world
+    data: TensorSplit
+    batch_size: int
+    rank: int = 0
+    world: int = 1
 
     def __len__(self) -> int:
         return math.ceil(len(self.data) / self.batch_size)
@@ -64,31 +67,28 @@ class Batches:
             yield self.data.images[own], self.data.labels[own]
 
 
+@dataclass
 class TrainingBatches:
-    """The rows of a split in shuffled batches of varied crops; each of several processes gets its share of every batch.
+    """The rows of a split in shuffled batches of varied crops; `batch_size`, `rank` and `world` are as for `Batches`.
 
-    Order and variations follow from seed and epoch alone, so that a resumed run and any number of processes see the
-    same crops. They are drawn for the whole epoch at once, on the device of the data, so that no batch waits for the
-    host. Each epoch leaves out the rows beyond its last full batch.
+    Order and variations follow from (seed, epoch), which `find_epoch` returns, so that a resumed run and any number of
+    processes see the same crops. They are drawn for the whole epoch at once, on the device of the data, so that no
+    batch waits for the host. Each epoch leaves out the rows beyond its last full batch.
 
     Yields (crops, labels, votes): crops float32 (n, 1, size, size) in [0, 1]; labels int64 (n,), or, with mixup, the
     shares of the classes, float32 (n, 7); votes float32 (n, 8), shares as in `TensorSplit`, or None.
     """
 
-    def __init__(
-        self,
-        data: TensorSplit,
-        size: int,
-        augment: Augment,
-        batch_size: int,
-        find_epoch: Callable[[], tuple[int, int]],
-        rank: int = 0,
-        world: int = 1,
-    ) -> None:
-        """`batch_size`, `rank` and `world` are as for `Batches`; `find_epoch` returns (seed, epoch), epochs from 0."""
-        self.data, self.size, self.augment, self.find_epoch = data, size, augment, find_epoch
-        self.rank, self.world = rank, world
-        self.batch_size = min(batch_size, max(world, len(data) // world * world))
+    data: TensorSplit
+    size: int
+    augment: Augment
+    batch_size: int
+    find_epoch: Callable[[], tuple[int, int]]
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self) -> None:
+        self.batch_size = min(self.batch_size, max(self.world, len(self.data) // self.world * self.world))
 
     def __len__(self) -> int:
         return len(self.data) // self.batch_size
@@ -97,7 +97,8 @@ class TrainingBatches:
         generator = torch.Generator().manual_seed(derive_seed(*self.find_epoch()))
         device = self.data.images.device
         order = torch.randperm(len(self.data), generator=generator).to(device)
-        variations = draw_variations(len(order), self.size, self.augment, generator).to(device)
+        drawn = draw_variations(len(order), self.size, self.augment, generator)
+        variations = drawn.each(lambda part: part.to(device))
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             own = slice(start + self.rank, start + self.batch_size, self.world)
             crops, labels, shares = self.make_crops(order, variations, own)
@@ -118,7 +119,8 @@ class TrainingBatches:
         """The varied crops, the labels and the shares of votes of the rows at `places` in `order`."""
         rows = order[places]
         shares = None if self.data.shares is None else self.data.shares[rows]
-        crops = vary(self.data.images[rows], self.size, self.augment, variations.select(places))
+        chosen = variations.each(lambda part: part[places])
+        crops = vary(self.data.images[rows], self.size, self.augment, chosen)
         return crops, self.data.labels[rows], shares
 
 
@@ -131,4 +133,4 @@ def vary_faces(faces: npt.NDArray[np.uint8], size: int, augment: Augment, seed: 
 
 def derive_seed(*numbers: int) -> int:
     """One seed from several numbers, the same in every process."""
-    return int(torch.tensor(hash(numbers)).abs())
+    return abs(hash(numbers))

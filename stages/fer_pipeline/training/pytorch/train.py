@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning as L
 import torch
@@ -25,11 +25,11 @@ from fer_pipeline.faces.faces import read_faces
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.faces.votes import split_heads
 from fer_pipeline.networks.network import Shape, find_network
-from fer_pipeline.networks.pytorch.crops import EVALUATION_CROPS, as_input, choose_precision, score
+from fer_pipeline.networks.precision import Precision
+from fer_pipeline.networks.pytorch.crops import EVALUATION_CROPS, as_input, choose_precision, find_device, score
 from fer_pipeline.networks.pytorch.files import IMAGENET, Normalise, pack_network, prepend
 from fer_pipeline.networks.pytorch.heads import HEADS, add_votes_head
 from fer_pipeline.params.schema import Compute, PyTorchTraining
-from fer_pipeline.running.hardware import name_cpu
 from fer_pipeline.training.common.checkpoints import find_checkpoints
 from fer_pipeline.training.common.run import Trained, learns_votes
 from fer_pipeline.training.pytorch.batchnorm import GlobalBatchNorm
@@ -47,14 +47,16 @@ CHECK_EVERY = 100
 
 
 class TrainingModule(L.LightningModule):
-    """A network with its loss, optimizer, schedule and frozen epochs, and the history that checkpoints carry."""
+    """A network with its loss, optimizer, schedule and frozen epochs, and the history that checkpoints carry.
+
+    `network` sees crops of `size` pixels.
+    """
 
     class_weights: torch.Tensor | None
 
     def __init__(
         self, network: nn.Module, size: int, settings: PyTorchTraining, seed: int, train: TensorSplit, val: TensorSplit
     ) -> None:
-        """`size` is the height and width of the crops that `network` sees, in pixels."""
         super().__init__()
         self.network, self.size, self.settings, self.seed = network, size, settings, seed
         self.train_rows, self.val_rows = train, val
@@ -75,13 +77,9 @@ class TrainingModule(L.LightningModule):
         self.seconds = 0.0
 
     def train_dataloader(self) -> TrainingBatches:
-        rows, settings = self.train_rows.to(self.device), self.settings
-
-        def find_epoch() -> tuple[int, int]:
-            return self.seed, self.current_epoch
-
-        rank, world = self.global_rank, self.trainer.world_size
-        return TrainingBatches(rows, self.size, settings.augment, settings.batch_size, find_epoch, rank, world)
+        rows, augment, batch_size = self.train_rows.to(self.device), self.settings.augment, self.settings.batch_size
+        place = self.global_rank, self.trainer.world_size
+        return TrainingBatches(rows, self.size, augment, batch_size, lambda: (self.seed, self.current_epoch), *place)
 
     def val_dataloader(self) -> Batches:
         images = EVALUATION_CROPS[self.device.type] // self.settings.val_crops
@@ -101,26 +99,20 @@ class TrainingModule(L.LightningModule):
     def make_schedule(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         """The schedule of the learning rate, as the dict that Lightning expects."""
         settings, schedulers = self.settings, torch.optim.lr_scheduler
-        if settings.schedule in ("one_cycle", "cosine"):
-            steps, warm_up = int(self.trainer.estimated_stepping_batches), settings.warm_up
-            by_step: torch.optim.lr_scheduler.LRScheduler
-            if settings.schedule == "cosine":
-                by_step = schedulers.LambdaLR(optimizer, lambda step: anneal(step, steps, warm_up))
-            else:
-                peak = settings.learning_rate
-                by_step = schedulers.OneCycleLR(optimizer, peak, steps, pct_start=warm_up, cycle_momentum=False)
-            return {"scheduler": by_step, "interval": "step"}
+        peak, warm_up = settings.learning_rate, settings.warm_up
+        if settings.schedule == "step":
+            return {"scheduler": schedulers.LambdaLR(optimizer, lambda epoch: decay(epoch, settings))}
         if settings.schedule == "plateau":
-            plateau = schedulers.ReduceLROnPlateau(
-                optimizer,
-                mode="max",
-                factor=settings.decay_rate,
-                patience=settings.decay_every - 1,
-                threshold=settings.min_delta,
-                threshold_mode="abs",
-            )
+            better: Any = {"mode": "max", "threshold": settings.min_delta, "threshold_mode": "abs"}
+            patience = settings.decay_every - 1
+            plateau = schedulers.ReduceLROnPlateau(optimizer, factor=settings.decay_rate, patience=patience, **better)
             return {"scheduler": plateau, "monitor": "val_accuracy"}
-        return {"scheduler": schedulers.LambdaLR(optimizer, lambda epoch: decay(epoch, settings))}
+        steps = int(self.trainer.estimated_stepping_batches)
+        if settings.schedule == "cosine":
+            cosine = schedulers.LambdaLR(optimizer, lambda step: anneal(step, steps, warm_up))
+            return {"scheduler": cosine, "interval": "step"}
+        one_cycle = schedulers.OneCycleLR(optimizer, peak, steps, pct_start=warm_up, cycle_momentum=False)
+        return {"scheduler": one_cycle, "interval": "step"}
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Step any schedule but plateau: `on_train_epoch_end` steps that, before the checkpoint is written."""
@@ -160,10 +152,9 @@ class TrainingModule(L.LightningModule):
         return loss
 
     def check_losses(self, step: int) -> None:
-        """Raise an InputError about the first loss that is not finite among those since the last check.
+        """Raise an InputError about the first loss since the last check that is not finite; the newest is of `step`.
 
-        `step` is the number of the newest of these losses. They are read together and seldom, because each read waits
-        until a GPU has finished all earlier work.
+        They are read together and seldom, because each read waits until a GPU has finished all earlier work.
         """
         losses, rates = torch.stack(self.losses).tolist(), self.rates
         self.losses, self.rates = [], []
@@ -287,18 +278,10 @@ class Patience(EarlyStopping):
 
 
 def train(name: str, settings: PyTorchTraining, compute: Compute, seed: int, data: str | Path) -> Trained | None:
-    """Train one network from the start, or from where an earlier run was stopped.
+    """Train a network on faces.h5 from the start, or from where an earlier run was stopped.
 
-    Args:
-        name: of a network in PyTorch.
-        settings: the network's section of params.yaml.
-        data: the path of faces.h5.
-
-    Returns:
-        The finished training; None in all but the first of several processes.
-
-    Raises:
-        InputError: data or starting weights do not fit, the loss is not finite, or the GPU's memory is too small.
+    Returns None in all but the first of several processes.
+    Raises InputError if data or starting weights do not fit, the loss is not finite, or the GPU's memory is too small.
     """
     splits, _ = read_faces(data)
     train_rows, val_rows = (TensorSplit.of(splits[split]) for split in ("train", "val"))
@@ -337,55 +320,45 @@ def train(name: str, settings: PyTorchTraining, compute: Compute, seed: int, dat
         return None
     kept = torch.load(checkpoints / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"]
     state = {key.removeprefix("network."): tensor for key, tensor in kept.items() if key.startswith("network.")}
-    early = len(module.history) < settings.epochs
+    stopped = f"after all {settings.epochs} epochs"
+    if len(module.history) < settings.epochs:
+        stopped = f"val accuracy rose by less than {settings.min_delta:g} in {settings.patience} epochs"
+    device, hardware = find_device()
     return Trained(
         model=pack_network(name, settings.width, state),
         epochs=module.history,
         checkpoints=checkpoints,
-        stopped=f"val accuracy rose by less than {settings.min_delta:g} in {settings.patience} epochs"
-        if early
-        else f"after all {settings.epochs} epochs",
+        stopped=stopped,
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         seconds=module.seconds,
         images=len(module.history) * len(module.train_dataloader()) * min(settings.batch_size, len(module.train_rows)),
-        device="cuda" if torch.cuda.is_available() else "cpu",
-        hardware=torch.cuda.get_device_name() if torch.cuda.is_available() else name_cpu(),
+        device=device,
+        hardware=hardware,
         precision=precision,
     )
 
 
 def compile_network(network: nn.Module) -> None:
-    """Compile the network's training passes; on a GPU into CUDA graphs, as small batches would leave it idle.
-
-    Raises:
-        InputError: there is no C++ compiler.
-    """
+    """Compile the network's training passes; on a GPU into CUDA graphs, as small batches would leave it idle."""
     if not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
         raise InputError("compute.compile: no C++ compiler found; install g++, or set it to false in params.yaml")
     network.compile(mode="reduce-overhead" if torch.cuda.is_available() else "default")
 
 
 def make_trainer(
-    settings: PyTorchTraining,
-    compute: Compute,
-    precision: Literal["float32", "bfloat16"],
-    callbacks: Sequence[L.Callback],
-    logger: DVCLiveLogger | Literal[False],
+    settings: PyTorchTraining, compute: Compute, precision: Precision, callbacks: Sequence[L.Callback], logger: Any
 ) -> L.Trainer:
-    """Lightning's Trainer with the settings of Table 3 and params.yaml; without a logger it writes no file.
+    """Lightning's Trainer, with a logger or False; without one it writes no file.
 
-    Raises:
-        InputError: Lightning refuses `compute`, or the processes cannot share a batch equally.
+    Raises InputError if Lightning refuses `compute`, or the processes cannot share a batch equally.
     """
     patience = Patience(
         "val_accuracy", mode="max", patience=settings.patience, min_delta=settings.min_delta,
         check_on_train_epoch_end=True,
     )  # fmt: skip
     if compute.num_nodes > 1 and not LAUNCHED & os.environ.keys():
-        raise InputError(
-            f"compute.num_nodes is {compute.num_nodes}; start this command on each machine under torchrun "
-            "(docs/training.md)"
-        )
+        advice = "start this command on each machine under torchrun (docs/training.md)"
+        raise InputError(f"compute.num_nodes is {compute.num_nodes}; {advice}")
     several = compute.num_nodes > 1 or compute.devices not in ("auto", 1) or torch.cuda.device_count() > 1
     terminal = sys.stderr.isatty()
     strategy = compute.strategy
@@ -416,8 +389,6 @@ def make_trainer(
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"params.yaml: compute: Lightning refuses it ({reason}); try strategy auto") from None
     if settings.batch_size % trainer.world_size:
-        raise InputError(
-            f"batch_size {settings.batch_size} cannot be shared equally by {trainer.world_size} processes; "
-            f"set a multiple of {trainer.world_size}"
-        )
+        shared = f"batch_size {settings.batch_size} cannot be shared equally by {trainer.world_size} processes"
+        raise InputError(f"{shared}; set a multiple of {trainer.world_size}")
     return trainer

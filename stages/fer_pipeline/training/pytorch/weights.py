@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors.torch import load_file
 from torchvision.models import get_weight
 
 from fer_pipeline.core.errors import InputError
@@ -15,21 +15,16 @@ from fer_pipeline.networks.network import find_network
 def load_start(network: torch.nn.Module, name: str, weights: str) -> None:
     """Load the weights that training starts from into `network`, an untrained `name`; its head stays random.
 
-    Args:
-        weights: 'none' (the network keeps its random weights), 'imagenet' (torchvision's weights, downloaded once and
-            checked by their hash), or a file in torchvision's format: .pth with a state dict, or .safetensors with the
-            same names.
-
-    Raises:
-        InputError: the file is missing, damaged, or of another network.
+    `weights` is 'none' (all weights stay random), 'imagenet' (torchvision's weights, downloaded once and checked by
+    their hash), or a file in torchvision's format: .pth with a state dict, or .safetensors with the same names.
+    Raises InputError if the file is missing, damaged, or of another network.
     """
     if weights == "none":
         return
     path = find_imagenet(name) if weights == "imagenet" else Path(weights)
     state = read_state(path)
     body = {key: tensor for key, tensor in network.state_dict().items() if not key.startswith("head.")}
-    missing = [key for key in body if key not in state]
-    if missing:
+    if missing := [key for key in body if key not in state]:
         raise InputError(f"{path}: has no {missing[0]} ({len(missing)} of {len(body)} missing); give weights of {name}")
     if adapt := getattr(find_network(name), "adapt_weights", None):
         adapt(state, body)
@@ -46,11 +41,7 @@ def load_start(network: torch.nn.Module, name: str, weights: str) -> None:
 
 
 def find_imagenet(name: str) -> Path:
-    """The file of torchvision's ImageNet weights in torch's cache; downloads it if it is missing.
-
-    Raises:
-        InputError: this network has no ImageNet weights, the download fails, or the file is damaged.
-    """
+    """The file of torchvision's ImageNet weights in torch's cache, downloaded if it is missing; its hash is checked."""
     pretrained = getattr(find_network(name), "PRETRAINED", None)
     if not pretrained:
         raise InputError(f"{name} has no ImageNet weights; set `weights` in params.yaml to none or an existing file")
@@ -73,27 +64,20 @@ def find_imagenet(name: str) -> Path:
 
 
 def read_state(path: Path) -> dict[str, torch.Tensor]:
-    """A state dict {name: tensor} from a .pth or .safetensors file; only tensors are unpickled, no code runs.
-
-    Raises:
-        InputError: the file is missing, damaged, or holds anything else.
-    """
+    """A state dict {name: tensor} from a .pth or .safetensors file; InputError if it holds anything else."""
     if not path.is_file():
         found = "is a folder" if path.is_dir() else "not found"
         raise InputError(f"{path}: {found}; set `weights` in params.yaml to imagenet, none or an existing file")
     try:
         if path.suffix == ".safetensors":
-            with safe_open(path, "pt") as file:
-                state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+            state: Any = load_file(path)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = torch.load(path, map_location="cpu", weights_only=True)  # runs no code
     except Exception:  # torch.load raises nearly everything on a damaged file, and advises to unpickle it
         state = None
-    if not isinstance(state, dict) or not all(is_plain(tensor) for tensor in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided and not tensor.is_complex()
+        for tensor in state.values()
+    ):
         raise InputError(f"{path}: damaged, or no state dict of plain tensors; give a file in torchvision's format")
     return state
-
-
-def is_plain(tensor: Any) -> bool:
-    """Whether `tensor` is a dense tensor of real numbers."""
-    return isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided and not tensor.is_complex()
