@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import onnx
 import pytest
 import torchvision  # noqa: F401 (before any test brings TensorFlow: the other order crashes the process)
 from filelock import FileLock
@@ -26,6 +25,7 @@ from clones import ENVIRONMENT, ROOT, SMALL, Clone, Project, make_narrow  # noqa
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.raw.rows import USAGES
 from fer_pipeline.running.stage import catch
+from small_network import write_network
 
 
 class Table:
@@ -92,29 +92,6 @@ def write_zip(path, files):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, payload in files.items():
             archive.writestr(name, payload)
-    return path
-
-
-def write_network(path, seed=0, **more):
-    """Write a network in the form of `stages/export.py`: one dense layer with random weights on 44x44 pixels; `more` metadata."""
-    rng = np.random.default_rng(seed)
-    weights = onnx.numpy_helper.from_array(rng.normal(0, 2e-3, (44 * 44, 7)).astype(np.float32), "weights")
-    nodes = [
-        onnx.helper.make_node("Flatten", ["pixels"], ["flat"]),
-        onnx.helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
-        onnx.helper.make_node("Div", ["logits", "temperature"], ["calibrated"]),
-        onnx.helper.make_node("Softmax", ["calibrated"], ["probabilities"], axis=1),
-    ]
-    value = onnx.helper.make_tensor_value_info
-    inputs = [value("pixels", onnx.TensorProto.FLOAT, ["faces", 44, 44])]
-    outputs = [value(name, onnx.TensorProto.FLOAT, ["faces", 7]) for name in ("logits", "probabilities")]
-    temperature = onnx.numpy_helper.from_array(np.array(1.5, np.float32), "temperature")
-    graph = onnx.helper.make_graph(nodes, "network", inputs, outputs, [weights, temperature])
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=10)
-    metadata = {"classes": json.dumps(CLASSES), "crop": "44", "temperature": "1.5", **more}
-    onnx.helper.set_model_props(model, metadata)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(model.SerializeToString())
     return path
 
 
@@ -230,9 +207,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture
 def clone(tmp_path):
-    path = tmp_path / "clone"
-    path.mkdir()
-    return Clone(path)
+    return Clone(tmp_path / "clone")
 
 
 @pytest.fixture
@@ -253,7 +228,6 @@ def finished_pipeline(tmp_path_factory, worker_id):
         if not path.exists():
             unfinished = shared / "unfinished-pipeline"
             shutil.rmtree(unfinished, ignore_errors=True)
-            unfinished.mkdir()
             clone = make_narrow(Clone(unfinished))
             clone.run("dvc", "repro", "-q")
             clone.commit()
@@ -269,7 +243,7 @@ def find_runs(printed):
 @pytest.fixture
 def finished_clone(finished_pipeline, tmp_path):
     """A copy of its own of `finished_pipeline`."""
-    return Project(shutil.copytree(finished_pipeline.path, tmp_path / "finished", symlinks=True))
+    return finished_pipeline.copy(tmp_path / "finished")
 
 
 class Page(NamedTuple):
@@ -286,7 +260,7 @@ class Page(NamedTuple):
 QUIET = ("quic", "gpu", "background-networking", "component-update", "sync")
 CHROMIUM = ["--headless", "--no-sandbox", "--no-first-run", *(f"--disable-{name}" for name in QUIET)]
 CHROMIUM += ["--hide-scrollbars", "--enable-logging=stderr", "--virtual-time-budget=5000", "--dump-dom"]
-NO_NETWORK = "--host-resolver-rules=MAP * ~NOTFOUND"
+CHROMIUM += ["--host-resolver-rules=MAP * ~NOTFOUND"]
 
 
 @pytest.fixture
@@ -297,9 +271,8 @@ def browse(tmp_path):
         pytest.skip("no chromium here; install Debian's package of that name")
 
     def open_page(path, width=1280):
-        log = tmp_path / "net.json"
-        profile = tmp_path / "browser"
-        options = [f"--user-data-dir={profile}", f"--log-net-log={log}", f"--window-size={width},900", NO_NETWORK]
+        log, profile = tmp_path / "net.json", tmp_path / "browser"
+        options = [f"--user-data-dir={profile}", f"--log-net-log={log}", f"--window-size={width},900"]
         command = [chromium, *CHROMIUM, *options, Path(path).as_uri()]
         process = subprocess.run(command, capture_output=True, text=True, timeout=120)
         assert process.returncode == 0, process.stderr

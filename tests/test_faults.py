@@ -102,7 +102,6 @@ def clone(unbroken, tmp_path):
 @pytest.fixture
 def fresh(tmp_path):
     """A clone in which nothing ran."""
-    (tmp_path / "clone").mkdir()
     return Faulty(make_narrow(Clone(tmp_path / "clone")).path)
 
 

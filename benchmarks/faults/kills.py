@@ -86,7 +86,6 @@ Fault = Callable[[np.random.Generator, Pipeline, Path], End]
 
 def run_undisturbed(folder: Path, **environment: str) -> Pipeline:
     """Run the narrow pipeline once below `folder`."""
-    (folder / "fresh").mkdir()
     fresh = make_narrow(Clone(folder / "fresh"), ema=0.9, labels="emotion+votes", freeze_epochs=1, mixup=0.2)
     finished, began = fresh.copy(folder / "finished"), time.monotonic()
     code, printed = finished.call("dvc", "repro", **environment)

@@ -65,7 +65,6 @@ def find_bytes(library: str, environment: dict[str, str], emulated: str) -> dict
 def compare_scores(folder: Path) -> Iterator[Row]:
     """Run the sample with AVX2 and float32 in a clone; for each score, a row of the networks that have it unchanged."""
     began, summaries = time.monotonic(), []
-    folder.mkdir()
     clone = Clone(folder)
     clone.edit("params.yaml", {"precision: auto": "precision: float32"})
     clone.call("dvc", "repro", "-q", "compare", **KINDS[AVX2])

@@ -18,8 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from clones import ENVIRONMENT, Project
 from faults.common import ONE_THREAD, Row, Settings
+from faults.damage.inputs import KINDS
 from faults.damage.sound import make_sound
-from faults.damage.trying import KINDS
 from faults.kills import run_undisturbed
 
 COUNT = 10_000

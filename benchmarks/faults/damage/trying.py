@@ -10,82 +10,24 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import hypothesis
 import psutil
 from hypothesis import strategies as st
 
 from clones import Project
-from faults.damage import inputs
-from faults.damage.inputs import Case, Wrong
+from faults.damage.inputs import FACES, KINDS, TABLE, Case, Kind, Wrong
 from faults.damage.ways import Drawn
 
 SECONDS, MEMORY = 10.0, 2 << 30
 """More than the sound file takes; and bytes of a process, at most."""
 
 
-class Kind(NamedTuple):
-    """A kind of input."""
-
-    share: int
-    """Of ten thousand inputs; few where each takes seconds."""
-    place: str
-    """The file or the folder of a finished run that is damaged."""
-    damage: Callable[[Drawn, Case], Case]
-    """Damages `Case.path`; the case that is returned says what is read, and what is expected."""
-    script: str
-    """The stage that reads the input, or a command in which {} is its path."""
-    check: Callable[[Case], None] = lambda case: None
-    """Raises `Wrong` if the input was accepted with a wrong result."""
-    library: str = "fer_pipeline.raw.source"
-    """A module that is loaded in advance, as it takes seconds."""
-
-
-TABLE, VOTES, HISTORY = "data/raw/sample.csv", "data/raw/sample_votes.csv", "plots/compact/history.csv"
-PREPARE = f"stages/prepare.py --source {{}} --split official --out {inputs.FACES} --report metrics/data.json"
-PREDICT, ONNX = "apps/predict.py --json --model models/small.onnx {}", "models/small.onnx"
-TORCH, KERAS = "lightning", "fer_pipeline.networks.keras.framework"
-KINDS: dict[str, Kind] = {
-    "tables": Kind(1500, TABLE, inputs.damage_table, PREPARE, inputs.check_rows),
-    "compressed tables": Kind(600, TABLE, inputs.damage_packed, PREPARE, inputs.check_rows),
-    "zips": Kind(800, "inputs", inputs.damage_zip, PREPARE, inputs.check_rows),
-    "tars": Kind(800, "inputs", inputs.damage_tar, PREPARE, inputs.check_rows),
-    "folders": Kind(500, "inputs", inputs.damage_folder, PREPARE, inputs.check_rows),
-    "votes": Kind(700, VOTES, inputs.damage_votes, PREPARE.format(TABLE) + " --votes {}", inputs.check_votes),
-    "params.yaml": Kind(800, "params.yaml", inputs.damage_params, PREPARE.format(TABLE)),
-    "faces.h5": Kind(300, inputs.FACES, inputs.damage_faces, "compare", inputs.check_faces),
-    "predictions": Kind(300, "data/predictions/compact.csv", inputs.damage_file, "compare", inputs.check_predictions),
-    "metrics": Kind(300, "metrics", inputs.damage_file, "report"),
-    "times": Kind(300, "metrics/timing.json", inputs.damage_file, "tools/times.py", inputs.check_times),
-    "histories": Kind(100, HISTORY, inputs.damage_file, "evaluate@compact"),
-    "photos": Kind(700, "photos", inputs.damage_photo, PREDICT, inputs.check_answers),
-    "videos": Kind(250, "videos", inputs.damage_file, PREDICT, inputs.check_answers),
-    "exported networks": Kind(
-        400, ONNX, inputs.damage_onnx, PREDICT.format("--face photos/face.png"), inputs.check_answers
-    ),
-    "networks in PyTorch": Kind(100, inputs.COMPACT, inputs.damage_file, "predict@compact", library=TORCH),
-    "networks in Keras": Kind(40, inputs.BASELINE, inputs.damage_file, "predict@baseline", library=KERAS),
-    "weights to start from": Kind(
-        60, inputs.COMPACT, inputs.damage_weights, "train_compact", inputs.check_not_executed, TORCH
-    ),
-    "checkpoints of PyTorch": Kind(
-        40, ".checkpoints/compact", inputs.damage_checkpoints, "train_compact", inputs.check_model, TORCH
-    ),
-    "checkpoints of Keras": Kind(
-        20, ".checkpoints/baseline", inputs.damage_checkpoints, "train_baseline", inputs.check_model, KERAS
-    ),
-}
-"""In the order of the table."""
-
-
 def run_script(command: list[str], limit: float) -> tuple[int, str, float]:
     """Run a script in a fork of this process, which has loaded its libraries, and kill it if it takes too much.
 
-    Returns:
-        Its exit code, what is wrong with the way in which it ended, and how many seconds it took.
+    Returns its exit code, what is wrong with the way in which it ended, and how many seconds it took.
     """
     if not (pid := os.fork()):
         for number, name in enumerate(("stdout", "stderr"), 1):
@@ -138,7 +80,7 @@ class Trial:
         self.kind, self.sound = kind, sound
         stage = Project(sound).read_lock()["stages"].get(kind.script, {"cmd": f"python {kind.script}", "outs": []})
         self.command = shlex.split(stage["cmd"])[1:]
-        prepared = [inputs.FACES, "metrics/data.json"] if "prepare.py" in kind.script else []
+        prepared = [FACES, "metrics/data.json"] if "prepare.py" in kind.script else []
         self.outs = [out["path"] for out in stage["outs"] if out["path"] != kind.place] + prepared
         self.held, self.causes = 0, dict[str, type[Exception]]()
 
@@ -166,10 +108,12 @@ class Trial:
         """Draw an input, have the script read it, and raise an exception of its cause if that went wrong."""
         self.restore()
         drawn, before = Drawn(data), self.read_outs()
-        case = self.kind.damage(drawn, Case(Path(self.kind.place), Path(), self.sound))
+        case = self.kind.damage(drawn, Case(Path(self.kind.place), self.sound))
         command = [part.format(case.path) for part in self.command]
         code, problem, _ = run_script(command, limit)
-        if not problem and code:
+        if Path("inputs/unpickled").exists():
+            problem = "code in the file was executed"
+        elif not problem and code:
             problem = "" if self.read_outs() == before else "earlier outputs were touched by a run that failed"
         elif not problem:
             try:
@@ -196,12 +140,15 @@ def main() -> None:
     def try_all(data: st.DataObject) -> None:
         trial.try_one(data, limit, int(seed))
 
-    found: tuple[BaseException, ...] = ()
+    found: tuple[Exception, ...] = ()
     try:
         try_all()
-    except BaseExceptionGroup as group:
+    except ExceptionGroup as group:
         found = group.exceptions
-    except (*trial.causes.values(), hypothesis.errors.HypothesisException) as error:
+    except Exception as error:
         found = (error,)
-    sentences = [f"{error}" for error in found]
-    print(json.dumps([name, trial.held + len(found), trial.held, time.monotonic() - began, sentences]))
+    print(
+        json.dumps(
+            [name, trial.held + len(found), trial.held, time.monotonic() - began, [f"{error!r}" for error in found]]
+        )
+    )
