@@ -176,11 +176,10 @@ class Project:
         """What differs from an undisturbed run or is left behind, in words, after a run that ended with `code`."""
         if code:
             yield f"the next dvc repro ended with {code}: {find_reason(printed)}"
-        differ = [] if code else find_differences(self.read_outs(), undisturbed.read_outs())
-        if differ and self.is_reordered(undisturbed):
-            differ.remove("dvc.lock")
-        if differ:
-            yield f"{len(differ)} files differ: {', '.join(differ[:3])}"
+        else:
+            differ = sorted({name for name, _ in self.read_outs().items() ^ undisturbed.read_outs().items()})
+            differ = [name for name in differ if name != "dvc.lock" or not self.is_reordered(undisturbed)]
+            yield from [f"{len(differ)} files differ: {', '.join(differ[:3])}"] if differ else []
         if unfinished := self.find_unfinished():
             yield f"left behind: {', '.join(unfinished[:3])}"
         if left := find_processes(self.path):
@@ -215,11 +214,6 @@ def make_narrow(clone: Clone, **changes: Any) -> Clone:
     yaml.dump(profile, path)
     clone.commit()
     return clone
-
-
-def find_differences(outs: Mapping[str, str], others: Mapping[str, str]) -> list[str]:
-    """The keys whose values differ, or that only one of the two has."""
-    return sorted(path for path in outs.keys() | others.keys() if outs.get(path) != others.get(path))
 
 
 def find_stage(dvc: int) -> psutil.Process | None:

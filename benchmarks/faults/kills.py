@@ -29,7 +29,7 @@ import numpy as np
 import psutil
 
 from clones import BOTH, DVC, SIGNALS, STAGE, UNSHARE, Clone, Project, find_processes, find_reason, make_narrow
-from faults.common import ONE_THREAD, Row, Settings
+from faults.common import ONE_THREAD, Row, Settings, make_row
 from fer_pipeline.core.errors import InputError
 
 COUNT = 30
@@ -137,22 +137,21 @@ def list_faults(settings: Settings) -> dict[str, list[Fault]]:
     return faults | {what: known[: settings.count] for what, known in others.items()}
 
 
-def try_fault(pipeline: Pipeline, settings: Settings, what: str, number: int, fault: Fault) -> tuple[float, End]:
-    """How many seconds a run with this fault took, and how it ended, with what was wrong in one sentence."""
-    began, draw = time.monotonic(), np.random.default_rng([settings.seed, number, *what.encode()])
+def try_fault(pipeline: Pipeline, settings: Settings, what: str, number: int, fault: Fault) -> tuple[str, list[str]]:
+    """What was wrong after a run with this fault, in one sentence if anything was; and what the row says of it."""
+    draw, notes, where = np.random.default_rng([settings.seed, number, *what.encode()]), [], ""
     with tempfile.TemporaryDirectory(dir=settings.folder) as place:
         folder = Path(place, "run")
         try:
             wrong, notes, where = fault(draw, pipeline, folder)
         except subprocess.TimeoutExpired as error:
-            wrong, notes, where = [f"hung: {error.cmd}"], [], ""
+            wrong = [f"hung: {error.cmd}"]
         finally:
             for process in find_processes(folder):
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
                     process.wait()
-    told = [f"seed {settings.seed}, number {number}, {where}: {'; '.join(wrong)}"] if wrong else []
-    return time.monotonic() - began, (told, notes, where)
+    return f"seed {settings.seed}, number {number}, {where}: {'; '.join(wrong)}" if wrong else "", notes
 
 
 def run(settings: Settings) -> Iterator[Row]:
@@ -161,13 +160,12 @@ def run(settings: Settings) -> Iterator[Row]:
     if subprocess.run([*UNSHARE, "mount -t tmpfs none /mnt"], capture_output=True).returncode:
         for what in (FULL, READ_ONLY):
             faults.pop(what)
-            yield Row(f"{what}: not tried, because nobody may mount one here", 0, 0, 0)
+            yield make_row(f"{what}: not tried, because nobody may mount one here", [])
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         start = partial(pool.submit, try_fault, pipeline, settings)
         rows = {what: [start(what, *one) for one in enumerate(known)] for what, known in faults.items()}
         for what, futures in rows.items():
-            seconds, ends = zip(*(future.result() for future in futures), strict=True)
-            found = tuple(told for wrong, _, _ in ends for told in wrong)
-            notes = Counter(note for _, beside, _ in ends for note in beside)
+            told, noted = zip(*(future.result() for future in futures), strict=True)
+            notes = Counter(note for notes in noted for note in notes)
             said = f" ({', '.join(f'{times} {note}' for note, times in notes.items())})" if notes else ""
-            yield Row(f"{what}{said}", len(ends), len(ends) - len(found), sum(seconds), found)
+            yield make_row(f"{what}{said}", told)

@@ -75,6 +75,7 @@ HTTP_2, TLS = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", bytes.fromhex("16030100a50100
 JUNK = (HTTP_2, TLS, b"GET /\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\r\n" * 100_000, b"x" * 1_000_000)
 SLOW, LIES, TYPES = "sends slowly or stops", "lies about lengths", "sends other types"
 FOREIGN, ABSENT, NO_HTTP = "comes from elsewhere", "asks for what is not there", "speaks no HTTP"
+FORM, EITHER = "Content-Disposition: form-data; name=p; filename", "either"
 CLOSED, IN_STEP, AS_OLD, OVER = "stops sending", "in one step", "as old as it", "written over it"
 
 
@@ -205,10 +206,7 @@ def is_well(port: int) -> bool:
 def list_clients(photo: bytes, rng: np.random.Generator) -> Iterator[Client]:
     """All clients that misbehave."""
     ask, get = partial(write_request, "/api/faces", photo), partial(write_request, method="GET")
-    chunked, form = (
-        partial(write_request, "/api/faces", length=False),
-        "Content-Disposition: form-data; name=p; filename",
-    )
+    chunked = partial(write_request, "/api/faces", length=False)
     whole, chunks, coding = ask(), b"%x\r\n%b\r\n0\r\n\r\n" % (len(photo), photo), "Transfer-Encoding: chunked"
     for word in (*WORDS, str(len(photo) + 1)):
         shown, raw = f"{word:.20}", word.encode(errors="surrogateescape")
@@ -216,28 +214,25 @@ def list_clients(photo: bytes, rng: np.random.Generator) -> Iterator[Client]:
         yield Client(LIES, f"the length {shown}", ask(f"Content-Length: {word}", length=False), end=CLOSED)
         yield Client(LIES, f"a chunk of {shown}", chunked(raw + b"\r\nabcde\r\n0\r\n\r\n", coding), end=CLOSED)
         for value in ('="{}"', "*={}", "*0*={}"):
-            yield Client(
-                TYPES, f"a file{value.format(shown)}", write_form([form + value.format(word)], photo), "either"
-            )
-        yield Client(TYPES, f"the boundary {shown}", write_form([f"{form}=a"], photo, word), "either")
+            yield Client(TYPES, f"a file{value.format(shown)}", write_form([FORM + value.format(word)], photo), EITHER)
+        yield Client(TYPES, f"the boundary {shown}", write_form([f"{FORM}=a"], photo, word), EITHER)
         yield Client(FOREIGN, f"the host {shown}", ask(host=word))
         yield Client(FOREIGN, f"the origin {shown}", ask(f"Origin: {word}"))
         yield Client(ABSENT, f"the path {shown}", get(f"/{word}"))
         yield Client(ABSENT, f"the address {shown}", get(word))
         yield Client(ABSENT, f"the network {shown}", write_request(f"/api/faces?model={model}", photo))
-        yield Client(NO_HTTP, f"the header {shown}", ask(word), "either")
+        yield Client(NO_HTTP, f"the header {shown}", ask(word), EITHER)
     yield Client(SLOW, "the picture in pieces", whole, "answered", piece=2000)
     yield Client(SLOW, "byte by byte", whole[:200], end=CLOSED, piece=1)
     for end, sent in itertools.product((CLOSED, "leaves", "resets"), (0, 50, len(whole) // 2, len(whole))):
-        yield Client(
-            SLOW, f"{sent} bytes, then {end}", whole[:sent], "either" if sent == len(whole) else "refused", end
-        )
+        due = EITHER if sent == len(whole) else "refused"
+        yield Client(SLOW, f"{sent} bytes, then {end}", whole[:sent], due, end)
     for length in (0, 100):
         yield Client(LIES, f"the length {length}", ask(f"Content-Length: {length}", length=False))
     yield Client(LIES, "no length", ask(length=False))
     yield Client(LIES, "two lengths", ask("Content-Length: 5"), end=CLOSED)
     yield Client(LIES, "chunks", chunked(chunks, coding), "answered")
-    yield Client(LIES, "chunks and a length", write_request("/api/faces", chunks, coding), "either")
+    yield Client(LIES, "chunks and a length", write_request("/api/faces", chunks, coding), EITHER)
     yield Client(LIES, "chunks without an end", chunked(chunks[:-5], coding), end=CLOSED)
     yield Client(LIES, "garbage for chunks", chunked(photo, coding), end=CLOSED)
     yield Client(LIES, "another coding", chunked(chunks, "Transfer-Encoding: gzip, chunked"), end=CLOSED)
@@ -245,9 +240,9 @@ def list_clients(photo: bytes, rng: np.random.Generator) -> Iterator[Client]:
         yield Client(TYPES, f"{name} to {path}", write_request(path, body, f"Content-Type: {name}"))
     yield Client(TYPES, "packed by gzip", write_request("/api/faces", gzip.compress(photo), "Content-Encoding: gzip"))
     yield Client(TYPES, "a picture as HTML", ask("Content-Type: text/html"), "answered")
-    for heads in ([], ["X: y"] * 10_000, [f"{form}=a"] * 10_000, ["Content-Type: multipart/mixed; boundary=x"]):
+    for heads in ([], ["X: y"] * 10_000, [f"{FORM}=a"] * 10_000, ["Content-Type: multipart/mixed; boundary=x"]):
         yield Client(TYPES, f"a form of {len(heads)} parts", write_form(heads, b""))
-    yield Client(TYPES, "a head of 1 MB", write_form([f"{form}=a\r\nX: {'x' * 1_000_000}"], photo), "either")
+    yield Client(TYPES, "a head of 1 MB", write_form([f"{FORM}=a\r\nX: {'x' * 1_000_000}"], photo), EITHER)
     yield Client(FOREIGN, "no host", ask(host=None))
     yield Client(FOREIGN, "two hosts", ask("Host: evil.example"))
     yield Client(FOREIGN, "the origin of our own", ask(f"Origin: http://{HOST}"), "answered")
@@ -255,17 +250,17 @@ def list_clients(photo: bytes, rng: np.random.Generator) -> Iterator[Client]:
         yield Client(ABSENT, f"the method {method:.20}", ask(method=method))
     yield Client(ABSENT, "two networks", write_request(f"/api/faces?model={LEFT}&model=../x", photo))
     many = "&".join(f"model{number}=x" for number in range(5000))
-    yield Client(ABSENT, "5,000 parameters", write_request(f"/api/faces?{many}", photo), "either")
-    yield Client(NO_HTTP, "10,000 headers", ask(*(f"X{number}: y" for number in range(10_000))), "either")
+    yield Client(ABSENT, "5,000 parameters", write_request(f"/api/faces?{many}", photo), EITHER)
+    yield Client(NO_HTTP, "10,000 headers", ask(*(f"X{number}: y" for number in range(10_000))), EITHER)
     upgrade = get("/api/health", b"", "Upgrade: websocket", "Connection: upgrade")
-    yield Client(NO_HTTP, "an upgrade", upgrade, "either", CLOSED)
+    yield Client(NO_HTTP, "an upgrade", upgrade, EITHER, CLOSED)
     for text in (*JUNK, *(rng.bytes(int(rng.integers(1, 5000))) for _ in range(10))):
         yield Client(NO_HTTP, f"{text[:10]!r}", text, end=CLOSED)
-    for request, number in itertools.product((whole, write_form([f'{form}="a.jpg"'], photo)), range(10)):
+    for request, number in itertools.product((whole, write_form([f'{FORM}="a.jpg"'], photo)), range(10)):
         changed = bytearray(request)
         for place in rng.integers(0, request.index(photo), 1 + number % 3):
             changed[place] = rng.integers(0, 256)
-        yield Client(NO_HTTP, f"changed bytes, {number}", bytes(changed), "either", CLOSED)
+        yield Client(NO_HTTP, f"changed bytes, {number}", bytes(changed), EITHER, CLOSED)
 
 
 def disturb(port: int, photo: bytes, faces: list[Faces], seed: int, until: float, worker: int) -> list[tuple[str, str]]:
@@ -293,12 +288,9 @@ def keep_asking(port: int, asked: list[tuple[Client, list[Faces]]], goes_on: Cal
 
 def load(server: Server, photos: list[bytes], faces: list[Faces], seed: int, seconds: int) -> Iterator[Row]:
     """Many clients at once, and meanwhile those that misbehave."""
-    began, memory = time.monotonic(), []
-    until = began + seconds
-    asked = [
-        (Client("", "", write_request("/api/faces", photo), "answered"), [due])
-        for photo, due in zip(photos, faces, strict=True)
-    ]
+    until, memory = time.monotonic() + seconds, []
+    clients = [Client("", "", write_request("/api/faces", photo), "answered") for photo in photos]
+    asked = [(client, [due]) for client, due in zip(clients, faces, strict=True)]
     with ThreadPoolExecutor(AT_ONCE + DISTURBING) as pool:
         goes_on = [lambda: time.monotonic() < until] * AT_ONCE
         askers = pool.map(partial(keep_asking, server.port, asked), goes_on)
@@ -306,11 +298,11 @@ def load(server: Server, photos: list[bytes], faces: list[Faces], seed: int, sec
         for moment in (until - seconds + min(60, seconds / 4), until):
             time.sleep(moment - time.monotonic())
             memory.append(measure_memory(server.process.pid))
-        yield make_row(f"a photo, {AT_ONCE} at once", [*itertools.chain(*askers)], began)
+        yield make_row(f"a photo, {AT_ONCE} at once", [*itertools.chain(*askers)])
         told = [*itertools.chain(*others)]
     for kind in sorted({kind for kind, _ in told}):
-        yield make_row(f"a client that {kind}", [fault for of, fault in told if of == kind], began)
-    yield compare_memory("the server's memory", *memory, began)
+        yield make_row(f"a client that {kind}", [fault for of, fault in told if of == kind])
+    yield compare_memory("the server's memory", *memory)
 
 
 def measure_memory(process: int) -> float:
@@ -318,29 +310,29 @@ def measure_memory(process: int) -> float:
     return float(psutil.Process(process).memory_info().rss / 1e6)
 
 
-def compare_memory(what: str, before: float, after: float, began: float) -> Row:
+def compare_memory(what: str, before: float, after: float) -> Row:
     """A row that holds if memory (MB) has not grown."""
-    flat = after < max(before * GROWTH, before + MEGABYTES)
-    return make_row(f"{what}, {before:.0f} and {after:.0f} MB", ["" if flat else "it has grown"], began)
+    grown = after >= max(before * GROWTH, before + MEGABYTES)
+    return make_row(f"{what}, {before:.0f} and {after:.0f} MB", ["it has grown" if grown else ""])
 
 
 def try_limits(server: Server, photo: bytes, faces: list[Faces], patient: bool) -> Iterator[Row]:
     """Half requests that stay open, a second server on the port, and half a picture followed by silence."""
-    began, whole = time.monotonic(), write_request("/api/faces", photo)
+    whole = write_request("/api/faces", photo)
     with contextlib.ExitStack() as stack:
         for _ in range(HELD_OPEN):
             stack.enter_context(socket.create_connection((HOST, server.port), timeout=100)).sendall(whole[:30])
         fault = try_out(server.port, Client("", "", whole, "answered"), faces)
-    yield make_row(f"{HELD_OPEN} half requests left open", [fault], began)
+    yield make_row(f"{HELD_OPEN} half requests left open", [fault])
     command = [sys.executable, "-B", "apps/serve.py", "--port", str(server.port)]
     due = f"error: port {server.port} of {HOST} is not available; choose another with --port\n"
     process = subprocess.run(command, cwd=server.folder, capture_output=True, text=True, timeout=100)
     told = "" if (process.returncode, process.stderr) == (1, due) and is_well(server.port) else f"{process}"
-    yield make_row("a second server on the port", [told], began)
+    yield make_row("a second server on the port", [told])
     if patient:
         status, text = send(server.port, Client("", "", whole[:1000]))
         told = "" if status == 408 and is_sentence(text) else f"{status}, {text}"
-        yield make_row("half a picture and then silence, refused after a minute", [told], began)
+        yield make_row("half a picture and then silence, refused after a minute", [told])
 
 
 def replace(path: Path, content: bytes | None, how: str) -> None:
@@ -374,10 +366,10 @@ def replace_network(server: Server, photo: bytes, rng: np.random.Generator) -> I
         ("nothing", IN_STEP, None, []),
         ("the first one again", IN_STEP, contents[0], [faces[0]]),
     ]
-    client = Client("", "", write_request(f"/api/faces?model={OTHER}", photo), "either")
+    client = Client("", "", write_request(f"/api/faces?model={OTHER}", photo), EITHER)
     models = client._replace(request=write_request("/api/models", method="GET"))
     for what, how, content, due in steps:
-        began, over = time.monotonic(), list[bool]()
+        over = list[bool]()
         with ThreadPoolExecutor(8) as pool:
             ask = partial(keep_asking, server.port, goes_on=lambda over=over: not over)
             askers = pool.map(ask, [[(one, faces)] for one in (models, *[client] * 7)])
@@ -386,7 +378,7 @@ def replace_network(server: Server, photo: bytes, rng: np.random.Generator) -> I
             last = try_out(server.port, client._replace(due="answered" if due else "refused"), due)
             over.append(True)
             told = [*itertools.chain(*askers), last and f"after it: {last}"]
-        yield make_row(f"a network replaced by {what}", told, began)
+        yield make_row(f"a network replaced by {what}", told)
 
 
 def check_traces(server: Server) -> Row:
@@ -395,20 +387,19 @@ def check_traces(server: Server) -> Row:
     rooms = sorted(path.name for path in server.folder.iterdir())
     told = [f"a traceback, {[line for line in log.splitlines() if 'Error' in line][-1:]}" if "Traceback" in log else ""]
     told.append("" if rooms == ["apps", "models", "stages"] else f"the folder has {rooms}")
-    return make_row("no traceback, and no file of a client's", told, time.monotonic())
+    return make_row("no traceback, and no file of a client's", told)
 
 
 def predict(folder: Path, photos: list[bytes], faces: list[Faces], count: int, seed: int) -> Iterator[Row]:
     """`predict` on a folder of photos, hard links to a few; some of them are damaged."""
-    began, rng = time.monotonic(), np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     damaged = rng.choice(count, max(1, count // DAMAGED), replace=False).tolist()
     kinds = (b"", b"a text", photos[0][:20], bytes(1000) + rng.bytes(1000), b"<!doctype html>")
-    contents = [*photos, *kinds]
     numbers = [number % len(photos) for number in range(count)]
     for number in damaged:
         numbers[number] = len(photos) + number % len(kinds)
     (folder / "photos").mkdir()
-    for number, content in enumerate(contents):
+    for number, content in enumerate((*photos, *kinds)):
         (folder / f"{number}.jpg").write_bytes(content)
     for place, number in enumerate(numbers):
         (folder / "photos" / f"{place:05d}.jpg").hardlink_to(folder / f"{number}.jpg")
@@ -428,14 +419,14 @@ def predict(folder: Path, photos: list[bytes], faces: list[Faces], count: int, s
         sound, named = number < len(photos), f"{place:05d}.jpg is " in problems
         right = answers.get(place) == (faces[number] if sound else None) and named != sound
         told.append("" if right else f"{place} of {count} (seed {seed}): {answers.get(place)}, named: {named}")
-    yield make_row(f"predict: photos of a folder, {len(damaged):,} of them damaged", told, began)
+    yield make_row(f"predict: photos of a folder, {len(damaged):,} of them damaged", told)
     sentence = f"error: {len(damaged):,} of {count:,} files could not be processed:" if count > 1 else "error: "
     ended = process.returncode == 1 and sentence in problems and "Traceback" not in problems
     fault = "" if ended else f"{process.returncode}, {problems[:100]!r}"
-    yield make_row("predict: exit code and sentence", [fault], began)
-    yield compare_memory("predict: memory", memory[len(memory) // 5], memory[-1], began)
+    yield make_row("predict: exit code and sentence", [fault])
+    yield compare_memory("predict: memory", memory[len(memory) // 5], memory[-1])
     fault = "" if max(memory) < LARGEST else f"{max(memory):.0f} MB"
-    yield make_row(f"predict: memory at most {LARGEST} MB", [fault], began)
+    yield make_row(f"predict: memory at most {LARGEST} MB", [fault])
 
 
 def run(settings: Settings) -> Iterator[Row]:

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from ruamel.yaml import YAML
 
-from clones import ENVIRONMENT, Clone, Project, find_differences, make_narrow, set_up_make
+from clones import ENVIRONMENT, Clone, Project, make_narrow, set_up_make
 from faults.common import Row, Settings, make_row
 
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
@@ -81,15 +81,13 @@ class Person(Project):
 
     def compare(self, due: dict[str, str]) -> str:
         """Which data differ from what is due, or an empty string."""
-        differ = find_differences(self.read(), due)
+        differ = sorted({path for path, _ in self.read().items() ^ due.items()})
         return f"{len(differ)} files differ, {differ[0]} first" if differ else ""
 
     def find_object(self, base: Path, name: str) -> Path:
         """Where a cache or a remote keeps one of this person's files, or the list of a folder."""
-        if name == MANY:
-            digest = str(YAML(typ="safe").load(self.path / f"{MANY}.dvc")["outs"][0]["md5"])
-        else:
-            digest = hashlib.md5((self.path / name).read_bytes()).hexdigest()
+        listed = YAML(typ="safe").load(self.path / f"{MANY}.dvc")["outs"][0]["md5"]
+        digest = listed if name == MANY else hashlib.md5((self.path / name).read_bytes()).hexdigest()
         return base / "files" / "md5" / digest[:2] / digest[2:]
 
     def pull_afresh(self) -> str:
@@ -124,15 +122,10 @@ def serve_ssh(folder: Path) -> Iterator[list[str]]:
     settings |= {"AuthorizedKeysFile": folder / "user_key.pub", "AuthenticationMethods": "publickey"}
     settings |= {"StrictModes": "no", "UsePAM": "no", "Subsystem": "sftp internal-sftp"}
     (folder / "sshd_config").write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
-    log = folder / "sshd.log"
-    log.touch()
-    server = subprocess.Popen([SSHD, "-D", "-f", folder / "sshd_config", "-E", log])
+    server = subprocess.Popen([SSHD, "-D", "-f", folder / "sshd_config", "-E", folder / "sshd.log"])
     try:
-        while True:
-            assert server.poll() is None, log.read_text()
-            with contextlib.suppress(ConnectionRefusedError):
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
+        while socket.socket().connect_ex(("127.0.0.1", port)):
+            assert server.poll() is None, (folder / "sshd.log").read_text()
             time.sleep(0.05)
         yield [f"ssh://127.0.0.1:{port}{folder}/store", f"user = {getpass.getuser()}", f"keyfile = {folder}/user_key"]
     finally:
@@ -143,9 +136,8 @@ def serve_ssh(folder: Path) -> Iterator[list[str]]:
 def make_team(folder: Path, url: str, *settings: str) -> Person:
     """The first person, who has run the first stages, and has set up the remote as its users do."""
     (folder / "store").mkdir()
-    ENVIRONMENT.update({"HOME": str(folder), "SSH_AUTH_SOCK": ""})  # nobody's own keys and hosts
-    for role in ("AUTHOR", "COMMITTER"):
-        ENVIRONMENT.update({f"GIT_{role}_NAME": "tester", f"GIT_{role}_EMAIL": "tester@example.org"})
+    ENVIRONMENT.update(HOME=str(folder), SSH_AUTH_SOCK="")  # nobody's own keys and hosts
+    (folder / ".gitconfig").write_text("[user]\nname = tester\nemail = tester@example.org\n")
     one = Person(folder / "one")
     make_narrow(Clone(one.path))
     yaml, file = YAML(), one.path / "dvc.yaml"
@@ -175,34 +167,30 @@ def run_at_once(*people: tuple[Person, str]) -> list[str]:
 
 def share_at_once(one: Person, rng: np.random.Generator, count: int) -> Iterator[Row]:
     """Two push what differs while a third one pulls; two push the same; two pull."""
-    began, told = time.monotonic(), []
+    apart, same, pulled = [], [], []
     for _ in range(count):
         before = one.read()
         with one.clone("two") as two, one.clone("three") as three:
             two.run("dvc", "pull")
             one.add(rng)
             two.add(rng)
-            told += [*run_at_once((one, "push"), (two, "push"), (three, "pull")), one.pull_afresh(), two.pull_afresh()]
-            told.append(three.compare(before))
-    yield make_row("two push while a third one pulls", told, began)
-    began, told = time.monotonic(), []
-    for _ in range(count):
+            apart += [*run_at_once((one, "push"), (two, "push"), (three, "pull")), one.pull_afresh(), two.pull_afresh()]
+            apart.append(three.compare(before))
         one.add(rng)
         two = one.copy(one.path.with_name("two"))
-        told += [*run_at_once((one, "push"), (two, "push")), one.pull_afresh()]
+        same += [*run_at_once((one, "push"), (two, "push")), one.pull_afresh()]
         shutil.rmtree(two.path)
-    yield make_row("two push the same", told, began)
-    began, told = time.monotonic(), []
-    for _ in range(count):
         with one.clone("two") as two, one.clone("three") as three:
-            told += [*run_at_once((two, "pull"), (three, "pull")), two.compare(one.read()), three.compare(one.read())]
-    yield make_row("two pull", told, began)
+            pulled += [*run_at_once((two, "pull"), (three, "pull")), two.compare(one.read()), three.compare(one.read())]
+    yield make_row("two push while a third one pulls", apart)
+    yield make_row("two push the same", same)
+    yield make_row("two pull", pulled)
 
 
 def kill_some(one: Person, rng: np.random.Generator, count: int, seed: int) -> Iterator[Row]:
     """kill -9 of pushes and of pulls; the same command, repeated, completes each."""
     for command, again in (("push", f"{EMPTY} dvc push"), ("pull", f"{EMPTY} dvc pull")):
-        began, told, whole = time.monotonic(), [], None
+        told, whole = [], None
         for number in range(-1, count):  # the first one is only timed
             one.add(rng)
             if command == "pull":
@@ -210,16 +198,16 @@ def kill_some(one: Person, rng: np.random.Generator, count: int, seed: int) -> I
             with one.clone("two") if command == "pull" else contextlib.nullcontext(one) as person:
                 start, after = time.monotonic(), whole and float(rng.uniform(whole / 3, whole))
                 process = person.start("dvc", command)
-                with contextlib.suppress(subprocess.TimeoutExpired):
+                try:
                     process.communicate(timeout=after)
-                whole = whole or time.monotonic() - start
-                with contextlib.suppress(ProcessLookupError):
+                except subprocess.TimeoutExpired:
                     os.killpg(process.pid, signal.SIGKILL)
-                process.communicate()
+                    process.communicate()
+                whole = whole or time.monotonic() - start
                 fault = find_damaged(one.store) or person.attempt(again)
                 fault = fault or find_damaged(person.cache) or person.compare(one.read()) or one.pull_afresh()
             told.append(fault and f"{command} {number} killed after {after} s (seed {seed}): {fault}")
-        yield make_row(f"a {command} killed, and repeated", told[1:], began)
+        yield make_row(f"a {command} killed, and repeated", told[1:])
 
 
 def damage(path: Path, how: str, place: int) -> None:
@@ -279,18 +267,18 @@ def damage_files(one: Person, victims: list[str], rng: np.random.Generator, coun
         what = f"a file of the cache, {how}{', and checked out' if out else ''}"
         rows.append((what, partial(damage_cache, out=out), how, [*victims, MANY]))
     for what, try_fault, how, names in (*rows, ("a damaged file pushed", push_damaged, FLIPPED, victims)):
-        began, told = time.monotonic(), []
+        told = []
         for name in names:
             place = int(rng.integers(1_000_000))
             with one.clone("other") as other:
                 faults = "; ".join(filter(None, try_fault(one, other, name, partial(damage, how=how, place=place))))
             told.append(faults and f"{name}, {how} at {place} (seed {seed}): {faults}")
-        yield make_row(what, told, began)
+        yield make_row(what, told)
 
 
 def run(settings: Settings) -> Iterator[Row]:
     if not SSHD:
-        yield Row("no sshd here; install Debian's package openssh-server", 0, 0, 0.0)
+        yield make_row("no sshd here; install Debian's package openssh-server", [])
         return
     count, rng = settings.count or COUNT, np.random.default_rng(settings.seed)
     with serve_ssh(settings.folder) as remote:

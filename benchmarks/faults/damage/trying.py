@@ -17,7 +17,7 @@ import psutil
 from hypothesis import strategies as st
 
 from clones import Project
-from faults.damage.inputs import FACES, KINDS, TABLE, Case, Kind, Wrong
+from faults.damage.inputs import FACES, KINDS, TABLE, Case, load_files
 from faults.damage.ways import Drawn
 
 SECONDS, MEMORY = 10.0, 2 << 30
@@ -33,13 +33,11 @@ def run_script(command: list[str], limit: float) -> tuple[int, str, float]:
         for number, name in enumerate(("stdout", "stderr"), 1):
             os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         os._exit(run_main(command))
-    began = now = time.monotonic()
-    ended, paused = 0, False
+    began, ended = time.monotonic(), 0
     while not ended:
         ended, status, usage = os.wait4(pid, os.WNOHANG)
-        before, now = now, time.monotonic()
-        paused = paused or now - before > 2
-        if not ended and (now - began > limit or psutil.Process(pid).memory_info().rss > 1.5 * MEMORY):
+        seconds = time.monotonic() - began
+        if not ended and (seconds > limit or psutil.Process(pid).memory_info().rss > 1.5 * MEMORY):
             os.kill(pid, signal.SIGKILL)
         time.sleep(0.01)
     code, said = os.waitstatus_to_exitcode(status), Path("stderr").read_text(errors="replace").strip()
@@ -48,13 +46,11 @@ def run_script(command: list[str], limit: float) -> tuple[int, str, float]:
         problem = f"a traceback: {said.splitlines()[-1][:100]}"
     elif usage.ru_maxrss << 10 > MEMORY:
         problem = "takes more than 2 GB"
-    elif now - began > limit:
+    elif seconds > limit:
         problem = f"takes more than {limit:.0f} s"
     elif (code, errors) not in ((0, 0), (1, 1)):
         problem = f"exit code {code} and {errors} sentences: {said[-100:]}"
-    if problem and paused:  # this machine stood still meanwhile
-        return run_script(command, limit)
-    return code, problem, now - began
+    return code, problem, seconds
 
 
 def run_main(command: list[str]) -> int:
@@ -73,72 +69,57 @@ def run_main(command: list[str]) -> int:
     return code
 
 
-class Trial:
-    """The inputs of one kind, and what became of them."""
+def main() -> None:
+    """Try a kind: its name, how many inputs, the seed and the sound run are the arguments."""
+    name, count, seed, sound = sys.argv[1:]
+    kind, held, causes = KINDS[name], [], dict[str, type[Exception]]()
+    importlib.import_module(kind.library)
+    stage = Project(Path(sound)).read_lock()["stages"].get(kind.script, {"cmd": f"python {kind.script}", "outs": []})
+    outs = [Path(out["path"]) for out in stage["outs"] if out["path"] != kind.place]
+    outs += [Path(FACES), Path("metrics/data.json")] if "prepare.py" in kind.script else []
 
-    def __init__(self, kind: Kind, sound: Path) -> None:
-        self.kind, self.sound = kind, sound
-        stage = Project(sound).read_lock()["stages"].get(kind.script, {"cmd": f"python {kind.script}", "outs": []})
-        self.command = shlex.split(stage["cmd"])[1:]
-        prepared = [FACES, "metrics/data.json"] if "prepare.py" in kind.script else []
-        self.outs = [out["path"] for out in stage["outs"] if out["path"] != kind.place] + prepared
-        self.held, self.causes = 0, dict[str, type[Exception]]()
-
-    def restore(self) -> None:
+    def restore() -> Case:
         """Have the finished run as it was before an input was damaged."""
-        for name in {self.kind.place, "inputs", "profiles", *self.outs}:
-            shutil.rmtree(name) if Path(name).is_dir() else Path(name).unlink(missing_ok=True)
-            copy = shutil.copytree if (self.sound / name).is_dir() else shutil.copyfile
-            copy(self.sound / name, name)
+        for path in {Path(kind.place), Path("inputs"), Path("profiles"), *outs}:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            copy = shutil.copytree if Path(sound, path).is_dir() else shutil.copyfile
+            copy(Path(sound, path), path)
+        return Case(Path(kind.place), Path(sound))
 
-    def read_outs(self) -> dict[str, bytes]:
-        """{path: bytes} of all outputs of an earlier run."""
-        files = [file for out in self.outs for file in (Path(out), *Path(out).rglob("*"))]
-        return {str(file): file.read_bytes() for file in files if file.is_file()}
+    def read(path: Path, limit: float) -> tuple[int, str, float]:
+        return run_script([part.format(path) for part in shlex.split(stage["cmd"])[1:]], limit)
 
-    def measure(self) -> float:
-        """How many seconds the script may take."""
-        self.restore()
-        place = next(Path(self.kind.place).rglob("*.*"), TABLE) if Path(self.kind.place).is_dir() else self.kind.place
-        code, problem, seconds = run_script([part.format(place) for part in self.command], 600)
-        assert code == 0, problem or Path("stderr").read_text()
-        return seconds + SECONDS
+    def read_outs() -> list[dict[str, bytes] | bytes]:
+        return [load_files(out) if out.is_dir() else out.read_bytes() if out.exists() else b"" for out in outs]
 
-    def try_one(self, data: st.DataObject, limit: float, seed: int) -> None:
+    place = restore().path
+    code, problem, seconds = read(next(place.rglob("*.*"), Path(TABLE)) if place.is_dir() else place, 600)
+    assert code == 0, problem or Path("stderr").read_text()
+
+    @hypothesis.seed(int(seed))
+    @hypothesis.settings(
+        suppress_health_check=list(hypothesis.HealthCheck),
+        max_examples=int(count),
+        database=None,
+        deadline=None,
+        phases=(hypothesis.Phase.generate, hypothesis.Phase.shrink),
+    )
+    @hypothesis.given(st.data())
+    def try_all(data: st.DataObject) -> None:
         """Draw an input, have the script read it, and raise an exception of its cause if that went wrong."""
-        self.restore()
-        drawn, before = Drawn(data), self.read_outs()
-        case = self.kind.damage(drawn, Case(Path(self.kind.place), self.sound))
-        command = [part.format(case.path) for part in self.command]
-        code, problem, _ = run_script(command, limit)
+        drawn, case, before = Drawn(data), restore(), read_outs()
+        case = kind.damage(drawn, case)
+        code, problem, _ = read(case.path, seconds + SECONDS)
         if Path("inputs/unpickled").exists():
             problem = "code in the file was executed"
         elif not problem and code:
-            problem = "" if self.read_outs() == before else "earlier outputs were touched by a run that failed"
+            problem = "" if read_outs() == before else "earlier outputs were touched by a run that failed"
         elif not problem:
-            try:
-                self.kind.check(case)
-            except Wrong as wrong:
-                problem = str(wrong)
+            problem = kind.check(case)
         if problem:
-            cause = self.causes.setdefault(problem.partition(": ")[0], type("Broken", (Exception,), {}))
+            cause = causes.setdefault(problem.partition(": ")[0], type("Broken", (Exception,), {}))
             raise cause(f"{problem} ({', '.join(drawn.notes)}; seed {seed})")
-        self.held += not self.causes
-
-
-def main() -> None:
-    name, count, seed, sound = sys.argv[1:]
-    trial, began = Trial(KINDS[name], Path(sound)), time.monotonic()
-    importlib.import_module(trial.kind.library)
-    limit = trial.measure()
-    phases = (hypothesis.Phase.generate, hypothesis.Phase.shrink)
-    settings = {"max_examples": int(count), "database": None, "deadline": None, "phases": phases}
-
-    @hypothesis.seed(int(seed))
-    @hypothesis.settings(suppress_health_check=list(hypothesis.HealthCheck), **settings)
-    @hypothesis.given(st.data())
-    def try_all(data: st.DataObject) -> None:
-        trial.try_one(data, limit, int(seed))
+        held.extend([] if causes else [""])  # no more once hypothesis shrinks a failure
 
     found: tuple[Exception, ...] = ()
     try:
@@ -147,8 +128,4 @@ def main() -> None:
         found = group.exceptions
     except Exception as error:
         found = (error,)
-    print(
-        json.dumps(
-            [name, trial.held + len(found), trial.held, time.monotonic() - began, [f"{error!r}" for error in found]]
-        )
-    )
+    print(json.dumps([*held, *map(repr, found)]))
