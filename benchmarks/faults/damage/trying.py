@@ -33,10 +33,11 @@ def run_script(command: list[str], limit: float) -> tuple[int, str, float]:
         for number, name in enumerate(("stdout", "stderr"), 1):
             os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         os._exit(run_main(command))
-    began, ended = time.monotonic(), 0
+    began, seconds, ended, paused = time.monotonic(), 0.0, 0, False
     while not ended:
         ended, status, usage = os.wait4(pid, os.WNOHANG)
-        seconds = time.monotonic() - began
+        before, seconds = seconds, time.monotonic() - began
+        paused = paused or seconds - before > 2
         if not ended and (seconds > limit or psutil.Process(pid).memory_info().rss > 1.5 * MEMORY):
             os.kill(pid, signal.SIGKILL)
         time.sleep(0.01)
@@ -50,6 +51,8 @@ def run_script(command: list[str], limit: float) -> tuple[int, str, float]:
         problem = f"takes more than {limit:.0f} s"
     elif (code, errors) not in ((0, 0), (1, 1)):
         problem = f"exit code {code} and {errors} sentences: {said[-100:]}"
+    if problem and paused:  # this machine stood still meanwhile
+        return run_script(command, limit)
     return code, problem, seconds
 
 
