@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import onnx
 import pytest
 import torchvision  # noqa: F401 (before any test brings TensorFlow: the other order crashes the process)
 from filelock import FileLock
@@ -27,36 +26,27 @@ from clones import ENVIRONMENT, ROOT, SMALL, Clone, Project, make_narrow  # noqa
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.raw.rows import USAGES
 from fer_pipeline.running.stage import catch
+from small_network import write_network
 
 
 class Table:
     """A small table of distinct faces: `per_class` rows of each class in each Usage, interleaved."""
 
     def __init__(self, per_class=(5, 2, 2), seed=0):
-        rng = np.random.default_rng(seed)
-        rows = [
-            (usage, label) for usage, n in zip(USAGES, per_class, strict=True) for label in range(7) for _ in range(n)
-        ]
+        rng, counts = np.random.default_rng(seed), zip(USAGES, per_class, strict=True)
+        rows = [(usage, label) for usage, count in counts for label in range(7) for _ in range(count)]
         self.rows = [rows[i] for i in rng.permutation(len(rows))]
         self.images = rng.integers(0, 256, (len(rows), 48, 48), dtype=np.uint8)
+        self.labels = np.array([label for _, label in self.rows])
+        self.usages = np.array([USAGES.index(usage) for usage, _ in self.rows])
 
     def __len__(self):
         return len(self.rows)
 
-    @property
-    def labels(self):
-        return np.array([label for _, label in self.rows])
-
-    @property
-    def usages(self):
-        return np.array([USAGES.index(usage) for usage, _ in self.rows])
-
     def lines(self):
         """The rows in the challenge's form, without the header and without line ends."""
-        return [
-            f"{label},{' '.join(map(str, image.ravel().tolist()))},{usage}"
-            for (usage, label), image in zip(self.rows, self.images, strict=True)
-        ]
+        faces = [" ".join(map(str, image.ravel().tolist())) for image in self.images]
+        return [f"{label},{face},{usage}" for (usage, label), face in zip(self.rows, faces, strict=True)]
 
     def csv(self):
         """The challenge's CSV as bytes."""
@@ -110,29 +100,6 @@ def write_zip(path, files):
     return path
 
 
-def write_network(path, seed=0, **more):
-    """Write a network in the form of `stages/export.py`: one dense layer with random weights on 44x44 pixels; `more` metadata."""
-    rng = np.random.default_rng(seed)
-    weights = onnx.numpy_helper.from_array(rng.normal(0, 2e-3, (44 * 44, 7)).astype(np.float32), "weights")
-    nodes = [
-        onnx.helper.make_node("Flatten", ["pixels"], ["flat"]),
-        onnx.helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
-        onnx.helper.make_node("Div", ["logits", "temperature"], ["calibrated"]),
-        onnx.helper.make_node("Softmax", ["calibrated"], ["probabilities"], axis=1),
-    ]
-    value = onnx.helper.make_tensor_value_info
-    inputs = [value("pixels", onnx.TensorProto.FLOAT, ["faces", 44, 44])]
-    outputs = [value(name, onnx.TensorProto.FLOAT, ["faces", 7]) for name in ("logits", "probabilities")]
-    temperature = onnx.numpy_helper.from_array(np.array(1.5, np.float32), "temperature")
-    graph = onnx.helper.make_graph(nodes, "network", inputs, outputs, [weights, temperature])
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=10)
-    metadata = {"classes": json.dumps(CLASSES), "crop": "44", "temperature": "1.5", **more}
-    onnx.helper.set_model_props(model, metadata)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(model.SerializeToString())
-    return path
-
-
 PAPERS = ("baseline", "vgg19", "resnet18")
 """The paper's networks, of which small tables with known answers are made."""
 
@@ -170,9 +137,9 @@ def table():
 def run_stage():
     """Run a stage as a user does: a process of its own; returns what `subprocess.run` does."""
 
-    def run(script, *args, **options):
+    def run(script, *args):
         command = [sys.executable, ROOT / "stages" / f"{script}.py", *map(str, args)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+        return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
     return run
 
@@ -184,29 +151,25 @@ def call_stage(capsys, monkeypatch):
     def call(module, *args):
         monkeypatch.setattr("sys.argv", [f"{module.__name__}.py", *map(str, args)])
         capsys.readouterr()
-        code = 0
+        code, sentence = 0, ""
         try:
             catch(module.main)
         except SystemExit as end:
-            code = end.code
+            code, sentence = (1, f"{end.code}\n") if isinstance(end.code, str) else (end.code, "")
         printed = capsys.readouterr()
-        errors = printed.err + (f"{code}\n" if isinstance(code, str) else "")
-        return subprocess.CompletedProcess(args, 1 if isinstance(code, str) else code, printed.out, errors)
+        return subprocess.CompletedProcess(args, code, printed.out, printed.err + sentence)
 
     return call
 
 
 @pytest.fixture
 def run_prepare(call_stage, tmp_path):
-    """Run `prepare` on a path or a `Table`, with further options by name, and check its exit `code`.
-
-    Returns its stderr, and the paths of HDF5 and JSON.
-    """
+    """Run `prepare` on a path or a `Table`, check its exit `code`; returns its stderr, and the paths of HDF5 and JSON."""
 
     def run(source, split="official", code=0, **options):
         if isinstance(source, Table):
-            content, source = source.csv(), tmp_path / "x.csv"
-            source.write_bytes(content)
+            (tmp_path / "x.csv").write_bytes(source.csv())
+            source = tmp_path / "x.csv"
         paths = {"out": tmp_path / "out" / "faces.h5", "report": tmp_path / "out" / "data.json"}
         options = {"source": source, "split": split, **paths, **options}
         process = call_stage(prepare, *(part for name, value in options.items() for part in (f"--{name}", value)))
@@ -227,14 +190,13 @@ def drop_rows(monkeypatch):
 @pytest.fixture(scope="session")
 def real_zip():
     """The path of FER-2013 as a zip of image folders."""
-    path = os.environ.get("FER2013")
-    if not path:
+    if "FER2013" not in os.environ:
         pytest.skip("the environment variable FER2013 does not name the real data")
-    return Path(path)
+    return Path(os.environ["FER2013"])
 
 
 def pytest_configure():
-    """Tests started in the background (`pytest &` in a script) inherit that SIGINT is ignored, and so do their processes."""
+    """Tests started in the background inherit that SIGINT is ignored, and so do their processes."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -245,9 +207,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture
 def clone(tmp_path):
-    path = tmp_path / "clone"
-    path.mkdir()
-    return Clone(path)
+    return Clone(tmp_path / "clone")
 
 
 @pytest.fixture
@@ -266,13 +226,11 @@ def finished_pipeline(tmp_path_factory, worker_id):
     path = shared / "finished-pipeline"
     with FileLock(shared / "finished-pipeline.lock"):
         if not path.exists():
-            unfinished = shared / "unfinished-pipeline"
-            shutil.rmtree(unfinished, ignore_errors=True)
-            unfinished.mkdir()
-            clone = make_narrow(Clone(unfinished))
+            shutil.rmtree(shared / "unfinished-pipeline", ignore_errors=True)
+            clone = make_narrow(Clone(shared / "unfinished-pipeline"))
             clone.run("dvc", "repro", "-q")
             clone.commit()
-            unfinished.rename(path)
+            clone.path.rename(path)
     return Project(path)
 
 
@@ -284,24 +242,25 @@ def find_runs(printed):
 @pytest.fixture
 def finished_clone(finished_pipeline, tmp_path):
     """A copy of its own of `finished_pipeline`."""
-    return Project(shutil.copytree(finished_pipeline.path, tmp_path / "finished", symlinks=True))
+    return finished_pipeline.copy(tmp_path / "finished")
 
 
 class Page(NamedTuple):
-    """What a browser made of a page."""
+    """What a browser made of a page: HTML after its scripts have run, addresses it asked for, and what scripts said."""
 
     dom: str
-    """HTML, after its scripts have run."""
     requests: list
-    """Addresses that the page asked the network for."""
     console: str
-    """What its scripts complained about."""
 
 
 QUIET = ("quic", "gpu", "background-networking", "component-update", "sync")
 CHROMIUM = ["--headless", "--no-sandbox", "--no-first-run", *(f"--disable-{name}" for name in QUIET)]
 CHROMIUM += ["--hide-scrollbars", "--enable-logging=stderr", "--virtual-time-budget=5000", "--dump-dom"]
-NO_NETWORK = "--host-resolver-rules=MAP * ~NOTFOUND"
+CHROMIUM += ["--host-resolver-rules=MAP * ~NOTFOUND"]
+
+
+NO_PAGE = "not an origin"
+"""Who asks for the browser's own errands, in Chromium's log."""
 
 
 @pytest.fixture
@@ -312,20 +271,14 @@ def browse(tmp_path):
         pytest.skip("no chromium here; install Debian's package of that name")
 
     def open_page(path, width=1280):
-        log = tmp_path / "net.json"
-        profile = tmp_path / "browser"
-        options = [f"--user-data-dir={profile}", f"--log-net-log={log}", f"--window-size={width},900", NO_NETWORK]
+        log, profile = tmp_path / "net.json", tmp_path / "browser"
+        options = [f"--user-data-dir={profile}", f"--log-net-log={log}", f"--window-size={width},900"]
         command = [chromium, *CHROMIUM, *options, Path(path).as_uri()]
         process = subprocess.run(command, capture_output=True, text=True, timeout=120)
         assert process.returncode == 0, process.stderr
         shutil.rmtree(profile)
-        console = [line for line in process.stderr.splitlines() if "CONSOLE" in line]
-        return Page(process.stdout, find_requests(json.loads(log.read_text())), "\n".join(console))
+        starts = [event["params"] for event in json.loads(log.read_text())["events"] if "params" in event]
+        asked = [start["url"] for start in starts if start.get("initiator", NO_PAGE) != NO_PAGE]
+        return Page(process.stdout, asked, "\n".join(re.findall(".*CONSOLE.*", process.stderr)))
 
     return open_page
-
-
-def find_requests(log):
-    """The addresses in Chromium's network log that a page asked for; the browser's own errands have no origin."""
-    starts = [event["params"] for event in log["events"] if "initiator" in event.get("params", {})]
-    return [start["url"] for start in starts if start["initiator"] != "not an origin"]

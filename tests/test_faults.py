@@ -4,7 +4,6 @@ Faults come at a moment that is known and not by luck: a stage under test starts
 `sitecustomize`), which strike when it puts its first, or n-th, file into its place.
 """
 
-import json
 import os
 import re
 import signal
@@ -13,7 +12,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from conftest import ROOT, Clone, Project, Table, make_narrow
+from conftest import PAPERS, ROOT, Clone, Project, Table, make_narrow
 from ruamel.yaml import YAML
 
 from clones import AFTER_FILE, DVC, KILL_DVC, KILL_STAGE, REMEDIES, SIGNALS, STAGE, UNSHARE, find_tracebacks
@@ -23,33 +22,15 @@ from fer_pipeline.training.common import checkpoints
 from fer_pipeline.training.common.checkpoints import lock_training
 
 AT_ONCE = f"import os, signal; {KILL_DVC}; {KILL_STAGE}"
-FIRST = AFTER_FILE.format(count=1, strike=f"{KILL_DVC}; {KILL_STAGE}")
-THIRD = AFTER_FILE.format(count=3, strike=f"{KILL_DVC}; {KILL_STAGE}")
-
-KILLS = {
-    "sample": FIRST,
-    "prepare": FIRST,
-    "draw_augmented": FIRST,
-    "train_baseline": FIRST,  # the only checkpoint of an epoch
-    "train_vgg19": THIRD,  # of the checkpoints: two belong to an epoch
-    "train_resnet18": FIRST,
-    "train_compact": FIRST,
-    "predict@baseline": FIRST,
-    "predict@vgg19": AT_ONCE,  # its outputs are deleted by then, and loading the libraries is spared
-    "predict@resnet18": AT_ONCE,
-    "predict@compact": AT_ONCE,
-    "evaluate@baseline": FIRST,
-    "evaluate@vgg19": AT_ONCE,
-    "evaluate@resnet18": AT_ONCE,
-    "evaluate@compact": AT_ONCE,
-    "compare": FIRST,
-    "export@baseline": AT_ONCE,
-    "export@vgg19": AT_ONCE,
-    "export@resnet18": FIRST,
-    "export@compact": AT_ONCE,
-    "score_exports": FIRST,
-    "report": FIRST,
-}
+FIRST, THIRD = (AFTER_FILE.format(count=count, strike=f"{KILL_DVC}; {KILL_STAGE}") for count in (1, 3))
+PER_NETWORK = [f"{stage}@{name}" for stage in ("predict", "evaluate", "export") for name in (*PAPERS, "compact")]
+STAGES = ["sample", "prepare", "draw_augmented", *(f"train_{name}" for name in (*PAPERS, "compact")), *PER_NETWORK[:8]]
+KILLS = dict.fromkeys([*STAGES, "compare", *PER_NETWORK[8:], "score_exports", "report"], FIRST)
+KILLS["train_vgg19"] = THIRD  # after the two checkpoints of an epoch; the baseline has one
+SPARED = {*PER_NETWORK} - {"predict@baseline", "evaluate@baseline", "export@resnet18"}  # the loading of the libraries
+KILLS |= dict.fromkeys(SPARED, AT_ONCE)  # by then their outputs are deleted
+"""{stage, in the order of the pipeline: code that kills it}."""
+NO_SPACE = "no space left on device; free some space and run again"
 
 
 class Faulty(Project):
@@ -71,13 +52,7 @@ class Faulty(Project):
         return self.run(*UNSHARE, f"{mount} && {script}", code=code)
 
     def read(self, *names):
-        return {name: (self.path / name).read_bytes() for name in names}
-
-    def read_results(self):
-        """All files of metrics/ and plots/, but the one of times and the page of them."""
-        files = [path for kind in ("metrics", "plots") for path in self.path.glob(f"{kind}/**/*.*") if path.is_file()]
-        names = sorted(str(path.relative_to(self.path)) for path in files if path.stem != "timing")
-        return self.read(*names)
+        return self.hash_files(*(self.path / name for name in names))
 
 
 def only_error(printed):
@@ -99,30 +74,18 @@ def clone(unbroken, tmp_path):
     return unbroken.copy(tmp_path / "clone")
 
 
-@pytest.fixture
-def fresh(tmp_path):
-    """A clone in which nothing ran."""
-    (tmp_path / "clone").mkdir()
-    return Faulty(make_narrow(Clone(tmp_path / "clone")).path)
-
-
-def test_killed_in_every_stage_the_pipeline_ends_the_same(fresh, unbroken):
+def test_killed_in_every_stage_the_pipeline_ends_the_same(unbroken, tmp_path):
     """kill -9 of dvc and of the stage, while it writes; each next `dvc repro` goes on by itself, to the same numbers."""
-    printed, left = [], set()
+    fresh, printed, left = Faulty(make_narrow(Clone(tmp_path / "clone")).path), [], set()
     for stage, strike in KILLS.items():
         printed.append(fresh.strike(stage, strike, code=-signal.SIGKILL))
         left.update(fresh.path / name for name in fresh.find_unfinished())
     printed.append(fresh.run("dvc", "repro"))
     assert {path.parent.name for path in left} >= {"prepared", "metrics", "predictions"}
-    assert not fresh.find_unfinished()
     runs = Counter(re.findall(r"Running stage '(.+?)'", "".join(printed)))
     assert runs == dict.fromkeys(KILLS, 2), "each stage runs until it is killed, and once more"
     assert "".join(printed).count("resuming after epoch 1") == 2  # of baseline and VGG19
-    assert fresh.read_results() == unbroken.read_results()
-    models = [str(path.relative_to(unbroken.path)) for path in unbroken.path.glob("models/**/*.*") if path.is_file()]
-    models = [name for name in models if not name.endswith(".gitignore")]
-    assert len(models) == 12
-    assert fresh.read(*models) == unbroken.read(*models)
+    assert list(fresh.find_wrong(unbroken)) == []
     assert "Running stage" not in fresh.run("dvc", "repro")
 
 
@@ -176,28 +139,22 @@ def test_what_is_wrong_after_a_fault_is_found(clone, unbroken):
 
 @pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])
 def test_a_stage_ends_when_dvc_was_killed(shell, clone):
-    """An orphan would write into the next run: it ends, and takes its unfinished files with it.
+    """An orphan would write into the next run: it ends, before it began or later, and takes its unfinished files with it.
 
     bash makes way for the stage, Debian's sh stays between it and DVC and outlives DVC.
     """
     outputs = ("metrics/data.json", "data/prepared/faces.h5")
-    before = clone.read(*outputs)
+    before, report = clone.read(*outputs), clone.path / "metrics/data.json"
     clone.edit("params.yaml", {"split: official": "split: paper"})
+    starting = f"import os, signal, time; {KILL_DVC}; time.sleep(1)"
+    clone.strike("prepare", starting, code=-signal.SIGKILL, SHELL=shell)  # whoever adopts orphans is then its parent
+    assert not report.exists() or clone.read_data_report()["split"] == "official"
     strike = AFTER_FILE.format(count=1, strike=f"{KILL_DVC}; time.sleep(60); print('survived', flush=True)")
     assert "survived" not in clone.strike("prepare", strike, code=-signal.SIGKILL, SHELL=shell)
     assert not clone.find_unfinished()
     clone.run("dvc", "repro", "-q", "prepare")
-    assert json.loads((clone.path / "metrics/data.json").read_text())["split"] == "paper"
+    assert clone.read_data_report()["split"] == "paper"
     assert clone.read(*outputs) != before
-
-
-@pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])
-def test_a_stage_ends_when_dvc_was_killed_before_it_began(shell, clone):
-    """While Python starts: nothing of the stage has run by then, and whoever adopts orphans is its parent."""
-    clone.edit("params.yaml", {"split: official": "split: paper"})
-    clone.strike("prepare", f"import os, signal, time; {KILL_DVC}; time.sleep(1)", code=-signal.SIGKILL, SHELL=shell)
-    report = clone.path / "metrics/data.json"
-    assert not report.exists() or json.loads(report.read_text())["split"] == "official"
 
 
 def test_a_killed_stage_stops_dvc(clone):
@@ -222,9 +179,7 @@ def test_a_killed_stage_stops_dvc(clone):
 def test_no_space_for_the_outputs(stage, folder, size, kept, clone):
     before = clone.read(*kept, "dvc.lock")
     printed = clone.run_on_disk(folder, f"-t tmpfs -o size={size} none", f"dvc repro -f -s {stage}", code=255)
-    assert re.fullmatch(
-        rf"error: {folder}/.+: no space left on device; free some space and run again", only_error(printed)
-    )
+    assert re.fullmatch(f"error: {folder}/.+: {NO_SPACE}", only_error(printed))
     assert clone.read(*kept, "dvc.lock") == before
     assert not clone.find_unfinished()
 
@@ -244,10 +199,7 @@ def test_no_space_for_checkpoints(stage, model, size, tries, clone, unbroken):
     assert "Traceback" not in printed, printed
     errors = [line for line in printed.splitlines() if line.startswith("error: ")]
     assert len(errors) == tries, printed
-    for error in errors:
-        assert re.fullmatch(
-            r"error: .*/\.checkpoints/.+: no space left on device; free some space and run again", error
-        )
+    assert all(re.fullmatch(rf"error: .*/\.checkpoints/.+: {NO_SPACE}", error) for error in errors)
     assert printed.count("resuming after epoch 1") == tries
     assert clone.read(model) == unbroken.read(model)
 
@@ -304,42 +256,32 @@ def test_a_training_runs_once_at_a_time(monkeypatch, tmp_path):
         pass
 
 
-CHANGE = "open('data/raw/mine.csv', 'ab').write(row)"
-WHILE_READING = f"""
-import hashlib
-digest = hashlib.file_digest
-def change(*args):
-    row = open('data/raw/mine.csv', 'rb').readlines()[-1]
-    result = digest(*args)
-    {CHANGE}
-    return result
-hashlib.file_digest = change
-"""
-BEFORE_WRITING = f"""
-import json
-dumps = json.dumps
+CHANGE_AFTER = """
+import hashlib, json
+call = {function}
 def change(*args, **options):
+    result = call(*args, **options)
     row = open('data/raw/mine.csv', 'rb').readlines()[-1]
-    {CHANGE}
-    return dumps(*args, **options)
-json.dumps = change
+    open('data/raw/mine.csv', 'ab').write(row)
+    return result
+{function} = change
 """
 
 
-@pytest.mark.parametrize("strike", [WHILE_READING, BEFORE_WRITING], ids=["while_reading", "before_writing"])
-def test_a_raw_file_that_changes_while_prepare_reads_it(strike, clone):
+@pytest.mark.parametrize("function", ["hashlib.file_digest", "json.dumps"])  # while it reads, and before it writes
+def test_a_raw_file_that_changes_while_prepare_reads_it(function, clone):
     """DVC takes a file's hash after the stage: a change that goes unseen would stand in dvc.lock beside old outputs."""
     (clone.path / "data/raw/mine.csv").write_bytes(Table().csv())
     clone.edit("params.yaml", {"dataset: data/raw/sample.csv": "dataset: data/raw/mine.csv"})
     kept = ("data/prepared/faces.h5", "metrics/data.json", "plots/data/classes.csv", "dvc.lock")
     before = clone.read(*kept)
-    printed = clone.strike("prepare", strike, code=255)
+    printed = clone.strike("prepare", CHANGE_AFTER.format(function=function), code=255)
     sentence = "changed while it was read; wait until it is complete and run again"
     assert only_error(printed) == f"error: data/raw/mine.csv: {sentence}"
     assert clone.read(*kept) == before
     clone.run("dvc", "repro", "-q", "prepare")
-    lock = YAML(typ="safe").load(clone.path / "dvc.lock")
-    recorded = next(dep["md5"] for dep in lock["stages"]["prepare"]["deps"] if dep["path"] == "data/raw/mine.csv")
+    deps = clone.read_lock()["stages"]["prepare"]["deps"]
+    recorded = next(dep["md5"] for dep in deps if dep["path"] == "data/raw/mine.csv")
     source = clone.read_data_report()["source"]
     assert (source["md5"], source["rows"]) == (recorded, len(Table()) + 1)
 

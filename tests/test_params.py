@@ -165,6 +165,12 @@ def test_the_keys_that_a_stage_reads_are_its_params(name):
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and re.fullmatch(r"(params|read_params\(\))(\.\w+)+", ast.unparse(node))
     }
+    calls = [
+        node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) not in READS_PROFILES
+    ]
+    if any(ast.unparse(argument) == "params" for call in calls for argument in call.args):  # to the room of that name
+        for file in (ROOT / "stages" / "fer_pipeline" / name).glob("*.*"):
+            read |= {*re.findall(r"\bparams\.(\w+)", file.read_text())} - {"schema"}
     called = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} & READS_PROFILES.keys()
     listed = stage.get("params", [])
     keys = {key for key in listed if isinstance(key, str)}

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -47,10 +48,10 @@ SIGNALS = {BOTH: signal.SIGKILL, "SIGTERM to dvc and the stage": signal.SIGTERM,
 """{what is done: the signal that dvc and its stage get}."""
 REMEDIES = {
     "Unable to read RWLock-file": "rm .dvc/tmp/rwlock",
-    "dvc.lock' is invalid": "git checkout dvc.lock",
-    "dvc.lock' validation failed": "git checkout dvc.lock",
+    "dvc.lock' (is invalid|validation failed)": "git checkout dvc.lock",
 }
-"""{what DVC says when a kill has cut one of its own files short: the remedy in docs/trouble.md}."""
+"""{pattern of what DVC says when a kill has cut one of its own files short: the remedy in docs/trouble.md}."""
+CHANNELS: dict[str, Any] = {"text": True, "errors": "replace", "stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
 
 
 class Project:
@@ -73,16 +74,9 @@ class Project:
             hook.mkdir(exist_ok=True)
             (hook / "sitecustomize.py").write_text(HOOK)
             environment |= {"PYTHONPATH": str(hook), "STRIKE_IN": stage, "STRIKE": strike}
+        environment = ENVIRONMENT | environment
         return subprocess.Popen(
-            command,
-            cwd=self.path,
-            env=ENVIRONMENT | environment,
-            text=True,
-            errors="replace",
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
+            command, cwd=self.path, env=environment, stdout=stdout, start_new_session=True, **CHANNELS
         )
 
     def call(self, *command: str, timeout: float = 3600, **environment: Any) -> tuple[int, str]:
@@ -124,58 +118,51 @@ class Project:
     def read_outs(self) -> dict[str, str]:
         """{path: SHA-256} of dvc.lock and of every file among the outs that it names."""
         outs = [self.path / out["path"] for stage in self.read_lock()["stages"].values() for out in stage["outs"]]
-        files = [file for out in (*outs, self.path / "dvc.lock") for file in (out, *out.rglob("*")) if file.is_file()]
+        return self.hash_files(*outs, self.path / "dvc.lock")
+
+    def hash_files(self, *places: Path) -> dict[str, str]:
+        """{path: SHA-256} of files and of all that folders hold."""
+        files = [file for place in places for file in (place, *place.rglob("*")) if file.is_file()]
         return {str(file.relative_to(self.path)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
     def find_unfinished(self) -> list[str]:
         return [str(path.relative_to(self.path)) for path in self.path.rglob(".*.unfinished*")]
 
     def stop(self, what: str, seconds: float, **environment: Any) -> str:
-        """Run `dvc repro` and kill or stop it after some seconds; an orphaned stage may still run afterwards.
+        """Run `dvc repro` and do `what` (`STAGE`, `DVC`, a key of `SIGNALS`) to it; an orphaned stage may still run.
 
-        Args:
-            what: `STAGE`, `DVC` or a key of `SIGNALS`.
-
-        Returns:
-            The stage that ran then, or `no stage`; empty if the run had ended before.
+        Returns the stage that ran then, or `no stage`; an empty string if the run had ended before.
         """
         with open(self.log, "ab") as log:
             dvc = self.start("dvc", "repro", stdout=log.fileno(), **environment)
         with contextlib.suppress(subprocess.TimeoutExpired):
             dvc.wait(seconds)
             return ""
-        stage = find_stage(dvc.pid)
-        while what == STAGE and not stage:  # between two stages
+        while not (stage := find_stage(dvc.pid)) and what == STAGE:  # between two stages
             if dvc.poll() is not None:
                 return ""
             time.sleep(0.02)
-            stage = find_stage(dvc.pid)
         name = name_stage(stage)
         with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
             if what in SIGNALS:
                 os.killpg(dvc.pid, SIGNALS[what])
-            elif what == DVC:
-                dvc.kill()
-            elif stage:
-                stage.kill()
+            elif victim := dvc if what == DVC else stage:
+                victim.kill()
         dvc.wait(3600)
         return name
 
     def finish(self, undisturbed: "Project", **environment: Any) -> tuple[list[str], list[str]]:
         """Run `dvc repro` after a fault, with the remedy of docs/trouble.md if DVC asks for one, and compare.
 
-        Returns:
-            What is wrong, in words; and notes: the remedies, and whether dvc.lock has another order.
+        Returns what is wrong, in words; and notes: the remedies, and whether dvc.lock has another order.
         """
         notes: list[str] = []
         code, printed = self.call("dvc", "repro", **environment)
-        while code and len(notes) < len(REMEDIES):
-            remedy = next((remedy for sentence, remedy in REMEDIES.items() if sentence in printed), None)
-            if not remedy:
-                break
-            notes.append(f"with {remedy}")
-            self.call(*remedy.split())
-            code, printed = self.call("dvc", "repro", **environment)
+        for sentence, remedy in 2 * list(REMEDIES.items()):
+            if code and re.search(sentence, printed):
+                notes.append(f"with {remedy}")
+                self.call(*remedy.split())
+                code, printed = self.call("dvc", "repro", **environment)
         if not code and self.is_reordered(undisturbed):
             notes.append("dvc.lock in another order")
         return [*self.find_wrong(undisturbed, code, printed)], notes
@@ -189,11 +176,10 @@ class Project:
         """What differs from an undisturbed run or is left behind, in words, after a run that ended with `code`."""
         if code:
             yield f"the next dvc repro ended with {code}: {find_reason(printed)}"
-        differ = [] if code else find_differences(self.read_outs(), undisturbed.read_outs())
-        if differ and self.is_reordered(undisturbed):
-            differ.remove("dvc.lock")
-        if differ:
-            yield f"{len(differ)} files differ: {', '.join(differ[:3])}"
+        else:
+            differ = sorted({name for name, _ in self.read_outs().items() ^ undisturbed.read_outs().items()})
+            differ = [name for name in differ if name != "dvc.lock" or not self.is_reordered(undisturbed)]
+            yield from [f"{len(differ)} files differ: {', '.join(differ[:3])}"] if differ else []
         if unfinished := self.find_unfinished():
             yield f"left behind: {', '.join(unfinished[:3])}"
         if left := find_processes(self.path):
@@ -207,38 +193,27 @@ class Clone(Project):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        names = subprocess.check_output(["git", "ls-files", "-z", "-co", "--exclude-standard"], cwd=ROOT, text=True)
-        for name in filter(None, names.split("\0")):
-            if (ROOT / name).exists():
-                (path / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, path / name)
+        path.mkdir(exist_ok=True)
+        listed = "git ls-files -zco --exclude-standard"
+        copied = f"{listed} | xargs -0 cp --no-dereference --preserve --parents -t {shlex.quote(str(path))}"
+        subprocess.run(copied, shell=True, cwd=ROOT, stderr=subprocess.DEVNULL)  # which names files that were removed
         for command in ("init -q", "config user.name tester", "config user.email tester@example.org"):
             self.run("git", *command.split())
         self.commit()
 
 
 def make_narrow(clone: Clone, **changes: Any) -> Clone:
-    """Give a clone 210 rows, narrow networks and two epochs.
-
-    Args:
-        changes: for each network, and each of its augmentations, that has such a key.
-    """
+    """Give a clone 210 rows, narrow networks, two epochs, and these values where a network or augmentation has them."""
     clone.edit("params.yaml", SMALL | {"bootstrap: 2000": "bootstrap: 100"})
     yaml, path = YAML(), clone.path / "profiles" / "smoke.yaml"
     profile, paper = yaml.load(path), yaml.load(path.with_name("paper.yaml"))
     for name, network in profile.items():
         network |= {"width": 0.05, "epochs": 2, **{key: changes[key] for key in changes if key in paper[name]}}
-        augment = {key: changes[key] for key in changes if key in paper[name]["augment"]}
-        if augment:
+        if augment := {key: changes[key] for key in changes if key in paper[name]["augment"]}:
             network["augment"] = {**network.get("augment", {}), **augment}
     yaml.dump(profile, path)
     clone.commit()
     return clone
-
-
-def find_differences(outs: Mapping[str, str], others: Mapping[str, str]) -> list[str]:
-    """The keys whose values differ, or that only one of the two has."""
-    return sorted(path for path in outs.keys() | others.keys() if outs.get(path) != others.get(path))
 
 
 def find_stage(dvc: int) -> psutil.Process | None:
@@ -261,12 +236,8 @@ def name_stage(process: psutil.Process | None) -> str:
 
 def find_processes(folder: Path) -> list[psutil.Process]:
     """The processes that still run in a folder."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.status() != psutil.STATUS_ZOMBIE and process.cwd() == str(folder):
-                found.append(process)
-    return found
+    running = psutil.process_iter(["cwd", "status"])
+    return [one for one in running if one.info["cwd"] == str(folder) and one.info["status"] != psutil.STATUS_ZOMBIE]
 
 
 def find_reason(printed: str) -> str:

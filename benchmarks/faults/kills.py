@@ -17,7 +17,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -29,11 +29,10 @@ import numpy as np
 import psutil
 
 from clones import BOTH, DVC, SIGNALS, STAGE, UNSHARE, Clone, Project, find_processes, find_reason, make_narrow
-from faults.common import ONE_THREAD, Row, Settings
+from faults.common import ONE_THREAD, Row, Settings, make_row
 from fer_pipeline.core.errors import InputError
 
 COUNT = 30
-KILLS = (STAGE, DVC, BOTH)
 TWICE = "killed once more while resuming"
 FULL, READ_ONLY, LOCKS = "a full disk", "a read-only folder of outs", "locks of a dvc that no longer runs"
 WRITERS = {
@@ -55,38 +54,25 @@ LOCK = (
     """printf '{{"write": {{"%s": {{"pid": %s, "cmd": "dvc repro"}}}}, "read": {{}}}}' """
     '"$PWD/data/prepared/faces.h5" $! > .dvc/tmp/rwlock; dvc repro -f -s prepare'
 )
-CUT = "truncate -s $(($(stat -c %s {file}) * {size} / 1000000)) {file}"
+CUT = "truncate -s $(($(stat -c %s {file}) * {part} / 1000000)) {file}"
 
 
 class Pipeline(NamedTuple):
-    """What runs are started from, and compared with."""
+    """A clone in which nothing ran, the same after an undisturbed run, and how many seconds that took."""
 
     fresh: Project
-    """A clone in which nothing ran."""
     finished: Project
-    """The same clone after an undisturbed run."""
     seconds: float
-    """How long that run took."""
 
 
-class End(NamedTuple):
-    """How a run ended after a fault."""
-
-    wrong: list[str]
-    """What broke the promise, in words; empty if nothing did."""
-    notes: list[str]
-    """What the row says beside its numbers."""
-    where: str
-    """Where and when the fault struck."""
-
-
+End = tuple[list[str], list[str], str]
+"""How a run ended: what is wrong, in words; what the row says beside its numbers; where and when the fault struck."""
 Fault = Callable[[np.random.Generator, Pipeline, Path], End]
 """Does something to a run in a folder, which does not exist yet, and finishes that run."""
 
 
 def run_undisturbed(folder: Path, **environment: str) -> Pipeline:
     """Run the narrow pipeline once below `folder`."""
-    (folder / "fresh").mkdir()
     fresh = make_narrow(Clone(folder / "fresh"), ema=0.9, labels="emotion+votes", freeze_epochs=1, mixup=0.2)
     finished, began = fresh.copy(folder / "finished"), time.monotonic()
     code, printed = finished.call("dvc", "repro", **environment)
@@ -105,90 +91,81 @@ def stop_at_random(what: str, times: int, draw: np.random.Generator, pipeline: P
             if stage := run.stop(what, moment, **ONE_THREAD):
                 where.append(f"{stage}, after {moment:.2f} s")
         if len(where) == times:
-            return End(*run.finish(pipeline.finished, **ONE_THREAD), ", ".join(where))
+            return *run.finish(pipeline.finished, **ONE_THREAD), ", ".join(where)
         shutil.rmtree(folder)
         run.log.unlink()
 
 
 def run_script(
-    script: str, sentence: str | None, draw: np.random.Generator, pipeline: Pipeline, folder: Path, **names: str
+    script: str, sentence: str, draw: np.random.Generator, pipeline: Pipeline, folder: Path, **names: str
 ) -> End:
     """Run a line of shell in a finished run, and finish that again; the line has to fail with this sentence, if any."""
-    run, size = pipeline.finished.copy(folder), int(draw.integers(1_000_000))
-    if script == FILL:  # somewhere between nothing and all that a run writes
-        used, needed = (
-            int(subprocess.check_output(["du", "-sk", project.path]).split()[0])
-            for project in (pipeline.fresh, pipeline.finished)
-        )
-        size = used + size * (needed - used) // 1_000_000
-    line = script.format(size=size, fresh=shlex.quote(str(pipeline.fresh.path)), **names)
+    run, part = pipeline.finished.copy(folder), int(draw.integers(1_000_000))
+    used, all_ = (
+        int(subprocess.check_output(["du", "-sk", one.path]).split()[0]) for one in (pipeline.fresh, pipeline.finished)
+    )
+    size = used + part * (all_ - used) // 1_000_000  # between nothing and all that a run writes
+    line = script.format(part=part, size=size, fresh=shlex.quote(str(pipeline.fresh.path)), **names)
     code, printed = run.call(*UNSHARE, line, **ONE_THREAD)
     if (kept := folder.with_name("kept")).exists():  # copied off the full disk
         shutil.rmtree(folder)
         kept.rename(folder)
     wrong, notes = run.finish(pipeline.finished, **ONE_THREAD)
-    if bool(code) != bool(sentence) or (sentence or "") not in printed.lower():
+    if bool(code) != bool(sentence) or sentence not in printed.lower():
         wrong = [f"not {sentence!r} but {code}, {find_reason(printed)}", *wrong]
-    return End(wrong, notes, line)
+    return wrong, notes, line
 
 
-OTHERS: dict[str, list[Fault]] = {
-    **{what: [partial(stop_at_random, what, 1)] * 3 for what in SIGNALS if what != BOTH},
-    FULL: [partial(run_script, FILL, "no space left on device")] * 3,
-    READ_ONLY: [
-        partial(run_script, FORBID, "read-only file system", outs=outs, stage=WRITERS[outs]) for outs in WRITERS
-    ],
-    LOCKS: [partial(run_script, LOCK, None)],
-    ".dvc/tmp/rwlock cut short": [partial(run_script, CUT, None, file=".dvc/tmp/rwlock")],
-    "dvc.lock cut short": [partial(run_script, CUT, None, file="dvc.lock")] * 3,
-}
-
-
-def draw_kills(settings: Settings) -> dict[str, dict[int, Fault]]:
-    """{what is killed: {number: how}}; the number seeds the draws."""
-    kinds = np.random.default_rng(settings.seed).choice(KILLS, COUNT if settings.count is None else settings.count)
-    kills: dict[str, dict[int, Fault]] = {what: {} for what in (*KILLS, TWICE)}
+def list_faults(settings: Settings) -> dict[str, list[Fault]]:
+    """{what is done: how, as often as it is tried}."""
+    faults: dict[str, list[Fault]] = defaultdict(list)
+    kinds = np.random.default_rng(settings.seed).choice((STAGE, DVC, BOTH), settings.count or COUNT)
     for number, kind in enumerate(kinds.tolist()):
         times = 2 if number % 3 == 2 else 1
-        kills[kind if times == 1 else TWICE][number] = partial(stop_at_random, kind, times)
-    return {what: faults for what, faults in kills.items() if faults}
+        faults[kind if times == 1 else TWICE].append(partial(stop_at_random, kind, times))
+    others: dict[str, list[Fault]] = {
+        **{what: [partial(stop_at_random, what, 1)] * 3 for what in SIGNALS if what != BOTH},
+        FULL: [partial(run_script, FILL, "no space left on device")] * 3,
+        READ_ONLY: [
+            partial(run_script, FORBID, "read-only file system", outs=outs, stage=stage)
+            for outs, stage in WRITERS.items()
+        ],
+        LOCKS: [partial(run_script, LOCK, "")],
+        ".dvc/tmp/rwlock cut short": [partial(run_script, CUT, "", file=".dvc/tmp/rwlock")],
+        "dvc.lock cut short": [partial(run_script, CUT, "", file="dvc.lock")] * 3,
+    }
+    return faults | {what: known[: settings.count] for what, known in others.items()}
 
 
-def try_fault(what: str, number: int, fault: Fault, pipeline: Pipeline, settings: Settings) -> tuple[End, float]:
-    """How a run with this fault ended, what was wrong in one sentence, and how many seconds it took."""
-    began, draw = time.monotonic(), np.random.default_rng([settings.seed, number, *what.encode()])
+def try_fault(pipeline: Pipeline, settings: Settings, what: str, number: int, fault: Fault) -> tuple[str, list[str]]:
+    """What was wrong after a run with this fault, in one sentence if anything was; and what the row says of it."""
+    draw, notes, where = np.random.default_rng([settings.seed, number, *what.encode()]), [], ""
     with tempfile.TemporaryDirectory(dir=settings.folder) as place:
         folder = Path(place, "run")
         try:
-            end = fault(draw, pipeline, folder)
+            wrong, notes, where = fault(draw, pipeline, folder)
         except subprocess.TimeoutExpired as error:
-            end = End([f"hung: {error.cmd}"], [], "")
+            wrong = [f"hung: {error.cmd}"]
         finally:
-            left = find_processes(folder)
-            for process in left:
+            for process in find_processes(folder):
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
-            psutil.wait_procs(left)
-    told = [f"seed {settings.seed}, number {number}, {end.where}: {'; '.join(end.wrong)}"] if end.wrong else []
-    return end._replace(wrong=told), time.monotonic() - began
+                    process.wait()
+    return f"seed {settings.seed}, number {number}, {where}: {'; '.join(wrong)}" if wrong else "", notes
 
 
 def run(settings: Settings) -> Iterator[Row]:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, and so do its children
-    pipeline = run_undisturbed(settings.folder, **ONE_THREAD)
-    others = {what: dict(enumerate(faults[: settings.count])) for what, faults in OTHERS.items()}
+    pipeline, faults = run_undisturbed(settings.folder, **ONE_THREAD), list_faults(settings)
     if subprocess.run([*UNSHARE, "mount -t tmpfs none /mnt"], capture_output=True).returncode:
         for what in (FULL, READ_ONLY):
-            others.pop(what)
-            yield Row(f"{what}: not tried, because nobody may mount one here", 0, 0, 0)
+            faults.pop(what)
+            yield make_row(f"{what}: not tried, because nobody may mount one here", [])
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        rows = {
-            what: [pool.submit(try_fault, what, number, fault, pipeline, settings) for number, fault in faults.items()]
-            for what, faults in {**draw_kills(settings), **others}.items()
-        }
+        start = partial(pool.submit, try_fault, pipeline, settings)
+        rows = {what: [start(what, *one) for one in enumerate(known)] for what, known in faults.items()}
         for what, futures in rows.items():
-            ends, seconds = zip(*(future.result() for future in futures), strict=True) if futures else ((), ())
-            found = tuple(told for end in ends for told in end.wrong)
-            notes = Counter(note for end in ends for note in end.notes)
+            told, noted = zip(*(future.result() for future in futures), strict=True)
+            notes = Counter(note for notes in noted for note in notes)
             said = f" ({', '.join(f'{times} {note}' for note, times in notes.items())})" if notes else ""
-            yield Row(f"{what}{said}", len(ends), len(ends) - len(found), sum(seconds), found)
+            yield make_row(f"{what}{said}", told)

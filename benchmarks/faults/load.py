@@ -18,7 +18,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -30,11 +30,12 @@ import psutil
 from matplotlib.cbook import get_sample_data
 
 from clones import ROOT
-from faults.common import Row, Settings, make_row, write_network
+from faults.common import Row, Settings, make_row
 from faults.damage.ways import ODD
 from fer_pipeline.inference.opencv import cv2
 from fer_pipeline.inference.photos import decode_photo
 from fer_pipeline.inference.recognition import Recogniser
+from small_network import write_network
 
 HOST = "127.0.0.1"
 AT_ONCE, DISTURBING, HELD_OPEN = 50, 4, 200
@@ -48,44 +49,15 @@ LEFT, OTHER = "resnet18.int8", "vgg19"
 """The network that stays, and the one that is replaced."""
 Faces = list[dict[str, Any]]
 
+PRINTABLE = """
++5 1e3 abc 99999999999 %2e%2e/x ..%2fx %00 %ff * evil.example 127.0.0.1.evil.example evil@127.0.0.1 [::1] [ http://[x]
+//[ http://evil.example utf-7''+2AA- idna''xn--%ff punycode''%ff utf-8''%ff <script> .git/config vgg19.onnx
+models/export/vgg19.onnx
+"""
 WORDS = (
-    *(word for word in ODD if word.strip()),
-    *(
-        "+5",
-        "1e3",
-        "5 5",
-        "abc",
-        "\udcb2",
-        "5, 5",
-        "5, 6",
-        "99999999999",
-        "%2e%2e/x",
-        "..%2fx",
-        "%00",
-        "%ff",
-        "a\r\n b",
-        "*",
-    ),
-    *(
-        "evil.example",
-        "127.0.0.1.evil.example",
-        "evil@127.0.0.1",
-        "[::1]",
-        "[",
-        "http://[x]",
-        "//[",
-        "http://evil.example",
-    ),
-    *("utf-7''+2AA-", "idna''xn--%ff", "punycode''%ff", "utf-8''%ff", "a; filename*1=b", "x" * 60_000, "../" * 5000),
-    *(
-        "\udcff\udcfe",
-        "\u202egpj.exe",
-        "\N{GRINNING FACE}",
-        "<script>",
-        ".git/config",
-        "models/export/vgg19.onnx",
-        "vgg19.onnx",
-    ),
+    *(word for word in (*ODD, *PRINTABLE.split()) if word.strip()),
+    *("5 5", "5, 5", "5, 6", "a\r\n b", "a; filename*1=b", "x" * 60_000, "../" * 5000),
+    *("\udcb2", "\udcff\udcfe", "\u202egpj.exe", "\N{GRINNING FACE}"),
 )
 """What a client writes where something else belongs."""
 TEXTS = {
@@ -99,19 +71,12 @@ TEXTS = {
 }
 """{content type: content that is no picture}."""
 METHODS = ("GET", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "get", "X" * 1000, "P\udcd6ST", "P ST")
-NO_HTTP = (
-    *(
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-        b"GET /\r\n",
-        b"GET / HTTP/9.9\r\n\r\n",
-        b"\r\n" * 100_000,
-        b"x" * 1_000_000,
-    ),
-    bytes.fromhex("16030100a5010000a10303") + bytes(range(100)),
-)
-"""Other versions of HTTP, line ends, a long line and TLS."""
-CLOSED = "stops sending"
-HOWS = ("in one step", "as old as it", "written over it")
+HTTP_2, TLS = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", bytes.fromhex("16030100a5010000a10303") + bytes(range(100))
+JUNK = (HTTP_2, TLS, b"GET /\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\r\n" * 100_000, b"x" * 1_000_000)
+SLOW, LIES, TYPES = "sends slowly or stops", "lies about lengths", "sends other types"
+FOREIGN, ABSENT, NO_HTTP = "comes from elsewhere", "asks for what is not there", "speaks no HTTP"
+FORM, EITHER = "Content-Disposition: form-data; name=p; filename", "either"
+CLOSED, IN_STEP, AS_OLD, OVER = "stops sending", "in one step", "as old as it", "written over it"
 
 
 class Client(NamedTuple):
@@ -135,10 +100,6 @@ class Server(NamedTuple):
     process: psutil.Process
     port: int
 
-    @property
-    def megabytes(self) -> float:
-        return float(self.process.memory_info().rss / 1e6)
-
 
 @contextlib.contextmanager
 def serving(folder: Path) -> Iterator[Server]:
@@ -153,7 +114,6 @@ def serving(folder: Path) -> Iterator[Server]:
         subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=log, text=True) as process,
     ):
         try:
-            assert process.stdout
             port = int(process.stdout.readline().split()[0].rsplit(":", 1)[1])
             yield Server(folder, psutil.Process(process.pid), port)
         finally:
@@ -162,7 +122,7 @@ def serving(folder: Path) -> Iterator[Server]:
 
 def make_photos() -> list[bytes]:
     """Six small JPEGs of the photo that comes with matplotlib, cut differently so that their answers differ."""
-    whole = decode_photo(np.fromfile(get_sample_data("grace_hopper.jpg", asfileobj=False), np.uint8), "the photo")
+    whole = cv2.imread(os.fspath(get_sample_data("grace_hopper.jpg", asfileobj=False)))
     cuts = [cv2.resize(whole[10 * number :, 15 * number :], None, fx=0.5, fy=0.5) for number in range(6)]
     return [cv2.imencode(".jpg", cut)[1].tobytes() for cut in cuts]
 
@@ -192,26 +152,24 @@ def write_form(heads: list[str], content: bytes, boundary: str = "x") -> bytes:
     return write_request("/api/photos", b"".join(parts) + line + b"--\r\n", header)
 
 
-def send(port: int, client: Client) -> tuple[int, str] | None:
-    """Do what a client does; status and text of the reply, 0 if the connection was closed, None if nobody waits."""
+def send(port: int, client: Client) -> tuple[int, str]:
+    """Do what a client does; status and text of the reply, or 0 if the connection was closed or nobody waits."""
     with socket.create_connection((HOST, port), timeout=100) as connection:
         with contextlib.suppress(ConnectionError):  # closed early: the reply that came before counts
             for start in range(0, len(client.request), client.piece):
                 connection.sendall(client.request[start : start + client.piece])
                 time.sleep(0.02 if client.piece > 1000 and start else 0)
-        if client.end == CLOSED:
-            with contextlib.suppress(OSError):  # already closed
+        with contextlib.suppress(OSError):  # already closed
+            if client.end == CLOSED:
                 connection.shutdown(socket.SHUT_WR)
-        elif client.end == "resets":
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        if client.end in ("leaves", "resets"):
-            return None
-        reply = http.client.HTTPResponse(connection)
-        try:
-            reply.begin()
-            return reply.status, reply.read().decode()
-        except (ConnectionError, http.client.HTTPException):
-            return 0, ""
+            elif client.end == "resets":
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with contextlib.suppress(ConnectionError, http.client.HTTPException):
+            if client.end in (CLOSED, "waits"):
+                reply = http.client.HTTPResponse(connection)
+                reply.begin()
+                return reply.status, reply.read().decode()
+    return 0, ""
 
 
 def is_sentence(text: str) -> bool:
@@ -225,7 +183,7 @@ def is_sentence(text: str) -> bool:
 def try_out(port: int, client: Client, faces: list[Faces]) -> str:
     """Do what a client does; what is wrong with the reply, or an empty string; `faces` are the right answers."""
     try:
-        status, text = send(port, client) or (0, "")
+        status, text = send(port, client)
         if status == 200 and client.due != "refused":
             known = json.loads(text)
             told = [one["answer"] for one in known["photos"]] if "photos" in known else [known]
@@ -240,80 +198,72 @@ def try_out(port: int, client: Client, faces: list[Faces]) -> str:
 def is_well(port: int) -> bool:
     """Whether the server answers another client."""
     with contextlib.suppress(OSError):
-        reply = send(port, Client("", "", write_request("/api/health", method="GET")))
-        return reply is not None and reply[0] == 200 and json.loads(reply[1])["status"] == "ok"
+        status, text = send(port, Client("", "", write_request("/api/health", method="GET")))
+        return status == 200 and json.loads(text)["status"] == "ok"
     return False
 
 
 def list_clients(photo: bytes, rng: np.random.Generator) -> Iterator[Client]:
     """All clients that misbehave."""
-    ask, form = partial(write_request, "/api/faces", photo), "Content-Disposition: form-data; name=p; filename"
-    whole, chunked = ask(), partial(write_request, "/api/faces", length=False)
-    chunks, coding = b"%x\r\n%b\r\n0\r\n\r\n" % (len(photo), photo), "Transfer-Encoding: chunked"
-    client = partial(Client, "sends slowly or stops")
-    yield client("the picture in pieces", whole, "answered", piece=2000)
-    yield client("byte by byte", whole[:200], end=CLOSED, piece=1)
-    for end, sent in itertools.product((CLOSED, "leaves", "resets"), (0, 50, len(whole) // 2, len(whole))):
-        yield client(f"{sent} bytes, then {end}", whole[:sent], "either" if sent == len(whole) else "refused", end)
-    client = partial(Client, "lies about lengths", end=CLOSED)
+    ask, get = partial(write_request, "/api/faces", photo), partial(write_request, method="GET")
+    chunked = partial(write_request, "/api/faces", length=False)
+    whole, chunks, coding = ask(), b"%x\r\n%b\r\n0\r\n\r\n" % (len(photo), photo), "Transfer-Encoding: chunked"
     for word in (*WORDS, str(len(photo) + 1)):
-        yield client(f"the length {word:.20}", ask(f"Content-Length: {word}", length=False))
-        body = word.encode(errors="surrogateescape") + b"\r\nabcde\r\n0\r\n\r\n"
-        yield client(f"a chunk of {word:.20}", chunked(body, coding))
-    for length in (0, 100):
-        yield client(f"the length {length}", ask(f"Content-Length: {length}", length=False), end="waits")
-    yield client("no length", ask(length=False), end="waits")
-    yield client("two lengths", ask("Content-Length: 5"))
-    yield client("chunks", chunked(chunks, coding), "answered", end="waits")
-    yield client("chunks and a length", write_request("/api/faces", chunks, coding), "either", end="waits")
-    yield client("chunks without an end", chunked(chunks[:-5], coding))
-    yield client("garbage for chunks", chunked(photo, coding))
-    yield client("another coding", chunked(chunks, "Transfer-Encoding: gzip, chunked"))
-    client = partial(Client, "sends other types")
-    for (name, body), path in itertools.product(TEXTS.items(), ("/api/faces", "/api/photos")):
-        yield client(f"{name} to {path}", write_request(path, body, f"Content-Type: {name}"))
-    yield client("packed by gzip", write_request("/api/faces", gzip.compress(photo), "Content-Encoding: gzip"))
-    yield client("a picture as HTML", ask("Content-Type: text/html"), "answered")
-    for heads in ([], ["X: y"] * 10_000, [f"{form}=a"] * 10_000, ["Content-Type: multipart/mixed; boundary=x"]):
-        yield client(f"a form of {len(heads)} parts", write_form(heads, b""))
-    yield client("a head of 1 MB", write_form([f"{form}=a\r\nX: {'x' * 1_000_000}"], photo), "either")
-    for word, value in itertools.product(WORDS, ('="{}"', "*={}", "*0*={}")):
-        yield client(f"a file{value.format(word):.20}", write_form([form + value.format(word)], photo), "either")
-    for word in WORDS:
-        yield client(f"the boundary {word:.20}", write_form([f"{form}=a"], photo, word), "either")
-    client = partial(Client, "comes from elsewhere")
-    for word in WORDS:
-        yield client(f"the host {word:.20}", ask(host=word))
-        yield client(f"the origin {word:.20}", ask(f"Origin: {word}"))
-    yield client("no host", ask(host=None))
-    yield client("two hosts", ask("Host: evil.example"))
-    yield client("the origin of our own", ask(f"Origin: http://{HOST}"), "answered")
-    client = partial(Client, "asks for what is not there")
-    for word in WORDS:
+        shown, raw = f"{word:.20}", word.encode(errors="surrogateescape")
         model = quote(word, safe="%", errors="surrogateescape")
-        yield client(f"the path {word:.20}", write_request(f"/{word}", method="GET"))
-        yield client(f"the address {word:.20}", write_request(word, method="GET"))
-        yield client(f"the network {word:.20}", write_request(f"/api/faces?model={model}", photo))
+        yield Client(LIES, f"the length {shown}", ask(f"Content-Length: {word}", length=False), end=CLOSED)
+        yield Client(LIES, f"a chunk of {shown}", chunked(raw + b"\r\nabcde\r\n0\r\n\r\n", coding), end=CLOSED)
+        for value in ('="{}"', "*={}", "*0*={}"):
+            yield Client(TYPES, f"a file{value.format(shown)}", write_form([FORM + value.format(word)], photo), EITHER)
+        yield Client(TYPES, f"the boundary {shown}", write_form([f"{FORM}=a"], photo, word), EITHER)
+        yield Client(FOREIGN, f"the host {shown}", ask(host=word))
+        yield Client(FOREIGN, f"the origin {shown}", ask(f"Origin: {word}"))
+        yield Client(ABSENT, f"the path {shown}", get(f"/{word}"))
+        yield Client(ABSENT, f"the address {shown}", get(word))
+        yield Client(ABSENT, f"the network {shown}", write_request(f"/api/faces?model={model}", photo))
+        yield Client(NO_HTTP, f"the header {shown}", ask(word), EITHER)
+    yield Client(SLOW, "the picture in pieces", whole, "answered", piece=2000)
+    yield Client(SLOW, "byte by byte", whole[:200], end=CLOSED, piece=1)
+    for end, sent in itertools.product((CLOSED, "leaves", "resets"), (0, 50, len(whole) // 2, len(whole))):
+        due = EITHER if sent == len(whole) else "refused"
+        yield Client(SLOW, f"{sent} bytes, then {end}", whole[:sent], due, end)
+    for length in (0, 100):
+        yield Client(LIES, f"the length {length}", ask(f"Content-Length: {length}", length=False))
+    yield Client(LIES, "no length", ask(length=False))
+    yield Client(LIES, "two lengths", ask("Content-Length: 5"), end=CLOSED)
+    yield Client(LIES, "chunks", chunked(chunks, coding), "answered")
+    yield Client(LIES, "chunks and a length", write_request("/api/faces", chunks, coding), EITHER)
+    yield Client(LIES, "chunks without an end", chunked(chunks[:-5], coding), end=CLOSED)
+    yield Client(LIES, "garbage for chunks", chunked(photo, coding), end=CLOSED)
+    yield Client(LIES, "another coding", chunked(chunks, "Transfer-Encoding: gzip, chunked"), end=CLOSED)
+    for (name, body), path in itertools.product(TEXTS.items(), ("/api/faces", "/api/photos")):
+        yield Client(TYPES, f"{name} to {path}", write_request(path, body, f"Content-Type: {name}"))
+    yield Client(TYPES, "packed by gzip", write_request("/api/faces", gzip.compress(photo), "Content-Encoding: gzip"))
+    yield Client(TYPES, "a picture as HTML", ask("Content-Type: text/html"), "answered")
+    for heads in ([], ["X: y"] * 10_000, [f"{FORM}=a"] * 10_000, ["Content-Type: multipart/mixed; boundary=x"]):
+        yield Client(TYPES, f"a form of {len(heads)} parts", write_form(heads, b""))
+    yield Client(TYPES, "a head of 1 MB", write_form([f"{FORM}=a\r\nX: {'x' * 1_000_000}"], photo), EITHER)
+    yield Client(FOREIGN, "no host", ask(host=None))
+    yield Client(FOREIGN, "two hosts", ask("Host: evil.example"))
+    yield Client(FOREIGN, "the origin of our own", ask(f"Origin: http://{HOST}"), "answered")
     for method in METHODS:
-        yield client(f"the method {method:.20}", ask(method=method))
-    yield client("two networks", write_request(f"/api/faces?model={LEFT}&model=../x", photo))
+        yield Client(ABSENT, f"the method {method:.20}", ask(method=method))
+    yield Client(ABSENT, "two networks", write_request(f"/api/faces?model={LEFT}&model=../x", photo))
     many = "&".join(f"model{number}=x" for number in range(5000))
-    yield client("5,000 parameters", write_request(f"/api/faces?{many}", photo), "either")
-    client = partial(Client, "speaks no HTTP")
-    for headers in (*([word] for word in WORDS), [f"X{number}: y" for number in range(10_000)]):
-        yield client(f"the headers {headers[0]:.20}", ask(*headers), "either")
-    upgrade = write_request("/api/health", b"", "Upgrade: websocket", "Connection: upgrade", method="GET")
-    yield client("an upgrade", upgrade, "either", CLOSED)
-    for text in (*NO_HTTP, *(rng.bytes(int(rng.integers(1, 5000))) for _ in range(10))):
-        yield client(f"{text[:10]!r}", text, end=CLOSED)
-    for request, number in itertools.product((whole, write_form([f'{form}="a.jpg"'], photo)), range(10)):
+    yield Client(ABSENT, "5,000 parameters", write_request(f"/api/faces?{many}", photo), EITHER)
+    yield Client(NO_HTTP, "10,000 headers", ask(*(f"X{number}: y" for number in range(10_000))), EITHER)
+    upgrade = get("/api/health", b"", "Upgrade: websocket", "Connection: upgrade")
+    yield Client(NO_HTTP, "an upgrade", upgrade, EITHER, CLOSED)
+    for text in (*JUNK, *(rng.bytes(int(rng.integers(1, 5000))) for _ in range(10))):
+        yield Client(NO_HTTP, f"{text[:10]!r}", text, end=CLOSED)
+    for request, number in itertools.product((whole, write_form([f'{FORM}="a.jpg"'], photo)), range(10)):
         changed = bytearray(request)
         for place in rng.integers(0, request.index(photo), 1 + number % 3):
             changed[place] = rng.integers(0, 256)
-        yield client(f"changed bytes, {number}", bytes(changed), "either", CLOSED)
+        yield Client(NO_HTTP, f"changed bytes, {number}", bytes(changed), EITHER, CLOSED)
 
 
-def disturb(port: int, photo: bytes, faces: list[Faces], seed: int, worker: int, until: float) -> list[tuple[str, str]]:
+def disturb(port: int, photo: bytes, faces: list[Faces], seed: int, until: float, worker: int) -> list[tuple[str, str]]:
     """Do what this worker's share of all clients does, at least once; their kinds and what went wrong."""
     told = []
     for turn in itertools.count():
@@ -327,76 +277,79 @@ def disturb(port: int, photo: bytes, faces: list[Faces], seed: int, worker: int,
     return told
 
 
-def ask(port: int, photos: list[bytes], faces: list[Faces], worker: int, until: float) -> list[str]:
-    """Ask again and again; what went wrong each time."""
+def keep_asking(port: int, asked: list[tuple[Client, list[Faces]]], goes_on: Callable[[], bool]) -> list[str]:
+    """Send these requests again and again; what went wrong each time."""
     told: list[str] = []
-    while time.monotonic() < until:
-        place = (worker + len(told)) % len(photos)
-        client = Client("", "", write_request("/api/faces", photos[place]), "answered")
-        fault = try_out(port, client, [faces[place]])
-        told.append(fault and f"worker {worker}, request {len(told)}: {fault}")
+    while goes_on():
+        fault = try_out(port, *asked[len(told) % len(asked)])
+        told.append(fault and f"request {len(told)}: {fault}")
     return told
 
 
 def load(server: Server, photos: list[bytes], faces: list[Faces], seed: int, seconds: int) -> Iterator[Row]:
     """Many clients at once, and meanwhile those that misbehave."""
-    began = time.monotonic()
-    until = began + seconds
+    until, memory = time.monotonic() + seconds, []
+    clients = [Client("", "", write_request("/api/faces", photo), "answered") for photo in photos]
+    asked = [(client, [due]) for client, due in zip(clients, faces, strict=True)]
     with ThreadPoolExecutor(AT_ONCE + DISTURBING) as pool:
-        askers = [pool.submit(ask, server.port, photos, faces, worker, until) for worker in range(AT_ONCE)]
-        sent = server.port, photos[0], faces[:1], seed
-        others = [pool.submit(disturb, *sent, worker, until) for worker in range(DISTURBING)]
-        time.sleep(min(60, seconds / 4))
-        before = server.megabytes
-        time.sleep(until - time.monotonic())
-        after = server.megabytes
-    yield make_row(f"a photo, {AT_ONCE} at once", [fault for asker in askers for fault in asker.result()], began)
-    told = [one for other in others for one in other.result()]
+        goes_on = [lambda: time.monotonic() < until] * AT_ONCE
+        askers = pool.map(partial(keep_asking, server.port, asked), goes_on)
+        others = pool.map(partial(disturb, server.port, photos[0], faces[:1], seed, until), range(DISTURBING))
+        for moment in (until - seconds + min(60, seconds / 4), until):
+            time.sleep(moment - time.monotonic())
+            memory.append(measure_memory(server.process.pid))
+        yield make_row(f"a photo, {AT_ONCE} at once", [*itertools.chain(*askers)])
+        told = [*itertools.chain(*others)]
     for kind in sorted({kind for kind, _ in told}):
-        yield make_row(f"a client that {kind}", [fault for of, fault in told if of == kind], began)
-    yield compare_memory("the server's memory", before, after, began)
+        yield make_row(f"a client that {kind}", [fault for of, fault in told if of == kind])
+    yield compare_memory("the server's memory", *memory)
 
 
-def compare_memory(what: str, before: float, after: float, began: float) -> Row:
+def measure_memory(process: int) -> float:
+    """In MB."""
+    return float(psutil.Process(process).memory_info().rss / 1e6)
+
+
+def compare_memory(what: str, before: float, after: float) -> Row:
     """A row that holds if memory (MB) has not grown."""
-    flat = after < max(before * GROWTH, before + MEGABYTES)
-    what = f"{what}, {before:.0f} and {after:.0f} MB"
-    return make_row(what, ["" if flat else "it has grown"], began)
+    grown = after >= max(before * GROWTH, before + MEGABYTES)
+    return make_row(f"{what}, {before:.0f} and {after:.0f} MB", ["it has grown" if grown else ""])
 
 
 def try_limits(server: Server, photo: bytes, faces: list[Faces], patient: bool) -> Iterator[Row]:
     """Half requests that stay open, a second server on the port, and half a picture followed by silence."""
-    began, whole = time.monotonic(), write_request("/api/faces", photo)
+    whole = write_request("/api/faces", photo)
     with contextlib.ExitStack() as stack:
         for _ in range(HELD_OPEN):
             stack.enter_context(socket.create_connection((HOST, server.port), timeout=100)).sendall(whole[:30])
         fault = try_out(server.port, Client("", "", whole, "answered"), faces)
-    yield make_row(f"{HELD_OPEN} half requests left open", [fault], began)
+    yield make_row(f"{HELD_OPEN} half requests left open", [fault])
     command = [sys.executable, "-B", "apps/serve.py", "--port", str(server.port)]
     due = f"error: port {server.port} of {HOST} is not available; choose another with --port\n"
     process = subprocess.run(command, cwd=server.folder, capture_output=True, text=True, timeout=100)
     told = "" if (process.returncode, process.stderr) == (1, due) and is_well(server.port) else f"{process}"
-    yield make_row("a second server on the port", [told], began)
+    yield make_row("a second server on the port", [told])
     if patient:
-        reply = send(server.port, Client("", "", whole[:1000]))
-        told = "" if reply and reply[0] == 408 and is_sentence(reply[1]) else f"{reply}"
-        yield make_row("half a picture and then silence, refused after a minute", [told], began)
+        status, text = send(server.port, Client("", "", whole[:1000]))
+        told = "" if status == 408 and is_sentence(text) else f"{status}, {text}"
+        yield make_row("half a picture and then silence, refused after a minute", [told])
 
 
-def put(path: Path, content: bytes, how: str = "in one step") -> None:
+def replace(path: Path, content: bytes | None, how: str) -> None:
     """Replace a file: in one step, perhaps by one that is as old, as a copy may be, or by writing over it."""
-    times, beside = path.stat() if path.exists() else None, path.with_name(".new")
-    if how == "written over it":
-        with open(path, "wb") as file:
+    if content is None:
+        path.unlink()
+    elif how == OVER:
+        with open(path, "wb", buffering=0) as file:
             for part in (content[: len(content) // 2], content[len(content) // 2 :]):
                 file.write(part)
-                file.flush()
                 time.sleep(0.3)
-        return
-    beside.write_bytes(content)
-    if times and how == "as old as it":
-        os.utime(beside, ns=(times.st_atime_ns, times.st_mtime_ns))
-    beside.replace(path)
+    else:
+        beside = path.with_name(".new")
+        beside.write_bytes(content)
+        if how == AS_OLD:
+            shutil.copystat(path, beside)
+        beside.replace(path)
 
 
 def replace_network(server: Server, photo: bytes, rng: np.random.Generator) -> Iterator[Row]:
@@ -404,95 +357,76 @@ def replace_network(server: Server, photo: bytes, rng: np.random.Generator) -> I
     path = server.folder / "models" / "export" / f"{OTHER}.onnx"
     files = [path, *(write_network(server.folder.parent / f"{seed}.onnx", seed) for seed in range(2, 6))]
     contents, faces = [file.read_bytes() for file in files], [find_faces(file, [photo])[0] for file in files]
-    cut, noise = contents[0][: int(rng.integers(1, len(contents[0])))], rng.bytes(10_000)
-    steps: list[tuple[str, str, bytes | None, Faces | None]] = [
-        *((f"a valid one {how}", how, contents[n], faces[n]) for n, how in enumerate(HOWS, 1)),
-        *((f"a damaged one, {len(content)} bytes", "", content, None) for content in (cut, noise, b"")),
-        ("a damaged one written over it", "written over it", cut, None),
-        ("a valid one after that", "written over it", contents[4], faces[4]),
-        ("nothing", "", None, None),
-        ("the first one again", "", contents[0], faces[0]),
+    cut = contents[0][: int(rng.integers(1, len(contents[0])))]
+    steps: list[tuple[str, str, bytes | None, list[Faces]]] = [
+        *((f"a valid one {how}", how, contents[n], [faces[n]]) for n, how in enumerate((IN_STEP, AS_OLD, OVER), 1)),
+        *((f"a damaged one, {len(content)} bytes", IN_STEP, content, []) for content in (cut, rng.bytes(10_000), b"")),
+        ("a damaged one written over it", OVER, cut, []),
+        ("a valid one after that", OVER, contents[4], [faces[4]]),
+        ("nothing", IN_STEP, None, []),
+        ("the first one again", IN_STEP, contents[0], [faces[0]]),
     ]
-    client = Client("", "", write_request(f"/api/faces?model={OTHER}", photo), "either")
+    client = Client("", "", write_request(f"/api/faces?model={OTHER}", photo), EITHER)
     models = client._replace(request=write_request("/api/models", method="GET"))
-
-    def keep_asking(client: Client, over: list[bool]) -> list[str]:
-        told = []
-        while not over:
-            told.append(try_out(server.port, client, faces))
-        return told
-
     for what, how, content, due in steps:
-        began, over = time.monotonic(), list[bool]()
+        over = list[bool]()
         with ThreadPoolExecutor(8) as pool:
-            askers = [pool.submit(keep_asking, one, over) for one in (models, *[client] * 7)]
+            ask = partial(keep_asking, server.port, goes_on=lambda over=over: not over)
+            askers = pool.map(ask, [[(one, faces)] for one in (models, *[client] * 7)])
             time.sleep(0.2)
-            path.unlink() if content is None else put(path, content, how)
-            last = try_out(server.port, client._replace(due="answered" if due else "refused"), [due] if due else [])
+            replace(path, content, how)
+            last = try_out(server.port, client._replace(due="answered" if due else "refused"), due)
             over.append(True)
-        told = [fault for asker in askers for fault in asker.result()] + [last and f"after it: {last}"]
-        yield make_row(f"a network replaced by {what}", told, began)
+            told = [*itertools.chain(*askers), last and f"after it: {last}"]
+        yield make_row(f"a network replaced by {what}", told)
 
 
 def check_traces(server: Server) -> Row:
     """What all that left behind: no traceback in the server's log, and no file."""
-    log, rooms = (
-        server.folder.with_suffix(".log").read_text(errors="replace"),
-        sorted(path.name for path in server.folder.iterdir()),
-    )
+    log = server.folder.with_suffix(".log").read_text(errors="replace")
+    rooms = sorted(path.name for path in server.folder.iterdir())
     told = [f"a traceback, {[line for line in log.splitlines() if 'Error' in line][-1:]}" if "Traceback" in log else ""]
     told.append("" if rooms == ["apps", "models", "stages"] else f"the folder has {rooms}")
-    return make_row("no traceback, and no file of a client's", told, time.monotonic())
-
-
-def write_photos(folder: Path, photos: list[bytes], count: int, rng: np.random.Generator) -> dict[str, int | None]:
-    """Write many photos, hard links to a few; {name: number of the photo, None if it is damaged}."""
-    folder.mkdir()
-    for number, photo in enumerate(photos):
-        (folder.parent / f"{number}.jpg").write_bytes(photo)
-    damaged = rng.choice(count, max(1, count // DAMAGED), replace=False).tolist()
-    kinds = (b"", b"a text", photos[0][:20], bytes(1000) + rng.bytes(1000), b"<!doctype html>")
-    names: dict[str, int | None] = {f"{number:05d}.jpg": number % len(photos) for number in range(count)}
-    names |= {f"{number:05d}.jpg": None for number in damaged}
-    for name, number in names.items():
-        if number is None:
-            (folder / name).write_bytes(kinds[int(name[:5]) % len(kinds)])
-        else:
-            (folder / name).hardlink_to(folder.parent / f"{number}.jpg")
-    return names
+    return make_row("no traceback, and no file of a client's", told)
 
 
 def predict(folder: Path, photos: list[bytes], faces: list[Faces], count: int, seed: int) -> Iterator[Row]:
-    """`predict` on a folder of photos, some of them damaged."""
-    began, names = time.monotonic(), write_photos(folder / "photos", photos, count, np.random.default_rng(seed))
+    """`predict` on a folder of photos, hard links to a few; some of them are damaged."""
+    rng = np.random.default_rng(seed)
+    damaged = rng.choice(count, max(1, count // DAMAGED), replace=False).tolist()
+    kinds = (b"", b"a text", photos[0][:20], bytes(1000) + rng.bytes(1000), b"<!doctype html>")
+    numbers = [number % len(photos) for number in range(count)]
+    for number in damaged:
+        numbers[number] = len(photos) + number % len(kinds)
+    (folder / "photos").mkdir()
+    for number, content in enumerate((*photos, *kinds)):
+        (folder / f"{number}.jpg").write_bytes(content)
+    for place, number in enumerate(numbers):
+        (folder / "photos" / f"{place:05d}.jpg").hardlink_to(folder / f"{number}.jpg")
     command = [sys.executable, "-B", "apps/predict.py", "../photos", "--json", "--model", LEFT]
-    answers, memory = {}, []
+    answers, memory, log = {}, [], folder / "predict.log"
     with (
-        open(folder / "predict.log", "w+") as log,
-        subprocess.Popen(command, cwd=folder / "served", stdout=subprocess.PIPE, stderr=log, text=True) as process,
+        open(log, "w") as errors,
+        subprocess.Popen(command, cwd=folder / "served", stdout=subprocess.PIPE, stderr=errors, text=True) as process,
     ):
-        assert process.stdout
         for line in process.stdout:
             answer = json.loads(line)
-            answers[Path(answer["file"]).name] = answer["faces"]
+            answers[int(Path(answer["file"]).stem)] = answer["faces"]
             if len(answers) % 50 == 1 and process.poll() is None:
-                memory.append(psutil.Process(process.pid).memory_info().rss / 1e6)
-        code = process.wait()
-        log.seek(0)
-        problems = log.read()
-    told = []
-    for name, number in names.items():
-        right = name not in answers if number is None else answers.get(name) == faces[number]
-        named = (f"{name} is " in problems) == (number is None)
-        told.append("" if right and named else f"{name} of {count} (seed {seed}): {answers.get(name)}, named: {named}")
-    damaged = list(names.values()).count(None)
-    yield make_row(f"predict: photos of a folder, {damaged:,} of them damaged", told, began)
-    sentence = f"error: {damaged:,} of {count:,} files could not be processed:" if count > 1 else "error: "
-    ended = code == 1 and sentence in problems and "Traceback" not in problems
-    yield make_row("predict: exit code and sentence", ["" if ended else f"{code}, {problems[:100]!r}"], began)
-    yield compare_memory("predict: memory", memory[len(memory) // 5], memory[-1], began)
-    told = ["" if max(memory) < LARGEST else f"{max(memory):.0f} MB"]
-    yield make_row(f"predict: memory at most {LARGEST} MB", told, began)
+                memory.append(measure_memory(process.pid))
+    told, problems = [], log.read_text()
+    for place, number in enumerate(numbers):
+        sound, named = number < len(photos), f"{place:05d}.jpg is " in problems
+        right = answers.get(place) == (faces[number] if sound else None) and named != sound
+        told.append("" if right else f"{place} of {count} (seed {seed}): {answers.get(place)}, named: {named}")
+    yield make_row(f"predict: photos of a folder, {len(damaged):,} of them damaged", told)
+    sentence = f"error: {len(damaged):,} of {count:,} files could not be processed:" if count > 1 else "error: "
+    ended = process.returncode == 1 and sentence in problems and "Traceback" not in problems
+    fault = "" if ended else f"{process.returncode}, {problems[:100]!r}"
+    yield make_row("predict: exit code and sentence", [fault])
+    yield compare_memory("predict: memory", memory[len(memory) // 5], memory[-1])
+    fault = "" if max(memory) < LARGEST else f"{max(memory):.0f} MB"
+    yield make_row(f"predict: memory at most {LARGEST} MB", [fault])
 
 
 def run(settings: Settings) -> Iterator[Row]:

@@ -12,12 +12,11 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from clones import ROOT, Clone
-from faults.common import ONE_THREAD, Row, Settings
+from faults.common import ONE_THREAD, Row, Settings, make_row
 from fer_pipeline.core.files import write_files
 from fer_pipeline.running.hardware import name_cpu
 
@@ -64,8 +63,7 @@ def find_bytes(library: str, environment: dict[str, str], emulated: str) -> dict
 
 def compare_scores(folder: Path) -> Iterator[Row]:
     """Run the sample with AVX2 and float32 in a clone; for each score, a row of the networks that have it unchanged."""
-    began, summaries = time.monotonic(), []
-    folder.mkdir()
+    summaries = []
     clone = Clone(folder)
     clone.edit("params.yaml", {"precision: auto": "precision: float32"})
     clone.call("dvc", "repro", "-q", "compare", **KINDS[AVX2])
@@ -74,9 +72,8 @@ def compare_scores(folder: Path) -> Iterator[Row]:
         summaries.append({file.stem: json.loads(file.read_text()) for file in files})
     for key, title in SCORES.items():
         moves = {name: 100 * abs(summaries[1][name][key] - scores[key]) for name, scores in summaries[0].items()}
-        differ = tuple(f"{name} differs by {move:.2f} points" for name, move in moves.items() if move)
         what = f"{title} in the sample's run by AVX2 and float32, at most {max(moves.values()):.1f} points apart"
-        yield Row(what, len(moves), len(moves) - len(differ), time.monotonic() - began, differ)
+        yield make_row(what, (move and f"{name} differs by {move:.2f} points" for name, move in moves.items()))
 
 
 def run(settings: Settings) -> Iterator[Row]:
@@ -84,17 +81,14 @@ def run(settings: Settings) -> Iterator[Row]:
     here, emulated = name_cpu(), EMULATED if shutil.which("qemu-x86_64") else {}
     for kind, environment in KINDS.items():
         for library in list(TITLES)[: settings.count]:
-            began = time.monotonic()
             for cpu, name in {here: "", **emulated}.items():
                 known.setdefault(cpu, {}).setdefault(kind, {})[library] = find_bytes(library, environment, name)
-            mine, pairs = known[here][kind][library], []
-            for cpu, of in known.items():
-                others = of.get(kind, {}).get(library, {}) if cpu != here else {}
-                pairs += [(name, cpu, mine[name] == others[name]) for name in mine if name in others]
-            found = tuple(f"{name} differs from the result on {cpu}" for name, cpu, same in pairs if not same)
-            yield Row(
-                f"{TITLES[library]}, {kind}", len(pairs), len(pairs) - len(found), time.monotonic() - began, found
-            )
+            told, mine = [], known[here][kind][library]
+            for cpu in [cpu for cpu in known if cpu != here]:
+                others = known[cpu].get(kind, {}).get(library, {})
+                differs = {name: others[name] != mine[name] for name in mine if name in others}
+                told += [f"{name} differs from the result on {cpu}" if differs[name] else "" for name in differs]
+            yield make_row(f"{TITLES[library]}, {kind}", told)
     if settings.count is None:
         write_files({str(FILE): (json.dumps(known, indent=1) + "\n").encode()})
         yield from compare_scores(settings.folder / "sample")

@@ -4,11 +4,11 @@ The first clone is that of `faults/kills.py`. Two more are compared with it: one
 one's DVC cache. Nothing is drawn; `count` is how many of the two are tried.
 """
 
-import time
+from collections import defaultdict
 from collections.abc import Iterator
 
-from clones import find_differences, find_reason
-from faults.common import Row, Settings
+from clones import find_reason
+from faults.common import Row, Settings, make_row
 from faults.kills import run_undisturbed
 
 CLASSES = {
@@ -38,25 +38,18 @@ PLACES = {
 """{name: the folder of a clone, what runs there, and its environment}."""
 
 
-def classify(path: str) -> str:
-    return next(kind for beginning, kind in CLASSES.items() if path.startswith(beginning))
-
-
 def run(settings: Settings) -> Iterator[Row]:
     first = run_undisturbed(settings.folder)
     outs = first.finished.read_outs()
     for name, (place, script, environment) in list(PLACES.items())[: settings.count]:
-        began, home = time.monotonic(), (settings.folder / place).with_name("home")
-        home.mkdir(parents=True)
-        clone = first.fresh.copy(settings.folder / place)
+        clone, home = first.fresh.copy(settings.folder / place), (settings.folder / place).with_name("home")
+        home.mkdir()
         code, printed = clone.call("sh", "-c", script, HOME=str(home), **environment)
+        others, told = {} if code else clone.read_outs(), defaultdict(list)
+        for path in sorted(outs.keys() | others.keys()):
+            kind = next(kind for beginning, kind in CLASSES.items() if path.startswith(beginning))
+            told[kind].append("" if outs.get(path) == others.get(path) else f"{path} differs")
         if code:
-            reason = f"dvc repro ended with {code}: {find_reason(printed)}"
-            yield Row(name, 1, 0, time.monotonic() - began, (reason,))
-            continue
-        others = clone.read_outs()
-        differ, paths = find_differences(outs, others), sorted(outs.keys() | others.keys())
-        for kind in dict.fromkeys(map(classify, paths)):
-            tried = sum(classify(path) == kind for path in paths)
-            found = tuple(f"{path} differs" for path in differ if classify(path) == kind)
-            yield Row(f"{kind}, {name}", tried, tried - len(found), time.monotonic() - began, found)
+            told = {"all": [f"dvc repro ended with {code}: {find_reason(printed)}"]}
+        for kind, sentences in told.items():
+            yield make_row(f"{kind}, {name}", sentences)

@@ -8,19 +8,21 @@ many pushes and how many pulls are killed (20), each at a drawn moment after Pyt
 import contextlib
 import getpass
 import hashlib
+import itertools
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from ruamel.yaml import YAML
 
-from clones import ENVIRONMENT, Clone, Project, find_differences, make_narrow, set_up_make
+from clones import ENVIRONMENT, Clone, Project, make_narrow, set_up_make
 from faults.common import Row, Settings, make_row
 
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
@@ -32,9 +34,9 @@ LARGE, MANY, SAMPLE = "data/raw/large.bin", "data/raw/many", "data/raw/sample.cs
 FILES, BYTES = 40, 200_000
 EMPTY = "DVC_SITE_CACHE_DIR=$(mktemp -d)"
 """Before a command, so that DVC finds no earlier notes, which may be incomplete after a kill."""
-PUSH_AGAIN, PULL_AGAIN = f"{EMPTY} dvc push", f"{EMPTY} dvc pull"
 PULL_ANEW, PUSH_ANEW = f"{EMPTY} dvc pull --force", f"{EMPTY} dvc push --all-commits"
-"""What docs/trouble.md says to do after a kill, and after damaged files have been removed."""
+"""What docs/trouble.md says to do after damaged files have been removed."""
+FLIPPED, CUT = "a bit flipped", "cut short"
 
 
 class Person(Project):
@@ -75,20 +77,17 @@ class Person(Project):
     def read(self) -> dict[str, str]:
         """{path: SHA-256} of all data."""
         files = [file for room in ("raw", "prepared") for file in (self.path / "data" / room).rglob("*")]
-        files = [file for file in files if file.is_file() and file.suffix != ".dvc" and file.name != ".gitignore"]
-        return {str(file.relative_to(self.path)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+        return self.hash_files(*(file for file in files if file.suffix != ".dvc" and file.name != ".gitignore"))
 
     def compare(self, due: dict[str, str]) -> str:
         """Which data differ from what is due, or an empty string."""
-        differ = find_differences(self.read(), due)
+        differ = sorted({path for path, _ in self.read().items() ^ due.items()})
         return f"{len(differ)} files differ, {differ[0]} first" if differ else ""
 
     def find_object(self, base: Path, name: str) -> Path:
         """Where a cache or a remote keeps one of this person's files, or the list of a folder."""
-        if name == MANY:
-            digest = str(YAML(typ="safe").load(self.path / f"{MANY}.dvc")["outs"][0]["md5"])
-        else:
-            digest = hashlib.md5((self.path / name).read_bytes()).hexdigest()
+        listed = YAML(typ="safe").load(self.path / f"{MANY}.dvc")["outs"][0]["md5"]
+        digest = listed if name == MANY else hashlib.md5((self.path / name).read_bytes()).hexdigest()
         return base / "files" / "md5" / digest[:2] / digest[2:]
 
     def pull_afresh(self) -> str:
@@ -109,14 +108,6 @@ class Person(Project):
             path.unlink(missing_ok=True)
         return self.attempt(PUSH_ANEW) or find_damaged(self.store)
 
-    def stop_command(self, command: str, after: float) -> None:
-        """kill -9 a `dvc` command after so many seconds."""
-        process = self.start("dvc", command)
-        time.sleep(after)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-
 
 @contextlib.contextmanager
 def serve_ssh(folder: Path) -> Iterator[list[str]]:
@@ -131,15 +122,10 @@ def serve_ssh(folder: Path) -> Iterator[list[str]]:
     settings |= {"AuthorizedKeysFile": folder / "user_key.pub", "AuthenticationMethods": "publickey"}
     settings |= {"StrictModes": "no", "UsePAM": "no", "Subsystem": "sftp internal-sftp"}
     (folder / "sshd_config").write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
-    log = folder / "sshd.log"
-    log.touch()
-    server = subprocess.Popen([SSHD, "-D", "-f", folder / "sshd_config", "-E", log])
+    server = subprocess.Popen([SSHD, "-D", "-f", folder / "sshd_config", "-E", folder / "sshd.log"])
     try:
-        while True:
-            assert server.poll() is None, log.read_text()
-            with contextlib.suppress(ConnectionRefusedError):
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
+        while socket.socket().connect_ex(("127.0.0.1", port)):
+            assert server.poll() is None, (folder / "sshd.log").read_text()
             time.sleep(0.05)
         yield [f"ssh://127.0.0.1:{port}{folder}/store", f"user = {getpass.getuser()}", f"keyfile = {folder}/user_key"]
     finally:
@@ -150,18 +136,15 @@ def serve_ssh(folder: Path) -> Iterator[list[str]]:
 def make_team(folder: Path, url: str, *settings: str) -> Person:
     """The first person, who has run the first stages, and has set up the remote as its users do."""
     (folder / "store").mkdir()
-    ENVIRONMENT.update({"HOME": str(folder), "SSH_AUTH_SOCK": ""})  # nobody's own keys and hosts
-    for role in ("AUTHOR", "COMMITTER"):
-        ENVIRONMENT.update({f"GIT_{role}_NAME": "tester", f"GIT_{role}_EMAIL": "tester@example.org"})
+    ENVIRONMENT.update(HOME=str(folder), SSH_AUTH_SOCK="")  # nobody's own keys and hosts
+    (folder / ".gitconfig").write_text("[user]\nname = tester\nemail = tester@example.org\n")
     one = Person(folder / "one")
-    one.path.mkdir()
     make_narrow(Clone(one.path))
-    one.run("dvc", "repro", STAGES[-1])
-    for name in ("dvc.yaml", "dvc.lock"):
-        yaml = YAML()
-        known = yaml.load(one.path / name)
-        known["stages"] = {stage: known["stages"][stage] for stage in STAGES}
-        yaml.dump({key: known[key] for key in ("schema", "stages") if key in known}, one.path / name)
+    yaml, file = YAML(), one.path / "dvc.yaml"
+    stages = yaml.load(file)["stages"]
+    yaml.dump({"stages": {stage: stages[stage] for stage in STAGES}}, file)
+    (one.path / "dvc.lock").unlink()
+    one.run("dvc", "repro")
     set_up_make(one)
     one.run("make", "remote", f"URL={url}")
     (one.path / ".dvc" / "config.local").write_text("\n".join(["['remote \"team\"']", *settings, ""]))
@@ -184,53 +167,47 @@ def run_at_once(*people: tuple[Person, str]) -> list[str]:
 
 def share_at_once(one: Person, rng: np.random.Generator, count: int) -> Iterator[Row]:
     """Two push what differs while a third one pulls; two push the same; two pull."""
-    began, told = time.monotonic(), []
+    apart, same, pulled = [], [], []
     for _ in range(count):
         before = one.read()
         with one.clone("two") as two, one.clone("three") as three:
             two.run("dvc", "pull")
             one.add(rng)
             two.add(rng)
-            told += [*run_at_once((one, "push"), (two, "push"), (three, "pull")), one.pull_afresh(), two.pull_afresh()]
-            told.append(three.compare(before))
-    yield make_row("two push while a third one pulls", told, began)
-    began, told = time.monotonic(), []
-    for _ in range(count):
+            apart += [*run_at_once((one, "push"), (two, "push"), (three, "pull")), one.pull_afresh(), two.pull_afresh()]
+            apart.append(three.compare(before))
         one.add(rng)
         two = one.copy(one.path.with_name("two"))
-        told += [*run_at_once((one, "push"), (two, "push")), one.pull_afresh()]
+        same += [*run_at_once((one, "push"), (two, "push")), one.pull_afresh()]
         shutil.rmtree(two.path)
-    yield make_row("two push the same", told, began)
-    began, told = time.monotonic(), []
-    for _ in range(count):
         with one.clone("two") as two, one.clone("three") as three:
-            told += [*run_at_once((two, "pull"), (three, "pull")), two.compare(one.read()), three.compare(one.read())]
-    yield make_row("two pull", told, began)
+            pulled += [*run_at_once((two, "pull"), (three, "pull")), two.compare(one.read()), three.compare(one.read())]
+    yield make_row("two push while a third one pulls", apart)
+    yield make_row("two push the same", same)
+    yield make_row("two pull", pulled)
 
 
 def kill_some(one: Person, rng: np.random.Generator, count: int, seed: int) -> Iterator[Row]:
-    """kill -9 of pushes and of pulls; the next one completes each."""
-    for command, again in (("push", PUSH_AGAIN), ("pull", PULL_AGAIN)):
-        began, told, whole = time.monotonic(), [], 0.0
+    """kill -9 of pushes and of pulls; the same command, repeated, completes each."""
+    for command, again in (("push", f"{EMPTY} dvc push"), ("pull", f"{EMPTY} dvc pull")):
+        told, whole = [], None
         for number in range(-1, count):  # the first one is only timed
             one.add(rng)
-            start, after = time.monotonic(), float(rng.uniform(whole / 3, whole))
-            if command == "pull" or number < 0:
+            if command == "pull":
                 one.run("dvc", "push")
             with one.clone("two") if command == "pull" else contextlib.nullcontext(one) as person:
-                start = time.monotonic() if command == "pull" else start
-                if number < 0:
-                    person.run("dvc", command)
-                    whole = time.monotonic() - start
-                    continue
-                person.stop_command(command, after)
-                left = find_damaged(one.store) if command == "push" else ""
-                fault = person.attempt(again) or (
-                    one.pull_afresh() if command == "push" else person.compare(one.read())
-                )
-                fault = fault or left or find_damaged(person.cache)
-            told.append(fault and f"{command} {number} killed after {after:.2f} s (seed {seed}): {fault}")
-        yield make_row(f"a {command} killed, and repeated", told, began)
+                start, after = time.monotonic(), whole and float(rng.uniform(whole / 3, whole))
+                process = person.start("dvc", command)
+                try:
+                    process.communicate(timeout=after)
+                except subprocess.TimeoutExpired:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.communicate()
+                whole = whole or time.monotonic() - start
+                fault = find_damaged(one.store) or person.attempt(again)
+                fault = fault or find_damaged(person.cache) or person.compare(one.read()) or one.pull_afresh()
+            told.append(fault and f"{command} {number} killed after {after} s (seed {seed}): {fault}")
+        yield make_row(f"a {command} killed, and repeated", told[1:])
 
 
 def damage(path: Path, how: str, place: int) -> None:
@@ -238,58 +215,70 @@ def damage(path: Path, how: str, place: int) -> None:
     content, before = bytearray(path.read_bytes()), path.stat()
     content[place % len(content)] ^= 1
     path.chmod(0o644)
-    path.write_bytes(content if how == "a bit flipped" else content[: place % len(content)])
+    path.write_bytes(content if how == FLIPPED else content[: place % len(content)])
     path.chmod(before.st_mode & 0o777)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
+def damage_remote(one: Person, other: Person, name: str, damage: Callable[[Path], None]) -> Iterator[str]:
+    """Damage a file of the remote: a pull or `make verify` says so, and it can be mended."""
+    due, victim, listed = one.read(), one.find_object(one.store, name), name == MANY
+    damage(victim)
+    pulled = other.attempt("dvc pull")
+    yield "" if listed or (MANY if MANY in name else name) in pulled else "pulled without a word of it"
+    wrong = [path for path, digest in other.read().items() if due.get(path) != digest and not listed]
+    yield f"{wrong} pulled" if wrong else ""
+    yield one.verify(victim, f"FOLDER={one.store}")
+    yield one.mend_store(victim)
+    yield other.attempt(PULL_ANEW if listed else "dvc pull") or other.compare(due)
+
+
+def damage_cache(one: Person, other: Person, name: str, damage: Callable[[Path], None], out: bool) -> Iterator[str]:
+    """Damage a file of the cache, and check it out if it is no folder's list: `make verify` says so."""
+    other.run("dvc", "pull")
+    victim = one.find_object(other.cache, name)
+    damage(victim)
+    if out and name != MANY:
+        (other.path / name).unlink()
+        other.run("dvc", "checkout")
+    yield other.verify(victim)
+    victim.unlink()
+    yield other.attempt(PULL_ANEW) or other.compare(one.read()) or find_damaged(other.cache)
+
+
+def push_damaged(one: Person, other: Person, name: str, damage: Callable[[Path], None]) -> Iterator[str]:
+    """Push a damaged file of the cache: nobody gets it without a word, and the remote can be mended."""
+    pusher, stored = one.copy(one.path.with_name("pusher")), one.find_object(one.store, name)
+    stored.unlink()
+    damage(one.find_object(pusher.cache, name))
+    pusher.attempt("dvc push")
+    shutil.rmtree(pusher.path)
+    yield "" if other.attempt("dvc pull") else other.compare(one.read())
+    yield one.mend_store(stored)
+    yield other.attempt("dvc pull") or other.compare(one.read())
+
+
 def damage_files(one: Person, victims: list[str], rng: np.random.Generator, count: int, seed: int) -> Iterator[Row]:
-    """Damage a file of the remote or of a cache: a pull or `make verify` finds it, and it can be mended."""
-    due, found = one.read(), "a folder's list in the remote, a bit flipped: found by `make verify` alone"
-    ways = {f"a file of the remote, {how}": victims for how in ("a bit flipped", "cut short")} | {found: [MANY] * count}
-    for how in ("a bit flipped", "cut short"):
-        ways |= {f"a file of the cache, {how}{after}": [*victims, MANY] for after in ("", ", and checked out")}
-    for what, names in {**ways, "a damaged file pushed": victims}.items():
-        began, told = time.monotonic(), []
+    """Damage files of the remote and of caches, which can be mended."""
+    listed = f"a folder's list in the remote, {FLIPPED}: found by `make verify` alone"
+    rows = [(f"a file of the remote, {how}", damage_remote, how, victims) for how in (FLIPPED, CUT)]
+    rows.append((listed, damage_remote, FLIPPED, [MANY] * count))
+    for how, out in itertools.product((FLIPPED, CUT), (False, True)):
+        what = f"a file of the cache, {how}{', and checked out' if out else ''}"
+        rows.append((what, partial(damage_cache, out=out), how, [*victims, MANY]))
+    for what, try_fault, how, names in (*rows, ("a damaged file pushed", push_damaged, FLIPPED, victims)):
+        told = []
         for name in names:
-            place, faults = int(rng.integers(1_000_000)), []
-            how = "cut short" if "cut short" in what else "a bit flipped"
+            place = int(rng.integers(1_000_000))
             with one.clone("other") as other:
-                if "remote" in what:
-                    victim = one.find_object(one.store, name)
-                    damage(victim, how, place)
-                    pulled = other.attempt("dvc pull")
-                    silent = name != MANY and (not pulled or (MANY if MANY in name else name) not in pulled)
-                    wrong = [path for path, digest in other.read().items() if due.get(path) != digest and name != MANY]
-                    faults = ["pulled without a word of it" if silent else "", f"{wrong} pulled" if wrong else ""]
-                    faults += [one.verify(victim, f"FOLDER={one.store}"), one.mend_store(victim)]
-                    faults.append(other.attempt(PULL_ANEW if name == MANY else "dvc pull") or other.compare(due))
-                elif "cache" in what:
-                    other.run("dvc", "pull")
-                    victim = one.find_object(other.cache, name)
-                    damage(victim, how, place)
-                    if "checked out" in what and name != MANY:
-                        (other.path / name).unlink()
-                        other.run("dvc", "checkout")
-                    faults.append(other.verify(victim))
-                    victim.unlink()
-                    faults += [other.attempt(PULL_ANEW) or other.compare(due), find_damaged(other.cache)]
-                else:
-                    pusher, stored = one.copy(one.path.with_name("pusher")), one.find_object(one.store, name)
-                    stored.unlink()
-                    damage(one.find_object(pusher.cache, name), how, place)
-                    pusher.attempt("dvc push")
-                    faults = ["" if other.attempt("dvc pull") else other.compare(due), one.mend_store(stored)]
-                    faults.append(other.attempt("dvc pull") or other.compare(due))
-                    shutil.rmtree(pusher.path)
-            known = "; ".join(filter(None, faults))
-            told.append(known and f"{name}, {how} at {place} (seed {seed}): {known}")
-        yield make_row(what, told, began)
+                faults = "; ".join(filter(None, try_fault(one, other, name, partial(damage, how=how, place=place))))
+            told.append(faults and f"{name}, {how} at {place} (seed {seed}): {faults}")
+        yield make_row(what, told)
 
 
 def run(settings: Settings) -> Iterator[Row]:
     if not SSHD:
-        yield Row("no sshd here; install Debian's package openssh-server", 0, 0, 0.0)
+        yield make_row("no sshd here; install Debian's package openssh-server", [])
         return
     count, rng = settings.count or COUNT, np.random.default_rng(settings.seed)
     with serve_ssh(settings.folder) as remote:

@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from clones import ENVIRONMENT, Project
-from faults.common import ONE_THREAD, Row, Settings
+from faults.common import ONE_THREAD, Row, Settings, make_row
+from faults.damage.inputs import KINDS
 from faults.damage.sound import make_sound
-from faults.damage.trying import KINDS
 from faults.kills import run_undisturbed
 
 COUNT = 10_000
@@ -40,8 +40,7 @@ def run(settings: Settings) -> Iterator[Row]:
         arguments = (name, str(max(1, count * KINDS[name].share // COUNT)), str(settings.seed), str(sound.path))
         command, environment = [sys.executable, "-c", START, *arguments], ENVIRONMENT | ONE_THREAD
         printed = subprocess.check_output(command, cwd=work.path, env=environment, text=True)
-        what, tried, held, seconds, found = json.loads(printed.splitlines()[-1])
-        return Row(what, tried, held, seconds, tuple(found))
+        return make_row(name, json.loads(printed.splitlines()[-1]))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         yield from pool.map(try_kind, KINDS)

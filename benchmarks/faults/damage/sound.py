@@ -6,11 +6,12 @@ import numpy as np
 from matplotlib.cbook import get_sample_data
 
 from clones import AFTER_FILE, KILL_DVC, KILL_STAGE, Project
-from faults.common import ONE_THREAD, write_network
+from faults.common import ONE_THREAD
 from faults.damage.inputs import read_table
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.inference.opencv import cv2
 from fer_pipeline.raw.rows import USAGES
+from small_network import write_network
 
 
 def make_sound(run: Project) -> None:

@@ -10,94 +10,35 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import hypothesis
 import psutil
 from hypothesis import strategies as st
 
 from clones import Project
-from faults.damage import inputs
-from faults.damage.inputs import Case, Wrong
+from faults.damage.inputs import FACES, KINDS, TABLE, Case, load_files
 from faults.damage.ways import Drawn
 
 SECONDS, MEMORY = 10.0, 2 << 30
 """More than the sound file takes; and bytes of a process, at most."""
 
 
-class Kind(NamedTuple):
-    """A kind of input."""
-
-    share: int
-    """Of ten thousand inputs; few where each takes seconds."""
-    place: str
-    """The file or the folder of a finished run that is damaged."""
-    damage: Callable[[Drawn, Case], Case]
-    """Damages `Case.path`; the case that is returned says what is read, and what is expected."""
-    script: str
-    """The stage that reads the input, or a command in which {} is its path."""
-    check: Callable[[Case], None] = lambda case: None
-    """Raises `Wrong` if the input was accepted with a wrong result."""
-    library: str = "fer_pipeline.raw.source"
-    """A module that is loaded in advance, as it takes seconds."""
-
-
-TABLE, VOTES, HISTORY = "data/raw/sample.csv", "data/raw/sample_votes.csv", "plots/compact/history.csv"
-PREPARE = f"stages/prepare.py --source {{}} --split official --out {inputs.FACES} --report metrics/data.json"
-PREDICT, ONNX = "apps/predict.py --json --model models/small.onnx {}", "models/small.onnx"
-TORCH, KERAS = "lightning", "fer_pipeline.networks.keras.framework"
-KINDS: dict[str, Kind] = {
-    "tables": Kind(1500, TABLE, inputs.damage_table, PREPARE, inputs.check_rows),
-    "compressed tables": Kind(600, TABLE, inputs.damage_packed, PREPARE, inputs.check_rows),
-    "zips": Kind(800, "inputs", inputs.damage_zip, PREPARE, inputs.check_rows),
-    "tars": Kind(800, "inputs", inputs.damage_tar, PREPARE, inputs.check_rows),
-    "folders": Kind(500, "inputs", inputs.damage_folder, PREPARE, inputs.check_rows),
-    "votes": Kind(700, VOTES, inputs.damage_votes, PREPARE.format(TABLE) + " --votes {}", inputs.check_votes),
-    "params.yaml": Kind(800, "params.yaml", inputs.damage_params, PREPARE.format(TABLE)),
-    "faces.h5": Kind(300, inputs.FACES, inputs.damage_faces, "compare", inputs.check_faces),
-    "predictions": Kind(300, "data/predictions/compact.csv", inputs.damage_file, "compare", inputs.check_predictions),
-    "metrics": Kind(300, "metrics", inputs.damage_file, "report"),
-    "times": Kind(300, "metrics/timing.json", inputs.damage_file, "tools/times.py", inputs.check_times),
-    "histories": Kind(100, HISTORY, inputs.damage_file, "evaluate@compact"),
-    "photos": Kind(700, "photos", inputs.damage_photo, PREDICT, inputs.check_answers),
-    "videos": Kind(250, "videos", inputs.damage_file, PREDICT, inputs.check_answers),
-    "exported networks": Kind(
-        400, ONNX, inputs.damage_onnx, PREDICT.format("--face photos/face.png"), inputs.check_answers
-    ),
-    "networks in PyTorch": Kind(100, inputs.COMPACT, inputs.damage_file, "predict@compact", library=TORCH),
-    "networks in Keras": Kind(40, inputs.BASELINE, inputs.damage_file, "predict@baseline", library=KERAS),
-    "weights to start from": Kind(
-        60, inputs.COMPACT, inputs.damage_weights, "train_compact", inputs.check_not_executed, TORCH
-    ),
-    "checkpoints of PyTorch": Kind(
-        40, ".checkpoints/compact", inputs.damage_checkpoints, "train_compact", inputs.check_model, TORCH
-    ),
-    "checkpoints of Keras": Kind(
-        20, ".checkpoints/baseline", inputs.damage_checkpoints, "train_baseline", inputs.check_model, KERAS
-    ),
-}
-"""In the order of the table."""
-
-
 def run_script(command: list[str], limit: float) -> tuple[int, str, float]:
     """Run a script in a fork of this process, which has loaded its libraries, and kill it if it takes too much.
 
-    Returns:
-        Its exit code, what is wrong with the way in which it ended, and how many seconds it took.
+    Returns its exit code, what is wrong with the way in which it ended, and how many seconds it took.
     """
     if not (pid := os.fork()):
         for number, name in enumerate(("stdout", "stderr"), 1):
             os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         os._exit(run_main(command))
-    began = now = time.monotonic()
-    ended, paused = 0, False
+    began, seconds, ended, paused = time.monotonic(), 0.0, 0, False
     while not ended:
         ended, status, usage = os.wait4(pid, os.WNOHANG)
-        before, now = now, time.monotonic()
-        paused = paused or now - before > 2
-        if not ended and (now - began > limit or psutil.Process(pid).memory_info().rss > 1.5 * MEMORY):
+        before, seconds = seconds, time.monotonic() - began
+        paused = paused or seconds - before > 2
+        if not ended and (seconds > limit or psutil.Process(pid).memory_info().rss > 1.5 * MEMORY):
             os.kill(pid, signal.SIGKILL)
         time.sleep(0.01)
     code, said = os.waitstatus_to_exitcode(status), Path("stderr").read_text(errors="replace").strip()
@@ -106,13 +47,13 @@ def run_script(command: list[str], limit: float) -> tuple[int, str, float]:
         problem = f"a traceback: {said.splitlines()[-1][:100]}"
     elif usage.ru_maxrss << 10 > MEMORY:
         problem = "takes more than 2 GB"
-    elif now - began > limit:
+    elif seconds > limit:
         problem = f"takes more than {limit:.0f} s"
     elif (code, errors) not in ((0, 0), (1, 1)):
         problem = f"exit code {code} and {errors} sentences: {said[-100:]}"
     if problem and paused:  # this machine stood still meanwhile
         return run_script(command, limit)
-    return code, problem, now - began
+    return code, problem, seconds
 
 
 def run_main(command: list[str]) -> int:
@@ -131,77 +72,63 @@ def run_main(command: list[str]) -> int:
     return code
 
 
-class Trial:
-    """The inputs of one kind, and what became of them."""
-
-    def __init__(self, kind: Kind, sound: Path) -> None:
-        self.kind, self.sound = kind, sound
-        stage = Project(sound).read_lock()["stages"].get(kind.script, {"cmd": f"python {kind.script}", "outs": []})
-        self.command = shlex.split(stage["cmd"])[1:]
-        prepared = [inputs.FACES, "metrics/data.json"] if "prepare.py" in kind.script else []
-        self.outs = [out["path"] for out in stage["outs"] if out["path"] != kind.place] + prepared
-        self.held, self.causes = 0, dict[str, type[Exception]]()
-
-    def restore(self) -> None:
-        """Have the finished run as it was before an input was damaged."""
-        for name in {self.kind.place, "inputs", "profiles", *self.outs}:
-            shutil.rmtree(name) if Path(name).is_dir() else Path(name).unlink(missing_ok=True)
-            copy = shutil.copytree if (self.sound / name).is_dir() else shutil.copyfile
-            copy(self.sound / name, name)
-
-    def read_outs(self) -> dict[str, bytes]:
-        """{path: bytes} of all outputs of an earlier run."""
-        files = [file for out in self.outs for file in (Path(out), *Path(out).rglob("*"))]
-        return {str(file): file.read_bytes() for file in files if file.is_file()}
-
-    def measure(self) -> float:
-        """How many seconds the script may take."""
-        self.restore()
-        place = next(Path(self.kind.place).rglob("*.*"), TABLE) if Path(self.kind.place).is_dir() else self.kind.place
-        code, problem, seconds = run_script([part.format(place) for part in self.command], 600)
-        assert code == 0, problem or Path("stderr").read_text()
-        return seconds + SECONDS
-
-    def try_one(self, data: st.DataObject, limit: float, seed: int) -> None:
-        """Draw an input, have the script read it, and raise an exception of its cause if that went wrong."""
-        self.restore()
-        drawn, before = Drawn(data), self.read_outs()
-        case = self.kind.damage(drawn, Case(Path(self.kind.place), Path(), self.sound))
-        command = [part.format(case.path) for part in self.command]
-        code, problem, _ = run_script(command, limit)
-        if not problem and code:
-            problem = "" if self.read_outs() == before else "earlier outputs were touched by a run that failed"
-        elif not problem:
-            try:
-                self.kind.check(case)
-            except Wrong as wrong:
-                problem = str(wrong)
-        if problem:
-            cause = self.causes.setdefault(problem.partition(": ")[0], type("Broken", (Exception,), {}))
-            raise cause(f"{problem} ({', '.join(drawn.notes)}; seed {seed})")
-        self.held += not self.causes
-
-
 def main() -> None:
+    """Try a kind: its name, how many inputs, the seed and the sound run are the arguments."""
     name, count, seed, sound = sys.argv[1:]
-    trial, began = Trial(KINDS[name], Path(sound)), time.monotonic()
-    importlib.import_module(trial.kind.library)
-    limit = trial.measure()
-    phases = (hypothesis.Phase.generate, hypothesis.Phase.shrink)
-    settings = {"max_examples": int(count), "database": None, "deadline": None, "phases": phases}
+    kind, held, causes = KINDS[name], [], dict[str, type[Exception]]()
+    importlib.import_module(kind.library)
+    stage = Project(Path(sound)).read_lock()["stages"].get(kind.script, {"cmd": f"python {kind.script}", "outs": []})
+    outs = [Path(out["path"]) for out in stage["outs"] if out["path"] != kind.place]
+    outs += [Path(FACES), Path("metrics/data.json")] if "prepare.py" in kind.script else []
+
+    def restore() -> Case:
+        """Have the finished run as it was before an input was damaged."""
+        for path in {Path(kind.place), Path("inputs"), Path("profiles"), *outs}:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            copy = shutil.copytree if Path(sound, path).is_dir() else shutil.copyfile
+            copy(Path(sound, path), path)
+        return Case(Path(kind.place), Path(sound))
+
+    def read(path: Path, limit: float) -> tuple[int, str, float]:
+        return run_script([part.format(path) for part in shlex.split(stage["cmd"])[1:]], limit)
+
+    def read_outs() -> list[dict[str, bytes] | bytes]:
+        return [load_files(out) if out.is_dir() else out.read_bytes() if out.exists() else b"" for out in outs]
+
+    place = restore().path
+    code, problem, seconds = read(next(place.rglob("*.*"), Path(TABLE)) if place.is_dir() else place, 600)
+    assert code == 0, problem or Path("stderr").read_text()
 
     @hypothesis.seed(int(seed))
-    @hypothesis.settings(suppress_health_check=list(hypothesis.HealthCheck), **settings)
+    @hypothesis.settings(
+        suppress_health_check=list(hypothesis.HealthCheck),
+        max_examples=int(count),
+        database=None,
+        deadline=None,
+        phases=(hypothesis.Phase.generate, hypothesis.Phase.shrink),
+    )
     @hypothesis.given(st.data())
     def try_all(data: st.DataObject) -> None:
-        trial.try_one(data, limit, int(seed))
+        """Draw an input, have the script read it, and raise an exception of its cause if that went wrong."""
+        drawn, case, before = Drawn(data), restore(), read_outs()
+        case = kind.damage(drawn, case)
+        code, problem, _ = read(case.path, seconds + SECONDS)
+        if Path("inputs/unpickled").exists():
+            problem = "code in the file was executed"
+        elif not problem and code:
+            problem = "" if read_outs() == before else "earlier outputs were touched by a run that failed"
+        elif not problem:
+            problem = kind.check(case)
+        if problem:
+            cause = causes.setdefault(problem.partition(": ")[0], type("Broken", (Exception,), {}))
+            raise cause(f"{problem} ({', '.join(drawn.notes)}; seed {seed})")
+        held.extend([] if causes else [""])  # no more once hypothesis shrinks a failure
 
-    found: tuple[BaseException, ...] = ()
+    found: tuple[Exception, ...] = ()
     try:
         try_all()
-    except BaseExceptionGroup as group:
+    except ExceptionGroup as group:
         found = group.exceptions
-    except (*trial.causes.values(), hypothesis.errors.HypothesisException) as error:
+    except Exception as error:
         found = (error,)
-    sentences = [f"{error}" for error in found]
-    print(json.dumps([name, trial.held + len(found), trial.held, time.monotonic() - began, sentences]))
+    print(json.dumps([*held, *map(repr, found)]))

@@ -1,10 +1,12 @@
 """How hypothesis damages bytes, texts and what structured files hold; failures shrink to the smallest draws."""
 
+import contextlib
 import io
 import json
+import os
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,25 +19,13 @@ from ruamel.yaml import YAML
 
 T = TypeVar("T")
 
-ODD = (
-    *("", " ", "nan", "NaN", "inf", "-inf", "Infinity", "-1", "-0", "7", "255", "256", "1e309", "1e-400", "9" * 400),
-    *("3.0", "0x10", "1_000", "00000000007", "null", "None", "true", "yes", "[]", "{}", "[[1]]", '"', "'", "\\", "\0"),
-    *("é", "٣", "²", "\u2028", "\ufeff", "../../../etc/passwd", "/dev/zero", "=1+1", "%s%n", "{0}", "A" * 5000),
-    *("angry", "happy", "Training", "PrivateTest", "2015-01-01", "1:30", "!!python/object:os.system", "&a [*a]", "<<"),
-    *("../../x.csv", "/etc/x.csv", "C:\\x.csv", "train/happy/Training_x.png", "TRAIN/happy/x.png", "valid/x/x.png"),
-    *(
-        "__MACOSX/train/happy/x.png",
-        "Thumbs.db",
-        "_x",
-        "model_config",
-        "__base__",
-        "width",
-        "I32",
-        "U32",
-        "F64",
-        "Relu",
-    ),
-)
+WORDS = r"""
+nan NaN inf -inf Infinity -1 -0 7 255 256 1e309 1e-400 3.0 0x10 1_000 00000000007 null None true yes [] {} [[1]] " ' \
+é ٣ ² ../../../etc/passwd /dev/zero =1+1 %s%n {0} angry happy Training PrivateTest 2015-01-01 1:30 << ../../x.csv
+!!python/object:os.system /etc/x.csv C:\x.csv train/happy/Training_x.png TRAIN/happy/x.png valid/x/x.png _x
+__MACOSX/train/happy/x.png Thumbs.db model_config __base__ width I32 U32 F64 Relu
+"""
+ODD = ("", " ", "\0", "\u2028", "\ufeff", "&a [*a]", "9" * 400, "A" * 5000, *WORDS.split())
 NUMBERS = (None, True, 0, -1, 7, 2**31, 2**63, 2**64, 10**400, 0.5, -0.5, 1e308, float("nan"), float("inf"), "\ud800")
 VALUES = st.recursive(
     st.sampled_from((*NUMBERS, *ODD)) | st.text(max_size=5),
@@ -56,8 +46,38 @@ ARRAYS: dict[str, Callable[[np.ndarray], Any]] = {
 """{what takes the place of a data set in HDF5: function of its content}."""
 UNITS = {"words": rb"[^\s,:{}\[\]\"]+", "fields": rb"[^,\n]+", "lines": rb"[^\n]*\n"}
 """{what a damage of a text hits: a regular expression}."""
-OTHERS = {"nothing": "", "a folder": "", "a broken link": "nowhere", "a link to /dev/null": "/dev/null", "a loop": "."}
-"""{what may be in the place of a file: the target of a link}."""
+RESPELLED = ((b"\n", b"\r\n"), (b"\n", b"\r"), (b",", b";"), (b",", b" , "), (b",", b'","'), (b"e", b"\xe9"))
+"""What else a program may write in a text, and in the place of what; the last one is Latin-1."""
+
+
+def damage_part(part: bytes) -> st.SearchStrategy[bytes]:
+    """What takes the place of a part of a file, or of all of it."""
+    half, noise = len(part) // 2, st.binary(min_size=1, max_size=64)
+    bits = st.sets(st.integers(0, max(0, 8 * len(part) - 1)), min_size=1, max_size=8)
+    masks = bits.map(lambda bits: sum(1 << bit for bit in bits))
+    others = b"", part + part, bytes(len(part)), part[half:] + part[:half], b"\xff\xff\xff\x7f" + part[4:]
+    return st.one_of(
+        st.sampled_from((*others, *map(str.encode, ODD))) | st.sampled_from(others),
+        masks.map(lambda mask: (int.from_bytes(part) ^ mask).to_bytes(len(part) or 1)),
+        noise.map(lambda noise: noise + part[64:]),
+        st.builds(lambda noise, power: part + noise * 10**power, noise, st.integers(0, 4)),
+    )
+
+
+def put(path: Path, what: str) -> None:
+    """Make nothing (an empty string), a folder, a pipe, or a link to what has any other name."""
+    if what in ("a folder", "a pipe"):
+        path.mkdir() if what == "a folder" else os.mkfifo(path)
+    elif what:
+        path.symlink_to(what)
+
+
+def list_values(part: Any) -> Iterator[tuple[Any, Any]]:
+    """(container, key) of all that dicts and lists hold."""
+    for key in part if isinstance(part, dict) else range(len(part)):
+        yield part, key
+        if isinstance(part[key], dict | list):
+            yield from list_values(part[key])
 
 
 class Drawn:
@@ -77,54 +97,40 @@ class Drawn:
     def chance(self, percent: int) -> bool:
         return self.number(99) >= 100 - percent
 
-    def flip(self, part: bytes) -> bytes:
-        """Flip a bit in one to eight bytes."""
-        damaged = bytearray(part)
-        for _ in range(1 + self.number(7) if part else 0):
-            damaged[self.number(len(part) - 1)] ^= 1 << self.number(7)
-        return bytes(damaged)
-
     def damage(self, content: bytes, suffix: str = "") -> bytes:
         """Damage the content of a file: what it holds, its text or its bytes; every tenth time twice."""
-        text, formats = suffix in (".csv", ".json", ".yaml") and self.chance(60), FORMATS.get(suffix)
-        if formats and self.chance(50):
-            try:
-                return formats[1](self.damage_values(formats[0](content)))
-            except (TypeError, ValueError, AttributeError, OverflowError, json_format.Error):
-                pass  # not what this format can hold
-        way = self.pick([*PARTS, *(TEXTS if text else WHOLE)])
-        if way in PARTS:
-            start, end = self.cut(content, self.pick(UNITS) if text else "")
-            content = content[:start] + PARTS[way](self, content[start:end]) + content[end:]
+        text = suffix in (".csv", ".json", ".yaml") and self.chance(60)
+        if suffix in FORMATS and self.chance(50):
+            unpack, pack = FORMATS[suffix]  # it may not be able to hold what is drawn
+            with contextlib.suppress(TypeError, ValueError, AttributeError, OverflowError, json_format.Error):
+                return pack(self.damage_values(unpack(content)))
+        if text and self.chance(30):
+            way = self.pick(("utf-16", "utf-8-sig", *RESPELLED))
+            content = content.replace(*way) if isinstance(way, tuple) else content.decode("latin-1").encode(way)
         else:
-            content = (TEXTS if text else WHOLE)[way](content)
+            start, end = self.cut(content, self.pick(UNITS) if text else "")
+            part = self.draw(damage_part(content[start:end]))
+            self.notes.append(f"bytes {start} to {end}: {part!r:.40}")
+            content = content[:start] + part + content[end:]
         return self.damage(content) if self.chance(10) else content
 
     def cut(self, content: bytes, unit: str) -> tuple[int, int]:
         """Where a part begins and ends; it may reach the beginning or the end of the content."""
-        spans = [found.span() for found in re.finditer(UNITS[unit], content)] if unit else []
-        count = len(spans) or len(content)
-        if not count:
-            return 0, 0
-        first = 0 if self.chance(10) else self.number(count - 1)
-        last = count - 1 if self.chance(15) else min(count - 1, first + self.number(2 if spans else count // 4))
-        return (spans[first][0], spans[last][1]) if spans else (first, last + 1)
+        edges: Any = range(len(content) + 1)
+        if unit:
+            found = {edge for match in re.finditer(UNITS[unit], content) for edge in match.span()}
+            edges = sorted({0, len(content), *found})
+        first = 0 if self.chance(20) else self.number(len(edges) - 1)
+        most = len(edges) - 1 - first
+        last = first + (most if self.chance(25) else self.number(min(most, 5 if unit else len(edges) // 4)))
+        return edges[first], edges[last]
 
     def damage_values(self, content: Any) -> Any:
         """Replace one value, rename or remove one key, or replace everything."""
-        parts: list[tuple[Any, Any]] = []
-
-        def walk(part: Any) -> None:
-            for key in part if isinstance(part, dict) else range(len(part)):
-                parts.append((part, key))
-                if isinstance(part[key], dict | list):
-                    walk(part[key])
-
-        walk(content)
-        way = self.pick(("odd", "odd", "lost", "renamed", "all of it"))
-        if not parts or way == "all of it":
+        way, places = self.pick(("odd", "odd", "lost", "renamed", "all of it")), list(list_values(content))
+        if not places or way == "all of it":
             return self.draw(VALUES)
-        part, key = parts[self.number(len(parts) - 1)]
+        part, key = places[self.number(len(places) - 1)]
         self.notes.append(str(key))
         if way == "lost":
             del part[key]
@@ -142,45 +148,11 @@ class Drawn:
     def write(self, path: Path, content: bytes) -> Path:
         """Write a file; one time in fifty something else is at its place."""
         path.unlink(missing_ok=True)
-        what = self.pick(OTHERS) if self.chance(2) else ""
-        if what == "a folder":
-            path.mkdir()
-        elif what not in ("", "nothing"):
-            path.symlink_to(path.name if what == "a loop" else OTHERS[what])
-        elif not what:
+        if self.chance(2):
+            put(path, self.pick(("", "a folder", "nowhere", "/dev/null", path.name)))
+        else:
             path.write_bytes(content)
         return path
-
-
-PARTS: dict[str, Callable[[Drawn, bytes], bytes]] = {
-    "lost": lambda d, part: b"",
-    "doubled": lambda d, part: part + part,
-    "zeros": lambda d, part: bytes(len(part)),
-    "bits flipped": Drawn.flip,
-    "an odd word": lambda d, part: d.pick(ODD).encode(),
-    "halves exchanged": lambda d, part: part[len(part) // 2 :] + part[: len(part) // 2],
-    "noise": lambda d, part: d.draw(st.binary(max_size=64)) + part[64:],
-    "noise inserted": lambda d, part: part + d.draw(st.binary(min_size=1, max_size=9)) * 10 ** d.number(5),
-    "not a number": lambda d, part: b"\xff\xff\xff\x7f" + part[4:],
-}
-"""{what happens to a part: function}."""
-WHOLE: dict[str, Callable[[bytes], bytes]] = {
-    "twice": lambda content: content + content,
-    "emptied": lambda content: b"",
-    "UTF-16": lambda content: content.decode("latin-1").encode("utf-16"),
-    "BOM": lambda content: b"\xef\xbb\xbf" + content,
-}
-"""{what happens to the whole content: function}."""
-TEXTS = {
-    **WHOLE,
-    "CRLF": lambda content: content.replace(b"\n", b"\r\n"),
-    "lone CR": lambda content: content.replace(b"\n", b"\r"),
-    "semicolons": lambda content: content.replace(b",", b";"),
-    "quotes": lambda content: content.replace(b",", b'","'),
-    "Latin-1": lambda content: content.replace(b"e", "é".encode("latin-1"), 1),
-    "spaces": lambda content: content.replace(b",", b" , "),
-}
-"""The same for texts."""
 
 
 def pack_json(content: Any) -> bytes:
@@ -230,21 +202,15 @@ def pack_hdf5(content: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def unpack_onnx(content: bytes) -> dict[str, Any]:
-    return json_format.MessageToDict(onnx.load_from_string(content))
-
-
-def pack_onnx(content: dict[str, Any]) -> bytes:
-    return json_format.ParseDict(content, onnx.ModelProto()).SerializeToString()
-
-
 FORMATS: dict[str, tuple[Callable[[bytes], Any], Callable[[Any], bytes]]] = {
     ".json": (json.loads, lambda content: json.dumps(content).encode()),
     ".yaml": (YAML(typ="safe").load, pack_json),
-    ".zip": (unpack_zip, pack_zip),
-    ".keras": (unpack_zip, pack_zip),
+    **dict.fromkeys((".zip", ".keras"), (unpack_zip, pack_zip)),
     ".safetensors": (unpack_safetensors, pack_safetensors),
     ".h5": (unpack_hdf5, pack_hdf5),
-    ".onnx": (unpack_onnx, pack_onnx),
+    ".onnx": (
+        lambda content: json_format.MessageToDict(onnx.load_from_string(content)),
+        lambda content: json_format.ParseDict(content, onnx.ModelProto()).SerializeToString(),
+    ),
 }
 """{ending of a file: functions that take its content apart and put it together}."""
