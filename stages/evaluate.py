@@ -1,7 +1,7 @@
 """Judge one network by its predictions: metrics (Tables 5 and 6) and pictures (Figures 3 to 9).
 
-Reads   data/predictions/<name>.csv and all files beside it that `stages/predict.py` writes, data/prepared/faces.h5, and
-        the history of the training. No network is opened.
+Reads   data/predictions/<name>.csv and the files that `stages/predict.py` writes beside it, data/prepared/faces.h5, and
+        the training history. No network is loaded.
 Writes  metrics/<name>.json, metrics/summary/<name>.json; plots/<name>/test/.
 Alone   python stages/evaluate.py --name vgg19 --data data/prepared/faces.h5 --history plots/vgg19/history.csv
             --predictions data/predictions --metrics metrics --plots plots/vgg19/test
@@ -33,10 +33,10 @@ from fer_pipeline.training.common.run import HISTORY
 
 
 def read_history(path: str | Path) -> pd.DataFrame:
-    """history.csv of a training as a data frame with the columns `HISTORY`.
+    """Read a training's history.csv as a data frame with the columns `HISTORY`.
 
     Raises:
-        InputError: the file is missing, has other columns, no row or a cell that is no finite number.
+        InputError: the file is missing, has other columns, no row or a cell that is not a finite number.
     """
     try:
         history = pd.read_csv(path)
@@ -57,7 +57,7 @@ def tabulate(test: Predictions, measured: Measured, bins: int) -> dict[str, byte
         "confusion.csv": pd.DataFrame({"actual": names[test.actual], "predicted": names[test.predicted]}),
         "calibration.csv": pd.DataFrame(bin_confidence(test, bins)).query("images > 0"),
         "classes.csv": pd.DataFrame(
-            {"emotion": emotion, **scores.model_dump(exclude={"accuracy"})}  # which is the recall
+            {"emotion": emotion, **scores.model_dump(exclude={"accuracy"})}  # equal to recall
             for emotion, scores in measured.per_class.items()
         ),
         "risk_coverage.csv": pd.DataFrame(cover(test)),

@@ -1,15 +1,15 @@
-"""Have one trained network predict all faces, and whatever else needs the network itself.
+"""Predict all faces with one trained network, and do all else that needs the network itself.
 
 Reads   a model, and data/prepared/faces.h5.
-Writes  data/predictions/<name>.csv and <name>_votes.csv (first and second head on val and test), the same as
-        <name>_single_crop.csv and <name>_single_crop_votes.csv, <name>_train.csv (train faces, not augmented),
-        <name>_heat.npz (Grad-CAM), <name>.json (its size, and where it ran); its speed, into metrics/timing.json.
+Writes  data/predictions/<name>.csv and <name>_votes.csv (first and second head on val and test), the same from
+        one crop in <name>_single_crop.csv and <name>_single_crop_votes.csv, <name>_train.csv (train faces, not
+        augmented), <name>_heat.npz (Grad-CAM), <name>.json (size, device); its speed in metrics/timing.json.
 Alone   python stages/predict.py --name vgg19 --model models/vgg19.safetensors --data data/prepared/faces.h5
             --out data/predictions --timing metrics/timing.json
 
-A network with ten test crops sees TenCrop of each val and test face (section 2), and the centre crop for the
-single-crop files; for one that sees the whole face these files are equal. Train faces are seen by the centre crop
-alone: ten crops of 28,709 faces would take ten times as long.
+A network with ten test crops predicts from TenCrop of each val and test face (section 2), and from the centre crop for
+the single-crop files; for one that sees the whole face, both are equal. Train faces are predicted from the centre crop
+only: ten crops of 28,709 faces would take ten times as long.
 """
 
 import argparse
@@ -31,13 +31,13 @@ from fer_pipeline.running.stage import run
 from fer_pipeline.running.timing import record_times, time_calls
 
 BATCH = 256
-"""Images at a time where their rate is measured."""
+"""Batch size at which the rate is measured."""
 
 
 def predict_splits(
     model: Any, splits: dict[str, Split], crops: int, path: str | Path
 ) -> tuple[dict[str, Predictions], dict[str, NDArray[np.float64]]]:
-    """By split: predictions of the first head, and probabilities of the second, float64 (N, 8); {} if there is none."""
+    """By split: predictions of the first head, and probabilities of the second, float64 (N, 8), {} if none."""
     rows, votes = {}, {}
     for split, faces in splits.items():
         first, second = predict(model, faces.images, crops, path)

@@ -1,6 +1,6 @@
 """Turn FER-2013, as people have it on disk, into one HDF5 file with the splits train, val and test.
 
-Reads   SOURCE: the challenge's CSV or the image folders, either also in a .zip or .tar.gz; VOTES: FER+'s, for the CSV.
+Reads   SOURCE: the challenge's CSV or the image folders, also in a .zip or .tar.gz; VOTES: FER+'s votes for the CSV.
 Writes  data/prepared/faces.h5, metrics/data.json (counts, blanks, duplicates), plots/data/ (class shares, faces).
 Alone   python stages/prepare.py --source SOURCE --votes VOTES --split official --out faces.h5 --report data.json
 
@@ -48,7 +48,7 @@ NOTES: dict[Way, str] = {
 def divide(labels: npt.NDArray[np.uint8], usages: npt.NDArray[np.uint8], split: Way) -> dict[str, Positions]:
     """{'train', 'val', 'test': positions}, in the order of the source, of rows with these labels and usages.
 
-    `official`: Training, PublicTest and PrivateTest. `paper`: train is Training less the first fifth of each class,
+    `official`: Training, PublicTest and PrivateTest. `paper`: train is Training without the first fifth of each class,
     test is PublicTest and PrivateTest together, and val is the first fifth of each class of test, as Keras'
     `validation_split=0.2` takes them in each of the two folders (22,968, 7,178 and 1,432 rows of FER-2013).
     """
@@ -63,13 +63,13 @@ def divide(labels: npt.NDArray[np.uint8], usages: npt.NDArray[np.uint8], split: 
 
 
 def first_fifths(labels: npt.NDArray[np.uint8], positions: Positions) -> Positions:
-    """The first fifth, rounded down, of each class at `positions`, in ascending order."""
+    """Of the rows at `positions`, the first fifth (rounded down) of each class, in ascending order."""
     of_classes = [positions[labels[positions] == label] for label in range(len(CLASSES))]
     return np.sort(np.concatenate([rows[: len(rows) // 5] for rows in of_classes]))
 
 
 def identify(images: npt.NDArray[np.uint8]) -> Positions:
-    """int64 (N,): the position of the first image that equals each image."""
+    """int64 (N,): for each image, the position of the first image equal to it."""
     first: dict[bytes, int] = {}
     return np.array([first.setdefault(image.tobytes(), i) for i, image in enumerate(images)], np.int64)
 
@@ -82,7 +82,7 @@ def find_blank(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
 def clean(
     places: dict[str, Positions], identities: Positions, blank: npt.NDArray[np.bool_], settings: Prepare
 ) -> tuple[dict[str, Positions], Dropped]:
-    """Drop what `settings` ask for from `places` (from `divide`): the positions that remain, and the counts.
+    """Drop the rows that `settings` exclude from `places` (from `divide`); returns the positions left, and the counts.
 
     `identities` are from `identify`, `blank` from `find_blank`.
     """
@@ -185,7 +185,7 @@ def make_outputs(
     )
     outputs = {out: pack_faces(splits, split, raw.md5), report: found.to_bytes()}
     if plots:
-        from fer_pipeline.figures.data import plot_data  # matplotlib takes as long to load as 10,000 rows take to read
+        from fer_pipeline.figures.data import plot_data  # matplotlib takes as long to load as 10,000 rows
 
         outputs |= {f"{plots}/{name}": content for name, content in plot_data(splits).items()}
     return outputs, splits
@@ -206,7 +206,7 @@ def main() -> None:
     inputs = {"--source": args.source} | ({"--votes": args.votes} if args.votes is not None else {})
     check_distinct({**inputs, "--out": args.out, "--report": args.report})
 
-    with ExitStack() as stack:  # DVC hashes what is read for the lock only afterwards
+    with ExitStack() as stack:  # DVC hashes the inputs for dvc.lock only afterwards
         for path in inputs.values():
             stack.enter_context(require_unchanged(Path(path)))
         outputs, splits = make_outputs(**vars(args), params=params)

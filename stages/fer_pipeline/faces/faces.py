@@ -24,13 +24,13 @@ class Split(NamedTuple):
     labels: npt.NDArray[np.uint8]  # uint8 (N,), 0..6, positions in `CLASSES`
     duplicate_of_train: npt.NDArray[np.bool_] | None  # bool (N,): whether train has the same image; None for train
     votes: npt.NDArray[np.uint8] | None = None
-    """uint8 (N, 10), 0..10: how many annotators chose each of `VOTE_CLASSES`; None where the data set has no votes."""
+    """uint8 (N, 10), 0..10: how many annotators chose each of `VOTE_CLASSES`; None if the data set has no votes."""
 
 
 def pack_faces(splits: Mapping[str, Split], split: str, source_md5: str) -> memoryview:
     """The bytes of faces.h5; the same content gives the same bytes.
 
-    `splits` has 'train', 'val' and 'test'; `split` says how: 'official' or 'paper'; `source_md5` is of the raw data.
+    `splits` has 'train', 'val' and 'test', made as `split` says: 'official' or 'paper'; `source_md5` is the raw data's.
     """
     content = BytesIO()
     with h5py.File(content, "w") as file:
@@ -53,7 +53,7 @@ def pack_faces(splits: Mapping[str, Split], split: str, source_md5: str) -> memo
 def write_chunks(group: h5py.Group, name: str, rows: npt.NDArray[np.uint8]) -> None:
     """Write `rows` chunked and gzipped, compressing on all cores (HDF5's own filter uses one)."""
     chunk_shape = (CHUNK_ROWS, *rows.shape[1:])
-    larger = (None, *rows.shape[1:])  # h5py requires it where a chunk is larger than the data
+    larger = (None, *rows.shape[1:])  # h5py requires this if a chunk is larger than the data
     options = {"maxshape": larger, "chunks": chunk_shape, "compression": "gzip", "compression_opts": 1}
     dataset = group.create_dataset(name, rows.shape, rows.dtype, **options)
 
@@ -73,7 +73,7 @@ def write_chunks(group: h5py.Group, name: str, rows: npt.NDArray[np.uint8]) -> N
 def read_faces(path: str | Path) -> tuple[dict[str, Split], dict[str, str]]:
     """Read all of faces.h5: {'train', 'val', 'test': Split}, and its attributes `split` and `source_md5`.
 
-    Raises `InputError`: the file is missing or not HDF5, has another layout or other classes, a label or a vote out of
+    Raises `InputError` if the file is missing or not HDF5, or has another layout, other classes, a label or vote out of
     range, or an empty split.
     """
     remedy = "run `dvc repro prepare`"
@@ -89,7 +89,7 @@ def read_faces(path: str | Path) -> tuple[dict[str, Split], dict[str, str]]:
             return splits, {key: str(file.attrs[key]) for key in ("split", "source_md5")}
     except InputError as error:
         raise InputError(f"{path}: {error}; {remedy}") from None
-    except Exception as error:  # h5py raises nearly everything on a damaged file
+    except Exception as error:  # h5py may raise almost anything on a damaged file
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: not HDF5, damaged, or of another layout ({reason}); {remedy}") from None
 
@@ -111,7 +111,7 @@ def read_split(file: h5py.File, name: str, voted: bool) -> Split:
         if not found.id.get_storage_size():
             raise InputError(f"{name}/{key} lacks its rows")
         for start in range(0, count, found.chunks[0]) if found.chunks else ():
-            found.id.read_direct_chunk((start, *[0] * (found.ndim - 1)))  # for a lost chunk HDF5 would give zeros
+            found.id.read_direct_chunk((start, *[0] * (found.ndim - 1)))  # HDF5 would read a lost chunk as zeros
     arrays: dict[str, Any] = {key: file[f"{name}/{key}"][()] for key in layout}
     rows = Split(**{"duplicate_of_train": None} | arrays)
     if rows.labels.max() >= len(CLASSES):

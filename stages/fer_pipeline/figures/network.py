@@ -27,9 +27,9 @@ from fer_pipeline.predictions.predictions import Predictions
 BLUE, ORANGE, GREEN, VERMILLION = PALETTE[:4]
 CORRECT, INCORRECT, NEUTRAL = BLUE, VERMILLION, "0.55"
 FEW = 20
-"""A bin of confidence with fewer images is drawn pale: its accuracy has a standard error of up to 11 points."""
+"""A confidence bin with fewer images is drawn pale: the standard error of its accuracy can exceed 11 points."""
 PALE: dict[str, Any] = {"facecolor": "0.91", "edgecolor": "0.65", "linewidth": 0.5}
-"""The look of a bar of few images."""
+"""Style of the bar of a bin with few images."""
 BOX = {"facecolor": "white", "edgecolor": "0.8", "boxstyle": "round,pad=0.4"}
 """The box around a text inside a plot."""
 
@@ -47,10 +47,10 @@ def draw_all(
 
     Args:
         history: one row per epoch, with the columns of history.csv.
-        images: uint8 (N, 48, 48), the test images, for which `test` are the network's predictions.
+        images: uint8 (N, 48, 48), the test images; `test` holds the network's predictions for them.
         measured: the metrics of `test`.
-        bins: of confidence.
-        explained: see `draw_grad_cam`; None for a network without heat maps, whose gradcam.png says so.
+        bins: number of confidence bins.
+        explained: see `draw_grad_cam`; None if the network has no heat maps; gradcam.png then says so.
     """
     set_style()
     heat_maps = draw_sentence(f"{name}: no Grad-CAM") if explained is None else draw_grad_cam(explained, name)
@@ -61,13 +61,13 @@ def draw_all(
         "classes.png": draw_classes(measured.per_class, name),
         "mistakes.png": draw_mistakes(images, test, name),
         "risk_coverage.png": draw_risk_coverage(cover(test), name),
-        "gradcam.png": heat_maps,  # DVC requires the file of every network
+        "gradcam.png": heat_maps,  # DVC requires this file for every network
     }
     return {file: to_png(figure) for file, figure in figures.items()}
 
 
 def draw_curves(history: pd.DataFrame, name: str) -> Figure:
-    """Accuracy and loss by epoch, with the best epoch and the gap between train and val there (Figures 3, 4, 6)."""
+    """Accuracy and loss by epoch, with the best epoch and its gap between train and val accuracy (Figures 3, 4, 6)."""
     best = history.loc[history["val_accuracy"].idxmax()]
     marker = "." if len(history) <= 30 else ""
     figure, panels = plt.subplots(1, 2, figsize=(7, 3))
@@ -88,7 +88,7 @@ def draw_curves(history: pd.DataFrame, name: str) -> Figure:
 
 
 def draw_confusion(rows: Predictions, name: str) -> Figure:
-    """The confusion matrix, a row per actual class: shares of the row as colour and number, counts below."""
+    """The confusion matrix, one row per actual class; cells show the share of the row and, below it, the count."""
     counts = confusion_matrix(rows.actual, rows.predicted, labels=range(len(CLASSES)))
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
@@ -108,7 +108,7 @@ def draw_confusion(rows: Predictions, name: str) -> Figure:
 
 
 def draw_confidence(rows: Predictions, bins: int, ece: float, name: str) -> Figure:
-    """Confidence of correct and of incorrect predictions, as histogram and box plot; reliability diagram (Figure 8)."""
+    """Histogram and box plot of the confidence of correct and incorrect predictions; reliability diagram (Figure 8)."""
     kinds = {"correct": CORRECT, "incorrect": INCORRECT}
     table = pd.DataFrame({"confidence": rows.confidence, "prediction": np.where(rows.correct, *kinds)})
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(7, 3.3), width_ratios=(1.1, 0.7, 1.25))
@@ -145,9 +145,9 @@ def draw_confidence(rows: Predictions, bins: int, ece: float, name: str) -> Figu
 
 
 def draw_reliability(table: pd.DataFrame, axes: Axes) -> None:
-    """Accuracy of each bin of confidence as a bar; the diagonal is a perfectly calibrated network.
+    """A bar for the accuracy of each confidence bin; a perfectly calibrated network would follow the diagonal.
 
-    `table` is that of `bin_confidence` without empty bins. A bin of few images is pale and shows their number.
+    `table` is from `bin_confidence`, without empty bins. A bin with few images is pale and shows their number.
     """
     for row in table.itertuples():
         few = row.images < FEW
@@ -163,7 +163,7 @@ def draw_reliability(table: pd.DataFrame, axes: Axes) -> None:
 
 
 def draw_classes(classes: Mapping[str, ClassScores], name: str) -> Figure:
-    """Precision, recall and F1 of each class as bars (Figure 9); a dash for a missing score."""
+    """Precision, recall and F1 of each class as bars (Figure 9), with a dash for a missing score."""
     figure, axes = plt.subplots(figsize=(7, 3.4))
     places = np.arange(len(CLASSES))
     for offset, label, color in ((-0.27, "precision", BLUE), (0, "recall", ORANGE), (0.27, "F1", GREEN)):
@@ -181,7 +181,7 @@ def draw_classes(classes: Mapping[str, ClassScores], name: str) -> Figure:
 
 
 def draw_risk_coverage(curve: Mapping[str, npt.NDArray[np.float64]], name: str) -> Figure:
-    """Accuracy against the share of images kept (`fer_pipeline.metrics.scores.cover`), thresholds marked along it."""
+    """Accuracy against the share of images kept (`fer_pipeline.metrics.scores.cover`), with thresholds marked."""
     figure, axes = plt.subplots(figsize=(7, 3.2))
     axes.plot(curve["coverage"], curve["accuracy"], color=BLUE, marker="." if len(curve["coverage"]) < 15 else "")
     low = curve["accuracy"].min()
@@ -195,7 +195,7 @@ def draw_risk_coverage(curve: Mapping[str, npt.NDArray[np.float64]], name: str) 
         kept = np.flatnonzero(curve["threshold"] >= threshold)
         if len(kept) and curve["coverage"][kept[-1]] < room:
             point = curve["coverage"][kept[-1]], curve["accuracy"][kept[-1]]
-            room = point[0] - 0.1  # leaves space for the text of a mark
+            room = point[0] - 0.1  # space for the text of this mark
             label = None if axes.get_legend_handles_labels()[0] else "confidence ≥ …"
             axes.plot(*point, "o", color=VERMILLION, markersize=5, label=label)
             side = "right" if point[0] > 0.1 else "left"  # the curve falls, so the space below and to its left is free
@@ -219,9 +219,9 @@ def draw_mistakes(faces: npt.NDArray[np.uint8], rows: Predictions, name: str, co
 
 
 def draw_grad_cam(columns: Mapping[str, Sequence[Example | None]], name: str) -> Figure:
-    """Faces, and below each its evidence for the predicted class (Grad-CAM); one column per actual class.
+    """Faces, each above its Grad-CAM heat map for the predicted class; one column per actual class.
 
-    `columns` is {'correct', 'incorrect': an example or None per class}, drawn as two rows.
+    `columns` is {'correct', 'incorrect': an example or None per class}; each key gives one row of faces.
     """
     figure, grid = plt.subplots(4, len(CLASSES), figsize=(7, 4.9))
     for cell in grid.flat:

@@ -1,8 +1,8 @@
-"""Finding faces and how they are turned: YuNet finds them, BlazeFace says where the eyes are.
+"""Find faces and how far they are turned: YuNet finds the faces, BlazeFace locates their eyes.
 
 Both are small networks in `weights/`, whose README names their sources and licences. YuNet misses faces that are turned
-far, and its own points stay upright. So it searches the photo as it is and turned both ways, and BlazeFace measures how
-far a face is turned beyond that.
+far, and the eyes that it gives stay level. So it searches the photo as it is and turned both ways; BlazeFace's points
+then show how far a face is turned beyond that.
 """
 
 import math
@@ -22,32 +22,32 @@ WEIGHTS = Path(__file__).parent / "weights"
 PHOTO_SIDE = 1024
 """Longest side in pixels of a photo that is searched; a larger photo is scaled down."""
 FRAME_SIDE = 320
-"""Longest side of a frame of a video, and of the second search of a photo: YuNet overlooks faces above 300 pixels."""
+"""Longest side in pixels of a video frame, and in a second search of a photo: YuNet misses faces over 300 pixels."""
 ANGLES = (0, 35, -35)
-"""Degrees by which faces are turned clockwise that each search of the photo finds upright."""
+"""Each search turns the photo so that faces turned clockwise by one of these angles (degrees) are upright."""
 LEAST_SCORE, LEAST_POINTS = 0.7, 0.5
-"""Lowest score of a face, and of its points, in [0, 1]; a face without points counts as turned by its search."""
+"""Lowest score in [0, 1] of a face, and of its points; a face without points gets the angle of its search."""
 SAME_FACE, INSIDE = 0.3, 0.4
-"""Two boxes are one face if their intersection over union is larger than the first, or if their middles are closer than
-the second, as a share of the larger width and height: a search at another angle or size may see a face smaller."""
+"""Two boxes are one face if their intersection over union exceeds SAME_FACE, or if their middles differ by less than
+INSIDE times the larger width and height: a search at another angle or size may give a smaller box."""
 STRIDES = (8, 16, 32)
 """Pixels between two places at which YuNet looks for small, medium and large faces."""
 POINTS_PIXELS, POINTS_WIDTH = 128, 1.6
-"""Width of BlazeFace's input in pixels, and as a multiple of YuNet's box."""
+"""Side of BlazeFace's input in pixels, and as a multiple of the longer side of YuNet's box."""
 ANCHORS = np.concatenate(
     [
         np.repeat((np.argwhere(np.ones((cells, cells)))[:, ::-1] + 0.5) / cells, each, axis=0)
         for cells, each in ((16, 2), (8, 6))
     ]
 ).astype(np.float32)
-"""The places (896, 2), as shares of the crop, to which BlazeFace's answers refer."""
+"""The places (896, 2), as shares of the crop, from which BlazeFace measures its points."""
 BOX_HEIGHT, MIDDLE_OFFSET = 1.011, 0.012
-"""Height of YuNet's box, and how far its middle lies above the crop's, both as shares of FER-2013's crop."""
+"""Height of YuNet's box, and how far its middle lies above the crop's, as shares of the side of FER-2013's crop."""
 UPRIGHT = 11
-"""Degrees up to which a face is not turned upright: three of four faces of FER-2013 are turned by at most as much."""
+"""Faces turned by at most this many degrees are left so: three of four faces of FER-2013 are turned no further."""
 EDGE = 0.03
-"""A face counts as cut if this share of its box, or less, lies between the box and the photo's edge: YuNet's boxes
-seldom cross the edge."""
+"""A face counts as cut if the gap between its box and the photo's edge is less than this share of the box's side:
+YuNet's boxes seldom cross the edge."""
 Floats = NDArray[np.float32]
 
 
@@ -55,31 +55,31 @@ class Found(NamedTuple):
     """A face in a photo."""
 
     middle: tuple[float, float]
-    """Of its box, in pixels from the left and the top."""
+    """Middle of its box, in pixels from the left and the top."""
     size: tuple[float, float]
     """Width and height of its box, in pixels."""
     score: float
     """In [0, 1]."""
     roll: float = 0.0
-    """Degrees by which it is turned clockwise, seen from the viewer."""
+    """Degrees by which it is turned clockwise, as the viewer sees it."""
     cut: bool = False
     """Whether the photo's edge runs through it."""
 
     @property
     def box(self) -> Box:
-        """In whole pixels."""
+        """Its box in whole pixels."""
         (x, y), (width, height) = self.middle, self.size
         return Box(round(x - width / 2), round(y - height / 2), max(1, round(width)), max(1, round(height)))
 
 
 class Detector:
-    """The two networks. It must not be shared between threads."""
+    """YuNet and BlazeFace. A detector must not be shared between threads."""
 
     def __init__(self) -> None:
         self.boxes, self.points = (open_session(str(WEIGHTS / f"{name}.onnx")) for name in ("yunet", "blazeface"))
 
     def find(self, photo: Photo, longest_side: int = PHOTO_SIDE) -> list[Found]:
-        """The faces of a photo, the largest first; its longer side is scaled down to `longest_side` pixels."""
+        """The faces of a photo, the largest first; a longer side over `longest_side` pixels is scaled down to it."""
         sides = {min(side, max(photo.shape[:2])) for side in (longest_side, min(longest_side, FRAME_SIDE))}
         searches = [search for side in sorted(sides) for search in self.search(photo, side)]
         middle, size, score, turns = (np.concatenate(part) for part in zip(*searches, strict=True))
@@ -95,7 +95,7 @@ class Detector:
     def search(self, photo: Photo, side: int) -> Iterator[tuple[Floats, Floats, Floats, Floats]]:
         """Search the photo, its longer side scaled to `side` pixels, at each of `ANGLES`.
 
-        Yields middles (N, 2), sizes (N, 2), scores (N,) and angles (N,) of the boxes found, in pixels of the photo.
+        Yields middles (N, 2) and sizes (N, 2) in pixels of the photo, scores (N,) and angles (N,) of the boxes found.
         """
         scale = side / max(photo.shape[:2])
         small = photo
@@ -129,7 +129,7 @@ class Detector:
         return boxes[kept], scores[kept]
 
     def measure_roll(self, photo: Photo, middle: tuple[float, float], side: float, expected: float) -> float:
-        """The roll of a face with this box, in pixels; `expected` if its points are not found."""
+        """The roll, in degrees, of the face with this box (in pixels); `expected` if its points are not found."""
         crop = cut(photo, middle, POINTS_WIDTH * side, expected, POINTS_PIXELS)
         pixels = (crop[np.newaxis, :, :, ::-1].astype(np.float32) - 127.5) / 127.5
         (regressed,), (logits,) = self.points.run(["regressors", "classificators"], {"input": pixels})
@@ -142,7 +142,7 @@ class Detector:
 
 
 def suppress(boxes: Floats, scores: Floats) -> list[int]:
-    """The positions of the boxes (N, 4) that are kept, one for each face, the best first: non-maximum suppression."""
+    """Non-maximum suppression: the positions of the boxes (N, 4) to keep, one per face, the highest score first."""
     size, middle = boxes[:, 2:] - boxes[:, :2], (boxes[:, 2:] + boxes[:, :2]) / 2
     area = size.prod(axis=1)
     order, kept = np.argsort(-scores, kind="stable"), []
@@ -170,7 +170,7 @@ def crop_whole(photo: Photo) -> tuple[Found, Crop]:
 
 
 def crop_face(photo: Photo, face: Found) -> Crop:
-    """A face as in FER-2013, grey uint8 (48, 48), upright; outside the photo its border is repeated."""
+    """Crop a face as in FER-2013, upright: grey uint8 (48, 48); outside the photo its border is repeated."""
     side = max(face.size) / BOX_HEIGHT
     roll = face.roll if abs(face.roll) > UPRIGHT else 0.0
     (x, y), angle, down = face.middle, float(np.radians(roll)), MIDDLE_OFFSET * side
@@ -179,7 +179,7 @@ def crop_face(photo: Photo, face: Found) -> Crop:
 
 
 def turn(photo: Photo, angle: int) -> tuple[Photo, NDArray[np.float64]]:
-    """A photo turned so that faces turned clockwise by `angle` degrees are upright, and the matrix (2, 3) back."""
+    """Turn a photo so that faces turned clockwise by `angle` degrees are upright, and the matrix (2, 3) to undo it."""
     if not angle:
         return photo, np.eye(2, 3)
     height, width = photo.shape[:2]
@@ -197,7 +197,7 @@ def cut(photo: Photo, middle: tuple[float, float], side: float, roll: float, pix
     high = np.ceil(np.add(middle, reach)).astype(int).clip(low + 1, whole)
     part = photo[low[1] : high[1], low[0] : high[0]]
     place, scale = middle - low, pixels / side
-    if scale < 0.5:  # a linear interpolation would leave pixels out
+    if scale < 0.5:  # linear interpolation would skip pixels
         size = np.maximum(1, ((high - low) * 2 * scale).round().astype(int))
         place, scale = place * size / (high - low), scale * float((high - low)[0] / size[0])
         part = cv2.resize(part, size.tolist(), interpolation=cv2.INTER_AREA)

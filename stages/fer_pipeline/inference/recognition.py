@@ -13,11 +13,11 @@ from fer_pipeline.inference.detection import PHOTO_SIDE, Detector, Found, crop_f
 from fer_pipeline.inference.photos import Crop, Photo
 
 OWN, PRETRAINED = ROOT / "models" / "export", ROOT / "pretrained"
-"""Folders of the user's own networks, and of those that a clone comes with."""
+"""Folders of the user's own networks, and of the pretrained ones in the repository."""
 PREFIX = "pretrained/"
 """Prefix of the names of pretrained networks."""
 THRESHOLD = 0.6
-"""A face is uncertain if its emotion has less confidence: low confidence in the paper's Table 6."""
+"""A face with less confidence is uncertain; the paper's Table 6 calls it low confidence."""
 
 
 class Face(NamedTuple):
@@ -29,7 +29,7 @@ class Face(NamedTuple):
     shares: NDArray[np.float64] | None
     """(8,): share of annotators expected to choose each class of `VOTED`; None if the network has one head."""
     number: int | None = None
-    """From 0, the same in each frame of a video; None in a photo."""
+    """Number of the face in a video, from 0, the same in each frame; None in a photo."""
 
 
 class Description(TypedDict):
@@ -38,7 +38,7 @@ class Description(TypedDict):
     box: list[int]
     """Left, top, width, height, in pixels."""
     roll: int
-    """Degrees by which the face is turned clockwise; it was judged upright."""
+    """Degrees by which the face is turned clockwise; the network saw it upright."""
     cut: bool
     """Whether the photo's edge runs through it."""
     emotion: str
@@ -48,18 +48,18 @@ class Description(TypedDict):
     uncertain: bool
     """Whether the confidence is below the threshold."""
     annotators: int | None
-    """How many of ten annotators would likely choose `emotion`; None if the network has not learnt it."""
+    """How many of ten annotators would likely choose `emotion`; None if the network has not learnt votes."""
     probabilities: dict[str, float]
     """By class, with four decimals."""
     number: NotRequired[int]
-    """In a video: from 0, the same for one face in each frame."""
+    """Number of the face, only in a video: from 0, the same in each frame."""
 
 
 class Recogniser:
-    """A network, a face detector and a threshold. It must not be shared between threads."""
+    """A network, a face detector and a threshold. A recogniser must not be shared between threads."""
 
     def __init__(self, name: str, whole: bool = False, threshold: float = THRESHOLD) -> None:
-        """Load the network `name`, as `find_model` takes it; `whole` treats each photo as one cropped face."""
+        """Load the network `name`, as in `find_model`; `whole` treats each photo as one cropped face."""
         self.model = load_exported(find_model(name))
         drawn = self.model.metadata.get("trained_on") == DRAWN
         self.warning = f"{self.model.name} knows {DRAWN} only: for photos, train on FER-2013" if drawn else None
@@ -73,7 +73,7 @@ class Recogniser:
         return [(face, crop_face(photo, face)) for face in self.detector.find(photo, longest_side)]
 
     def judge(self, found: list[list[tuple[Found, Crop]]]) -> list[list[Face]]:
-        """Predict for the faces that `find` gave, a list for each photo; all faces form one batch."""
+        """Predict the expressions of faces from `find`, one list per photo; all faces form one batch."""
         crops = [crop for photo in found for _, crop in photo]
         if not crops:
             return [[] for _ in found]
@@ -100,22 +100,22 @@ class Recogniser:
 
 
 def list_models() -> list[str]:
-    """The names of the networks: first those that a clone comes with, then the user's own, each sorted."""
+    """The names of the networks: first the pretrained ones, then the user's own, each sorted."""
     places = ((PREFIX, PRETRAINED), ("", OWN))
     return [prefix + name for prefix, folder in places for name in sorted(p.stem for p in folder.glob("[!.]*.onnx"))]
 
 
 def tell_models() -> str:
-    """The end of a sentence: the names of the networks, or how to make some."""
+    """The second half of an error message: the names of the networks, or how to make some."""
     names = list_models()
     return f"there are {', '.join(names)}" if names else f"{PRETRAINED} and {OWN} are empty: run `dvc repro`"
 
 
 def choose_model() -> str:
-    """The name of the default network: an int8 one, one that a clone comes with, the best by `read_accuracy`.
+    """The name of the default network: of those that are int8 and pretrained, the best by `read_accuracy`.
 
-    A condition that no network meets is left out; the first name among equals is chosen. Without any, it is an
-    `InputError`.
+    A condition that no network meets is ignored; if accuracies tie, the first name is chosen. Raises `InputError` if
+    there is no network.
     """
     names = list_models()
     if not names:
@@ -126,7 +126,7 @@ def choose_model() -> str:
 
 
 def find_model(name: str) -> Path:
-    """The path of a network: `name` is one of `list_models()` or the path of an .onnx file, else an `InputError`."""
+    """The path of a network: `name` is one of `list_models()` or the path of an .onnx file; otherwise `InputError`."""
     if name.endswith(".onnx"):
         return Path(name)
     check_name(name)
@@ -141,7 +141,7 @@ def check_name(name: str) -> None:
 
 
 def describe_model(name: str) -> dict[str, Any]:
-    """What the file of a network says of it: see `ModelFacts` in apps/serve.py for the keys."""
+    """What a network's file says about it; `ModelFacts` in apps/serve.py explains the keys."""
     metadata = read_metadata(find_model(name))
     accuracy, reference = read_answers_accuracy(metadata)
     return {
@@ -154,7 +154,7 @@ def describe_model(name: str) -> dict[str, Any]:
 
 
 def describe_models() -> list[str]:
-    """A table: each network's name, what it was trained on, how often its answers are right on val, and its size."""
+    """A table: each network's name, what it was trained on, the accuracy of its answers on val, and its size."""
     names = list_models()
     if not names:
         return [f"no network; {tell_models()}"]

@@ -1,9 +1,9 @@
-"""One network beside the ten annotators of each face (FER+).
+"""One network compared with the ten annotators of each face (FER+).
 
 The votes for a face are read in two ways. Its *favourite* is the class with the most votes (the first, if tied): every
 face has one, so the annotators can be scored like any other classifier. Its *majority* follows FER+ (`find_majority`):
-more than half of the votes, without single ones, for one of the seven emotions or contempt. Faces without a majority
-are left out, as in published accuracies on FER+.
+one of the seven emotions or contempt, if it has more than half of the votes after `drop_single`. Faces without a
+majority are left out, as in published accuracies on FER+.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class Sides(Record):
-    """With whom the annotators' favourite sides where a network contradicts the label: shares of these test images."""
+    """Whether the annotators' favourite is the network's class, the label or neither: shares of its errors on test."""
 
     network: Share
     label: Share
@@ -28,7 +28,7 @@ class Sides(Record):
 
 
 class Annotators(Record):
-    """A network beside FER+'s annotators, on test; `fer_pipeline.metrics.annotators` defines favourite and majority."""
+    """A network against FER+'s annotators on test; `fer_pipeline.metrics.annotators` defines favourite and majority."""
 
     rows: Count
     """Test images with a majority."""
@@ -37,13 +37,13 @@ class Annotators(Record):
     accuracy: Share | None
     """Accuracy of the network against the majority, on the images of `emotion_rows`."""
     cross_entropy: float | None
-    """Of the network to the vote distribution over the seven emotions, in nats."""
+    """Cross-entropy of the network against the vote distribution over the seven emotions, in nats."""
     votes_accuracy: Share | None
     """Accuracy of the second head against the majority, on the images of `rows`; None if the network has one head."""
     votes_cross_entropy: float | None
-    """Of the second head to the vote distribution over eight classes, in nats; None if the network has one head."""
+    """Cross-entropy of the second head against the votes for eight classes, in nats; None if there is one head."""
     mistakes: Sides | None
-    """None for a network that never contradicts a label."""
+    """None if the network never contradicts a label."""
 
 
 def find_favourites(votes: Votes) -> npt.NDArray[np.int64]:
@@ -53,9 +53,9 @@ def find_favourites(votes: Votes) -> npt.NDArray[np.int64]:
 
 
 def judge_network(test: Predictions, second: Floats | None, votes: Votes | None) -> Annotators | None:
-    """A network beside the annotators, on test; None if the data have no votes.
+    """Compare a network with the annotators, on test; None if the data have no votes.
 
-    `second` are the probabilities of its second head over `VOTED`, float64 (N, 8); None if it has one head.
+    `second` holds the probabilities of its second head over `VOTED`, float64 (N, 8); None if it has one head.
     """
     if votes is None:
         return None

@@ -1,8 +1,8 @@
 """Networks compared with each other and with the paper, and combined into ensembles.
 
-Functions take {network: predictions of the same images}, two networks or more, and keep their order. Nothing is chosen
-on test rows: only the weights of an ensemble are chosen, and that on val. A difference in points is a difference of
-accuracies times 100.
+Functions take {network: predictions of the same images} for at least two networks, and keep their order. Nothing is
+chosen on test rows: only the weights of an ensemble are chosen, and they are chosen on val. A difference in points is
+100 times a difference of accuracies.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,7 +32,7 @@ from fer_pipeline.predictions.predictions import Predictions
 WEIGHT_DECIMALS = 3
 """Decimals of the weights chosen for an ensemble."""
 LISTED = 100
-"""How many images of `tabulate_all_wrong` compare.json lists; all_wrong.csv lists all of them."""
+"""compare.json lists at most this many rows of `tabulate_all_wrong`; all_wrong.csv has all of them."""
 ENSEMBLE_TITLE = "Soft vote of all"
 VAL_IN_TEST = "Under the split paper val lies inside test: weights chosen on val are chosen on test rows as well."
 
@@ -56,7 +56,7 @@ BESIDE_PAPER = tuple(Accuracies.model_fields)
 
 
 class Table7Row(Accuracies):
-    """Our figures of one network; `paper` and `difference_points` are None for a network that the paper lacks."""
+    """Our figures of one network; `paper` and `difference_points` are None if the paper does not have the network."""
 
     macro_f1: Share
     parameters: Count
@@ -76,9 +76,9 @@ class Ensemble(Record):
     best_member: str
     """The member with the highest accuracy on test."""
     gain_points: float
-    """Over the best member, on test."""
+    """Accuracy minus that of the best member, on test, in points."""
     p_value: Share
-    """Of McNemar's test against the best member."""
+    """p-value of McNemar's test against the best member, on test."""
 
 
 class WeightedEnsemble(Ensemble):
@@ -91,7 +91,7 @@ class Pair(Record):
     share: Share
     """Share of the test images on which both predict the same class."""
     kappa: Annotated[float, Field(ge=-1, le=1)] | None
-    """Cohen's kappa; None if both predict one and the same class on every image."""
+    """Cohen's kappa; None if both predict the same single class for every image."""
 
 
 class Agreement(Record):
@@ -99,9 +99,9 @@ class Agreement(Record):
     all_share: Share
     """Share of the test images on which all networks predict the same class."""
     right_by: list[Count]
-    """How many test images 0, 1, ... all networks classify correctly."""
+    """Numbers of test images that exactly 0, 1, ... and all networks classify correctly."""
     any_right: Share
-    """Share that at least one network classifies correctly: what a perfect choice among the networks would reach."""
+    """Share that at least one network classifies correctly: the accuracy of a perfect choice among the networks."""
 
 
 class AllWrong(Record):
@@ -110,11 +110,11 @@ class AllWrong(Record):
     count: Count
     share: Share
     same_count: Count
-    """How many of these images all networks assign to the same class."""
+    """Number of these images for which all networks predict the same class."""
     same_share: Share | None
     """`same_count` as a share of `count`; None if `count` is 0."""
     indices: list[Count]
-    """Rows of test: the first hundred of all_wrong.csv."""
+    """Positions in test, from the first hundred rows of all_wrong.csv."""
 
 
 class Comparison(Record):
@@ -125,12 +125,12 @@ class Comparison(Record):
     comparable: bool
     """Whether our figures may be compared with the paper's."""
     label: str
-    """A sentence on what our figures and the paper's come from."""
+    """The data and settings behind our figures and the paper's, in words."""
     notes: list[str]
     table7: dict[str, Table7Row]
     mcnemar: list[McNemar]
     ensembles: list[Ensemble]
-    """With equal weights: each pair of networks, then all networks."""
+    """Soft votes with equal weights: of each pair of networks, then of all networks."""
     weighted_ensemble: WeightedEnsemble
     ensemble: Measured
     """The soft vote of all networks, with equal weights."""
@@ -150,9 +150,9 @@ def describe_run(
 ) -> dict[str, Any]:
     """`comparable` and `label` of `Comparison`.
 
-    Comparable are networks trained as in the paper (`follows_paper`, which takes `ours`, the settings of the active
-    profile, and `papers`), on as many images of each split; `splits` is {'train', 'val', 'test': rows}, and `drawn`
-    says whether they are the embedded sample.
+    Figures are comparable if the networks were trained as in the paper, on as many images of each split. `ours` and
+    `papers` are settings of the active profile and of `paper`, as `follows_paper` takes them; `splits` is
+    {'train', 'val', 'test': rows}; `drawn` says whether these rows are the embedded sample.
     """
     counts = [len(rows.labels) for rows in splits.values()]
     theirs = [paper.TRAIN_IMAGES, paper.VAL_IMAGES, paper.TEST_IMAGES]
@@ -172,7 +172,7 @@ def collect_notes(names: Iterable[str], split: str) -> list[str]:
 
 
 def set_beside_paper(scores: Mapping[str, Scores]) -> dict[str, Table7Row]:
-    """Table 7: our figures, and for the paper's networks the paper's figures and the differences."""
+    """Table 7: our figures, and for networks of the paper also its figures and the differences."""
     table = {}
     for name, one in scores.items():
         printed = paper.PRINTED.get(name)
@@ -190,7 +190,7 @@ def set_beside_paper(scores: Mapping[str, Scores]) -> dict[str, Table7Row]:
 
 
 def tabulate_table7(table7: Mapping[str, Table7Row], origin: Mapping[str, Any]) -> pd.DataFrame:
-    """`set_beside_paper` as a table with one row per network and `origin` in each row; empty columns are left out."""
+    """`set_beside_paper` as a table with one row per network, `origin` added to each; empty columns are left out."""
     rows = []
     for name, row in table7.items():
         values: dict[str, Any] = {"network": name}
@@ -205,7 +205,7 @@ def tabulate_table7(table7: Mapping[str, Table7Row], origin: Mapping[str, Any]) 
 def tabulate_literature(
     table7: Mapping[str, Table7Row], titles: Mapping[str, str], ensemble_accuracy: float, origin: Mapping[str, Any]
 ) -> pd.DataFrame:
-    """Figure 10 as a table: Table 1, the paper's networks, our networks and our ensemble, by falling accuracy.
+    """Figure 10 as a table: Table 1, the paper's networks, our networks and our ensemble, best first.
 
     Columns: source ('literature', 'paper' or 'ours'), name, year, dataset, accuracy, and those of `origin`.
     """
@@ -231,7 +231,7 @@ def choose_weights(members: Sequence[Predictions]) -> list[float]:
     """The weights that minimise the mean negative log-likelihood of a soft vote; `members` are predictions of val.
 
     This loss is convex in the weights (probabilities below 1e-6 count as 1e-6), so SLSQP, started at equal weights and
-    given the exact gradient, finds its only minimum, the same in each call. The weights are thousandths that sum to 1.
+    given the exact gradient, finds the only minimum in every call. The weights have three decimals and sum to 1.
     """
     actual = members[0].actual
     of_truth = np.stack([rows.probabilities[np.arange(len(actual)), actual] for rows in members]).clip(SMALLEST)
@@ -253,10 +253,10 @@ def choose_weights(members: Sequence[Predictions]) -> list[float]:
 
 
 def round_weights(weights: npt.NDArray[np.float64]) -> list[float]:
-    """Weights >= 0 as thousandths that sum to 1: all are rounded down, then those that lost most are rounded up."""
+    """Round weights >= 0 to three decimals that sum to 1: first all down, then those that lost most up."""
     units = 10**WEIGHT_DECIMALS
     exact = units * weights.clip(0) / weights.clip(0).sum()
-    whole = np.floor(exact.round(6))  # a weight whose last bits miss a thousandth counts as that thousandth
+    whole = np.floor(exact.round(6))  # `round` keeps floating-point errors from lowering a whole number
     losers = np.argsort((whole - exact).round(6), kind="stable")[: int(units - whole.sum())]
     whole[losers] += 1
     return [round(float(one) / units, WEIGHT_DECIMALS) for one in whole]
@@ -265,10 +265,10 @@ def round_weights(weights: npt.NDArray[np.float64]) -> list[float]:
 def judge_ensembles(
     val: Mapping[str, Predictions], test: Mapping[str, Predictions], resamples: int, seed: int
 ) -> tuple[list[Ensemble], WeightedEnsemble]:
-    """Soft votes of the networks, each beside its best member on test.
+    """Soft votes of the networks, each compared with its best member on test.
 
-    The list has votes with equal weights, of each pair and of all networks (two networks have one vote); then comes the
-    vote of all with the weights that `choose_weights` finds on val. `resamples` and `seed` are those of the bootstrap.
+    Returns the votes with equal weights, of each pair and then of all networks (of two networks, one vote), and the
+    vote of all networks with weights from `choose_weights` on val. `resamples` and `seed` are for the bootstrap.
     """
 
     def judge(names: tuple[str, ...], weights: Sequence[float]) -> dict[str, Any]:
@@ -291,7 +291,7 @@ def judge_ensembles(
 
 
 def measure_agreement(test: Mapping[str, Predictions]) -> Agreement:
-    """How often networks predict the same class, right or wrong: each pair, and all of them."""
+    """How often the networks predict the same class, right or wrong: for each pair, and for all."""
     predicted, right = {name: rows.predicted for name, rows in test.items()}, count_right(test)
     pairs = []
     for (first, one), (second, other) in combinations(predicted.items(), 2):
@@ -323,10 +323,10 @@ def tabulate_agreement(test: Mapping[str, Predictions]) -> pd.DataFrame:
 
 
 def tabulate_all_wrong(test: Mapping[str, Predictions]) -> pd.DataFrame:
-    """The images that all networks misclassify, one row each; those on which all predict the same class come first.
+    """One row per image that all networks misclassify; images for which all predict the same class come first.
 
-    Columns: index (row of test), actual, the prediction of each network, same (all predictions are equal), and
-    confidence (the networks' mean). Rows are sorted by confidence, falling, within each of the two groups.
+    Columns: index (position in test), actual, the prediction of each network, same (all predictions are equal), and
+    confidence (the networks' mean). Within each of the two groups, rows are sorted by falling confidence.
     """
     actual, names = next(iter(test.values())).actual, np.array(CLASSES)
     predicted = pd.DataFrame({name: names[rows.predicted] for name, rows in test.items()})

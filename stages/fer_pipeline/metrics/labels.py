@@ -1,6 +1,6 @@
-"""What FER-2013's labels are worth, judged by ten annotators per face (FER+) and by networks that contradict them.
+"""How reliable FER-2013's labels are, judged by ten annotators per face (FER+) and by networks that contradict them.
 
-`fer_pipeline.metrics.annotators` defines an annotators' favourite.
+`fer_pipeline.metrics.annotators` defines the annotators' favourite.
 """
 
 from collections.abc import Mapping
@@ -19,18 +19,18 @@ from fer_pipeline.metrics.scores import average, average_if_any, bound_accuracy
 from fer_pipeline.predictions.predictions import Predictions
 
 FAVOURITES = "annotators"
-"""The name of the annotators' favourite beside the names of the networks."""
+"""The name of the annotators' favourite where it is compared with networks."""
 SURE = 8
-"""Votes out of ten from which the annotators count as sure."""
+"""The annotators count as sure of a class if at least this many of the ten chose it."""
 LEAST = 4
-"""The lowest number of agreeing annotators that has a level of its own; with fewer votes a favourite means little."""
+"""The lowest level of agreement; it also holds images whose favourite has fewer votes and so means little."""
 
 
 class LevelOfAgreement(Record):
     """The test images on which this many annotators agree on an emotion."""
 
     votes: Count
-    """For the favourite; the level of `LEAST` votes also holds the images with fewer."""
+    """Votes for the favourite; the level `LEAST` also holds the images with fewer."""
     images: Count
     favourite_is_label: Share
     label: dict[str, Share]
@@ -40,17 +40,17 @@ class LevelOfAgreement(Record):
 
 
 class Labels(Record):
-    """What the test labels are worth according to FER+'s annotators."""
+    """How reliable the test labels are according to FER+'s annotators."""
 
     accuracy: Share
     """Share of the test images whose label is the annotators' favourite: the accuracy of the annotators."""
     accuracy_ci95: Interval
     recall: dict[str, Share | None]
-    """{emotion: `accuracy` on the images with this label}; None without such images."""
+    """{emotion: `accuracy` on the images with this label}; None if there are none."""
     unsupported: Share
     """Share of the test images whose label got no vote at all."""
     mcnemar: list[McNemar]
-    """The annotators beside each network."""
+    """The annotators compared with each network."""
     levels: list[LevelOfAgreement]
     contradicted: Count
     """Test images on which all networks and at least eight annotators agree on a class other than the label."""
@@ -59,9 +59,9 @@ class Labels(Record):
 def judge_labels(
     votes: Votes | None, test: Mapping[str, Predictions], resamples: int, seed: int
 ) -> tuple[Labels | None, pd.DataFrame, pd.DataFrame]:
-    """What the test labels are worth, `tabulate_levels` and `tabulate_contradicted`; None and empty tables if no votes.
+    """`Labels`, `tabulate_levels` and `tabulate_contradicted` of test; None and empty tables if the data have no votes.
 
-    `test` is {network: its predictions}; `resamples` and `seed` are those of the bootstrap.
+    `test` is {network: its predictions}; `resamples` and `seed` are for the bootstrap.
     """
     if votes is None:
         return None, pd.DataFrame({"votes": []}), pd.DataFrame({"index_in_test": []})
@@ -91,10 +91,10 @@ def judge_labels(
 
 
 def tabulate_levels(votes: Votes, test: Mapping[str, Predictions]) -> pd.DataFrame:
-    """How often networks are right, by the number of annotators who agree: a row each, from ten down to `LEAST`.
+    """Accuracy of the networks by the number of annotators who agree: one row for each, from ten down to `LEAST`.
 
-    Columns as in `LevelOfAgreement`, but `label` and `favourite` have one per network: <network>_label and
-    <network>_favourite. Faces whose favourite is none of the seven emotions are left out, and levels without images.
+    Columns as in `LevelOfAgreement`, but `label` and `favourite` are one column per network: <network>_label and
+    <network>_favourite. Images whose favourite is not one of the seven emotions and empty levels are left out.
     """
     favourites, most = find_favourites(votes), np.maximum(votes.max(axis=1), LEAST)
     columns = {"favourite_is_label": favourites == next(iter(test.values())).actual}

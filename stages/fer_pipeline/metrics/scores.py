@@ -1,6 +1,6 @@
 """The metrics of one network or ensemble that need nothing but its predictions (Tables 5 and 6), to six decimals.
 
-To add a metric, add its key to a record (with the default None: files of earlier runs lack it), and its value to the
+To add a metric, add its key to a record (default None, because files of earlier runs lack it), and its value to the
 function below that record.
 """
 
@@ -41,9 +41,9 @@ class ClassScores(Record):
     recall: Share | None
     f1: Share | None
     accuracy: Share | None
-    """The recall: the paper calls it so."""
+    """The recall, which the paper calls accuracy."""
     support: Count
-    """Test images."""
+    """Test images of the class."""
 
 
 def score_classes(rows: Predictions) -> dict[str, ClassScores]:
@@ -64,7 +64,7 @@ class Confidence(Record):
     mean_correct: Share | None
     mean_incorrect: Share | None
     std: float
-    """Of the population."""
+    """Population standard deviation."""
     low_count: Count
     """Images with a confidence below the threshold."""
     low_share: Share
@@ -100,7 +100,7 @@ class Calibration(Record):
     temperature: float
     """Fitted on val."""
     ece_scaled: Share
-    """After scaling by that temperature, as `nll_scaled`."""
+    """`ece` after scaling by the temperature; likewise `nll_scaled`."""
     nll_scaled: float
 
 
@@ -120,7 +120,7 @@ def calibrate(val: Predictions, test: Predictions, bins: int) -> Calibration:
 
 
 def explain(classes: dict[str, ClassScores], temperature: float) -> Iterator[str]:
-    """A sentence for each class that has a None, and one if the fit of the temperature ended at one of its bounds."""
+    """Yield a sentence per class with a score of None, and one if the fitted temperature is at one of its bounds."""
     for emotion, scores in classes.items():
         if not scores.support:
             yield f"{emotion}: test has no such face, so its scores are empty and the averages leave it out"
@@ -141,7 +141,7 @@ def bin_confidence(rows: Predictions, bins: int) -> dict[str, NDArray[Any]]:
 
     Bins are equally wide and include their lower bound; the last bin also includes its upper bound.
     """
-    edges = np.arange(bins + 1) / bins  # exact where it can be: linspace(0, 1, 6) misses 0.6
+    edges = np.arange(bins + 1) / bins  # the closest floats: linspace(0, 1, 6) misses 0.6
     confidence = rows.confidence.clip(0, 1)  # a weighted mean of ones may exceed 1 in its last bit
     values = [confidence, rows.correct.astype(float)]
     means = binned_statistic(confidence, values, "mean", edges).statistic
@@ -150,7 +150,7 @@ def bin_confidence(rows: Predictions, bins: int) -> dict[str, NDArray[Any]]:
 
 
 def sum_calibration_error(rows: Predictions, bins: int) -> float:
-    """The expected calibration error: |accuracy - confidence| per bin, weighted by the bin's images."""
+    """The expected calibration error: the mean of |accuracy - confidence| over bins, weighted by their images."""
     table = bin_confidence(rows, bins)
     gaps = np.abs(table["accuracy"] - table["confidence"])
     return round(float(np.nansum(gaps * table["images"]) / table["images"].sum()), 6)
@@ -172,7 +172,7 @@ class Errors(Record):
 
 
 def count_errors(rows: Predictions, confident: float) -> Errors:
-    """The misclassification audit; an error is confident from the confidence `confident` on."""
+    """The misclassification audit; an error is confident if its confidence is at least `confident`."""
     wrong = ~rows.correct
     pairs = Counter(sorted(zip(rows.actual[wrong], rows.predicted[wrong], strict=True)))
     return Errors(
@@ -191,13 +191,13 @@ class Measured(Record):
 
     accuracy: Share
     accuracy_unseen: Share | None
-    """Without the test images that are also in train."""
+    """Accuracy without the test images that are also in train."""
     unseen_count: Count
     balanced_accuracy: Share
     """Mean recall of the classes that have test images."""
     macro_f1: Share
     accuracy_ci95: Interval
-    """Bootstrap."""
+    """95 % bootstrap interval."""
     val_accuracy: Share
     per_class: dict[str, ClassScores]
     confidence: Confidence
@@ -210,9 +210,9 @@ class Measured(Record):
 def measure(
     val: Predictions, test: Predictions, seen: NDArray[np.bool_] | None, settings: Evaluate, seed: int
 ) -> Measured:
-    """The metrics of one network or ensemble; `seed` is the bootstrap's.
+    """The metrics of one network or ensemble; `seed` is for the bootstrap.
 
-    `seen`, bool (N,), marks the test rows whose exact image is also in train; None means no row.
+    `seen`, bool (N,), marks the test rows whose exact image is also in train; None marks no row.
     """
     correct, classes, calibration = test.correct, score_classes(test), calibrate(val, test, settings.bins)
     unseen = correct if seen is None else correct[~seen]
@@ -236,7 +236,7 @@ def measure(
 def bound_accuracy(correct: NDArray[np.bool_], resamples: int, seed: int) -> list[float]:
     """[low, high]: the 95 % percentile bootstrap interval of the mean of `correct` (bool (N,)).
 
-    N rows drawn with replacement contain a binomial number of correct ones, so that number is drawn, not the rows.
+    Of N rows drawn with replacement, a binomial number is correct: only this number is drawn, not the rows.
     """
     counts = np.random.default_rng(seed).binomial(len(correct), np.mean(correct), resamples)
     return [round(float(limit), 6) for limit in np.percentile(counts / len(correct), [2.5, 97.5])]
@@ -257,8 +257,8 @@ def summarise(measured: Measured) -> Summary:
 def cover(rows: Predictions) -> dict[str, NDArray[Any]]:
     """The risk-coverage curve: {threshold, coverage, accuracy}, arrays of up to 100 points, coverage rising to 1.
 
-    Each point keeps the images with confidence >= threshold. `coverage` is their share of all images, `accuracy` the
-    share of them that is correct. Thresholds are the distinct confidences at each hundredth of the images.
+    Each point keeps the images with confidence >= threshold. `coverage` is their share of all images, `accuracy` is
+    measured on them. Thresholds are the confidences at each hundredth of the images, without repeats.
     """
     falling = np.sort(rows.confidence)[::-1]
     ranks = np.ceil(np.arange(1, 101) / 100 * len(falling)).astype(int) - 1

@@ -1,9 +1,9 @@
-"""What a network predicts for every image of some splits, as CSV files, from which all figures can be recomputed.
+"""A network's predictions for every image of some splits, as CSV files from which all figures can be recomputed.
 
 `<name>.csv` has one row per image, split by split: split, index (row in that split of faces.h5), actual, predicted,
-confidence and the seven class probabilities with six decimals. `predicted` is the class with the highest probability as
-written, the first of equals, and `confidence` is that probability. `<name>_votes.csv` has the same columns without
-`actual`, for the eight classes of the second head; it is a header alone where the network has one head.
+confidence and the seven class probabilities with six decimals. `predicted` is the class with the highest rounded
+probability (the first, if tied), and `confidence` is that probability. `<name>_votes.csv` has the same columns without
+`actual`, for the eight classes of the second head; it has only a header if the network has one head.
 """
 
 import csv
@@ -26,7 +26,7 @@ COLUMNS = ("split", "index", "actual", "predicted", "confidence", *CLASSES)
 VOTE_COLUMNS = ("split", "index", "predicted", "confidence", *VOTED)
 DECIMALS = 6
 TOLERANCE = 1e-5
-"""How far from 1 the probabilities of a row may add up: eight of them, rounded, miss it by 4e-6 at most."""
+"""How far from 1 the sum of a row's probabilities may be: rounding eight of them changes it by at most 4e-6."""
 REMEDY = "run `dvc repro predict`"
 
 Bytes = npt.NDArray[np.uint8]
@@ -35,7 +35,7 @@ Ints = npt.NDArray[np.int64]
 
 
 class Predictions(NamedTuple):
-    """What a network says of the N images of one split, in the order of faces.h5."""
+    """A network's predictions for the N images of one split, in the order of faces.h5."""
 
     actual: Bytes
     """uint8 (N,), 0..6: the labels of the data set."""
@@ -44,7 +44,7 @@ class Predictions(NamedTuple):
 
     @property
     def predicted(self) -> Ints:
-        """int64 (N,), 0..6: the most probable class, the first of equals."""
+        """int64 (N,), 0..6: the most probable class (the first, if tied)."""
         best: Ints = self.probabilities.argmax(axis=1)
         return best
 
@@ -56,12 +56,12 @@ class Predictions(NamedTuple):
 
     @property
     def correct(self) -> npt.NDArray[np.bool_]:
-        """bool (N,): whether each image is predicted right."""
+        """bool (N,): whether the predicted class is the actual one."""
         return np.equal(self.predicted, self.actual)
 
 
 def as_written(labels: Bytes, probabilities: npt.ArrayLike) -> Predictions:
-    """The `Predictions` that the CSV will hold: `probabilities` (N, K) divided by their sum, and rounded."""
+    """`Predictions` as the CSV will hold them: each row of `probabilities` (N, K) is divided by its sum and rounded."""
     exact = np.asarray(probabilities, np.float64)
     return Predictions(labels, (exact / exact.sum(axis=1, keepdims=True)).round(DECIMALS))
 
@@ -74,13 +74,13 @@ def to_csv(splits: Mapping[str, tuple[Bytes, npt.ArrayLike]]) -> bytes:
 
 
 def votes_to_csv(splits: Mapping[str, Floats]) -> bytes:
-    """The CSV of {split: probabilities of the second head, float64 (N, 8) over `VOTED`}; a header alone of {}."""
+    """The CSV of {split: probabilities of the second head, float64 (N, 8) over `VOTED`}; only a header for {}."""
     lines = [line for split, shares in splits.items() for line in format_rows(split, VOTED, shares)]
     return "\n".join([",".join(VOTE_COLUMNS), *lines, ""]).encode()
 
 
 def format_rows(split: str, classes: Sequence[str], shares: Floats, labels: Bytes | None = None) -> Iterator[str]:
-    """The lines of a split's probabilities, float64 (N, classes)."""
+    """Yield the CSV line of each row of a split's probabilities `shares`, float64 (N, classes)."""
     for index, row in enumerate(shares):
         best = int(row.argmax())
         actual = [] if labels is None else [classes[labels[index]]]
@@ -91,10 +91,10 @@ def format_rows(split: str, classes: Sequence[str], shares: Floats, labels: Byte
 def read_predictions(
     path: str | Path, faces: Mapping[str, Split], splits: Sequence[str] = SCORED
 ) -> dict[str, Predictions]:
-    """Read a CSV of `to_csv`, in whatever order its rows are: {split: predictions} of the images `faces`.
+    """Read a CSV written by `to_csv`, with rows in any order: {split: predictions for the images in `faces`}.
 
     Raises:
-        InputError: the file is missing or no such CSV; a row is missing, there twice or of other images than `faces`; a
+        InputError: the file is missing or not such a CSV; a row is missing, repeated or not of an image in `faces`; a
             class is unknown; probabilities do not add up to 1, or disagree with `predicted` or `confidence`.
     """
     with naming(path):
@@ -111,7 +111,7 @@ def read_predictions(
 
 
 def read_votes(path: str | Path, faces: Mapping[str, Split]) -> dict[str, Floats]:
-    """Read a CSV of `votes_to_csv`: {split: probabilities float64 (N, 8)} of val and test, or {} of a header alone.
+    """Read a CSV written by `votes_to_csv`: {split: probabilities float64 (N, 8)} of val and test; {} if only a header.
 
     Raises:
         InputError: as `read_predictions`.
@@ -126,7 +126,7 @@ def read_votes(path: str | Path, faces: Mapping[str, Split]) -> dict[str, Floats
 
 @contextmanager
 def naming(path: str | Path) -> Iterator[None]:
-    """Complete an error about the content of a file with the file and the remedy."""
+    """Add the path of a file and the remedy to an error about its content."""
     try:
         yield
     except FileNotFoundError:
@@ -138,7 +138,7 @@ def naming(path: str | Path) -> Iterator[None]:
 
 
 def read_table(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
-    """A CSV as a data frame of text with these columns."""
+    """Read a CSV that must have these columns, as a data frame of text."""
     with open(path, encoding="utf-8", newline="") as file:
         reader = csv.reader(file)
         header = next(reader, [])
@@ -155,16 +155,16 @@ def read_table(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
 def check(
     table: pd.DataFrame, classes: Sequence[str], faces: Mapping[str, Split], splits: Sequence[str]
 ) -> tuple[dict[str, Ints], Floats]:
-    """Check a table of text, all but its column `actual`; an InputError names the line, but neither file nor remedy.
+    """Check a table of text except its column `actual`; an InputError names the line (`naming` adds file and remedy).
 
-    Returns {split: positions of its rows, in the order of `index`}, and the probabilities float64 (N, classes).
+    Returns {split: positions of its rows, sorted by `index`}, and the probabilities float64 (N, classes).
     """
     expected = " or ".join(splits)
     require(table, table["split"].isin(splits), lambda row: f"split is {row['split']!r:.40}, expected {expected}")
     whole = table["index"].str.fullmatch("[0-9]{1,9}")
     require(table, whole, lambda row: f"index is {row['index']!r:.40}, expected 0, 1, …")
     require_class(table, "predicted", classes)
-    # NaN where there is no number; rounded, as pandas may miss the nearest number by a bit
+    # NaN where a field is not a number; rounded because pandas' last bit may be wrong
     numbers = table[["confidence", *classes]].apply(pd.to_numeric, errors="coerce").to_numpy(float).round(DECIMALS)
     confidence, shares = numbers[:, 0], numbers[:, 1:]
     require(table, ((shares >= 0) & (shares <= 1)).all(axis=1), lambda _: "a probability is no number in [0, 1]")
@@ -181,19 +181,19 @@ def check(
 
 
 def require(table: pd.DataFrame, holds: Any, describe: Callable[[Any], str]) -> None:
-    """InputError about the first row of `table` for which `holds` (bool, N) is false: its line, and `describe(row)`."""
+    """Raise an InputError with line and `describe(row)` of the first row for which `holds`, bool (N,), is false."""
     for place in np.flatnonzero(~np.asarray(holds, bool)):
         raise InputError(f"line {place + 2}: {describe(table.iloc[place])}")
 
 
 def require_class(table: pd.DataFrame, column: str, classes: Sequence[str]) -> None:
-    """InputError about the first row whose `column` holds another word than `classes`."""
+    """Raise an InputError about the first row whose `column` is not one of `classes`."""
     unknown = f"under {column}; expected {', '.join(classes)}"
     require(table, table[column].isin(classes), lambda row: f"unknown class {row[column]!r:.40} {unknown}")
 
 
 def order_rows(split: str, index: Ints, places: Ints, count: int) -> Ints:
-    """The positions `places` of the rows of a split, in the order of `index`, which has to count from 0 to `count`."""
+    """Sort `places`, the positions of a split's rows, by `index`, which must hold each of 0..`count` - 1 once."""
     if not len(places):
         raise InputError(f"there is no row of {split}")
     indices, times = np.unique(index[places], return_counts=True)

@@ -1,6 +1,6 @@
-"""Read FER-2013 in any form that it has on disk; the form is recognised by content, not by name.
+"""Read FER-2013 from disk in any of its forms; the form is recognised by content, not by name.
 
-The forms are the challenge's CSV, plain or compressed; the image folders; and each in a .zip or .tar(.gz, .bz2, .xz).
+The forms are the challenge's CSV, plain or compressed; the image folders; and either in a .zip or .tar(.gz, .bz2, .xz).
 """
 
 import bz2
@@ -28,13 +28,13 @@ from fer_pipeline.raw.table import LONGEST_ROW, find_columns, read_table
 COMPRESSIONS: dict[bytes, Callable[[IO[bytes]], Any]]
 COMPRESSIONS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 DAMAGED = (OSError, EOFError, NotImplementedError, UnicodeDecodeError, zipfile.BadZipFile, tarfile.TarError)
-"""What the archive modules raise on a truncated, damaged or unsupported file, beside zlib.error and LZMAError."""
+"""What the archive modules raise on a truncated, damaged or unsupported file, besides zlib.error and LZMAError."""
 
-ReadPictures = Callable[[Mapping[str, Member], Path], Rows]  # of the files in a folder or archive, {name: Member}
+ReadPictures = Callable[[Mapping[str, Member], Path], Rows]  # takes {name: Member} of a folder or archive, and its path
 
 
 def read_source(source: str | Path, seed: int) -> Rows:
-    """Read all rows of FER-2013; `seed` splits the test pictures of a release whose names do not give the Usage.
+    """Read all rows of FER-2013; `seed` splits the test pictures of a release whose file names do not give the Usage.
 
     Raises `InputError` for anything that differs from FER-2013 as published.
     """
@@ -43,12 +43,12 @@ def read_source(source: str | Path, seed: int) -> Rows:
 
 
 def read_other(source: str | Path) -> Rows:
-    """Read all rows of another data set, of FER-2013's forms or pictures in folders named after emotions."""
+    """Read all rows of another data set: a form of FER-2013, or pictures in folders named after emotions."""
     return read(source, read_class_folders, "set its path in `other_sets` in params.yaml to where it is")
 
 
 def read(source: str | Path, read_pictures: ReadPictures, remedy: str = "") -> Rows:
-    """All rows of a file or a folder; `read_pictures` reads pictures, if it holds no table."""
+    """Read all rows of a file or a folder; `read_pictures` reads the pictures of one that holds no table."""
     path = Path(source)
     if not str(source) or not path.exists():
         raise InputError(f"'{source}': not found; {remedy}")
@@ -71,7 +71,7 @@ def read(source: str | Path, read_pictures: ReadPictures, remedy: str = "") -> R
 
 
 def read_file(file: IO[bytes], path: Path, read_pictures: ReadPictures) -> Rows:
-    """Read a binary file by its first bytes: a zip; or a tar or a table, plain or compressed."""
+    """Read a zip, a tar or a table (the last two plain or compressed), recognised by the first bytes."""
     start = file.read(512)
     file.seek(0)
     if start.startswith(b"PK"):
@@ -92,7 +92,7 @@ def read_file(file: IO[bytes], path: Path, read_pictures: ReadPictures) -> Rows:
 
 @contextmanager
 def require_unchanged(path: Path) -> Iterator[None]:
-    """Raise `InputError` if a file or folder changes inside the block, instead of an error that the change caused."""
+    """Raise `InputError` if a file or folder changes while the block runs; it replaces an `InputError` of the block."""
 
     def stamp() -> list[tuple[Path, int, int]]:
         files = sorted(path / name for name in list_folder(path)) if path.is_dir() else [path]
@@ -116,7 +116,7 @@ def hash_file(path: Path) -> str:
 
 
 def list_folder(path: Path) -> dict[str, Member]:
-    """{name below `path`: Member} of a folder's files; links are followed, unreadable folders raise."""
+    """{name below `path`: Member} of a folder's files; links are followed, unreadable folders raise `OSError`."""
 
     def fail(error: OSError) -> None:
         raise error
@@ -130,7 +130,7 @@ def list_folder(path: Path) -> dict[str, Member]:
         subfolders.sort()
         for file in (Path(folder, name) for name in names if not is_litter(name)):
             size = file.stat().st_size
-            if not file.is_file():  # a pipe would be waited for
+            if not file.is_file():  # opening a pipe might wait forever
                 raise InputError(f"{file}: neither a file nor a folder; remove it")
             opener = cast(Callable[[], IO[bytes]], partial(file.open, "rb"))
             members[file.relative_to(path).as_posix()] = Member(size, opener)
@@ -138,7 +138,7 @@ def list_folder(path: Path) -> dict[str, Member]:
 
 
 def list_zip(archive: zipfile.ZipFile, path: Path) -> Iterator[tuple[str, bool, Member]]:
-    """Yield name, whether it is a plain file, and `Member` for a zip's members; `InputError` for encrypted ones."""
+    """Yield each member's name, whether it is a plain file, and its `Member`; `InputError` for an encrypted one."""
     for info in archive.infolist():
         if info.flag_bits & 1:
             raise InputError(f"{path}: {info.filename} is encrypted; unpack it and give the unpacked file")
@@ -148,12 +148,12 @@ def list_zip(archive: zipfile.ZipFile, path: Path) -> Iterator[tuple[str, bool, 
 
 
 def list_tar(archive: tarfile.TarFile) -> Iterator[tuple[str, bool, Member]]:
-    """Yield name, whether it is a plain file, and `Member` for a tar's members.
+    """Yield each member's name, whether it is a plain file, and its `Member`.
 
-    Small files, pictures for instance, are held in memory: a compressed tar can only be read in its own order.
+    Small files, such as pictures, are held in memory: a compressed tar can only be read from start to end.
     """
     for info in archive:
-        extract = cast(Callable[[], IO[bytes]], partial(archive.extractfile, info))  # None for what is no file
+        extract = cast(Callable[[], IO[bytes]], partial(archive.extractfile, info))  # None if not a file
         if info.isfile() and info.size <= LARGEST_FILE:
             extract = partial(io.BytesIO, extract().read())
         if not info.isdir():
@@ -161,7 +161,7 @@ def list_tar(archive: tarfile.TarFile) -> Iterator[tuple[str, bool, Member]]:
 
 
 def collect(found: Iterable[tuple[str, bool, Member]], path: Path) -> dict[str, Member]:
-    """{normalised name: Member} of an archive's members; `InputError` for one that no sound archive has."""
+    """{normalised name: Member} of an archive; `InputError` for unsafe or repeated names, links and devices."""
     members: dict[str, Member] = {}
     for name, is_file, member in found:
         slashed = name.replace("\\", "/")
@@ -181,7 +181,7 @@ def collect(found: Iterable[tuple[str, bool, Member]], path: Path) -> dict[str, 
 def require_end(content: IO[bytes], offset: int) -> None:
     """Raise `TarError` unless only zeros follow a tar's last member; reading to the end also checks gzip's checksum.
 
-    `tarfile` takes a damaged header for the end of the archive, and leaves out all members that follow.
+    `tarfile` mistakes a damaged header for the end of the archive, and skips all members after it.
     """
     content.seek(offset)
     size = 0
@@ -194,7 +194,7 @@ def require_end(content: IO[bytes], offset: int) -> None:
 
 
 def check_member_count(archive: zipfile.ZipFile, file: IO[bytes]) -> None:
-    """Raise `BadZipFile` if a zip's directory lists fewer files than its last record says: `zipfile` does not check."""
+    """Raise `BadZipFile` if a zip's directory and last record differ in the file count: `zipfile` does not check."""
     file.seek(-22, io.SEEK_END)
     record = file.read(22)
     count = int.from_bytes(record[10:12], "little")
@@ -203,7 +203,7 @@ def check_member_count(archive: zipfile.ZipFile, file: IO[bytes]) -> None:
 
 
 def read_members(members: Mapping[str, Member], path: Path, read_pictures: ReadPictures) -> Rows:
-    """Read the only table among `members`; if there is none, their pictures."""
+    """Read the only table among `members`, or the pictures if there is no table."""
     tables = sorted(name for name, member in members.items() if holds_table(name, member))
     pictures = sorted(filter(looks_like_face, members))
     if len(tables) > 1 or (tables and pictures):

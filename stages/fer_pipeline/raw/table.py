@@ -41,7 +41,7 @@ csv.field_size_limit(LONGEST_ROW)
 
 
 def find_columns(header: bytes) -> list[str] | None:
-    """The names of a header's columns in small letters, or None unless it has each of the three exactly once."""
+    """The column names of a header in lower case; None unless it has each of the three expected ones exactly once."""
     text = header.removeprefix(b"\xef\xbb\xbf").decode("latin-1").rstrip("\r\n")
     try:
         return name_columns(next(csv.reader([text]), []), ("emotion", "pixels", "usage"))
@@ -50,10 +50,10 @@ def find_columns(header: bytes) -> list[str] | None:
 
 
 def read_table(file: IO[bytes], name: str, size: int | None = None) -> Rows:
-    """Read the challenge's CSV from the start of a binary file; `md5` of the result is the table's own.
+    """Read the challenge's CSV from the start of a binary file; `md5` of the result is that of the table, decompressed.
 
-    `name` of the file is for messages, its `size` in bytes for the progress bar. Raises `InputError` if a column is
-    missing, or rows are bad: the first ten are listed, with the total.
+    `name` is for messages, `size` (of the file, in bytes) for the progress bar. Raises `InputError` if a column is
+    missing or rows are bad; it lists the first ten bad rows and gives their number.
     """
     line = file.readline(LONGEST_ROW)
     names = find_columns(line)
@@ -64,7 +64,7 @@ def read_table(file: IO[bytes], name: str, size: int | None = None) -> Rows:
     number = 1
 
     def read_lines() -> Iterator[str]:
-        nonlocal line, number  # the last ones, in the end
+        nonlocal line, number  # finally, those of the last line
         for number, line in enumerate(iter(partial(file.readline, LONGEST_ROW), b""), 2):
             if len(line) == LONGEST_ROW:
                 raise InputError(f"{name}: line {number}: a row of over 1 MiB; expected one row per face")
@@ -96,7 +96,7 @@ def read_table(file: IO[bytes], name: str, size: int | None = None) -> Rows:
 
 
 def split_rows(lines: Iterable[str]) -> Iterator[tuple[str, Fields]]:
-    """Yield 'line N', counted from 2, and the fields of each row that is not blank."""
+    """Yield 'line N' (the header is line 1) and the fields of each row that is not blank."""
     reader = csv.reader(lines, strict=True)
     while True:
         place = f"line {reader.line_num + 2}"
@@ -112,7 +112,7 @@ def split_rows(lines: Iterable[str]) -> Iterator[tuple[str, Fields]]:
 
 
 def parse_rows(rows: list[tuple[str, Fields]], names: list[str]) -> Part:
-    """Parse rows from `split_rows`; `names` are those of the columns. A bad row gives a problem."""
+    """Parse rows from `split_rows`; `names` are the column names. Each bad row gives one problem."""
     parsed, problems = parse_all(rows, lambda fields: parse_fields(fields, names))
     pixels = None if problems else parse_pixels_fast([text for *_, text in parsed])
     if pixels is None:
@@ -133,7 +133,7 @@ def parse_fields(fields: Fields, names: list[str]) -> tuple[int, int, str]:
 
 
 def parse_pixels(text: str) -> list[int]:
-    """The 2,304 pixels in `text`, whole numbers 0..255 separated by blanks; `BadRow` for anything else."""
+    """The 2,304 pixels in `text`, whole numbers 0..255 separated by white space; `BadRow` for anything else."""
     tokens = text.split()
     if len(tokens) != PIXELS:
         raise BadRow(f"{len(tokens):,} pixels, expected {PIXELS:,}")
@@ -144,7 +144,7 @@ def parse_pixels(text: str) -> list[int]:
 
 
 def parse_pixels_fast(texts: list[str]) -> npt.NDArray[np.uint8] | None:
-    """`parse_pixels` for several rows at once: uint8 (len(texts), 2304), or None where a row needs a closer look."""
+    """`parse_pixels` for several rows at once: uint8 (len(texts), 2304), or None if any row is unusual."""
     text = np.frombuffer(f"   {' '.join(texts)} ".encode("latin-1"), np.uint8)
     digits = text - np.uint8(ord("0"))  # wraps around: whatever is not a digit is now above 9
     is_digit = digits < 10

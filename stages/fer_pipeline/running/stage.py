@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     import psutil
 
 LOG = ROOT / "logs" / "stages.csv"
-"""A line for each run of a stage, see `log_run`; git-ignored."""
+"""One line per run of a stage, see `log_run`; git-ignored."""
 
 
 def run(main: Callable[[], Any]) -> None:
-    """Run a stage's `main()` by `catch`, with a line in the log.
+    """Run a stage's `main()` with `catch`, and add a line to the log.
 
-    SIGTERM raises SystemExit with the code 143, so that unfinished outputs are removed. A stage that DVC started gets a
-    SIGTERM when DVC ends.
+    SIGTERM raises SystemExit with the code 143, so that unfinished outputs are removed. A stage started by DVC
+    sends itself SIGTERM when DVC ends.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if "DVC_STAGE" in os.environ:
@@ -38,7 +38,7 @@ def run(main: Callable[[], Any]) -> None:
 
 @contextlib.contextmanager
 def log_run() -> Iterator[None]:
-    """Append a line to logs/stages.csv: start of the block (UTC), its seconds, exit code, command."""
+    """Append a line to logs/stages.csv: start of the block (UTC), duration in seconds, exit code, command."""
     began, code = datetime.datetime.now(datetime.UTC), 0
     try:
         yield
@@ -48,14 +48,14 @@ def log_run() -> Iterator[None]:
     finally:
         took = (datetime.datetime.now(datetime.UTC) - began).total_seconds()
         row = [began.isoformat(timespec="seconds"), f"{took:.1f}", code, shlex.join(["python", *sys.argv])]
-        with contextlib.suppress(OSError):  # a log is not worth losing a result
+        with contextlib.suppress(OSError):  # a failed log must not cost a result
             LOG.parent.mkdir(exist_ok=True)
             with open(LOG, "a", encoding="utf-8", newline="") as file:
                 csv.writer(file).writerow(row)
 
 
 def catch(main: Callable[[], Any]) -> None:
-    """Call `main()`. An error that the user can fix ends the process with code 1 and a sentence, Ctrl-C with 130."""
+    """Call `main()`. An error that the user can fix ends the process with a sentence and code 1, Ctrl-C with 130."""
     try:
         main()
     except InputError as error:
@@ -72,8 +72,8 @@ def catch(main: Callable[[], Any]) -> None:
 def find_dvc() -> "psutil.Process | None":
     """The DVC process that runs this stage: the parent, or the grandparent if the parent is a shell; None if it ended.
 
-    DVC starts each stage by a shell: bash replaces itself with the stage, others wait for it. Shell and stage belong to
-    the process group of DVC; a process that adopts orphans does not.
+    DVC starts each stage through a shell: bash replaces itself with the stage, other shells wait for it. Shell and
+    stage are in DVC's process group; a process that adopts them if DVC ends is not.
     """
     import psutil  # imported here because only stages under DVC need it
 
@@ -84,7 +84,7 @@ def find_dvc() -> "psutil.Process | None":
 
 
 def is_of_group(process: "psutil.Process") -> bool:
-    """Whether a process belongs to the process group of this one."""
+    """Whether a process is in the process group of the current one."""
     try:
         return os.getpgid(process.pid) == os.getpgrp()
     except (ProcessLookupError, PermissionError):  # macOS refuses this for a process of another session
@@ -92,7 +92,7 @@ def is_of_group(process: "psutil.Process") -> bool:
 
 
 def terminate_after_dvc() -> None:
-    """Terminate this process once DVC has ended: its next run would otherwise start the same stage beside this one."""
+    """Terminate this process once DVC has ended, or DVC's next run could start the same stage beside this one."""
     import psutil
 
     with contextlib.suppress(psutil.NoSuchProcess):
