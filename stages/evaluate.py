@@ -47,7 +47,7 @@ def read_history(path: str | Path) -> pd.DataFrame:
     except (ValueError, pd.errors.ParserError):
         pass
     remedy = "train anew with `dvc repro -f -s train_<network>`"
-    raise InputError(f"{path}: no history of a training (columns {', '.join(HISTORY)}); {remedy}")
+    raise InputError(f"{path}: not the history of a training (columns {', '.join(HISTORY)}); {remedy}")
 
 
 def tabulate(test: Predictions, measured: Measured, bins: int) -> dict[str, bytes]:
@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--name", required=True, help="the network")
     parser.add_argument("--data", required=True, help="faces.h5, from stages/prepare.py")
     parser.add_argument("--history", required=True, help="CSV of its training")
-    parser.add_argument("--predictions", required=True, help="folder of <name>.csv and its like")
+    parser.add_argument("--predictions", required=True, help="folder of <name>.csv and the files beside it")
     parser.add_argument("--metrics", required=True, help="folder for <name>.json and summary/<name>.json")
     parser.add_argument("--plots", required=True, help="folder for the pictures and their tables")
     args = parser.parse_args()

@@ -310,7 +310,7 @@ def main() -> None:
     parser.add_argument("--name", required=True, help="the network")
     parser.add_argument("--model", required=True, help="its file, .keras or .safetensors")
     parser.add_argument("--data", required=True, help="faces.h5, from stages/prepare.py")
-    parser.add_argument("--predictions", required=True, help="folder of <name>_single_crop.csv and its like")
+    parser.add_argument("--predictions", required=True, help="folder of the predictions by one crop")
     parser.add_argument("--out", required=True, help="folder for <name>.onnx and <name>.int8.onnx")
     args = parser.parse_args()
     params = read_params()

@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--name", required=True, help="the network")
     parser.add_argument("--model", required=True, help="its file, .keras or .safetensors")
     parser.add_argument("--data", required=True, help="faces.h5, from stages/prepare.py")
-    parser.add_argument("--out", required=True, help="folder for <name>.csv and its like")
+    parser.add_argument("--out", required=True, help="folder for <name>.csv and the files beside it")
     parser.add_argument("--timing", required=True, help="JSON to add to: how fast it is")
     args = parser.parse_args()
     params, network = read_params(), find_network(args.name)

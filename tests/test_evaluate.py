@@ -231,7 +231,7 @@ def test_a_history_that_is_none(content, tmp_path):
     with pytest.raises(InputError, match="history.csv: not found"):
         evaluate.read_history(path)
     path.write_text(content)
-    with pytest.raises(InputError, match="history.csv: no history of a training"):
+    with pytest.raises(InputError, match="history.csv: not the history of a training"):
         evaluate.read_history(path)
 
 

@@ -128,7 +128,7 @@ def explain(classes: dict[str, ClassScores], temperature: float) -> Iterator[str
             yield f"{emotion}: never predicted, so it has no precision"
     for bound in TEMPERATURES:
         if abs(np.log(temperature / bound)) < 0.01:
-            yield f"the temperature stands at the end of its range, {bound:g}: val does not determine it"
+            yield f"the temperature is at the limit of its range, {bound:g}: val does not determine it"
 
 
 def average_nll(rows: Predictions) -> float:

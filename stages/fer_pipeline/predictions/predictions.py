@@ -167,7 +167,7 @@ def check(
     # NaN where a field is not a number; rounded because pandas' last bit may be wrong
     numbers = table[["confidence", *classes]].apply(pd.to_numeric, errors="coerce").to_numpy(float).round(DECIMALS)
     confidence, shares = numbers[:, 0], numbers[:, 1:]
-    require(table, ((shares >= 0) & (shares <= 1)).all(axis=1), lambda _: "a probability is no number in [0, 1]")
+    require(table, ((shares >= 0) & (shares <= 1)).all(axis=1), lambda _: "a probability is not a number in [0, 1]")
     sums, best = shares.sum(axis=1), np.array(classes)[shares.argmax(axis=1)]
     add_up = abs(sums - 1) <= TOLERANCE
     require(table, add_up, lambda row: f"the probabilities add up to {sums[row.name]:.6f}, expected 1")
