@@ -195,7 +195,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", required=True, help="CSV, archive or image folder")
     parser.add_argument(
-        "--votes", help="FER+'s CSV of votes for fer2013.csv; data/no_votes.csv (the default): no votes"
+        "--votes", help="FER+'s CSV of votes for fer2013.csv; default: no votes"
     )
     parser.add_argument("--split", required=True, help="official or paper")
     parser.add_argument("--out", required=True, help="HDF5 file to write")
