@@ -194,9 +194,7 @@ def make_outputs(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", required=True, help="CSV, archive or image folder")
-    parser.add_argument(
-        "--votes", help="FER+'s CSV of votes for fer2013.csv; default: no votes"
-    )
+    parser.add_argument("--votes", help="FER+'s CSV of votes for fer2013.csv; default: no votes")
     parser.add_argument("--split", required=True, help="official or paper")
     parser.add_argument("--out", required=True, help="HDF5 file to write")
     parser.add_argument("--report", required=True, help="JSON file to write")

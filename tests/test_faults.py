@@ -74,6 +74,7 @@ def clone(unbroken, tmp_path):
     return unbroken.copy(tmp_path / "clone")
 
 
+@pytest.mark.release
 def test_killed_in_every_stage_the_pipeline_ends_the_same(unbroken, tmp_path):
     """kill -9 of dvc and of the stage, while it writes; each next `dvc repro` goes on by itself, to the same numbers."""
     fresh, printed, left = Faulty(make_narrow(Clone(tmp_path / "clone")).path), [], set()

@@ -101,7 +101,7 @@ def test_metadata_that_score_exports_cannot_read(key, value, tmp_path):
 def test_a_network_that_has_just_been_removed(tmp_path, monkeypatch):
     """Between its name being looked up and its file being opened: a sentence, and no entry in the list."""
     with monkeypatch.context() as patched:
-        patched.setattr(serve, "find_model", lambda name: tmp_path / "gone.onnx")
+        patched.setattr(serve.recognition, "find_model", lambda name: tmp_path / "gone.onnx")
         with pytest.raises(InputError, match="gone.onnx: no such file"):
             serve.open_recogniser("gone")
     monkeypatch.setattr(serve, "list_models", lambda: ["gone"])

@@ -62,6 +62,7 @@ def test_the_files_are_those_of_the_card(card):
     assert card.files["int8"].lost_on_val <= 0.2
 
 
+@pytest.mark.release
 @RELEASED
 def test_the_card_is_right_about_fer2013(card, real_zip, run_stage, tmp_path):
     """To the digit on the same processor. Others round differently, which may change one answer or two."""
@@ -257,6 +258,7 @@ def test_a_damaged_cache_is_noticed(tmp_path):
         release.fetch("models/export/x.onnx", "abcd", tmp_path)
 
 
+@pytest.mark.release
 def test_further_seeds(finished_clone):
     """Each is trained once, with the same settings but the seed; the vote averages their probabilities."""
     path = finished_clone.path

@@ -49,6 +49,7 @@ def test_a_remote_brings_what_its_kind_needs(clone):
     assert "dvc remote add --force --default team s3://bucket/faces\n" in printed
 
 
+@pytest.mark.release
 def test_queued_experiments_find_ones_own_data(finished_clone):
     """Runs of the queue have a copy with what git and DVC know: data that `dvc add` took in is there, two at once."""
     (finished_clone.path / "data" / "raw" / "mine.csv").write_bytes(Table(per_class=(5, 5, 5)).csv())

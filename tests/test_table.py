@@ -15,7 +15,8 @@ from fer_pipeline.raw.rows import USAGES
 from fer_pipeline.raw.table import parse_pixels, parse_pixels_fast, read_table
 
 TABLE = Table(per_class=(2, 1, 1))
-TABLE.rows, TABLE.images = TABLE.rows[:8], TABLE.images[:8]
+for part in ("rows", "images", "labels", "usages"):
+    setattr(TABLE, part, getattr(TABLE, part)[:8])
 """Eight rows, of all three Usages."""
 HEADER = "emotion,pixels,Usage"
 
