@@ -104,7 +104,8 @@ def test_a_network_that_has_just_been_removed(tmp_path, monkeypatch):
         patched.setattr(serve.recognition, "find_model", lambda name: tmp_path / "gone.onnx")
         with pytest.raises(InputError, match="gone.onnx: no such file"):
             serve.open_recogniser("gone")
-    monkeypatch.setattr(serve.recognition, "list_models", lambda: ["gone"])
+    listed = iter([["gone"]])
+    monkeypatch.setattr(serve.recognition, "list_models", lambda: next(listed, []))
     monkeypatch.setattr(serve.app.state, "model", "gone", raising=False)
     assert json.loads(serve.answer_models().body) == {"models": [], "default": "gone"}
 
