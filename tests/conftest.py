@@ -201,8 +201,22 @@ def pytest_configure():
 
 
 def pytest_collection_modifyitems(items):
-    """First what needs the finished pipeline: one worker makes it while another one has the rest, and none waits."""
-    items.sort(key=lambda item: "finished_pipeline" not in item.fixturenames)
+    """Share out the tests so that no worker waits for the finished pipeline, and none ends with all slow tests.
+
+    Workers start with parts of equal length. The first part begins with tests that read the finished pipeline, and
+    each part ends with some of those that work in a copy of it, which take longest.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+    slow = [item for item in items if "finished_clone" in item.fixturenames]
+    quick = sorted(
+        (item for item in items if item not in slow), key=lambda item: "finished_pipeline" not in item.fixturenames
+    )
+    size, parts = -(-len(items) // workers), []
+    for worker in range(workers):
+        last = slow[worker::workers]
+        parts += [*quick[: size - len(last)], *last]
+        del quick[: size - len(last)]
+    items[:] = parts + quick
 
 
 @pytest.fixture

@@ -159,7 +159,7 @@ def test_nothing_but_right_or_wrong(right):
     assert found.confidence.low_accuracy is None and found.confidence.low_share == 0
     assert (found.accuracy_unseen, found.unseen_count) == (None, 0)
     assert len(found.errors.top) == (0 if right else 7)
-    assert any("temperature stands at the end" in note for note in found.notes)
+    assert any("temperature is at the limit" in note for note in found.notes)
     assert Measured.model_validate_json(found.to_bytes()) == found
 
 
