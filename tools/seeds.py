@@ -27,11 +27,12 @@ from fer_pipeline.core.record import Count, Record, Share
 from fer_pipeline.faces.faces import read_faces
 from fer_pipeline.metrics.comparison import vote
 from fer_pipeline.metrics.scores import Measured, measure
-from fer_pipeline.networks.load import load_model, predict
+from fer_pipeline.networks.load import load_model
 from fer_pipeline.networks.network import find_network
 from fer_pipeline.params.read import read_params
-from fer_pipeline.predictions.predictions import SCORED, Predictions, as_written
+from fer_pipeline.predictions.predictions import SCORED, Predictions
 from fer_pipeline.running.stage import catch
+from predict import predict_splits
 
 ROOT = Path(__file__).parents[1]
 
@@ -93,11 +94,8 @@ def train(network: str, ending: str, seed: int) -> Path:
 def score(network: str, path: Path, precision: str) -> dict[str, Predictions]:
     """{split: `Predictions`} for val and test, by the network's own test crops."""
     model, splits = load_model(network, path, precision), read_faces(DATA)[0]
-    crops = find_network(network).TEST_CROPS
-    return {
-        split: as_written(splits[split].labels, predict(model, splits[split].images, crops, path)[0])
-        for split in SCORED
-    }
+    scored = {split: splits[split] for split in SCORED}
+    return predict_splits(model, scored, find_network(network).TEST_CROPS, path)[0]
 
 
 def main() -> None:
