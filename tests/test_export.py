@@ -136,9 +136,9 @@ def exported(narrow):
 
 
 @pytest.fixture(scope="module")
-def prepared(exported):
+def prepared(exported, tmp_path_factory):
     """The exported network ready to be quantised, and the ranges of its activations."""
-    ready = export.prepare(exported[0])
+    ready = export.prepare(exported[0], tmp_path_factory.mktemp("prepared"))
     return ready, export.find_ranges(ready, FACES, 44)
 
 
@@ -172,15 +172,15 @@ def test_ranges_are_rounded_outwards(size, sign):
     assert export.round_outwards(np.float32(0)) == 0
 
 
-def test_a_batchnorm_that_is_no_convolutions_is_kept_first(finished_pipeline):
+def test_a_batchnorm_that_is_no_convolutions_is_kept_first(finished_pipeline, tmp_path):
     """The baseline has seven behind its ReLUs; ResNet18's are folded into its convolutions."""
     exports = finished_pipeline.path / "models" / "export"
-    parts = export.list_parts(export.prepare((exports / "baseline.onnx").read_bytes()))
+    parts = export.list_parts(export.prepare((exports / "baseline.onnx").read_bytes(), tmp_path))
     layers = ["conv1_1", "classes", "conv1_2", "dense", "conv2_1", "conv3_2", "conv2_2", "conv3_1"]
     assert list(parts) == ["batch normalisation", *layers]
     assert len(parts.pop("batch normalisation")) >= 2 * 7
     assert all(len(nodes) == 1 for nodes in parts.values())
-    parts = export.list_parts(export.prepare((exports / "resnet18.onnx").read_bytes()))
+    parts = export.list_parts(export.prepare((exports / "resnet18.onnx").read_bytes(), tmp_path))
     assert list(parts)[:3] == ["conv1", "head", "layer1.0.conv1"] and len(parts) == 21
 
 
