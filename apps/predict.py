@@ -51,9 +51,7 @@ COLUMNS = (
 )
 """Columns of the table; the classes follow."""
 BATCH = 64
-"""Photos wait until they have so many faces, which are judged together; each photo counts as one more."""
-MOST_HELD_PIXELS = 50_000_000
-"""Most pixels of photos kept in memory until they are drawn: 150 MB."""
+"""So many photos wait until their faces are judged together."""
 
 
 class Output:
@@ -76,16 +74,16 @@ class Output:
             name = file if video else "photos"
             summary = self.summaries.setdefault(name, EmotionSummary(name, self.classes, video))
             summary.add(faces, seconds, length)
-        time_of_frame = {"frame": frame, "seconds": seconds} if video else {}
+        place = {"file": file, "frame": frame, "seconds": seconds} if video else {"file": file}
         if self.table:
             for number, face in enumerate(faces):
                 box = dict(zip(("left", "top", "width", "height"), face["box"], strict=True))
-                place = {"file": file, **time_of_frame, "face": face.get("number", number), **box}
-                self.table.writerow(place | face | face["probabilities"])
+                known = {"face": face.get("number", number), **face, **face["probabilities"]}
+                self.table.writerow(place | box | known)
             if not faces:
-                self.table.writerow({"file": file, **time_of_frame})
+                self.table.writerow(place)
         elif self.as_json:
-            print(json.dumps({"file": file, **time_of_frame, "faces": faces}, ensure_ascii=False), flush=video)
+            print(json.dumps(place | {"faces": faces}, ensure_ascii=False), flush=video)
         else:
             name = f"{file} {seconds:.2f} s" if video else file
             for face in faces:
@@ -97,10 +95,6 @@ class Output:
                 print(f"{name}{label}  {where}  {emotion}  {face['confidence']:.0%}{people}", flush=video)
             if not faces and not video:
                 print(f"{name}  no face found")
-
-
-def tell(error: InputError | OSError) -> str:
-    return explain(error) if isinstance(error, OSError) else str(error)
 
 
 def list_files(paths: Iterable[str], drawn: Path | None = None) -> tuple[dict[Path, Path], list[str]]:
@@ -130,18 +124,16 @@ def list_files(paths: Iterable[str], drawn: Path | None = None) -> tuple[dict[Pa
 
 def name_drawings(files: dict[Path, Path], folder: Path) -> dict[Path, Path]:
     """{file: the path of its drawing in `folder`}; a name that is taken gets a number."""
-    drawings: dict[Path, Path] = {}
-    taken: set[Path] = set()
+    placed: dict[Path, Path] = {}  # {drawing: file}
     for file, name in files.items():
         suffix = ".mp4" if is_video(file) else ".jpg" if file.suffix.lower() in (".jpg", ".jpeg") else ".png"
-        ends = ("" if number == 1 else f"_{number}" for number in itertools.count(1))
+        ends = itertools.chain([""], map("_{}".format, itertools.count(2)))
         places = (folder / name.with_name(f"{name.stem}{end}{suffix}") for end in ends)
-        drawings[file] = next(place for place in places if place not in taken)
-        taken.add(drawings[file])
-    read, written = ({file.parent for file in paths} for paths in (files, drawings.values()))
+        placed[next(place for place in places if place not in placed)] = file
+    read, written = ({file.parent for file in paths} for paths in (files, placed))
     if set(map(os.path.realpath, read)) & set(map(os.path.realpath, written)):
         raise InputError(f"--draw {folder}: it holds pictures to judge; name another folder")
-    return drawings
+    return {file: place for place, file in placed.items()}
 
 
 def check_table(option: str, path: Path, used: Iterable[Path]) -> None:
@@ -159,33 +151,29 @@ def is_video(file: Path) -> bool:
 class PhotoQueue:
     """Photos whose faces have been found and are judged together."""
 
-    def __init__(self, recogniser: Recogniser, drawings: dict[Path, Path], output: Output, problems: list[str]) -> None:
-        """`drawings` is {file: path of its drawing}, empty for none; errors are appended to `problems`."""
-        self.recogniser, self.drawings, self.output, self.problems = recogniser, drawings, output, problems
-        self.waiting: list[tuple[Path, Photo | None, list[tuple[Found, Crop]]]] = []  # no photo if it is not drawn
+    def __init__(self, recogniser: Recogniser, drawings: dict[Path, Path], output: Output) -> None:
+        """`drawings` is {file: path of its drawing}, empty for none."""
+        self.recogniser, self.drawings, self.output = recogniser, drawings, output
+        self.waiting: list[tuple[Path, list[tuple[Found, Crop]]]] = []
 
     def enqueue(self, file: Path) -> None:
-        """Read a photo, find its faces, and judge all waiting photos once they fill a batch."""
+        """Read a photo and find its faces. Judge the waiting photos if they fill a batch, or if this one is drawn."""
         photo = read_photo(file)
-        self.waiting.append((file, photo if self.drawings else None, self.recogniser.find(photo)))
-        faces = sum(1 + len(found) for *_, found in self.waiting)
-        pixels = sum(photo[..., 0].size for _, photo, _ in self.waiting if photo is not None)
-        if faces >= BATCH or pixels >= MOST_HELD_PIXELS:
+        self.waiting.append((file, self.recogniser.find(photo)))
+        if drawing := self.drawings.get(file):
+            (faces,) = self.flush()
+            write_files({drawing: cv2.imencode(drawing.suffix, draw_photo(photo, faces))[1].tobytes()})
+        elif len(self.waiting) == BATCH:
             self.flush()
 
-    def flush(self) -> None:
-        """Judge the waiting photos, write the answers, and draw the faces."""
+    def flush(self) -> list[list[Description]]:
+        """Judge the waiting photos, write the answers, and return them."""
         waiting, self.waiting = self.waiting, []
-        judged = self.recogniser.judge([found for *_, found in waiting])
-        for (file, photo, _), faces in zip(waiting, judged, strict=True):
-            described = [self.recogniser.describe(face) for face in faces]
-            self.output.write(str(file), described)
-            if photo is not None:
-                content = cv2.imencode(self.drawings[file].suffix, draw_photo(photo, described))[1].tobytes()
-                try:
-                    write_files({self.drawings[file]: content})
-                except (InputError, OSError) as error:
-                    self.problems.append(tell(error))
+        judged = self.recogniser.judge([found for _, found in waiting])
+        described = [[self.recogniser.describe(face) for face in faces] for faces in judged]
+        for (file, _), faces in zip(waiting, described, strict=True):
+            self.output.write(str(file), faces)
+        return described
 
 
 class Film:
@@ -332,7 +320,7 @@ def main() -> None:
         output = Output(recogniser.model.classes, args.json, table, bool(args.summary))
         if args.camera is not None:
             judge_video(args.camera, recogniser, args.draw and args.draw / f"camera{args.camera}.mp4", output)
-        photos = PhotoQueue(recogniser, drawings, output, problems)
+        photos = PhotoQueue(recogniser, drawings, output)
         shown = sys.stderr.isatty() and (args.csv or not sys.stdout.isatty())  # else the answers show the progress
         for file in show_progress([*files]) if shown else files:
             try:
@@ -344,7 +332,7 @@ def main() -> None:
             except (InputError, OSError) as error:
                 if isinstance(error, OSError) and file not in drawings:
                     raise
-                problems.append(tell(error))
+                problems.append(explain(error) if isinstance(error, OSError) else str(error))
         photos.flush()
     if output.summaries:
         known = [*output.summaries.values()]

@@ -21,13 +21,13 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import numpy as np
 import uvicorn
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, create_model
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -36,10 +36,9 @@ from starlette.requests import ClientDisconnect
 import checkout
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.exported.onnx import LABELS, MAJORITY
-from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.inference import recognition
 from fer_pipeline.inference.photos import decode_photo
-from fer_pipeline.inference.recognition import Recogniser
+from fer_pipeline.inference.recognition import Description, Recogniser
 from fer_pipeline.running.stage import catch, explain
 
 HOST = "127.0.0.1"
@@ -60,17 +59,12 @@ HEADERS = {
 }
 
 
-class FaceAnswer(BaseModel):
-    """One face."""
-
-    box: Annotated[list[int], Field(description="left, top, width, height in pixels", examples=[[149, 102, 229, 229]])]
-    roll: Annotated[int, Field(description="degrees by which the face is turned clockwise; it was judged upright")]
-    cut: Annotated[bool, Field(description="whether the picture's edge cuts the face")]
-    emotion: Annotated[str, Field(examples=["neutral"])]
-    confidence: Annotated[float, Field(description="probability of that emotion, calibrated on FER-2013")]
-    uncertain: Annotated[bool, Field(description="whether the confidence is below 0.6")]
-    annotators: Annotated[int | None, Field(description="how many of ten people would likely say so")]
-    probabilities: Annotated[dict[str, float], Field(examples=[dict.fromkeys(CLASSES, 0.1429)])]
+FACE: dict[str, Any] = {
+    key: (hint.__origin__, Field(description=hint.__metadata__[0]))
+    for key, hint in get_type_hints(Description, include_extras=True).items()
+    if key in Description.__required_keys__
+}
+FaceAnswer = create_model("FaceAnswer", __doc__="One face.", **FACE)
 
 
 class Answer(BaseModel):
@@ -81,7 +75,7 @@ class Answer(BaseModel):
     width: Annotated[int, Field(description="of the picture, in pixels")]
     height: int
     milliseconds: float
-    faces: Annotated[list[FaceAnswer], Field(description="the largest first")]
+    faces: Annotated[list[FaceAnswer], Field(description="the largest first")]  # type: ignore[valid-type]
 
 
 class NamedAnswer(BaseModel):

@@ -10,12 +10,11 @@ data/prepared/ or the cache.
 
 import argparse
 import hashlib
+import itertools
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jinja2 import Environment, StrictUndefined
@@ -39,7 +38,7 @@ from fer_pipeline.params.read import read_params
 from fer_pipeline.params.schema import Evaluate
 from fer_pipeline.predictions.calibration import is_emotion
 from fer_pipeline.predictions.predictions import SCORED, Predictions, as_written
-from fer_pipeline.report.show import NONE, percent
+from fer_pipeline.report.show import percent
 from fer_pipeline.running.stage import catch
 from fer_pipeline.training.common.run import Training
 from timing import read_timing
@@ -107,11 +106,6 @@ class Card(Record):
     """{precision: file}."""
 
 
-def find_outputs(lock: dict[str, Any]) -> dict[str, str]:
-    """{path: MD5} of the files that the stages of a dvc.lock wrote."""
-    return {out["path"]: out["md5"] for stage in lock["stages"].values() for out in stage.get("outs", [])}
-
-
 def fetch(path: str, md5: str, cache: Path) -> Path:
     """The path of a run's file: `path` if it still has that MD5, or its place in DVC's cache."""
     for place in (Path(path), cache / "files" / "md5" / md5[:2] / md5[2:]):
@@ -120,15 +114,13 @@ def fetch(path: str, md5: str, cache: Path) -> Path:
     raise InputError(f"{path}: the file of that run (MD5 {md5}) is neither there nor in DVC's cache; run `dvc pull`")
 
 
-def shift_for_crops(faces: NDArray[np.uint8], crop: int, crops: int) -> Iterator[NDArray[np.uint8]]:
+def shift_for_crops(faces: NDArray[np.uint8], crop: int, crops: int) -> list[NDArray[np.uint8]]:
     """Faces (N, 48, 48), once for each crop: moved and mirrored so that their centre crops are TenCrop's."""
     if crops == 1:
-        yield faces
-        return
+        return [faces]
     edge = (SIZE - crop) // 2
-    for mirrored in (faces, faces[:, :, ::-1]):
-        for down, right in ((0, 0), (edge, edge), (edge, -edge), (-edge, edge), (-edge, -edge)):
-            yield np.roll(mirrored, (down, right), axis=(1, 2))
+    shifts = [(0, 0), *itertools.product((edge, -edge), repeat=2)]
+    return [np.roll(mirrored, shift, axis=(1, 2)) for mirrored in (faces, faces[:, :, ::-1]) for shift in shifts]
 
 
 def predict(model: OnnxModel, faces: NDArray[np.uint8], crops: int, head: str) -> NDArray[np.float64]:
@@ -142,12 +134,12 @@ def measure_accuracy(model: OnnxModel, splits: dict[str, Split], crops: int, set
     """How accurate a file is on test, by one crop or ten."""
     test = splits["test"]
     val_rows, rows = (
-        as_written(splits[split].labels, predict(model, splits[split].images, crops, OUTPUT)) for split in SCORED
+        as_written(splits[one].labels, predict(model, splits[one].images, crops, OUTPUT)) for one in SCORED
     )
     second = predict(model, test.images, crops, VOTES) if model.has_votes else None
     annotators = judge_network(rows, second, test.votes)
     interval = None
-    if annotators is not None and annotators.votes_accuracy is not None:
+    if annotators and annotators.votes_accuracy is not None:
         right = np.arange(annotators.rows) < round(annotators.votes_accuracy * annotators.rows)
         interval = bound_accuracy(right, settings.bootstrap, seed)
     measured = measure(val_rows, rows, test.duplicate_of_train, settings, seed)
@@ -189,7 +181,7 @@ def make_card(card: Card) -> str:
     best = card.files["float32"].ten_crops
     recalls = [(emotion, scores.recall or 0.0) for emotion, scores in best.measured.per_class.items()]
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
-    environment.filters |= {"percent": percent, "interval": to_range}
+    environment.filters["percent"] = percent
     return environment.from_string((ROOT / "tools" / "card.md.j2").read_text(encoding="utf-8")).render(
         card=card,
         title=find_network(card.network).TITLE,
@@ -197,11 +189,6 @@ def make_card(card: Card) -> str:
         best=best,
         ranked=sorted(recalls, key=lambda pair: pair[1]),
     )
-
-
-def to_range(interval: list[float] | None) -> str:
-    """An interval in percent; a dash without one."""
-    return NONE if interval is None else " to ".join(map(percent, interval))
 
 
 def main() -> None:
@@ -215,7 +202,8 @@ def main() -> None:
     if not (folder / "dvc.lock").is_file():
         raise InputError(f"{folder}: no kept run; keep one with `make results NAME={name}`")
     facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    outputs = find_outputs(YAML(typ="safe").load(folder / "dvc.lock"))
+    stages = YAML(typ="safe").load(folder / "dvc.lock")["stages"].values()
+    outputs = {out["path"]: out["md5"] for stage in stages for out in stage.get("outs", [])}
     cache = Path(subprocess.check_output(["dvc", "cache", "dir"], text=True).strip())
     paths = {kind: f"models/export/{file.format(network)}" for kind, file in FILES.items()}
     for needed in (*paths.values(), FACES):
@@ -228,10 +216,10 @@ def main() -> None:
     scores = Scores.read(folder / "metrics" / f"{network}.json", "evaluate")
     timing = read_timing(folder / "metrics" / "timing.json", [network])
     trained, speeds = timing.training[network], timing.exports
+    speed = dict(speeds.networks.get(network, ())) if speeds else {}
     files: dict[str, ReleasedFile] = {}
     for kind, path in found.items():  # float32 first
-        speed = getattr(speeds.networks[network], kind) if speeds and network in speeds.networks else None
-        files[kind] = measure_file(path, splits, facts["seed"], speed, files.get("float32"))
+        files[kind] = measure_file(path, splits, facts["seed"], speed.get(kind), files.get("float32"))
     card = Card(
         network=network,
         run=name,

@@ -22,7 +22,7 @@ from ruamel.yaml import YAML
 
 import checkout
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.core.files import write_files
+from fer_pipeline.core.files import ROOT, write_files
 from fer_pipeline.core.record import Count, Record, Share
 from fer_pipeline.faces.faces import read_faces
 from fer_pipeline.metrics.comparison import vote
@@ -33,8 +33,6 @@ from fer_pipeline.params.read import read_params
 from fer_pipeline.predictions.predictions import SCORED, Predictions
 from fer_pipeline.running.stage import catch
 from predict import predict_splits
-
-ROOT = Path(__file__).parents[1]
 
 DATA = Path("data/prepared/faces.h5")
 
@@ -64,11 +62,7 @@ class Seeds(Record):
 
 
 def train(network: str, ending: str, seed: int) -> Path:
-    """The file of `network`, trained with `seed`; trains it unless that was done already.
-
-    Raises:
-        InputError: the training failed, and has printed why.
-    """
+    """The file of `network`, trained with `seed`; trains it unless that was done already."""
     folder = Path("build") / "seeds" / f"{network}-{seed}"
     model, origin = folder / f"{network}{ending}", folder / "origin"
     yaml, text = YAML(), StringIO()
@@ -91,13 +85,6 @@ def train(network: str, ending: str, seed: int) -> Path:
     return model
 
 
-def score(network: str, path: Path, precision: str) -> dict[str, Predictions]:
-    """{split: `Predictions`} for val and test, by the network's own test crops."""
-    model, splits = load_model(network, path, precision), read_faces(DATA)[0]
-    scored = {split: splits[split] for split in SCORED}
-    return predict_splits(model, scored, find_network(network).TEST_CROPS, path)[0]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", help="one of those in params.yaml")
@@ -115,27 +102,26 @@ def main() -> None:
     if subprocess.run(["dvc", "status", "--quiet", f"train_{args.network}"]).returncode:
         raise InputError(f"{path} is not up to date; run `dvc repro train_{args.network}` first")
     paths = {own: path} | {seed: train(args.network, path.suffix, seed) for seed in args.seeds}
-    found = {seed: score(args.network, one, precision) for seed, one in paths.items()}
-    seen = read_faces(DATA)[0]["test"].duplicate_of_train
+    splits, crops = read_faces(DATA)[0], find_network(args.network).TEST_CROPS
+    scored = {split: splits[split] for split in SCORED}
+    found = {
+        seed: predict_splits(load_model(args.network, one, precision), scored, crops, one)[0]
+        for seed, one in paths.items()
+    }
 
     def judge(rows: dict[str, Predictions]) -> Measured:
-        return measure(rows["val"], rows["test"], seen, params.evaluate, own)
+        return measure(rows["val"], rows["test"], splits["test"].duplicate_of_train, params.evaluate, own)
 
-    measured = {seed: judge(rows) for seed, rows in found.items()}
-    accuracies = [one.accuracy for one in measured.values()]
+    listed = [
+        OneSeed(seed=seed, val_accuracy=one.val_accuracy, accuracy=one.accuracy, accuracy_unseen=one.accuracy_unseen)
+        for seed, one in zip(found, map(judge, found.values()), strict=True)
+    ]
+    accuracies = [one.accuracy for one in listed]
     seeds = Seeds(
         network=args.network,
         profile=params.profile,
         split=params.prepare.split,
-        seeds=[
-            OneSeed(
-                seed=seed,
-                val_accuracy=one.val_accuracy,
-                accuracy=one.accuracy,
-                accuracy_unseen=one.accuracy_unseen,
-            )
-            for seed, one in measured.items()
-        ],
+        seeds=listed,
         mean=round(float(np.mean(accuracies)), 6),
         lowest=min(accuracies),
         highest=max(accuracies),
