@@ -325,17 +325,13 @@ def main() -> None:
     app.state.model = args.model or recognition.choose_model()
     recognition.check_name(app.state.model)
     open_recogniser(app.state.model)
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((HOST, args.port))
-            listener.listen()
-        except (OSError, OverflowError):
-            raise InputError(f"port {args.port} of {HOST} is not available; choose another with --port") from None
-        print(f"http://{HOST}:{listener.getsockname()[1]}  (Ctrl-C stops it)", flush=True)
-        uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=SHUTDOWN_TIMEOUT)).run(
-            sockets=[listener]
-        )
+    try:
+        listener = socket.create_server((HOST, args.port))
+    except (OSError, OverflowError):
+        raise InputError(f"port {args.port} of {HOST} is not available; choose another with --port") from None
+    print(f"http://{HOST}:{listener.getsockname()[1]}  (Ctrl-C stops it)", flush=True)
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=SHUTDOWN_TIMEOUT)
+    uvicorn.Server(config).run(sockets=[listener])
 
 
 if __name__ == "__main__":

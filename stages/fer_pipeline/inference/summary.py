@@ -4,7 +4,6 @@ import csv
 import io
 import math
 from collections.abc import Sequence
-from itertools import cycle, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,7 @@ UNCERTAIN = "uncertain"
 COLOURS = (
     (40, 70, 200), (60, 140, 90), (150, 80, 130), (40, 180, 230), (190, 120, 40), (60, 140, 250), (150, 150, 150),
 )  # fmt: skip
-"""Colours of the seven emotions, in OpenCV's order: blue, green, red. Further classes repeat them."""
+"""Colours of the seven emotions, in OpenCV's order: blue, green, red."""
 PALE = (225, 225, 225)
 """Colour of faces whose emotion is uncertain."""
 MOST_SPANS = 240
@@ -34,7 +33,7 @@ class EmotionSummary:
     def __init__(self, name: str, classes: Sequence[str], video: bool) -> None:
         """Begin with no face; `classes` are the network's, in its order, `name` is that of the source."""
         self.name, self.video, self.until = name, video, 0.0
-        self.colours = dict(zip(classes, cycle(COLOURS), strict=False)) | {UNCERTAIN: PALE}
+        self.colours = dict(zip(classes, COLOURS, strict=True)) | {UNCERTAIN: PALE}
         self.seen: list[tuple[float, float, str]] = []  # seconds since the start, length of the frame, emotion
 
     def add(self, faces: list[Description], seconds: float = 0.0, length: float = 1.0) -> None:
@@ -116,11 +115,10 @@ def draw_one(summary: EmotionSummary) -> Photo:
 def plot_shares(place: Photo, shares: NDArray[np.float64], colours: list[tuple[int, int, int]]) -> None:
     """Fill a part of a picture with shares (spans, kinds): spans from top to bottom, kinds side by side."""
     height, width = place.shape[:2]
-    rows = np.linspace(0, height, len(shares) + 1).round().astype(int)
+    heights = np.diff(np.linspace(0, height, len(shares) + 1).round().astype(int))
+    ends = np.repeat((np.cumsum(shares, axis=1) * width).round(), heights, axis=0)[:, :, np.newaxis]
     with_white = np.array([*colours, (255, 255, 255)])  # for a span without faces
-    for (top, bottom), row in zip(pairwise(rows), shares, strict=True):
-        ends = (np.cumsum(row) * width).round()
-        place[top:bottom] = with_white[np.searchsorted(ends, np.arange(width), side="right")]
+    place[:] = with_white[(ends <= np.arange(width)).sum(axis=1)]
 
 
 def measure_text(text: str, size: float) -> int:
