@@ -136,14 +136,6 @@ def name_drawings(files: dict[Path, Path], folder: Path) -> dict[Path, Path]:
     return {file: place for place, file in placed.items()}
 
 
-def check_table(option: str, path: Path, used: Iterable[Path]) -> None:
-    """Raise an `InputError` if `option` would overwrite one of the files `used` by writing to `path`."""
-    if str(path).startswith(("/dev/", "/proc/")):
-        raise InputError(f"{option} {path}: not a place for a file; leave {option} out to print")
-    if os.path.realpath(path) in map(os.path.realpath, used):
-        raise InputError(f"{option} {path}: would overwrite a file that is needed; name another file")
-
-
 def is_video(file: Path) -> bool:
     return file.suffix.lower() in VIDEO_SUFFIXES
 
@@ -204,8 +196,7 @@ class Film:
 def judge_video(source: Path | int, recogniser: Recogniser, drawing: Path | None, output: Output) -> None:
     """Judge the frames of a video file, or those of the camera number `source` until Ctrl-C; write `drawing` if given.
 
-    Raises:
-        InputError: the video cannot be opened, has no frames or ends too early, or `drawing` cannot be written.
+    An `InputError` says that the video cannot be opened or ends too early, or that `drawing` cannot be written.
     """
     camera = isinstance(source, int)
     name = f"camera {source}" if camera else str(source)
@@ -253,25 +244,17 @@ def judge_video(source: Path | int, recogniser: Recogniser, drawing: Path | None
         raise InputError(f"{name} is damaged and ends after {frame:,} of {expected:,.0f} frames; copy it again")
 
 
-def show_progress(files: list[Path]) -> Iterable[Path]:
-    """`files`, with a progress bar on stderr if tqdm is installed."""
-    with contextlib.suppress(ImportError):
-        from tqdm import tqdm
-
-        return tqdm(files, unit="file", leave=False)
-    return files
-
-
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("paths", nargs="*", metavar="PATH", help="photos, videos, folders of them")
+    task = parser.add_mutually_exclusive_group(required=True)
+    task.add_argument("paths", nargs="*", metavar="PATH", default=[], help="photos, videos, folders of them")
+    task.add_argument("--camera", type=int, metavar="N", help="judge the frames of camera N until Ctrl-C")
+    task.add_argument("--list", action="store_true", help="print the networks, and how often each is right")
     model = "name of a network, or path of an .onnx file; without it, the network in pretrained/; "
     parser.add_argument("--model", metavar="NAME", help=(model + recognition.tell_models()).replace("%", "%%"))
-    parser.add_argument("--list", action="store_true", help="print the networks, and how often each is right")
     parser.add_argument("--face", action="store_true", help="treat each picture as one cropped face; skip detection")
     below = "confidence below which a face is `uncertain` (%(default)s)"
     parser.add_argument("--threshold", type=float, default=THRESHOLD, help=below)
-    parser.add_argument("--camera", type=int, metavar="N", help="judge the frames of camera N until Ctrl-C")
     parser.add_argument("--draw", type=Path, metavar="DIR", help="write copies of the files into DIR, faces marked")
     amounts = "write NAME.csv and NAME.png: how much of each emotion each video and all photos together show"
     parser.add_argument("--summary", type=Path, metavar="NAME", help=amounts)
@@ -280,10 +263,6 @@ def parse_arguments() -> argparse.Namespace:
     rows = "write a row per face, and one per picture without faces; print nothing"
     form.add_argument("--csv", type=Path, metavar="FILE", help=rows)
     args = parser.parse_args()
-    if args.list:
-        return args
-    if bool(args.paths) == (args.camera is not None):
-        parser.error("give photos, videos or folders, or --camera, but not both")
     if not 0 <= args.threshold <= 1:
         parser.error(f"--threshold is {args.threshold}, expected 0 to 1")
     if args.camera is not None and not 0 <= args.camera < 1000:
@@ -304,11 +283,14 @@ def main() -> None:
     count = len(files) + len(problems)
     drawings = name_drawings(files, args.draw) if args.draw else {}
     model = args.model or recognition.choose_model()
-    if args.csv:
-        check_table("--csv", args.csv, [*files, recognition.find_model(model)])
     summary_files = [args.summary.with_name(f"{args.summary.name}.{end}") for end in ("csv", "png") if args.summary]
-    for path in summary_files:
-        check_table("--summary", path, [*files, *([args.csv] if args.csv else [])])
+    used = {os.path.realpath(path) for path in (*files, recognition.find_model(model))}
+    for option, path in [("--csv", args.csv)] * bool(args.csv) + [("--summary", path) for path in summary_files]:
+        if str(path).startswith(("/dev/", "/proc/")):
+            raise InputError(f"{option} {path}: not a place for a file; leave {option} out to print")
+        if os.path.realpath(path) in used:
+            raise InputError(f"{option} {path}: would overwrite a file that is needed; name another file")
+        used.add(os.path.realpath(path))
     recogniser = Recogniser(model, args.face, args.threshold)
     if recogniser.warning:
         print(f"warning: {recogniser.warning}", file=sys.stderr)
@@ -321,8 +303,13 @@ def main() -> None:
         if args.camera is not None:
             judge_video(args.camera, recogniser, args.draw and args.draw / f"camera{args.camera}.mp4", output)
         photos = PhotoQueue(recogniser, drawings, output)
-        shown = sys.stderr.isatty() and (args.csv or not sys.stdout.isatty())  # else the answers show the progress
-        for file in show_progress([*files]) if shown else files:
+        shown: Iterable[Path] = files
+        if sys.stderr.isatty() and (args.csv or not sys.stdout.isatty()):  # else the answers show the progress
+            with contextlib.suppress(ImportError):
+                from tqdm import tqdm
+
+                shown = tqdm([*files], unit="file", leave=False)
+        for file in shown:
             try:
                 if is_video(file):
                     photos.flush()

@@ -250,20 +250,15 @@ async def read_form(request: Request) -> list[tuple[str, bytes]]:
     return files
 
 
-def check_origin(request: Request) -> None:
-    """Refuse a request that a page of another site makes the browser send."""
-    origin = request.headers.get("origin")
-    if origin and origin.partition("://")[2] != request.headers.get("host"):
-        raise RefusedRequest(403, f"pages of {origin:.100} may not ask here; open http://{request.headers['host']}")
-
-
 async def answer_request(
     request: Request, model: str | None, read: Callable[[Request], Awaitable[Any]], work: Callable[[Any, str], Any]
 ) -> JSONResponse:
     """The answer to a request with pictures: `work` of what it `read` and the network's name, or one sentence."""
     app.state.waiting += 1
+    origin = request.headers.get("origin")
     try:
-        check_origin(request)
+        if origin and origin.partition("://")[2] != request.headers.get("host"):  # a page of another site
+            raise RefusedRequest(403, f"pages of {origin:.100} may not ask here; open http://{request.headers['host']}")
         name = model or app.state.model
         recognition.check_name(name)  # no path is made of what a request says
         async with asyncio.timeout(UPLOAD_TIMEOUT):

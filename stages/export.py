@@ -31,7 +31,7 @@ from fer_pipeline.exported.names import renumber_names
 from fer_pipeline.exported.onnx import ANSWER, DRAWN, INPUT, OUTPUT, VOTES, OnnxModel, open_session, to_pixels
 from fer_pipeline.faces.faces import Split, read_faces
 from fer_pipeline.faces.fer2013 import CLASSES, VOTED
-from fer_pipeline.faces.votes import find_majority, split_heads
+from fer_pipeline.faces.votes import find_majority
 from fer_pipeline.networks.network import find_network
 from fer_pipeline.params.read import read_params
 from fer_pipeline.predictions.calibration import fit_temperature, fit_temperature_to, fit_votes_temperature, is_emotion
@@ -53,11 +53,11 @@ Images = npt.NDArray[np.uint8]
 """Grey faces (N, 48, 48)."""
 Pixels = npt.NDArray[np.float32]
 """The input of an exported network (N, crop, crop)."""
-ComputeLogits = Callable[[Images], npt.NDArray[np.float32]]
-"""Faces to the network's logits (N, 7), or (N, 15) with those of its second head."""
+Forward = Callable[[Pixels], Iterable[Any]]
+"""Gives the logits of each head, (N, 7) and (N, 8), as arrays of NumPy or of a framework."""
 
 
-def convert_keras(path: str | Path, name: str) -> tuple[bytes, ComputeLogits]:
+def convert_keras(path: str | Path, name: str) -> tuple[bytes, Forward]:
     """A trained Keras network as an ONNX model (bytes), and the network itself as a function."""
     from fer_pipeline.networks.keras.files import load_network
     from fer_pipeline.networks.keras.framework import keras, tf
@@ -65,14 +65,14 @@ def convert_keras(path: str | Path, name: str) -> tuple[bytes, ComputeLogits]:
     tf.config.experimental.enable_op_determinism()
     size = find_network(name).INPUT_SIZE
     trained = load_network(path, name)
-    config = trained.get_config()
     two = trained.output_shape[1] > len(CLASSES)
     heads = {OUTPUT: "classes", VOTES: "votes"} if two else {OUTPUT: trained.layers[-1].name}
-    for layer in config["layers"]:
-        layer["config"]["dtype"] = "float32"
-        if layer["config"]["name"] in heads.values():
-            layer["config"]["activation"] = "linear"  # softmax comes after the temperature
-    network = type(trained).from_config(config)
+
+    def copy(layer: Any) -> Any:
+        linear = {"activation": "linear"} if layer.name in heads.values() else {}  # softmax comes after the temperature
+        return type(layer).from_config(layer.get_config() | {"dtype": "float32"} | linear)
+
+    network = keras.models.clone_model(trained, clone_function=copy)
     network.set_weights(trained.get_weights())
     last = keras.Model(network.inputs, {head: network.get_layer(layer).output for head, layer in heads.items()})
     pixels = keras.Input((size, size), name=INPUT)
@@ -83,10 +83,10 @@ def convert_keras(path: str | Path, name: str) -> tuple[bytes, ComputeLogits]:
         whole.export(file, format="onnx", input_signature=signature, verbose=False)
         content = renumber_names(file.read_bytes())
     forward = tf.function(whole, input_signature=signature)
-    return content, in_batches(lambda batch: map(forward(batch).get, heads), size)
+    return content, lambda batch: map(forward(batch).get, heads)
 
 
-def convert_pytorch(path: str | Path, name: str) -> tuple[bytes, ComputeLogits]:
+def convert_pytorch(path: str | Path, name: str) -> tuple[bytes, Forward]:
     """A trained PyTorch network as an ONNX model (bytes), and the network itself as a function."""
     import torch
 
@@ -115,18 +115,10 @@ def convert_pytorch(path: str | Path, name: str) -> tuple[bytes, ComputeLogits]:
     for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         del part.metadata_props[:]  # where each node comes from, with paths of this machine
         part.doc_string = ""
-    forward = torch.inference_mode()(lambda batch: whole(torch.from_numpy(batch)))
-    return model.SerializeToString(), in_batches(forward, size)
+    return model.SerializeToString(), torch.inference_mode()(lambda batch: whole(torch.from_numpy(batch)))
 
 
 CONVERTERS = {"keras": convert_keras, "pytorch": convert_pytorch}
-
-
-def in_batches(forward: Callable[[Pixels], Iterable[Any]], crop: int) -> ComputeLogits:
-    """A network, which gives each head's logits for a batch of its input, as a function of faces."""
-    return lambda faces: np.concatenate(
-        [np.concatenate([*forward(batch)], axis=1) for batch in split_batches(faces, crop)]
-    )
 
 
 def split_batches(faces: Images, crop: int) -> list[Pixels]:
@@ -279,13 +271,13 @@ def main() -> None:
     temperatures = {OUTPUT: round(temperature, 6), VOTES: fit_votes_temperature(votes, val.votes) or 1.0}
     network = find_network(name)
     crop = network.INPUT_SIZE
-    content, compute_logits = CONVERTERS[network.FRAMEWORK](args.model, name)
+    content, forward = CONVERTERS[network.FRAMEWORK](args.model, name)
     drawn = np.random.default_rng(params.seed).permutation(len(faces))[:CALIBRATION_FACES]
     small, kept = quantise_well(content, faces[drawn], crop, val)
 
     test = splits["test"].images
-    parts = zip((OUTPUT, VOTES), split_heads(compute_logits(test)), strict=True)
-    heads = {head: softmax(part, axis=1) for head, part in parts if part.shape[1]}
+    parts = zip(*map(forward, split_batches(test, crop)), strict=True)
+    heads = {head: softmax(np.concatenate(part), axis=1) for head, part in zip((OUTPUT, VOTES), parts, strict=False)}
     outputs: dict[str, bytes] = {}
     for precision, file, exported in (("float32", f"{name}.onnx", content), ("int8", f"{name}.int8.onnx", small)):
         on_test, on_val = (run_onnx(exported, crop, rows, *heads) for rows in (test, val.images))

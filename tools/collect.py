@@ -13,6 +13,7 @@ import csv
 import json
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -67,14 +68,8 @@ def read_seconds(log: Iterable[str], commands: Mapping[str, str]) -> dict[str, f
     return {stage: last.get(tuple(shlex.split(command))) for stage, command in commands.items()}
 
 
-def list_stages(lock: dict[str, Any]) -> dict[str, Any]:
-    """{stage: its entry in `lock`, the content of dvc.lock}, without stages that are no longer in dvc.yaml."""
-    known = subprocess.run(["dvc", "stage", "list", "--name-only"], stdout=subprocess.PIPE, text=True, check=True)
-    return {stage: lock["stages"][stage] for stage in known.stdout.split() if stage in lock["stages"]}
-
-
 def describe_run(stages: Mapping[str, Any], trainings: Mapping[str, float]) -> dict[str, Any]:
-    """The content of run.json, from `list_stages` and {stage: seconds of all its epochs}.
+    """The content of run.json, from {stage: its entry in dvc.lock} and {training's stage: seconds of all epochs}.
 
     The log understates the seconds of a training that was stopped and resumed.
     """
@@ -167,25 +162,16 @@ def find_settings(lock: Mapping[str, Any], profile: str, name: str) -> dict[str,
 
 
 def set_table(text: str, name: str, table: str, page: str) -> str:
-    """The `text` of a page with `table` between the two comments of the run `name`, each on a line of its own.
-
-    Raises:
-        InputError: the closing comment is missing.
-    """
-    opening, lines = f"<!-- results {name} -->", text.split("\n")
-    start = lines.index(opening) + 1
-    end = lines.index(CLOSING, start) if CLOSING in lines[start:] else len(lines)
-    if end == len(lines) or any(line.startswith("<!-- results ") for line in lines[start:end]):
-        raise InputError(f"{page}: no line {CLOSING} before the next run; add one after {opening}")
-    return "\n".join([*lines[:start], table, *lines[end:]])
+    """The `text` of a page with `table` between the two comments of the run `name`, each on a line of its own."""
+    opening = f"<!-- results {name} -->\n"
+    place = re.search(rf"^{opening}(?:(?!<!-- results ).*\n)*?(?={CLOSING}$)", text, re.MULTILINE)
+    if not place:
+        raise InputError(f"{page}: no line {CLOSING} before the next run; add one after {opening.strip()}")
+    return f"{text[: place.start()]}{opening}{table}\n{text[place.end() :]}"
 
 
 def set_tables(folder: Path, make: Callable[[Path, str], str] = make_table) -> dict[str, str]:
-    """{page: its text with what `make` says of the run in `folder`} of the pages that have a place for it.
-
-    Raises:
-        InputError: neither README.md nor results/README.md has a place for it.
-    """
+    """{page: its text with what `make` says of the run in `folder`} of the pages that have a place for it."""
     opening, pages = f"<!-- results {folder.name} -->", {}
     for page in PAGES:
         text = (ROOT / page).read_text(encoding="utf-8")
@@ -212,7 +198,9 @@ def main() -> None:
     unfinished = folder.with_name(f".{name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     write_times()
-    stages = list_stages(YAML(typ="safe").load(Path("dvc.lock")))
+    known = subprocess.check_output(["dvc", "stage", "list", "--name-only"], text=True).split()
+    lock = YAML(typ="safe").load(Path("dvc.lock"))["stages"]  # also of stages that are no longer in dvc.yaml
+    stages = {stage: lock[stage] for stage in known if stage in lock}
     outs = {Path(out["path"]) for entry in stages.values() for out in entry.get("outs", ())}
     outs.add(Path("metrics/timing.json"))  # no stage's out; missing if nothing ran on this machine
     files = [*Path("metrics").rglob("*.json"), *Path("plots").rglob("*.png")]
