@@ -153,12 +153,10 @@ def measure_file(
     model, content, settings = load_exported(path), path.read_bytes(), read_params().evaluate
     test = splits["test"]
     one, ten = (measure_accuracy(model, splits, crops, settings, seed) for crops in (1, 10))
-    answered, reference = None, float32.one_crop if float32 else one
-    if test.votes is not None:
-        majority = find_majority(test.votes)
-        known = is_emotion(majority)
-        if known.any():
-            answered = as_written(majority[known].astype(np.uint8), model.answer(test.images[known])[0])
+    reference = float32.one_crop if float32 else one
+    majority = np.full(len(test.labels), -1) if test.votes is None else find_majority(test.votes)
+    known = is_emotion(majority)
+    said = as_written(majority[known].astype(np.uint8), model.answer(test.images[known])[0]) if known.any() else None
     return ReleasedFile(
         bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
@@ -166,8 +164,8 @@ def measure_file(
         ece=sum_calibration_error(Predictions(test.labels, model.predict(test.images)), settings.bins),
         answers=model.metadata["answers"],
         val_agreement=json.loads(model.metadata.get("val_agreement", "null")),
-        answers_accuracy=answered and round(float(answered.correct.mean()), 6),
-        answers_ece=answered and sum_calibration_error(answered, settings.bins),
+        answers_accuracy=said and round(float(said.correct.mean()), 6),
+        answers_ece=said and sum_calibration_error(said, settings.bins),
         lost_on_val=round(100 * (reference.measured.val_accuracy - one.measured.val_accuracy), 2),
         kept_in_float32=json.loads(model.metadata["kept_in_float32"]),
         one_crop=one,

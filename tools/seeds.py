@@ -76,10 +76,9 @@ def train(network: str, ending: str, seed: int) -> Path:
     for room in ("stages", "profiles"):
         shutil.copytree(room, folder / room, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "params.yaml").write_text(text.getvalue(), encoding="utf-8")
-    written = {"model": model.name, "report": "training.json", "history": "history.csv", "timing": "timing.json"}
-    outputs = [argument for key, file in written.items() for argument in (f"--{key}", file)]
-    command = [sys.executable, "stages/train.py", "--name", network, "--data", str(DATA.absolute()), *outputs]
-    if subprocess.run(command, cwd=folder).returncode:
+    command = f"stages/train.py --report training.json --history history.csv --timing timing.json --model {model.name}"
+    which = ["--name", network, "--data", str(DATA.absolute())]
+    if subprocess.run([sys.executable, *command.split(), *which], cwd=folder).returncode:
         raise InputError(f"{network}: the training with seed {seed} failed; the lines above say why")
     origin.write_text(made_from)
     return model

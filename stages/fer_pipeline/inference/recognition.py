@@ -151,11 +151,9 @@ def describe_models() -> list[str]:
         return [f"no network; {tell_models()}"]
     default = choose_model()
     rows = [("network", "trained on", "right on val", "compared with", "MB", "")]
-    for known in map(describe_model, names):
-        name, accuracy = known["name"], known["answers_accuracy"]
+    for name, trained_on, accuracy, reference, _ in (describe_model(name).values() for name in names):
         right = "unknown" if accuracy is None else f"{accuracy:.1%}"
         size = f"{find_model(name).stat().st_size / 1e6:.1f}"
-        note = "(default)" if name == default else ""
-        rows.append((name, known["trained_on"], right, known["answers_compared_with"], size, note))
+        rows.append((name, trained_on, right, reference, size, "(default)" if name == default else ""))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
