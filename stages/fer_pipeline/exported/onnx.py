@@ -1,11 +1,6 @@
 """Exported networks: files of `stages/export.py`, read and run with onnxruntime and NumPy alone.
 
-The metadata of a file say what is needed to use it: `architecture`, `classes` (JSON), `crop` (height and width in
-pixels of the centre crop that it takes), `normalisation`, `temperature` (of the softmax of its first head, fitted on
-val), `trained_on` (the data set's file name), `precision`, `val_accuracy` (of this file's first head on the data set's
-labels, one crop, in [0, 1]), `answers` (the output that `probabilities` come from), `answers_temperature`, and how it
-came about (see `stages/export.py`). A second head adds `vote_classes` (JSON) and `votes_temperature`, votes of
-annotators add `val_agreement` (JSON: how often each output agrees with the annotators' majority on val, in [0, 1]).
+Their metadata say what is needed to use them; docs/use.md explains each key.
 """
 
 import json
