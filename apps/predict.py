@@ -213,32 +213,27 @@ def judge_video(source: Path | int, recogniser: Recogniser, drawing: Path | None
     rate = rate if 0.1 <= rate <= 240 else 30
     expected = video.get(cv2.CAP_PROP_FRAME_COUNT) if Path(name).suffix.lower() in COUNTED_SUFFIXES else 0
     film: Film | None = None
-    tracker, frame, before, stopped = Tracker(), 0, 0.0, False
+    tracker, frame, before, photo = Tracker(), 0, 0.0, None
     with contextlib.ExitStack() as stack:
         stack.callback(video.release)
         unfinished = stack.enter_context(replacing(drawing)) if drawing else None
         began = time.monotonic()
-        try:
+        with contextlib.suppress(*[KeyboardInterrupt] * camera):
             while (photo := video.read()[1]) is not None:
                 seconds = time.monotonic() - began if camera else frame / rate
                 faces = tracker.follow(recogniser.judge([recogniser.find(photo, FRAME_SIDE)])[0], seconds - before)
                 described = [recogniser.describe(face) for face in faces]
-                length = max(0.0, seconds - before) if camera else 1 / rate
-                output.write(name, described, frame, round(seconds, 3), length)
+                output.write(name, described, frame, round(seconds, 3), seconds - before if camera else 1 / rate)
                 if unfinished:
                     film = film or Film(unfinished, rate, (photo.shape[1], photo.shape[0]))
                     film.write_frame(draw_faces(photo, described), seconds)
                 frame, before = frame + 1, seconds
-        except KeyboardInterrupt:
-            if not camera:
-                raise
-            stopped = True
         if not frame:
             remedy = "name another with --camera" if camera else f"use one of {', '.join(VIDEO_SUFFIXES)}"
             raise InputError(f"{name} is not a readable video; {remedy}")
         if film:
             film.finish()
-    if camera and not stopped:
+    if camera and photo is None:
         raise InputError(f"{name} stopped sending frames; connect it again")
     if frame < 0.9 * expected:
         raise InputError(f"{name} is damaged and ends after {frame:,} of {expected:,.0f} frames; copy it again")

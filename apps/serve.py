@@ -52,9 +52,7 @@ MOST_DRAINED = 10 * LARGEST_UPLOAD
 UPLOAD_TIMEOUT, SHUTDOWN_TIMEOUT = 60, 5
 """Seconds for an upload to arrive, and for pending requests to be answered when the server is stopped."""
 HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'self' 'unsafe-inline'; img-src blob: data:; media-src blob:; frame-ancestors 'none'"
-    ),
+    "Content-Security-Policy": "default-src 'self' 'unsafe-inline'; img-src blob: data:; frame-ancestors 'none'",
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
 }

@@ -95,19 +95,17 @@ def make_table(folder: Path, page: str) -> str:
     lock, metrics = YAML(typ="safe").load(folder / "dvc.lock"), folder / "metrics"
     compare = Comparison.read(metrics / "compare.json", "compare")
     networks = find_networks(compare.table7)
-    titles = {name: network.TITLE for name, network in networks.items()}
     timing = read_timing(metrics / "timing.json", networks)
     trained: dict[str, list[str]] = {}
     for name, times in timing.training.items():
         if times and times.hardware != facts["hardware"]["cpu"]:
-            trained.setdefault(times.hardware, []).append(titles[name])
+            trained.setdefault(times.hardware, []).append(networks[name].TITLE)
     text = TEMPLATES.get_template(PAGES[page]).render(
         folder=folder,
         link=folder.name if page.startswith("results/") else f"results/{folder.name}",
         facts=facts,
         compare=compare,
         networks=networks,
-        titles=titles,
         scores={name: Scores.read(metrics / f"{name}.json", "evaluate") for name in networks},
         data=Data.read(metrics / "data.json", "prepare"),
         exports=Exports.read(metrics / "export.json", "score_exports"),

@@ -26,8 +26,6 @@ TRIAL = np.stack([np.zeros((SIZE, SIZE), np.uint8), np.arange(SIZE * SIZE).resha
 """Two faces for which a network has to give probabilities when it is loaded: a black one, and all kinds of pixels."""
 DRAWN = "drawn faces"
 """`trained_on` of a network of the embedded sample."""
-TOLERANCE = 0.01
-"""By how much the sum of a face's probabilities may differ from 1."""
 REMEDY = "run `dvc repro -f -s export`"
 
 
@@ -183,6 +181,6 @@ def load_exported(path: str | Path, threads: int | None = None) -> OnnxModel:
         raise InputError(f"{path}: not exported by this pipeline; give a file of models/export/")
     model = OnnxModel(session, path.name.removesuffix(".onnx"), classes, crop, temperature, metadata)
     probabilities, _ = model.answer(TRIAL)
-    if probabilities.shape != (len(TRIAL), len(CLASSES)) or abs(probabilities.sum(axis=1) - 1).max() > TOLERANCE:
+    if probabilities.shape != (len(TRIAL), len(CLASSES)) or abs(probabilities.sum(axis=1) - 1).max() > 0.01:
         raise InputError(f"{path}: gives no probabilities; {REMEDY}")
     return model
