@@ -126,7 +126,8 @@ def name_drawings(files: dict[Path, Path], folder: Path) -> dict[Path, Path]:
     """{file: the path of its drawing in `folder`}; a name that is taken gets a number."""
     placed: dict[Path, Path] = {}  # {drawing: file}
     for file, name in files.items():
-        suffix = ".mp4" if is_video(file) else ".jpg" if file.suffix.lower() in (".jpg", ".jpeg") else ".png"
+        kind = file.suffix.lower()
+        suffix = ".mp4" if kind in VIDEO_SUFFIXES else ".jpg" if kind in (".jpg", ".jpeg") else ".png"
         ends = itertools.chain([""], map("_{}".format, itertools.count(2)))
         places = (folder / name.with_name(f"{name.stem}{end}{suffix}") for end in ends)
         placed[next(place for place in places if place not in placed)] = file
@@ -134,10 +135,6 @@ def name_drawings(files: dict[Path, Path], folder: Path) -> dict[Path, Path]:
     if set(map(os.path.realpath, read)) & set(map(os.path.realpath, written)):
         raise InputError(f"--draw {folder}: it holds pictures to judge; name another folder")
     return {file: place for place, file in placed.items()}
-
-
-def is_video(file: Path) -> bool:
-    return file.suffix.lower() in VIDEO_SUFFIXES
 
 
 class PhotoQueue:
@@ -306,7 +303,7 @@ def main() -> None:
                 shown = tqdm([*files], unit="file", leave=False)
         for file in shown:
             try:
-                if is_video(file):
+                if file.suffix.lower() in VIDEO_SUFFIXES:
                     photos.flush()
                     judge_video(file, recogniser, drawings.get(file), output)
                 else:

@@ -94,19 +94,10 @@ ModelFacts = make_model(
     answers_compared_with=Annotated[str, f"what counts as right: {MAJORITY} or {LABELS}"],
     val_accuracy=Annotated[float, "of its first head, which may not answer, on validation labels"],
 )
-Models = make_model(
-    "Models",
-    "The networks.",
-    models=list[ModelFacts],
-    default=Annotated[str, "the one that answers if a request names none"],
-)
-Health = make_model(
-    "Health",
-    "The server can judge pictures.",
-    status=Annotated[str, "`ok`"],
-    model=str,
-    waiting=Annotated[int, "requests that are being answered or wait for it"],
-)
+DEFAULT = Annotated[str, "the one that answers if a request names none"]
+Models = make_model("Models", "The networks.", models=list[ModelFacts], default=DEFAULT)
+WAITING = Annotated[int, "requests that are being answered or wait for it"]
+Health = make_model("Health", "The server can judge pictures.", status=str, model=str, waiting=WAITING)
 Error = make_model("Error", "What is wrong.", error=Annotated[str, "one sentence"])
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     400: {"model": Error, "description": "no picture, a damaged one, or no such network"},

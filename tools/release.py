@@ -126,23 +126,20 @@ def shift_for_crops(faces: NDArray[np.uint8], crop: int, crops: int) -> list[NDA
 def predict(model: OnnxModel, faces: NDArray[np.uint8], crops: int, head: str) -> NDArray[np.float64]:
     """One head's probabilities, averaged over the crops, without the file's temperature: as in `stages/predict.py`."""
     moved = shift_for_crops(faces, model.crop, crops)
-    averaged: NDArray[np.float64] = np.mean([to_probabilities(model.compute(one, head)[head], 1.0) for one in moved], 0)
-    return averaged
+    return np.mean([to_probabilities(model.compute(one, head)[head], 1.0) for one in moved], axis=0)
 
 
 def measure_accuracy(model: OnnxModel, splits: dict[str, Split], crops: int, settings: Evaluate, seed: int) -> Accuracy:
     """How accurate a file is on test, by one crop or ten."""
     test = splits["test"]
-    val_rows, rows = (
-        as_written(splits[one].labels, predict(model, splits[one].images, crops, OUTPUT)) for one in SCORED
-    )
+    rows = {one: as_written(splits[one].labels, predict(model, splits[one].images, crops, OUTPUT)) for one in SCORED}
     second = predict(model, test.images, crops, VOTES) if model.has_votes else None
-    annotators = judge_network(rows, second, test.votes)
+    annotators = judge_network(rows["test"], second, test.votes)
     interval = None
     if annotators and annotators.votes_accuracy is not None:
         right = np.arange(annotators.rows) < round(annotators.votes_accuracy * annotators.rows)
         interval = bound_accuracy(right, settings.bootstrap, seed)
-    measured = measure(val_rows, rows, test.duplicate_of_train, settings, seed)
+    measured = measure(rows["val"], rows["test"], test.duplicate_of_train, settings, seed)
     return Accuracy(measured=measured, annotators=annotators, votes_ci95=interval)
 
 

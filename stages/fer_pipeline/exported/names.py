@@ -26,5 +26,4 @@ def renumber_names(content: bytes, batch: str | None = "faces") -> bytes:
     if batch:
         for value in (*graph.input, *graph.output):
             value.type.tensor_type.shape.dim[0].dim_param = batch
-    renumbered: bytes = model.SerializeToString()
-    return renumbered
+    return bytes(model.SerializeToString())

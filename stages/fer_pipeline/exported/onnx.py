@@ -112,11 +112,9 @@ def open_session(model: str | bytes, threads: int | None = None, optimise: bool 
 def read_metadata(path: str | Path) -> dict[str, str]:
     """The metadata of an exported network, unchecked, in 10 ms for 20 MB; empty if the file cannot be read."""
     try:
-        session = open_session(str(path), threads=1, optimise=False)
-        metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
+        return dict(open_session(str(path), threads=1, optimise=False).get_modelmeta().custom_metadata_map)
     except Exception:  # `load_exported` says what is wrong with the file, once it is chosen
         return {}
-    return metadata
 
 
 def read_accuracy(metadata: dict[str, str]) -> float:

@@ -45,14 +45,13 @@ Floats = NDArray[np.float32]
 
 
 class Found(NamedTuple):
-    """A face in a photo."""
+    """A face in a photo, with a score in [0, 1]."""
 
     middle: tuple[float, float]
     """Middle of its box, in pixels from the left and the top."""
     size: tuple[float, float]
     """Width and height of its box, in pixels."""
     score: float
-    """In [0, 1]."""
     roll: float = 0.0
     """Degrees by which it is turned clockwise, as the viewer sees it."""
     cut: bool = False

@@ -100,7 +100,9 @@ def draw_one(summary: EmotionSummary) -> Photo:
     below = top + plot + ROW // 2
     if summary.video:
         for part in range(5):
-            label = format_time(summary.until * part / 4, summary.until)
+            seconds = summary.until * part / 4
+            minutes = f"{round(seconds) // 60}:{round(seconds) % 60:02d}"
+            label = f"{seconds:.1f} s" if summary.until < 60 else minutes
             left = EDGE + round(place.shape[1] * part / 4 - measure_text(label, 0.6) * part / 4)
             write(picture, label, left, below, 0.6)
         below += ROW
@@ -123,8 +125,7 @@ def plot_shares(place: Photo, shares: NDArray[np.float64], colours: list[tuple[i
 
 def measure_text(text: str, size: float) -> int:
     """The width of a text in pixels."""
-    width: int = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)[0][0]
-    return width
+    return int(cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)[0][0])
 
 
 def write(picture: Photo, text: str, left: int, top: int, size: float) -> None:
@@ -133,8 +134,3 @@ def write(picture: Photo, text: str, left: int, top: int, size: float) -> None:
         text = text[:-4] + "..."
     plain = text.encode("ascii", "replace").decode()  # OpenCV draws no other letters
     cv2.putText(picture, plain, (left, top + ROW // 2), cv2.FONT_HERSHEY_SIMPLEX, size, TEXT, 1, cv2.LINE_AA)
-
-
-def format_time(seconds: float, until: float) -> str:
-    """A time as minutes and seconds (1:05), or as seconds (7.5 s) if `until` is below a minute."""
-    return f"{seconds:.1f} s" if until < 60 else f"{round(seconds) // 60}:{round(seconds) % 60:02d}"
