@@ -166,6 +166,7 @@ def test_further_seeds_are_named_below_the_table(folder, capsys):
     assert (again / "seeds.json").read_bytes() == (folder / "seeds.json").read_bytes() and not capsys.readouterr().out
     (again / "metrics/resnet18.json").write_bytes(own.model_copy(update={"accuracy": 0.5}).to_bytes())
     assert "seeds" not in make_text(again)
+    (again / "seeds.json").unlink()
     collect.keep_seeds(folder, again)
     assert not (again / "seeds.json").exists() and "left out, as it belongs to another run" in capsys.readouterr().out
     (folder / "seeds.json").write_text("{}")
