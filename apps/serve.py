@@ -6,7 +6,6 @@
 `/api` describes all endpoints, for programs `/api/openapi.json`. An error is one sentence in `error`, with status 400,
 403, 408 or 413. Pictures are kept in memory while they are judged, and nowhere else.
 """
-# mypy: disable-error-code=valid-type
 
 import signal
 
@@ -28,7 +27,7 @@ import numpy as np
 import uvicorn
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse
-from pydantic import Field, create_model
+from pydantic import BaseModel, Field, create_model
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -58,47 +57,67 @@ HEADERS = {
 }
 
 
-def make_model(name: str, doc: str, /, **keys: Any) -> Any:
-    """A pydantic model with these keys and types; a text that annotates a type describes its key."""
-    texts = {key: getattr(kind, "__metadata__", [None])[0] for key, kind in keys.items()}
-    fields: dict[str, Any] = {key: (keys[key], Field(description=text)) for key, text in texts.items()}
-    return create_model(name, __doc__=doc, **fields)
+TOLD = {key: kind for key, kind in get_type_hints(Description, include_extras=True).items() if key != "number"}
+FACE: dict[str, Any] = {key: (kind, Field(description=kind.__metadata__[0])) for key, kind in TOLD.items()}
+FaceAnswer: Any = create_model("FaceAnswer", __doc__="One face.", **FACE)
 
 
-FACE = get_type_hints(Description, include_extras=True)
-FaceAnswer = make_model("FaceAnswer", "One face.", **{key: FACE[key] for key in FACE if key != "number"})
-Answer = make_model(
-    "Answer",
-    "What a picture shows.",
-    model=Annotated[str, "the network that answered"],
-    warning=Annotated[str | None, "a sentence if that network is of no use for photographs"],
-    width=Annotated[int, "of the picture, in pixels"],
-    height=int,
-    milliseconds=float,
-    faces=Annotated[list[FaceAnswer], "the largest first"],
-)
-NamedAnswer = make_model(
-    "NamedAnswer",
-    "One of several pictures: its answer, or what is wrong with it.",
-    name=Annotated[str, "the file's name, as sent"],
-    answer=Answer | None,
-    error=str | None,
-)
-Answers = make_model("Answers", "What several pictures show, in the order sent.", photos=list[NamedAnswer])
-ModelFacts = make_model(
-    "ModelFacts",
-    "A network.",
-    name=str,
-    trained_on=Annotated[str, "name of the data set's file, or `drawn faces`"],
-    answers_accuracy=Annotated[float | None, "how often it is right on validation faces"],
-    answers_compared_with=Annotated[str, f"what counts as right: {MAJORITY} or {LABELS}"],
-    val_accuracy=Annotated[float, "of its first head, which may not answer, on validation labels"],
-)
-DEFAULT = Annotated[str, "the one that answers if a request names none"]
-Models = make_model("Models", "The networks.", models=list[ModelFacts], default=DEFAULT)
-WAITING = Annotated[int, "requests that are being answered or wait for it"]
-Health = make_model("Health", "The server can judge pictures.", status=str, model=str, waiting=WAITING)
-Error = make_model("Error", "What is wrong.", error=Annotated[str, "one sentence"])
+class Answer(BaseModel):
+    """What a picture shows."""
+
+    model: Annotated[str, Field(description="the network that answered")]
+    warning: Annotated[str | None, Field(description="a sentence if that network is of no use for photographs")]
+    width: Annotated[int, Field(description="of the picture, in pixels")]
+    height: int
+    milliseconds: float
+    faces: Annotated[list[FaceAnswer], Field(description="the largest first")]
+
+
+class NamedAnswer(BaseModel):
+    """One of several pictures: its answer, or what is wrong with it."""
+
+    name: Annotated[str, Field(description="the file's name, as sent")]
+    answer: Answer | None
+    error: str | None
+
+
+class Answers(BaseModel):
+    """What several pictures show, in the order sent."""
+
+    photos: list[NamedAnswer]
+
+
+class ModelFacts(BaseModel):
+    """A network."""
+
+    name: str
+    trained_on: Annotated[str, Field(description="name of the data set's file, or `drawn faces`")]
+    answers_accuracy: Annotated[float | None, Field(description="how often it is right on validation faces")]
+    answers_compared_with: Annotated[str, Field(description="what counts as right", examples=[MAJORITY, LABELS])]
+    val_accuracy: Annotated[float, Field(description="of its first head, which may not answer, on validation labels")]
+
+
+class Models(BaseModel):
+    """The networks."""
+
+    models: list[ModelFacts]
+    default: Annotated[str, Field(description="the one that answers if a request names none")]
+
+
+class Health(BaseModel):
+    """The server can judge pictures."""
+
+    status: Annotated[str, Field(examples=["ok"])]
+    model: str
+    waiting: Annotated[int, Field(description="requests that are being answered or wait for it")]
+
+
+class Error(BaseModel):
+    """What is wrong."""
+
+    error: Annotated[str, Field(description="one sentence")]
+
+
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     400: {"model": Error, "description": "no picture, a damaged one, or no such network"},
     403: {"model": Error, "description": "requested by a page of another site"},
