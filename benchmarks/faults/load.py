@@ -9,9 +9,9 @@ damaged, or proportionally fewer if `count` is below 600. Memory is that of the 
 import contextlib
 import gzip
 import http.client
+import io
 import itertools
 import json
-import os
 import shutil
 import socket
 import struct
@@ -28,13 +28,11 @@ from urllib.parse import quote
 import numpy as np
 import psutil
 from matplotlib.cbook import get_sample_data
+from PIL import Image
 
 from clones import ROOT
-from faults.common import Row, Settings, make_row
+from faults.common import Row, Settings
 from faults.damage.ways import ODD
-from fer_pipeline.inference.opencv import cv2
-from fer_pipeline.inference.photos import decode_photo
-from fer_pipeline.inference.recognition import Recogniser
 from small_network import write_network
 
 HOST = "127.0.0.1"
@@ -45,8 +43,8 @@ SECONDS, PHOTOS, DAMAGED = 600, 10_000, 50
 GROWTH, MEGABYTES, LARGEST = 1.1, 30, 600
 """A process keeps nothing of what it has seen if its memory grows by less than this factor, or these MB; and the MB
 that `predict` may take."""
-LEFT, OTHER = "resnet18.int8", "vgg19"
-"""The network that stays, and the one that is replaced."""
+LEFT, OTHER, *OTHERS = "resnet18.int8", "vgg19", "2", "3", "4", "5"
+"""The network that stays, the one that is replaced, and those that replace it."""
 Faces = list[dict[str, Any]]
 
 PRINTABLE = """
@@ -93,48 +91,6 @@ class Client(NamedTuple):
     """How many bytes it sends at once."""
 
 
-class Server(NamedTuple):
-    """`apps/serve.py` in a folder of its own."""
-
-    folder: Path
-    process: psutil.Process
-    port: int
-
-
-@contextlib.contextmanager
-def serving(folder: Path) -> Iterator[Server]:
-    """A server with two networks; its stderr goes into a file, because a pipe that nobody reads would fill."""
-    for room in ("apps", "stages/fer_pipeline"):
-        shutil.copytree(ROOT / room, folder / room, ignore=shutil.ignore_patterns("__pycache__"))
-    for seed, name in enumerate((LEFT, OTHER)):
-        write_network(folder / "models" / "export" / f"{name}.onnx", seed, trained_on="fer2013.csv")
-    command = [sys.executable, "-B", "apps/serve.py", "--port", "0"]
-    with (
-        open(folder.with_suffix(".log"), "w") as log,
-        subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=log, text=True) as process,
-    ):
-        try:
-            port = int(process.stdout.readline().split()[0].rsplit(":", 1)[1])
-            yield Server(folder, psutil.Process(process.pid), port)
-        finally:
-            process.terminate()
-
-
-def make_photos() -> list[bytes]:
-    """Six small JPEGs of the photo that comes with matplotlib, cut differently so that their answers differ."""
-    whole = cv2.imread(os.fspath(get_sample_data("grace_hopper.jpg", asfileobj=False)))
-    cuts = [cv2.resize(whole[10 * number :, 15 * number :], None, fx=0.5, fy=0.5) for number in range(6)]
-    return [cv2.imencode(".jpg", cut)[1].tobytes() for cut in cuts]
-
-
-def find_faces(network: Path, photos: list[bytes]) -> list[Faces]:
-    """The right answers, found without a server."""
-    recogniser = Recogniser(str(network))
-    decoded = [decode_photo(np.frombuffer(photo, np.uint8), "the photo") for photo in photos]
-    judged = recogniser.judge([recogniser.find(photo) for photo in decoded])
-    return [json.loads(json.dumps([recogniser.describe(face) for face in faces])) for faces in judged]
-
-
 def write_request(
     target: str, body: bytes = b"", *headers: str, method: str = "POST", host: str | None = HOST, length: bool = True
 ) -> bytes:
@@ -152,24 +108,68 @@ def write_form(heads: list[str], content: bytes, boundary: str = "x") -> bytes:
     return write_request("/api/photos", b"".join(parts) + line + b"--\r\n", header)
 
 
-def send(port: int, client: Client) -> tuple[int, str]:
-    """Do what a client does; status and text of the reply, or 0 if the connection was closed or nobody waits."""
-    with socket.create_connection((HOST, port), timeout=100) as connection:
-        with contextlib.suppress(ConnectionError):  # closed early: the reply that came before counts
-            for start in range(0, len(client.request), client.piece):
-                connection.sendall(client.request[start : start + client.piece])
-                time.sleep(0.02 if client.piece > 1000 and start else 0)
-        with contextlib.suppress(OSError):  # already closed
-            if client.end == CLOSED:
-                connection.shutdown(socket.SHUT_WR)
-            elif client.end == "resets":
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        with contextlib.suppress(ConnectionError, http.client.HTTPException):
-            if client.end in (CLOSED, "waits"):
-                reply = http.client.HTTPResponse(connection)
-                reply.begin()
-                return reply.status, reply.read().decode()
-    return 0, ""
+class Server:
+    """`apps/serve.py` with six networks in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for room in ("apps", "stages/fer_pipeline"):
+            shutil.copytree(ROOT / room, folder / room, ignore=shutil.ignore_patterns("__pycache__"))
+        for seed, name in enumerate((LEFT, OTHER, *OTHERS)):
+            write_network(self.find_network(name), seed, trained_on="fer2013.csv")
+        with open(folder.with_suffix(".log"), "w") as log:  # a pipe that nobody reads would fill
+            command = [sys.executable, "-B", "apps/serve.py", "--port", "0"]
+            self.process = psutil.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=log, text=True)
+        self.port = int(self.process.stdout.readline().split()[0].rsplit(":", 1)[1])
+
+    def find_network(self, name: str) -> Path:
+        return self.folder / "models" / "export" / f"{name}.onnx"
+
+    def find_faces(self, photo: bytes, name: str = LEFT) -> Faces:
+        """The right answer, given while nobody else asks."""
+        status, text = self.send(Client("", "", write_request(f"/api/faces?model={name}", photo)))
+        assert status == 200, text
+        return json.loads(text)["faces"]
+
+    def send(self, client: Client) -> tuple[int, str]:
+        """Do what a client does; status and text of the reply, or 0 if the connection was closed or nobody waits."""
+        with socket.create_connection((HOST, self.port), timeout=100) as connection:
+            with contextlib.suppress(ConnectionError):  # closed early: the reply that came before counts
+                for start in range(0, len(client.request), client.piece):
+                    connection.sendall(client.request[start : start + client.piece])
+                    time.sleep(0.02 if client.piece > 1000 and start else 0)
+            with contextlib.suppress(OSError):  # already closed
+                if client.end == CLOSED:
+                    connection.shutdown(socket.SHUT_WR)
+                elif client.end == "resets":
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            with contextlib.suppress(ConnectionError, http.client.HTTPException):
+                if client.end in (CLOSED, "waits"):
+                    reply = http.client.HTTPResponse(connection)
+                    reply.begin()
+                    return reply.status, reply.read().decode()
+        return 0, ""
+
+    def try_out(self, client: Client, faces: list[Faces]) -> str:
+        """Do what a client does; what is wrong with the reply, or an empty string; `faces` are the right answers."""
+        try:
+            status, text = self.send(client)
+            if status == 200 and client.due != "refused":
+                known = json.loads(text)
+                told = [one["answer"] for one in known["photos"]] if "photos" in known else [known]
+                return "a wrong answer" if any(one and one.get("faces", faces[0]) not in faces for one in told) else ""
+        except (OSError, ValueError) as error:  # no answer in time, or none that can be read
+            return f"{type(error).__name__} {error}"
+        if client.due == "answered" or not (status == 0 or 400 <= status < 500):
+            return f"status {status}, {text[:100]!r}"
+        return "" if status == 0 or is_sentence(text) else f"not one sentence: {text[:100]!r}"
+
+    def is_well(self) -> bool:
+        """Whether the server answers another client."""
+        with contextlib.suppress(OSError):
+            status, text = self.send(Client("", "", write_request("/api/health", method="GET")))
+            return status == 200 and json.loads(text)["status"] == "ok"
+        return False
 
 
 def is_sentence(text: str) -> bool:
@@ -178,29 +178,6 @@ def is_sentence(text: str) -> bool:
         known = json.loads(text)
         text = known.get("error") or known.get("detail") if isinstance(known, dict) else ""
     return isinstance(text, str) and 0 < len(text) < 1000 and "\n" not in text and "Traceback" not in text
-
-
-def try_out(port: int, client: Client, faces: list[Faces]) -> str:
-    """Do what a client does; what is wrong with the reply, or an empty string; `faces` are the right answers."""
-    try:
-        status, text = send(port, client)
-        if status == 200 and client.due != "refused":
-            known = json.loads(text)
-            told = [one["answer"] for one in known["photos"]] if "photos" in known else [known]
-            return "a wrong answer" if any(one and one.get("faces", faces[0]) not in faces for one in told) else ""
-    except (OSError, ValueError) as error:  # no answer in time, or none that can be read
-        return f"{type(error).__name__} {error}"
-    if client.due == "answered" or not (status == 0 or 400 <= status < 500):
-        return f"status {status}, {text[:100]!r}"
-    return "" if status == 0 or is_sentence(text) else f"not one sentence: {text[:100]!r}"
-
-
-def is_well(port: int) -> bool:
-    """Whether the server answers another client."""
-    with contextlib.suppress(OSError):
-        status, text = send(port, Client("", "", write_request("/api/health", method="GET")))
-        return status == 200 and json.loads(text)["status"] == "ok"
-    return False
 
 
 def list_clients(photo: bytes, rng: np.random.Generator) -> Iterator[Client]:
@@ -263,7 +240,9 @@ def list_clients(photo: bytes, rng: np.random.Generator) -> Iterator[Client]:
         yield Client(NO_HTTP, f"changed bytes, {number}", bytes(changed), EITHER, CLOSED)
 
 
-def disturb(port: int, photo: bytes, faces: list[Faces], seed: int, until: float, worker: int) -> list[tuple[str, str]]:
+def disturb(
+    server: Server, photo: bytes, faces: list[Faces], seed: int, until: float, worker: int
+) -> list[tuple[str, str]]:
     """Do what this worker's share of all clients does, at least once; their kinds and what went wrong."""
     told = []
     for turn in itertools.count():
@@ -272,16 +251,16 @@ def disturb(port: int, photo: bytes, faces: list[Faces], seed: int, until: float
         for client in [clients[place] for place in rng.permutation(len(clients))[worker::DISTURBING]]:
             if turn and time.monotonic() > until:
                 return told
-            fault = try_out(port, client, faces) or ("" if is_well(port) else "the server did not answer afterwards")
+            fault = server.try_out(client, faces) or ("" if server.is_well() else "no answer to others afterwards")
             told.append((client.kind, fault and f"{client.what} (seed {seed}, turn {turn}): {fault}"))
     return told
 
 
-def keep_asking(port: int, asked: list[tuple[Client, list[Faces]]], goes_on: Callable[[], bool]) -> list[str]:
+def keep_asking(server: Server, asked: list[tuple[Client, list[Faces]]], goes_on: Callable[[], bool]) -> list[str]:
     """Send these requests again and again; what went wrong each time."""
     told: list[str] = []
     while goes_on():
-        fault = try_out(port, *asked[len(told) % len(asked)])
+        fault = server.try_out(*asked[len(told) % len(asked)])
         told.append(fault and f"request {len(told)}: {fault}")
     return told
 
@@ -293,27 +272,28 @@ def load(server: Server, photos: list[bytes], faces: list[Faces], seed: int, sec
     asked = [(client, [due]) for client, due in zip(clients, faces, strict=True)]
     with ThreadPoolExecutor(AT_ONCE + DISTURBING) as pool:
         goes_on = [lambda: time.monotonic() < until] * AT_ONCE
-        askers = pool.map(partial(keep_asking, server.port, asked), goes_on)
-        others = pool.map(partial(disturb, server.port, photos[0], faces[:1], seed, until), range(DISTURBING))
+        askers = pool.map(partial(keep_asking, server, asked), goes_on)
+        others = pool.map(partial(disturb, server, photos[0], faces[:1], seed, until), range(DISTURBING))
         for moment in (until - seconds + min(60, seconds / 4), until):
             time.sleep(moment - time.monotonic())
-            memory.append(measure_memory(server.process.pid))
-        yield make_row(f"a photo, {AT_ONCE} at once", [*itertools.chain(*askers)])
+            memory.append(measure_memory(server.process))
+        yield f"a photo, {AT_ONCE} at once", [*itertools.chain(*askers)]
         told = [*itertools.chain(*others)]
     for kind in sorted({kind for kind, _ in told}):
-        yield make_row(f"a client that {kind}", [fault for of, fault in told if of == kind])
-    yield compare_memory("the server's memory", *memory)
+        yield f"a client that {kind}", [fault for of, fault in told if of == kind]
+    yield compare_memory("the server's memory", memory)
 
 
-def measure_memory(process: int) -> float:
+def measure_memory(process: psutil.Process) -> float:
     """In MB."""
-    return float(psutil.Process(process).memory_info().rss / 1e6)
+    return process.memory_info().rss / 1e6
 
 
-def compare_memory(what: str, before: float, after: float) -> Row:
+def compare_memory(what: str, memory: list[float]) -> Row:
     """A row that holds if memory (MB) has not grown."""
+    before, after = memory[len(memory) // 5], memory[-1]
     grown = after >= max(before * GROWTH, before + MEGABYTES)
-    return make_row(f"{what}, {before:.0f} and {after:.0f} MB", ["it has grown" if grown else ""])
+    return f"{what}, {before:.0f} and {after:.0f} MB", ["it has grown" if grown else ""]
 
 
 def try_limits(server: Server, photo: bytes, faces: list[Faces], patient: bool) -> Iterator[Row]:
@@ -322,17 +302,16 @@ def try_limits(server: Server, photo: bytes, faces: list[Faces], patient: bool) 
     with contextlib.ExitStack() as stack:
         for _ in range(HELD_OPEN):
             stack.enter_context(socket.create_connection((HOST, server.port), timeout=100)).sendall(whole[:30])
-        fault = try_out(server.port, Client("", "", whole, "answered"), faces)
-    yield make_row(f"{HELD_OPEN} half requests left open", [fault])
+        yield f"{HELD_OPEN} half requests left open", [server.try_out(Client("", "", whole, "answered"), faces)]
     command = [sys.executable, "-B", "apps/serve.py", "--port", str(server.port)]
     due = f"error: port {server.port} of {HOST} is not available; choose another with --port\n"
     process = subprocess.run(command, cwd=server.folder, capture_output=True, text=True, timeout=100)
-    told = "" if (process.returncode, process.stderr) == (1, due) and is_well(server.port) else f"{process}"
-    yield make_row("a second server on the port", [told])
+    refused = (process.returncode, process.stderr) == (1, due) and server.is_well()
+    yield "a second server on the port", ["" if refused else f"{process}"]
     if patient:
-        status, text = send(server.port, Client("", "", whole[:1000]))
+        status, text = server.send(Client("", "", whole[:1000]))
         told = "" if status == 408 and is_sentence(text) else f"{status}, {text}"
-        yield make_row("half a picture and then silence, refused after a minute", [told])
+        yield "half a picture and then silence, refused after a minute", [told]
 
 
 def replace(path: Path, content: bytes | None, how: str) -> None:
@@ -354,31 +333,30 @@ def replace(path: Path, content: bytes | None, how: str) -> None:
 
 def replace_network(server: Server, photo: bytes, rng: np.random.Generator) -> Iterator[Row]:
     """Replace a network's file while clients ask for it."""
-    path = server.folder / "models" / "export" / f"{OTHER}.onnx"
-    files = [path, *(write_network(server.folder.parent / f"{seed}.onnx", seed) for seed in range(2, 6))]
-    contents, faces = [file.read_bytes() for file in files], [find_faces(file, [photo])[0] for file in files]
-    cut = contents[0][: int(rng.integers(1, len(contents[0])))]
-    steps: list[tuple[str, str, bytes | None, list[Faces]]] = [
-        *((f"a valid one {how}", how, contents[n], [faces[n]]) for n, how in enumerate((IN_STEP, AS_OLD, OVER), 1)),
-        *((f"a damaged one, {len(content)} bytes", IN_STEP, content, []) for content in (cut, rng.bytes(10_000), b"")),
-        ("a damaged one written over it", OVER, cut, []),
-        ("a valid one after that", OVER, contents[4], [faces[4]]),
-        ("nothing", IN_STEP, None, []),
-        ("the first one again", IN_STEP, contents[0], [faces[0]]),
+    networks = {name: server.find_network(name).read_bytes() for name in (OTHER, *OTHERS)}
+    faces = {network: [server.find_faces(photo, name)] for name, network in networks.items()}
+    first, *valid, last = networks.values()
+    cut = first[: int(rng.integers(1, len(first)))]
+    steps: list[tuple[str, str, bytes | None]] = [
+        *((f"a valid one {how}", how, network) for how, network in zip((IN_STEP, AS_OLD, OVER), valid, strict=True)),
+        *((f"a damaged one, {len(content)} bytes", IN_STEP, content) for content in (cut, rng.bytes(10_000), b"")),
+        ("a damaged one written over it", OVER, cut),
+        ("a valid one after that", OVER, last),
+        ("nothing", IN_STEP, None),
+        ("the first one again", IN_STEP, first),
     ]
     client = Client("", "", write_request(f"/api/faces?model={OTHER}", photo), EITHER)
     models = client._replace(request=write_request("/api/models", method="GET"))
-    for what, how, content, due in steps:
-        over = list[bool]()
+    for what, how, content in steps:
+        over, due = list[bool](), faces.get(content, [])
         with ThreadPoolExecutor(8) as pool:
-            ask = partial(keep_asking, server.port, goes_on=lambda over=over: not over)
-            askers = pool.map(ask, [[(one, faces)] for one in (models, *[client] * 7)])
+            ask = partial(keep_asking, server, goes_on=lambda over=over: not over)
+            askers = pool.map(ask, [[(one, [*itertools.chain(*faces.values())])] for one in (models, *[client] * 7)])
             time.sleep(0.2)
-            replace(path, content, how)
-            last = try_out(server.port, client._replace(due="answered" if due else "refused"), due)
+            replace(server.find_network(OTHER), content, how)
+            after = server.try_out(client._replace(due="answered" if due else "refused"), due)
             over.append(True)
-            told = [*itertools.chain(*askers), last and f"after it: {last}"]
-        yield make_row(f"a network replaced by {what}", told)
+            yield f"a network replaced by {what}", [*itertools.chain(*askers), after and f"after it: {after}"]
 
 
 def check_traces(server: Server) -> Row:
@@ -387,54 +365,59 @@ def check_traces(server: Server) -> Row:
     rooms = sorted(path.name for path in server.folder.iterdir())
     told = [f"a traceback, {[line for line in log.splitlines() if 'Error' in line][-1:]}" if "Traceback" in log else ""]
     told.append("" if rooms == ["apps", "models", "stages"] else f"the folder has {rooms}")
-    return make_row("no traceback, and no file of a client's", told)
+    return "no traceback, and no file of a client's", told
 
 
 def predict(folder: Path, photos: list[bytes], faces: list[Faces], count: int, seed: int) -> Iterator[Row]:
     """`predict` on a folder of photos, hard links to a few; some of them are damaged."""
     rng = np.random.default_rng(seed)
-    damaged = rng.choice(count, max(1, count // DAMAGED), replace=False).tolist()
-    kinds = (b"", b"a text", photos[0][:20], bytes(1000) + rng.bytes(1000), b"<!doctype html>")
-    numbers = [number % len(photos) for number in range(count)]
-    for number in damaged:
-        numbers[number] = len(photos) + number % len(kinds)
+    contents = [*photos, b"", b"a text", photos[0][:20], bytes(1000) + rng.bytes(1000), b"<!doctype html>"]
+    numbers, damaged = np.arange(count) % len(photos), rng.choice(count, max(1, count // DAMAGED), replace=False)
+    numbers[damaged] = len(photos) + damaged % (len(contents) - len(photos))
     (folder / "photos").mkdir()
-    for number, content in enumerate((*photos, *kinds)):
+    for number, content in enumerate(contents):
         (folder / f"{number}.jpg").write_bytes(content)
     for place, number in enumerate(numbers):
         (folder / "photos" / f"{place:05d}.jpg").hardlink_to(folder / f"{number}.jpg")
     command = [sys.executable, "-B", "apps/predict.py", "../photos", "--json", "--model", LEFT]
     answers, memory, log = {}, [], folder / "predict.log"
-    with (
-        open(log, "w") as errors,
-        subprocess.Popen(command, cwd=folder / "served", stdout=subprocess.PIPE, stderr=errors, text=True) as process,
-    ):
-        for line in process.stdout:
-            answer = json.loads(line)
-            answers[int(Path(answer["file"]).stem)] = answer["faces"]
-            if len(answers) % 50 == 1 and process.poll() is None:
-                memory.append(measure_memory(process.pid))
-    told, problems = [], log.read_text()
+    with open(log, "w") as errors:
+        process = psutil.Popen(command, cwd=folder / "served", stdout=subprocess.PIPE, stderr=errors, text=True)
+    for line in process.stdout:
+        answer = json.loads(line)
+        answers[int(Path(answer["file"]).stem)] = answer["faces"]
+        if len(answers) % 50 == 1 and process.poll() is None:
+            memory.append(measure_memory(process))
+    told, problems, code = [], log.read_text(), process.wait()
     for place, number in enumerate(numbers):
         sound, named = number < len(photos), f"{place:05d}.jpg is " in problems
         right = answers.get(place) == (faces[number] if sound else None) and named != sound
         told.append("" if right else f"{place} of {count} (seed {seed}): {answers.get(place)}, named: {named}")
-    yield make_row(f"predict: photos of a folder, {len(damaged):,} of them damaged", told)
+    yield f"predict: photos of a folder, {len(damaged):,} of them damaged", told
     sentence = f"error: {len(damaged):,} of {count:,} files could not be processed:" if count > 1 else "error: "
-    ended = process.returncode == 1 and sentence in problems and "Traceback" not in problems
-    fault = "" if ended else f"{process.returncode}, {problems[:100]!r}"
-    yield make_row("predict: exit code and sentence", [fault])
-    yield compare_memory("predict: memory", memory[len(memory) // 5], memory[-1])
+    ended = code == 1 and sentence in problems and "Traceback" not in problems
+    yield "predict: exit code and sentence", ["" if ended else f"{code}, {problems[:100]!r}"]
+    yield compare_memory("predict: memory", memory)
     fault = "" if max(memory) < LARGEST else f"{max(memory):.0f} MB"
-    yield make_row(f"predict: memory at most {LARGEST} MB", [fault])
+    yield f"predict: memory at most {LARGEST} MB", [fault]
+
+
+def make_photos() -> Iterator[bytes]:
+    """Six small JPEGs of the photo that comes with matplotlib, cut differently so that their answers differ."""
+    whole = Image.open(get_sample_data("grace_hopper.jpg", asfileobj=False))
+    for number in range(6):
+        whole.crop((15 * number, 10 * number, *whole.size)).reduce(2).save(buffer := io.BytesIO(), "JPEG")
+        yield buffer.getvalue()
 
 
 def run(settings: Settings) -> Iterator[Row]:
-    seconds, photos = settings.count or SECONDS, make_photos()
-    with serving(settings.folder / "served") as server:
-        faces = find_faces(server.folder / "models" / "export" / f"{LEFT}.onnx", photos)
+    seconds, photos, server = settings.count or SECONDS, [*make_photos()], Server(settings.folder / "served")
+    try:
+        faces = [server.find_faces(photo) for photo in photos]
         yield from load(server, photos, faces, settings.seed, seconds)
         yield from try_limits(server, photos[0], faces, patient=seconds >= 60)
         yield from replace_network(server, photos[0], np.random.default_rng(settings.seed))
         yield check_traces(server)
+    finally:
+        server.process.terminate()
     yield from predict(settings.folder, photos, faces, max(1, PHOTOS * seconds // SECONDS), settings.seed)

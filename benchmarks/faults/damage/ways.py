@@ -44,8 +44,8 @@ ARRAYS: dict[str, Callable[[np.ndarray], Any]] = {
     "huge": lambda old: ((2**40, *old.shape[1:]), old.dtype),
 }
 """{what takes the place of a data set in HDF5: function of its content}."""
-UNITS = {"words": rb"[^\s,:{}\[\]\"]+", "fields": rb"[^,\n]+", "lines": rb"[^\n]*\n"}
-"""{what a damage of a text hits: a regular expression}."""
+UNITS = (rb"[^\s,:{}\[\]\"]+", rb"[^,\n]+", rb"[^\n]*\n")
+"""What a damage of a text hits, as regular expressions: a word, a field, a line."""
 RESPELLED = ((b"\n", b"\r\n"), (b"\n", b"\r"), (b",", b";"), (b",", b" , "), (b",", b'","'), (b"e", b"\xe9"))
 """What else a program may write in a text, and in the place of what; the last one is Latin-1."""
 
@@ -81,15 +81,13 @@ def list_values(part: Any) -> Iterator[tuple[Any, Any]]:
 
 
 class Drawn:
-    """What hypothesis draws for one input; `notes` has it in words."""
+    """What hypothesis draws for one input."""
 
     def __init__(self, data: st.DataObject) -> None:
-        self.draw, self.notes = data.draw, list[str]()
+        self.draw = data.draw
 
     def pick(self, options: Iterable[T]) -> T:
-        choice = self.draw(st.sampled_from(list(options)))
-        self.notes.append(f"{choice!s:.40}")
-        return choice
+        return self.draw(st.sampled_from(list(options)))
 
     def number(self, most: int) -> int:
         return self.draw(st.integers(0, most))
@@ -108,18 +106,14 @@ class Drawn:
             way = self.pick(("utf-16", "utf-8-sig", *RESPELLED))
             content = content.replace(*way) if isinstance(way, tuple) else content.decode("latin-1").encode(way)
         else:
-            start, end = self.cut(content, self.pick(UNITS) if text else "")
-            part = self.draw(damage_part(content[start:end]))
-            self.notes.append(f"bytes {start} to {end}: {part!r:.40}")
-            content = content[:start] + part + content[end:]
+            start, end = self.cut(content, self.pick(UNITS) if text else rb"")
+            content = content[:start] + self.draw(damage_part(content[start:end])) + content[end:]
         return self.damage(content) if self.chance(10) else content
 
-    def cut(self, content: bytes, unit: str) -> tuple[int, int]:
+    def cut(self, content: bytes, unit: bytes) -> tuple[int, int]:
         """Where a part begins and ends; it may reach the beginning or the end of the content."""
-        edges: Any = range(len(content) + 1)
-        if unit:
-            found = {edge for match in re.finditer(UNITS[unit], content) for edge in match.span()}
-            edges = sorted({0, len(content), *found})
+        found = (edge for match in re.finditer(unit, content) for edge in match.span())
+        edges = sorted({0, len(content), *found}) if unit else range(len(content) + 1)
         first = 0 if self.chance(20) else self.number(len(edges) - 1)
         most = len(edges) - 1 - first
         last = first + (most if self.chance(25) else self.number(min(most, 5 if unit else len(edges) // 4)))
@@ -131,7 +125,6 @@ class Drawn:
         if not places or way == "all of it":
             return self.draw(VALUES)
         part, key = places[self.number(len(places) - 1)]
-        self.notes.append(str(key))
         if way == "lost":
             del part[key]
         elif way == "renamed" and isinstance(part, dict):
@@ -142,7 +135,6 @@ class Drawn:
             part[key] = ARRAYS[self.pick(ARRAYS)](part[key])
         else:
             part[key] = self.draw(VALUES)
-            self.notes.append(f"{part[key]!r:.40}")
         return content
 
     def write(self, path: Path, content: bytes) -> Path:
