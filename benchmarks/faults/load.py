@@ -32,11 +32,12 @@ from matplotlib.cbook import get_sample_data
 from PIL import Image
 
 from clones import ROOT
+from damage import ODD
 from faults.common import Row, Settings
-from faults.damage.ways import ODD
 from small_network import write_network
 
-HOST = "127.0.0.1"
+HOST, RAW = "127.0.0.1", "surrogateescape"
+PATH, FORMS = PATHS = ("/api/faces", "/api/photos")
 AT_ONCE, DISTURBING, HELD_OPEN = 50, 4, 200
 """Clients that ask, clients that misbehave, and connections with half a request."""
 SECONDS, PHOTOS, DAMAGED = 600, 10_000, 50
@@ -47,7 +48,6 @@ that `predict` may take."""
 LEFT, OTHER, *OTHERS = "resnet18.int8", "vgg19", "2", "3", "4", "5"
 """The network that stays, the one that is replaced, and those that replace it."""
 Faces = list[dict[str, Any]]
-PATH, RAW = "/api/faces", "surrogateescape"
 
 PRINTABLE = """
 +5 1e3 abc 99999999999 %2e%2e/x ..%2fx %00 %ff * evil.example 127.0.0.1.evil.example evil@127.0.0.1 [::1] [ http://[x]
@@ -61,12 +61,20 @@ WORDS = (
 )
 """What a client writes where something else belongs."""
 TEXTS = (b"a text", b'{"photo": null}', b"--x--\r\n", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"photo=x&model=y")
-SAID = ("text/plain", "text/html", "application/json", "multipart/form-data; boundary=x", "image/svg+xml", "image/jpeg")
+TYPES = (
+    "text/plain",
+    "text/html",
+    "application/json",
+    "image/svg+xml",
+    "image/jpeg",
+    "multipart/form-data; boundary=x",
+)
+SAID, MIXED = [f"Content-Type: {name}" for name in TYPES], "Content-Type: multipart/mixed; boundary=x"
 """Content that is no picture, and what it is said to be."""
 METHODS = ("GET", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "get", "X" * 1000, "P\udcd6ST", "P ST")
 HTTP_2, TLS = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", bytes.fromhex("16030100a5010000a10303") + bytes(range(100))
 JUNK = (HTTP_2, TLS, b"GET /\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\r\n" * 100_000, b"x" * 1_000_000)
-SLOW, LIES, TYPES = "sends slowly or stops", "lies about lengths", "sends other types"
+SLOW, LIES, OTHER_TYPES = "sends slowly or stops", "lies about lengths", "sends other types"
 FOREIGN, ABSENT, NO_HTTP = "comes from elsewhere", "asks for what is not there", "speaks no HTTP"
 FORM, CODING = "Content-Disposition: form-data; name=p; filename", "Transfer-Encoding: chunked"
 REFUSED, ANSWERED, EITHER = "refused", "answered", "either"
@@ -102,7 +110,7 @@ def write_form(heads: list[str], content: bytes, boundary: str = "x") -> bytes:
     line = f"--{boundary}".encode(errors=RAW)
     parts = [line + f"\r\n{head}\r\n\r\n".encode(errors=RAW) + content + b"\r\n" for head in heads]
     header = f'Content-Type: multipart/form-data; boundary="{boundary}"'
-    return write_request("/api/photos", b"".join(parts) + line + b"--\r\n", header)
+    return write_request(FORMS, b"".join(parts) + line + b"--\r\n", header)
 
 
 HEALTHY = Client(write_request("/api/health", method="GET"))
@@ -184,19 +192,15 @@ def is_sentence(text: str) -> bool:
 def list_clients(photo: bytes, faces: Faces, rng: np.random.Generator) -> Iterator[tuple[str, Client]]:
     """All clients that misbehave."""
     ask, get = partial(write_request, PATH, photo), partial(write_request, method="GET")
-    chunked, whole, sent = (
-        partial(write_request, PATH, length=False),
-        ask(),
-        b"%x\r\n%b\r\n0\r\n\r\n" % (len(photo), photo),
-    )
-    words, half, changed = (*WORDS, str(len(photo) + 1)), len(whole) // 2, []
+    chunked, sent = partial(write_request, PATH, length=False), b"%x\r\n%b\r\n0\r\n\r\n" % (len(photo), photo)
+    words, whole, packed, changed = (*WORDS, str(len(photo) + 1)), ask(), gzip.compress(photo), []
     for request, number in itertools.product((whole, write_form([f'{FORM}="a.jpg"'], photo)), range(10)):
         changed.append(bytearray(request))
         for place in rng.integers(0, request.index(photo), 1 + number % 3):
             changed[-1][place] = rng.integers(0, 256)
     requests = {
         **{(SLOW, EITHER, end): [whole] for end in (CLOSED, LEAVES, RESETS)},
-        **{(SLOW, REFUSED, end): [b"", whole[:50], whole[:half]] for end in (CLOSED, LEAVES, RESETS)},
+        **{(SLOW, REFUSED, end): [b"", whole[:50], whole[: len(whole) // 2]] for end in (CLOSED, LEAVES, RESETS)},
         (LIES, REFUSED, WAITS): [chunked(photo, *one) for one in (["Content-Length: 0"], ["Content-Length: 100"], [])],
         (LIES, REFUSED, CLOSED): [
             *(chunked(photo, f"Content-Length: {word}") for word in words),
@@ -206,21 +210,17 @@ def list_clients(photo: bytes, faces: Faces, rng: np.random.Generator) -> Iterat
         ],
         (LIES, EITHER, WAITS): [write_request(PATH, sent, CODING)],
         (LIES, ANSWERED, WAITS): [chunked(sent, CODING)],
-        (TYPES, REFUSED, WAITS): [
-            *(
-                write_request(path, text, f"Content-Type: {said}")
-                for path, text, said in itertools.product((PATH, "/api/photos"), (*TEXTS, gzip.compress(photo)), SAID)
-            ),
-            write_request(PATH, gzip.compress(photo), "Content-Encoding: gzip"),
-            *(write_form(10_000 * [head], b"") for head in ("X: y", f"{FORM}=a")),
-            *(write_form(heads, b"") for heads in ([], ["Content-Type: multipart/mixed; boundary=x"])),
+        (OTHER_TYPES, REFUSED, WAITS): [
+            *(write_request(path, text, said) for path in PATHS for text in (*TEXTS, packed) for said in SAID),
+            write_request(PATH, packed, "Content-Encoding: gzip"),
+            *(write_form(heads, b"") for heads in ([], 10_000 * ["X: y"], 10_000 * [f"{FORM}=a"], [MIXED])),
         ],
-        (TYPES, EITHER, WAITS): [
+        (OTHER_TYPES, EITHER, WAITS): [
             *(write_form([FORM + how.format(word)], photo) for word in words for how in ('="{}"', "*={}", "*0*={}")),
             *(write_form([f"{FORM}=a"], photo, word) for word in words),
             write_form([f"{FORM}=a\r\nX: {'x' * 1_000_000}"], photo),
         ],
-        (TYPES, ANSWERED, WAITS): [ask("Content-Type: text/html")],
+        (OTHER_TYPES, ANSWERED, WAITS): [ask("Content-Type: text/html")],
         (FOREIGN, REFUSED, WAITS): [
             *(ask(host=word) for word in (*words, None)),
             *(ask(f"Origin: {word}") for word in words),
@@ -245,7 +245,7 @@ def list_clients(photo: bytes, faces: Faces, rng: np.random.Generator) -> Iterat
 
 
 def load(server: Server, photos: list[bytes], faces: list[Faces], seed: int, seconds: int) -> Iterator[Row]:
-    """Many clients at once, and meanwhile those that misbehave, each at least once."""
+    """Many clients at once, and meanwhile those that misbehave, each at least once; and half requests left open."""
     until, memory, told = time.monotonic() + seconds, [], defaultdict(list)
     polite = [Client(write_request(PATH, one), ANSWERED, [due]) for one, due in zip(photos, faces, strict=True)]
 
@@ -266,34 +266,24 @@ def load(server: Server, photos: list[bytes], faces: list[Faces], seed: int, sec
         disturbing = pool.map(disturb, range(DISTURBING))
         for moment in (until - seconds + min(60, seconds / 4), until):
             time.sleep(moment - time.monotonic())
-            memory.append(measure_memory(server.process))
+            memory.append(server.process.memory_info().rss)
         yield f"a photo, {AT_ONCE} at once", [*itertools.chain(*asking)]
         list(disturbing)
     yield from ((f"a client that {kind}", faults) for kind, faults in sorted(told.items()))
     yield compare_memory("the server's memory", memory)
-
-
-def try_limits(server: Server, photo: bytes, faces: Faces, patient: bool) -> Iterator[Row]:
-    """Half requests that stay open, and half a picture followed by silence."""
-    client = Client(write_request(PATH, photo), ANSWERED, [faces])
     with contextlib.ExitStack() as stack:
         for _ in range(HELD_OPEN):
             opened = stack.enter_context(socket.create_connection((HOST, server.port), timeout=100))
-            opened.sendall(client.request[:30])
-        yield f"{HELD_OPEN} half requests left open", [server.try_out(client)]
-    if patient:
-        silent = Client(client.request[:1000], REFUSED)
+            opened.sendall(polite[0].request[:30])
+        yield f"{HELD_OPEN} half requests left open", [server.try_out(polite[0])]
+    if seconds >= 60:
+        silent = Client(polite[0].request[:1000], REFUSED)
         yield "half a picture and then silence, refused after a minute", [server.try_out(silent)]
 
 
-def measure_memory(process: psutil.Process) -> float:
-    """In MB."""
-    return process.memory_info().rss / 1e6
-
-
-def compare_memory(what: str, memory: list[float]) -> Row:
-    """A row that holds if memory (MB) has not grown."""
-    before, after = memory[len(memory) // 5], memory[-1]
+def compare_memory(what: str, memory: list[int]) -> Row:
+    """A row that holds if memory (bytes) has not grown."""
+    before, after = memory[len(memory) // 5] / 1e6, memory[-1] / 1e6
     grown = after >= max(before * GROWTH, before + MEGABYTES)
     return f"{what}, {before:.0f} and {after:.0f} MB", ["it has grown" if grown else ""]
 
@@ -331,25 +321,15 @@ def replace_network(server: Server, photo: bytes, rng: np.random.Generator) -> I
         ("nothing", IN_STEP, None),
         ("the first one again", IN_STEP, first),
     ):
-        over = list[bool]()
+        over, due = list[bool](), (ANSWERED, [faces[content]]) if content in faces else (REFUSED, [])
         with ThreadPoolExecutor(8) as pool:
             goes_on = [lambda over=over: not over] * 8
             asking = pool.map(server.keep_asking, [[models], *[[client]] * 7], goes_on)
             time.sleep(0.2)
             replace(server.find_network(OTHER), content, how)
-            due = (ANSWERED, [faces[content]]) if content in faces else (REFUSED, [])
             after = server.try_out(Client(client.request, *due))
             over.append(True)
             yield f"a network replaced by {what}", [*itertools.chain(*asking), after and f"after it: {after}"]
-
-
-def check_traces(server: Server) -> Row:
-    """What all that left behind: no traceback in the server's log, and no file."""
-    log = server.folder.with_suffix(".log").read_text(errors="replace")
-    rooms = sorted(path.name for path in server.folder.iterdir())
-    told = [f"a traceback, {[line for line in log.splitlines() if 'Error' in line][-1:]}" if "Traceback" in log else ""]
-    told.append("" if rooms == ["apps", "models", "stages"] else f"the folder has {rooms}")
-    return "no traceback, and no file of a client's", told
 
 
 def predict(folder: Path, photos: list[bytes], faces: list[Faces], count: int, seed: int) -> Iterator[Row]:
@@ -364,15 +344,18 @@ def predict(folder: Path, photos: list[bytes], faces: list[Faces], count: int, s
     for place, number in enumerate(numbers):
         (folder / "photos" / f"{place:05d}.jpg").hardlink_to(folder / f"{number}.jpg")
     command = [sys.executable, "-B", "apps/predict.py", "../photos", "--json", "--model", LEFT]
-    answers, memory, log = {}, [], folder / "predict.log"
-    with open(log, "w") as errors:
-        process = psutil.Popen(command, cwd=folder / "served", stdout=subprocess.PIPE, stderr=errors, text=True)
-    for line in process.stdout:
-        answer = json.loads(line)
-        answers[int(Path(answer["file"]).stem)] = answer["faces"]
-        if len(answers) % 50 == 1 and process.poll() is None:
-            memory.append(measure_memory(process))
-    told, problems, code = [], log.read_text(), process.wait()
+    answers, memory = {}, []
+    with open(folder / "predict.log", "w+") as log:
+        process = psutil.Popen(command, cwd=folder / "served", stdout=subprocess.PIPE, stderr=log, text=True)
+        for line in process.stdout:
+            answer = json.loads(line)
+            answers[int(Path(answer["file"]).stem)] = answer["faces"]
+            if len(answers) % 50 == 1 and process.poll() is None:
+                memory.append(process.memory_info().rss)
+        code = process.wait()
+        log.seek(0)
+        problems = log.read()
+    told = []
     for place, number in enumerate(numbers):
         due, named = faces[number] if number < len(photos) else None, f"{place:05d}.jpg is " in problems
         right = answers.get(place) == due and named == (due is None)
@@ -382,8 +365,7 @@ def predict(folder: Path, photos: list[bytes], faces: list[Faces], count: int, s
     ended = code == 1 and sentence in problems and "Traceback" not in problems
     yield "predict: exit code and sentence", ["" if ended else f"{code}, {problems[:100]!r}"]
     yield compare_memory("predict: memory", memory)
-    fault = "" if max(memory) < LARGEST else f"{max(memory):.0f} MB"
-    yield f"predict: memory at most {LARGEST} MB", [fault]
+    yield f"predict: memory at most {LARGEST} MB", ["" if max(memory) < LARGEST * 1e6 else f"{max(memory):,} bytes"]
 
 
 def make_photos() -> Iterator[bytes]:
@@ -399,9 +381,13 @@ def run(settings: Settings) -> Iterator[Row]:
     try:
         faces = [server.find_faces(photo) for photo in photos]
         yield from load(server, photos, faces, settings.seed, seconds)
-        yield from try_limits(server, photos[0], faces[0], patient=seconds >= 60)
         yield from replace_network(server, photos[0], np.random.default_rng(settings.seed))
-        yield check_traces(server)
     finally:
         server.process.terminate()
+    log, rooms = (
+        (settings.folder / "served.log").read_text(errors="replace"),
+        {path.name for path in server.folder.iterdir()},
+    )
+    told = [f"a traceback: {log[-300:]}" if "Traceback" in log else "", "; ".join(rooms - {"apps", "models", "stages"})]
+    yield "no traceback, and no file of a client's", told
     yield from predict(settings.folder, photos, faces, max(1, PHOTOS * seconds // SECONDS), settings.seed)

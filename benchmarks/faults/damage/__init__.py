@@ -28,10 +28,10 @@ import psutil
 from hypothesis import strategies as st
 
 from clones import ENVIRONMENT, Project
+from damage import Drawn
 from faults.common import ONE_THREAD, Row, Settings
 from faults.damage.inputs import FACES, KINDS, TABLE, load_files
 from faults.damage.sound import make_sound
-from faults.damage.ways import Drawn
 from faults.kills import run_undisturbed
 
 COUNT = 10_000
@@ -140,7 +140,7 @@ def try_inputs(name: str, count: str, seed: str, sound: str) -> list[str]:
     def try_all(data: st.DataObject) -> None:
         """Draw an input, have the script read it, and raise an exception of its cause if that went wrong."""
         restore()
-        path, check = kind.damage(Drawn(data), place)
+        path, check = kind.damage(Drawn(data.draw), place)
         code, problem, _ = read(path, seconds + SECONDS)
         if Path("inputs/unpickled").exists():
             problem = "code in the file was executed"

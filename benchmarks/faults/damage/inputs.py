@@ -14,20 +14,20 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import onnx
 from PIL import Image
 from ruamel.yaml import YAML
 
-from faults.damage.ways import ODD, Drawn, pack_json, pack_zip, put
+from damage import ODD, Drawn, pack_json, pack_zip, put, read_table, read_votes
 from fer_pipeline.faces.faces import read_faces
-from fer_pipeline.faces.fer2013 import CLASSES, VOTE_CLASSES
+from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.inference.opencv import cv2
 from fer_pipeline.predictions.predictions import read_predictions
 from fer_pipeline.predictions.record import PredictionTimes
-from fer_pipeline.raw.rows import FERPLUS_COLUMNS, USAGES
+from fer_pipeline.raw.rows import USAGES
 from fer_pipeline.running.timing import record_times
 from timing import read_timing
 
@@ -61,24 +61,6 @@ def load_files(folder: Path) -> dict[str, bytes]:
     """{path below `folder`: bytes}."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
-
-
-def read_plain(columns: Mapping[str, Callable[[str], Any]], content: bytes) -> list[tuple[Any, ...]] | None:
-    """The rows of a CSV, read in the simplest way: these columns, converted so. None if it is no such table."""
-    with contextlib.suppress(ValueError, IndexError, csv.Error):
-        text = content.removeprefix(b"\xef\xbb\xbf").decode("latin-1")
-        header, *rows = (row for row in csv.reader(io.StringIO(text, newline="")) if any(map(str.strip, row)))
-        known = [name.strip().lower() for name in header]
-        read = [(known.index(name.lower()), convert) for name, convert in columns.items()]
-        return [tuple(convert(row[place]) for place, convert in read) for row in rows]
-    return None
-
-
-PIXELS = {"pixels": lambda face: bytes(map(int, face.split()))}
-read_table = partial(read_plain, {"emotion": int, "Usage": lambda usage: USAGES.index(usage.strip()), **PIXELS})
-read_votes = partial(
-    read_plain, dict.fromkeys(sorted(FERPLUS_COLUMNS, key=lambda one: VOTE_CLASSES.index(FERPLUS_COLUMNS[one])), int)
-)
 
 
 def read_pictures(files: Mapping[str, bytes]) -> list[Face]:

@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.cbook import get_sample_data
 
 from clones import AFTER_FILE, KILL_DVC, KILL_STAGE, Project
+from damage import read_table
 from faults.common import ONE_THREAD
-from faults.damage.inputs import read_table
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.inference.opencv import cv2
 from fer_pipeline.raw.rows import USAGES
