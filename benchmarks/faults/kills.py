@@ -1,13 +1,10 @@
 """The whole pipeline killed at random moments, stopped otherwise, or out of space: it still ends in the same bytes.
 
-A narrow pipeline with all that a training has to resume (a frozen epoch, mixup, averaged weights, the votes' head) runs
-once undisturbed. `count` copies of a clone in which nothing ran are then killed with -9, a third of them once more
-while they resume. The next `dvc repro` starts at once, beside whatever the kill left running. It has to end in every
+A narrow pipeline with all that a training has to resume runs once undisturbed. `count` copies of a clone in which
+nothing ran are then killed with -9, a third of them once more while they resume; `count` also limits how often each
+other fault is tried. The next `dvc repro` starts at once, beside whatever the kill left running. It has to end in every
 out and the dvc.lock of the undisturbed run, byte for byte, with no unfinished file, no process and no traceback left.
-
 Seed and number decide what is killed and after how many seconds; where that strikes depends on the machine's speed.
-`count` also limits how often each other fault is tried. As many runs as there are cores go on at once, with one thread
-each.
 """
 
 import os
@@ -66,12 +63,10 @@ class Pipeline(NamedTuple):
     seconds: float
 
 
-Fault = Callable[[np.random.Generator, Pipeline, Path], tuple[Project, str]]
-"""Does something to a run in a folder, which does not exist yet; returns that run, and where and when it was hit.
-
-Raises:
-    AssertionError: the fault did not have the consequence that it has to have.
-"""
+Hit = tuple[Project, str]
+"""A run, and where and when a fault hit it."""
+Fault = Callable[[np.random.Generator, Pipeline, Path], Hit]
+"""Does something to a run in a folder, which does not exist yet; an AssertionError says that it had not its effect."""
 
 
 def run_undisturbed(folder: Path, **environment: str) -> Pipeline:
@@ -84,9 +79,7 @@ def run_undisturbed(folder: Path, **environment: str) -> Pipeline:
     return Pipeline(fresh, finished, time.monotonic() - began)
 
 
-def stop_at_random(
-    what: str, times: int, draw: np.random.Generator, pipeline: Pipeline, folder: Path
-) -> tuple[Project, str]:
+def stop_at_random(what: str, times: int, draw: np.random.Generator, pipeline: Pipeline, folder: Path) -> Hit:
     """Stop a run at a random moment, the second time while it resumes; drawn again if the run had ended before."""
     run, where, left = pipeline.fresh.copy(folder), [], pipeline.seconds
     for _ in range(times):
@@ -100,14 +93,12 @@ def stop_at_random(
     return run, ", ".join(where)
 
 
-def run_script(
-    script: str, sentence: str, draw: np.random.Generator, pipeline: Pipeline, folder: Path, **names: str
-) -> tuple[Project, str]:
-    """Run lines of shell in a finished run; dvc has to fail with this sentence, if any."""
+def strike(script: str, due: str, draw: np.random.Generator, pipeline: Pipeline, folder: Path, **names: str) -> Hit:
+    """Run lines of shell in a finished run; dvc has to fail with the sentence that is due, if any."""
     run, fresh = pipeline.finished.copy(folder), shlex.quote(str(pipeline.fresh.path))
     script = script.format(part=draw.integers(1_000_000), fresh=fresh, **names)
-    printed = run.run(*UNSHARE, script, code=255 if sentence else 0, **ONE_THREAD)
-    assert sentence in printed.lower(), f"no {sentence!r}: {find_reason(printed)}"
+    printed = run.run(*UNSHARE, script, code=255 if due else 0, **ONE_THREAD)
+    assert due in printed.lower(), f"no {due!r}: {find_reason(printed)}"
     return run, script
 
 
@@ -115,18 +106,16 @@ def list_faults(seed: int, count: int | None) -> dict[str, list[Fault]]:
     """{what is done: how, as often as it is tried}."""
     faults: dict[str, list[Fault]] = defaultdict(list)
     for number, kind in enumerate(np.random.default_rng(seed).choice((STAGE, DVC, BOTH), count or COUNT).tolist()):
-        times = 2 if number % 3 == 2 else 1
-        faults[kind if times == 1 else TWICE].append(partial(stop_at_random, kind, times))
+        twice = number % 3 == 2
+        faults[TWICE if twice else kind].append(partial(stop_at_random, kind, 2 if twice else 1))
+    forbid = partial(strike, FORBID, "read-only file system")
     others: dict[str, list[Fault]] = {
         **{what: [partial(stop_at_random, what, 1)] * 3 for what in SIGNALS if what != BOTH},
-        FULL: [partial(run_script, FILL, "no space left on device")] * 3,
-        READ_ONLY: [
-            partial(run_script, FORBID, "read-only file system", outs=outs, stage=stage)
-            for outs, stage in WRITERS.items()
-        ],
-        "locks of a dvc that no longer runs": [partial(run_script, LOCK, "")],
-        ".dvc/tmp/rwlock cut short": [partial(run_script, CUT, "", file=".dvc/tmp/rwlock")],
-        "dvc.lock cut short": [partial(run_script, CUT, "", file="dvc.lock")] * 3,
+        FULL: [partial(strike, FILL, "no space left on device")] * 3,
+        READ_ONLY: [partial(forbid, outs=outs, stage=stage) for outs, stage in WRITERS.items()],
+        "locks of a dvc that no longer runs": [partial(strike, LOCK, "")],
+        ".dvc/tmp/rwlock cut short": [partial(strike, CUT, "", file=".dvc/tmp/rwlock")],
+        "dvc.lock cut short": [partial(strike, CUT, "", file="dvc.lock")] * 3,
     }
     return faults | {what: known[:count] for what, known in others.items()}
 

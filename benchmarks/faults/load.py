@@ -9,7 +9,6 @@ damaged, or proportionally fewer if `count` is below 600. Memory is that of the 
 import contextlib
 import gzip
 import http.client
-import io
 import itertools
 import json
 import shutil
@@ -29,11 +28,11 @@ from urllib.parse import quote
 import numpy as np
 import psutil
 from matplotlib.cbook import get_sample_data
-from PIL import Image
 
 from clones import ROOT
 from damage import ODD
 from faults.common import Row, Settings
+from fer_pipeline.inference.opencv import cv2
 from small_network import write_network
 
 HOST, RAW = "127.0.0.1", "surrogateescape"
@@ -42,9 +41,8 @@ AT_ONCE, DISTURBING, HELD_OPEN = 50, 4, 200
 """Clients that ask, clients that misbehave, and connections with half a request."""
 SECONDS, PHOTOS, DAMAGED = 600, 10_000, 50
 """Seconds of load; photos for `predict`, of which one in fifty is damaged."""
-GROWTH, MEGABYTES, LARGEST = 1.1, 30, 600
-"""A process keeps nothing of what it has seen if its memory grows by less than this factor, or these MB; and the MB
-that `predict` may take."""
+GROWTH, LARGEST = 30, 600
+"""MB by which a process grows at most if it keeps nothing of what it has seen, and that `predict` may take."""
 LEFT, OTHER, *OTHERS = "resnet18.int8", "vgg19", "2", "3", "4", "5"
 """The network that stays, the one that is replaced, and those that replace it."""
 Faces = list[dict[str, Any]]
@@ -55,7 +53,7 @@ PRINTABLE = """
 models/export/vgg19.onnx
 """
 WORDS = (
-    *(word for word in (*ODD, *PRINTABLE.split()) if word.strip()),
+    *filter(str.strip, (*ODD, *PRINTABLE.split())),
     *("5 5", "5, 5", "5, 6", "a\r\n b", "a; filename*1=b", "x" * 60_000, "../" * 5000),
     *("\udcb2", "\udcff\udcfe", "\u202egpj.exe", "\N{GRINNING FACE}"),
 )
@@ -69,7 +67,7 @@ TYPES = (
     "image/jpeg",
     "multipart/form-data; boundary=x",
 )
-SAID, MIXED = [f"Content-Type: {name}" for name in TYPES], "Content-Type: multipart/mixed; boundary=x"
+SAID = [f"Content-Type: {name}" for name in (*TYPES, "application/x-www-form-urlencoded")]
 """Content that is no picture, and what it is said to be."""
 METHODS = ("GET", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "get", "X" * 1000, "P\udcd6ST", "P ST")
 HTTP_2, TLS = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", bytes.fromhex("16030100a5010000a10303") + bytes(range(100))
@@ -120,18 +118,15 @@ class Server:
     """`apps/serve.py` with six networks in a folder of its own."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.networks = folder, folder / "models" / "export"
         for room in ("apps", "stages/fer_pipeline"):
             shutil.copytree(ROOT / room, folder / room, ignore=shutil.ignore_patterns("__pycache__"))
         for seed, name in enumerate((LEFT, OTHER, *OTHERS)):
-            write_network(self.find_network(name), seed, trained_on="fer2013.csv")
+            write_network(self.networks / f"{name}.onnx", seed, trained_on="fer2013.csv")
         with open(folder.with_suffix(".log"), "w") as log:  # a pipe that nobody reads would fill
             command = [sys.executable, "-B", "apps/serve.py", "--port", "0"]
             self.process = psutil.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=log, text=True)
         self.port = int(self.process.stdout.readline().split()[0].rsplit(":", 1)[1])
-
-    def find_network(self, name: str) -> Path:
-        return self.folder / "models" / "export" / f"{name}.onnx"
 
     def find_faces(self, photo: bytes, name: str = LEFT) -> Faces:
         """The right answer, given while nobody else asks."""
@@ -175,10 +170,8 @@ class Server:
 
     def keep_asking(self, clients: list[Client], goes_on: Callable[[], bool]) -> list[str]:
         """Do what these clients do, again and again; what was wrong each time."""
-        told: list[str] = []
-        while goes_on():
-            told.append(self.try_out(clients[len(told) % len(clients)]))
-        return told
+        asking = itertools.takewhile(lambda _: goes_on(), itertools.cycle(clients))
+        return [self.try_out(client) for client in asking]
 
 
 def is_sentence(text: str) -> bool:
@@ -213,7 +206,8 @@ def list_clients(photo: bytes, faces: Faces, rng: np.random.Generator) -> Iterat
         (OTHER_TYPES, REFUSED, WAITS): [
             *(write_request(path, text, said) for path in PATHS for text in (*TEXTS, packed) for said in SAID),
             write_request(PATH, packed, "Content-Encoding: gzip"),
-            *(write_form(heads, b"") for heads in ([], 10_000 * ["X: y"], 10_000 * [f"{FORM}=a"], [MIXED])),
+            *(write_form(heads, b"") for heads in ([], 10_000 * ["X: y"], 10_000 * [f"{FORM}=a"])),
+            write_form(["Content-Type: multipart/mixed; boundary=x"], b""),
         ],
         (OTHER_TYPES, EITHER, WAITS): [
             *(write_form([FORM + how.format(word)], photo) for word in words for how in ('="{}"', "*={}", "*0*={}")),
@@ -223,8 +217,7 @@ def list_clients(photo: bytes, faces: Faces, rng: np.random.Generator) -> Iterat
         (OTHER_TYPES, ANSWERED, WAITS): [ask("Content-Type: text/html")],
         (FOREIGN, REFUSED, WAITS): [
             *(ask(host=word) for word in (*words, None)),
-            *(ask(f"Origin: {word}") for word in words),
-            ask("Host: evil.example"),
+            *(ask(head) for head in ("Host: evil.example", *map("Origin: {}".format, words))),
         ],
         (FOREIGN, ANSWERED, WAITS): [ask(f"Origin: http://{HOST}")],
         (ABSENT, REFUSED, WAITS): [
@@ -284,8 +277,7 @@ def load(server: Server, photos: list[bytes], faces: list[Faces], seed: int, sec
 def compare_memory(what: str, memory: list[int]) -> Row:
     """A row that holds if memory (bytes) has not grown."""
     before, after = memory[len(memory) // 5] / 1e6, memory[-1] / 1e6
-    grown = after >= max(before * GROWTH, before + MEGABYTES)
-    return f"{what}, {before:.0f} and {after:.0f} MB", ["it has grown" if grown else ""]
+    return f"{what}, {before:.0f} and {after:.0f} MB", ["it has grown" if after > before + GROWTH else ""]
 
 
 def replace(path: Path, content: bytes | None, how: str) -> None:
@@ -307,7 +299,7 @@ def replace(path: Path, content: bytes | None, how: str) -> None:
 
 def replace_network(server: Server, photo: bytes, rng: np.random.Generator) -> Iterator[Row]:
     """Replace a network's file while clients ask for it."""
-    networks = {name: server.find_network(name).read_bytes() for name in (OTHER, *OTHERS)}
+    networks = {name: (server.networks / f"{name}.onnx").read_bytes() for name in (OTHER, *OTHERS)}
     faces = {network: server.find_faces(photo, name) for name, network in networks.items()}
     first, one, two, three, last = networks.values()
     cut, noise = first[: int(rng.integers(1, len(first)))], rng.bytes(10_000)
@@ -326,58 +318,50 @@ def replace_network(server: Server, photo: bytes, rng: np.random.Generator) -> I
             goes_on = [lambda over=over: not over] * 8
             asking = pool.map(server.keep_asking, [[models], *[[client]] * 7], goes_on)
             time.sleep(0.2)
-            replace(server.find_network(OTHER), content, how)
+            replace(server.networks / f"{OTHER}.onnx", content, how)
             after = server.try_out(Client(client.request, *due))
             over.append(True)
             yield f"a network replaced by {what}", [*itertools.chain(*asking), after and f"after it: {after}"]
 
 
 def predict(folder: Path, photos: list[bytes], faces: list[Faces], count: int, seed: int) -> Iterator[Row]:
-    """`predict` on a folder of photos, hard links to a few; some of them are damaged."""
+    """`predict` on a folder of photos; some of them are damaged."""
     rng = np.random.default_rng(seed)
     contents = [*photos, b"", b"a text", photos[0][:20], bytes(1000) + rng.bytes(1000), b"<!doctype html>"]
     numbers, damaged = np.arange(count) % len(photos), rng.choice(count, max(1, count // DAMAGED), replace=False)
     numbers[damaged] = len(photos) + damaged % (len(contents) - len(photos))
     (folder / "photos").mkdir()
-    for number, content in enumerate(contents):
-        (folder / f"{number}.jpg").write_bytes(content)
-    for place, number in enumerate(numbers):
-        (folder / "photos" / f"{place:05d}.jpg").hardlink_to(folder / f"{number}.jpg")
-    command = [sys.executable, "-B", "apps/predict.py", "../photos", "--json", "--model", LEFT]
-    answers, memory = {}, []
-    with open(folder / "predict.log", "w+") as log:
-        process = psutil.Popen(command, cwd=folder / "served", stdout=subprocess.PIPE, stderr=log, text=True)
-        for line in process.stdout:
+    names = {f"{place:05d}.jpg": number for place, number in enumerate(numbers)}
+    for name, number in names.items():
+        (folder / "photos" / name).write_bytes(contents[number])
+    command = [sys.executable, "-Bu", "apps/predict.py", "../photos", "--json", "--model", LEFT]
+    answers, memory, problems = {}, [], ""
+    process = psutil.Popen(command, cwd=folder / "served", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    for line in process.stdout:
+        if line.startswith("{"):
             answer = json.loads(line)
-            answers[int(Path(answer["file"]).stem)] = answer["faces"]
+            answers[Path(answer["file"]).name] = answer["faces"]
             if len(answers) % 50 == 1 and process.poll() is None:
                 memory.append(process.memory_info().rss)
-        code = process.wait()
-        log.seek(0)
-        problems = log.read()
+        else:
+            problems += line
     told = []
-    for place, number in enumerate(numbers):
-        due, named = faces[number] if number < len(photos) else None, f"{place:05d}.jpg is " in problems
-        right = answers.get(place) == due and named == (due is None)
-        told.append("" if right else f"{place} of {count} (seed {seed}): {answers.get(place)}, named: {named}")
+    for name, number in names.items():
+        due, named = faces[number] if number < len(photos) else None, f"{name} is " in problems
+        right = answers.get(name) == due and named == (due is None)
+        told.append("" if right else f"{name} of {count} (seed {seed}): {answers.get(name)}, named: {named}")
     yield f"predict: photos of a folder, {len(damaged):,} of them damaged", told
     sentence = f"error: {len(damaged):,} of {count:,} files could not be processed:" if count > 1 else "error: "
-    ended = code == 1 and sentence in problems and "Traceback" not in problems
-    yield "predict: exit code and sentence", ["" if ended else f"{code}, {problems[:100]!r}"]
+    ended = process.wait() == 1 and sentence in problems and "Traceback" not in problems
+    yield "predict: exit code and sentence", ["" if ended else f"{process.wait()}, {problems[:100]!r}"]
     yield compare_memory("predict: memory", memory)
     yield f"predict: memory at most {LARGEST} MB", ["" if max(memory) < LARGEST * 1e6 else f"{max(memory):,} bytes"]
 
 
-def make_photos() -> Iterator[bytes]:
-    """Six small JPEGs of the photo that comes with matplotlib, cut differently so that their answers differ."""
-    whole = Image.open(get_sample_data("grace_hopper.jpg", asfileobj=False))
-    for number in range(6):
-        whole.crop((15 * number, 10 * number, *whole.size)).reduce(2).save(buffer := io.BytesIO(), "JPEG")
-        yield buffer.getvalue()
-
-
 def run(settings: Settings) -> Iterator[Row]:
-    seconds, photos, server = settings.count or SECONDS, [*make_photos()], Server(settings.folder / "served")
+    seconds, server = settings.count or SECONDS, Server(settings.folder / "served")
+    whole = cv2.imread(str(get_sample_data("grace_hopper.jpg", asfileobj=False)))
+    photos = [cv2.imencode(".jpg", whole[10 * cut :: 2, 15 * cut :: 2])[1].tobytes() for cut in range(6)]
     try:
         faces = [server.find_faces(photo) for photo in photos]
         yield from load(server, photos, faces, settings.seed, seconds)

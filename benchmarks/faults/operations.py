@@ -82,15 +82,13 @@ def list_keras() -> Operations:
     tf.config.experimental.enable_op_determinism()
     images, weights = tf.constant(draw(16, 22, 22, 32)), tf.constant(draw(3, 3, 32, 64, seed=1))
     rows, matrix = tf.constant(ROWS), tf.constant(draw(512, 256, seed=3))
+    normalise = tf.compat.v1.nn.fused_batch_norm
 
     def compute(function: Callable[..., Any], *inputs: Any) -> Iterable[np.ndarray]:
         with tf.GradientTape() as tape:
             tape.watch(inputs)
             result = function(*inputs)
         return [one.numpy() for one in (result, *tape.gradient(result, inputs))]
-
-    def normalise(x: Any) -> Any:
-        return tf.compat.v1.nn.fused_batch_norm(x, tf.ones(32), tf.zeros(32))[0]
 
     return {
         "convolution": partial(compute, lambda x, w: tf.nn.conv2d(x, w, 1, "SAME"), images, weights),
@@ -100,7 +98,7 @@ def list_keras() -> Operations:
         "square root": partial(compute, tf.sqrt, tf.abs(rows) + 1),
         "reciprocal": partial(compute, tf.math.reciprocal, tf.abs(rows) + 1),
         "reciprocal square root": partial(compute, tf.math.rsqrt, tf.abs(rows) + 1),
-        "batch normalisation": partial(compute, normalise, images),
+        "batch normalisation": partial(compute, lambda x: normalise(x, tf.ones(32), tf.zeros(32))[0], images),
         "largest of 2x2": partial(compute, lambda x: tf.nn.max_pool2d(x, 2, 2, "VALID"), images),
     }
 

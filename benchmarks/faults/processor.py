@@ -1,10 +1,9 @@
 """Whether another processor gives the same bytes: with the libraries' default settings, and with common ones.
 
-The processors are this one, two that QEMU emulates if Debian's `qemu-user` is installed (neither has AVX-512 or VNNI),
-and those of earlier runs: results/fire/processors.json keeps a checksum for each processor, setting, library and
-operation. A row compares this processor with all others. The last rows compare the scores of a run of the sample, in
-float32 and with AVX2, with the scores in git. `count` is how many libraries are tried; those last rows and
-processors.json are then left out.
+A row compares this processor with two that QEMU emulates if Debian's `qemu-user` is installed (neither has AVX-512 or
+VNNI), and with those of earlier runs: results/fire/processors.json keeps a checksum for each processor, setting,
+library and operation. The last rows compare the scores of a run of the sample, in float32 and with AVX2, with the
+scores in git. `count` is how many libraries are tried; those last rows and processors.json are then left out.
 """
 
 import json
@@ -46,9 +45,9 @@ SCORES = {"accuracy": "accuracy", "macro_f1": "macro F1", "ece": "calibration er
 
 def find_bytes(library: str, environment: dict[str, str], emulated: str) -> dict[str, str]:
     """{operation: SHA-256} of a library in a process of its own, on this processor or on one that QEMU emulates."""
-    qemu = ["qemu-x86_64", "-cpu", emulated] if emulated else []
-    left_out = ["resampling"] if emulated else []  # fails in QEMU 7.2
-    command = [*qemu, sys.executable, Path(__file__).with_name("operations.py"), library, *left_out]
+    command = [sys.executable, Path(__file__).with_name("operations.py"), library]
+    if emulated:
+        command = ["qemu-x86_64", "-cpu", emulated, *command, "resampling"]  # which fails in QEMU 7.2
     printed = subprocess.check_output(command, env=os.environ | environment, stderr=subprocess.PIPE, timeout=600)
     return json.loads(printed.splitlines()[-1])
 
@@ -76,10 +75,10 @@ def run(settings: Settings) -> Iterator[Row]:
             for cpu, name in {here: "", **emulated}.items():
                 known.setdefault(cpu, {}).setdefault(kind, {})[library] = find_bytes(library, environment, name)
             told, mine = [], known[here][kind][library]
-            for cpu in [cpu for cpu in known if cpu != here]:
+            for cpu in sorted(known.keys() - {here}):
                 others = known[cpu].get(kind, {}).get(library, {})
-                differs = {name: others[name] != mine[name] for name in mine if name in others}
-                told += [f"{name} differs from the result on {cpu}" if differs[name] else "" for name in differs]
+                same = {name: others[name] == mine[name] for name in mine if name in others}
+                told += ["" if same[name] else f"{name} differs from the result on {cpu}" for name in same]
             yield f"{TITLES[library]}, {kind}", told
     if settings.count is None:
         write_files({str(FILE): (json.dumps(known, indent=1) + "\n").encode()})

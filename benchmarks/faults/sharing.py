@@ -1,8 +1,8 @@
 """A team that shares DVC's caches over SSH: all at once, with killed pushes and pulls, and with damaged files.
 
-The server is one of our own on this machine; without `sshd` there is nothing to try. After each fault everyone does
-what docs/trouble.md says, and what a fresh clone pulls has to equal the original's data byte for byte. `count` is how
-many pushes and how many pulls are killed (20), each when a drawn number of files has arrived.
+The server is one of our own on this machine. After each fault everyone does what docs/trouble.md says, and what a fresh
+clone pulls has to equal the original's data byte for byte. `count` is how many pushes and how many pulls are killed
+(20), each when a drawn number of files has arrived.
 """
 
 import contextlib
@@ -10,6 +10,7 @@ import getpass
 import hashlib
 import itertools
 import os
+import re
 import shutil
 import signal
 import socket
@@ -27,25 +28,16 @@ from faults.common import Row, Settings
 
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
 COUNT = 20
-STAGES = ("sample", "prepare")
-"""Stages that have run; the later stages would add larger files, but no other kind of file."""
 LARGE, MANY, SAMPLE = "data/raw/large.bin", "data/raw/many", "data/raw/sample.csv"
 """A file and a folder that `dvc add` takes in, with equally many bytes, and an output of a stage."""
 FILES, BYTES = 40, 200_000
+STORE, CACHE = "../store", ".dvc/cache"
+"""The remote and the cache, seen from a clone."""
 FLIPPED, CUT = WAYS = ("a bit flipped", "cut short")
 
 
 class Person(Project):
-    """A member of the team, with a clone beside the remote; methods raise AssertionError at what should not be."""
-
-    @property
-    def store(self) -> Path:
-        """The remote."""
-        return self.path.parent / "store"
-
-    @property
-    def cache(self) -> Path:
-        return self.path / ".dvc" / "cache"
+    """A member of the team; methods raise AssertionError at what should not be."""
 
     def add(self, rng: np.random.Generator) -> None:
         """Draw data, and have DVC and git take them in."""
@@ -56,17 +48,23 @@ class Person(Project):
         self.run("dvc", "add", "-q", LARGE, MANY)
         self.commit()
 
-    @contextlib.contextmanager
-    def clone(self, name: str) -> Iterator["Person"]:
+    def clone(self, name: str) -> "Person":
         """A clone of this repository for another person."""
         other = Person(self.path.with_name(name))
         self.run("git", "clone", "-q", ".", str(other.path))
         set_up_make(other)
         shutil.copy(self.path / ".dvc" / "config.local", other.path / ".dvc")
-        try:
-            yield other
-        finally:
-            shutil.rmtree(other.path)
+        return other
+
+    def __enter__(self) -> "Person":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self.path)
+
+    def count_files(self) -> int:
+        """How many the remote and all clones have."""
+        return sum(len(files) for *_, files in os.walk(self.path.parent))
 
     def read(self) -> dict[str, str]:
         """{path: SHA-256} of all data."""
@@ -76,13 +74,19 @@ class Person(Project):
         """All data are as due, and nothing in the cache is damaged."""
         differ = sorted({path for path, _ in self.read().items() ^ due.items()})
         assert not differ, f"{len(differ)} files differ, {differ[0]} first"
-        check_objects(self.cache)
+        self.verify(CACHE)
 
-    def find_object(self, base: Path, name: str) -> Path:
-        """Where a cache or a remote keeps one of this person's files, or the list of a folder."""
+    def verify(self, folder: str, *damaged: str) -> None:
+        """`make verify` names these files of the cache or the remote, and no other."""
+        code = 2 if damaged else 0
+        printed = self.run("make", "--no-print-directory", "verify", f"FOLDER={folder}", code=code)
+        assert re.findall("(.+): FAILED", printed) == [name.removeprefix("files/md5/") for name in damaged], printed
+
+    def find_object(self, name: str) -> str:
+        """Where a cache or a remote has one of the files here, or the list of a folder."""
         listed = YAML(typ="safe").load(self.path / f"{MANY}.dvc")["outs"][0]["md5"]
         digest = listed if name == MANY else hashlib.md5((self.path / name).read_bytes()).hexdigest()
-        return base / "files" / "md5" / digest[:2] / digest[2:]
+        return f"files/md5/{digest[:2]}/{digest[2:]}"
 
     def pull_afresh(self) -> None:
         """A fresh clone pulls what is here."""
@@ -91,25 +95,95 @@ class Person(Project):
             fresh.has(self.read())
         assert not (self.path.parent / ".ssh/known_hosts").exists(), "a host was noted"
 
-    def verify(self, victim: Path, argument: str = "") -> None:
-        """`make verify` names a damaged file, and no other."""
-        code, printed = self.call("sh", "-c", f"make --no-print-directory verify {argument}")
-        named = f"{victim.parent.name}/{victim.name}: FAILED" in printed and printed.count("FAILED") == 1
-        assert code and named, f"make verify: {code}, {printed}"
-
-    def mend_store(self, victim: Path) -> None:
+    def mend_store(self, victim: str) -> None:
         """Mend the remote as docs/trouble.md says."""
-        for path in (victim, *self.store.rglob("*.dir")):
+        for path in (self.path / STORE / victim, *(self.path / STORE).rglob("*.dir")):
             path.unlink(missing_ok=True)
         self.run("sh", "-c", PUSH_ANEW)
-        check_objects(self.store)
+        self.verify(STORE)
 
+    def push_apart(self, rng: np.random.Generator) -> None:
+        """Two push what differs while a third one pulls."""
+        before = self.read()
+        with self.clone("two") as two, self.clone("three") as three:
+            two.run("dvc", "pull")
+            for person in (self, two):
+                person.add(rng)
+            run_at_once((self, "push"), (two, "push"), (three, "pull"))
+            for person in (self, two):
+                person.pull_afresh()
+            three.has(before)
 
-def check_objects(base: Path) -> None:
-    """All files of a cache or a remote have their checksums; unfinished files have other names."""
-    for path in (base / "files" / "md5").glob("??/*"):
-        name = path.parent.name + path.stem
-        assert len(name) != 32 or hashlib.md5(path.read_bytes()).hexdigest() == name, f"{path} is damaged"
+    def push_the_same(self, rng: np.random.Generator) -> None:
+        self.add(rng)
+        with self.copy(self.path.with_name("two")) as two:
+            run_at_once((self, "push"), (two, "push"))
+        self.pull_afresh()
+
+    def pull_at_once(self, rng: np.random.Generator) -> None:
+        with self.clone("two") as two, self.clone("three") as three:
+            run_at_once((two, "pull"), (three, "pull"))
+            two.has(self.read())
+            three.has(self.read())
+
+    def kill(self, rng: np.random.Generator, command: str, again: str) -> None:
+        """kill -9 of a push or a pull when some files have arrived, or are checked out; `again` completes it."""
+        self.add(rng)
+        if command == "pull":
+            self.run("dvc", "push")
+        with self.clone("two") if command == "pull" else contextlib.nullcontext(self) as person:
+            due = self.count_files() + rng.integers({"push": FILES, "pull": 2 * FILES}[command])
+            process = person.start("dvc", command)
+            while process.poll() is None and self.count_files() < due:
+                time.sleep(0.01)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            self.verify(STORE)
+            person.run("sh", "-c", again)
+            person.has(self.read())
+            self.pull_afresh()
+
+    def damage_remote(self, rng: np.random.Generator, name: str, how: str) -> None:
+        """Damage a file of the remote, which can be mended: a pull says so, or `make verify` of a folder's list."""
+        victim, listed = self.find_object(name), name == MANY
+        with self.clone("other") as other:
+            damage(self.path / STORE / victim, how, rng)
+            code, printed = other.call("dvc", "pull")
+            if not listed:
+                assert code and (MANY if MANY in name else name) in printed, "pulled without a word of it"
+                assert other.read().items() <= self.read().items(), "damaged data pulled"
+            self.verify(STORE, victim)
+            self.mend_store(victim)
+            other.run("sh", "-c", PULL_ANEW if listed else "dvc pull")
+            other.has(self.read())
+
+    def damage_cache(self, rng: np.random.Generator, name: str, how: str, out: str) -> None:
+        """Damage a file of the cache, and check it out if it is no folder's list: `make verify` says so."""
+        with self.clone("other") as other:
+            other.run("dvc", "pull")
+            victim = self.find_object(name)
+            damage(other.path / CACHE / victim, how, rng)
+            if out and name != MANY:
+                (other.path / name).unlink()
+                other.run("dvc", "checkout")
+            other.verify(CACHE, victim)
+            (other.path / CACHE / victim).unlink()
+            other.run("sh", "-c", PULL_ANEW)
+            other.has(self.read())
+
+    def push_damaged(self, rng: np.random.Generator, name: str) -> None:
+        """Push a damaged file of the cache: nobody gets it without a word, and the remote can be mended."""
+        victim = self.find_object(name)
+        (self.path / STORE / victim).unlink()
+        with self.copy(self.path.with_name("pusher")) as pusher, self.clone("other") as other:
+            damage(pusher.path / CACHE / victim, FLIPPED, rng)
+            pusher.call("dvc", "push")
+            if not other.call("dvc", "pull")[0]:
+                other.has(self.read())
+            self.mend_store(victim)
+            other.run("dvc", "pull")
+            other.has(self.read())
 
 
 @contextlib.contextmanager
@@ -142,9 +216,9 @@ def make_team(folder: Path, url: str, *settings: str) -> Person:
     ENVIRONMENT.update(HOME=str(folder), SSH_AUTH_SOCK="")  # nobody's own keys and hosts
     (folder / ".gitconfig").write_text("[user]\nname = tester\nemail = tester@example.org\n")
     one = Person(make_narrow(Clone(folder / "one")).path)
-    yaml, file = YAML(), one.path / "dvc.yaml"
+    yaml, file = YAML(), one.path / "dvc.yaml"  # later stages would add larger files, but no other kind of file
     stages = yaml.load(file)["stages"]
-    yaml.dump({"stages": {stage: stages[stage] for stage in STAGES}}, file)
+    yaml.dump({"stages": {stage: stages[stage] for stage in ("sample", "prepare")}}, file)
     (one.path / "dvc.lock").unlink()
     one.run("dvc", "repro")
     set_up_make(one)
@@ -160,57 +234,6 @@ def run_at_once(*people: tuple[Person, str]) -> None:
     assert not any(process.returncode for process in processes), printed
 
 
-def push_apart(one: Person, rng: np.random.Generator) -> None:
-    """Two push what differs while a third one pulls."""
-    before = one.read()
-    with one.clone("two") as two, one.clone("three") as three:
-        two.run("dvc", "pull")
-        for person in (one, two):
-            person.add(rng)
-        run_at_once((one, "push"), (two, "push"), (three, "pull"))
-        for person in (one, two):
-            person.pull_afresh()
-        three.has(before)
-
-
-def push_the_same(one: Person, rng: np.random.Generator) -> None:
-    one.add(rng)
-    two = one.copy(one.path.with_name("two"))
-    run_at_once((one, "push"), (two, "push"))
-    shutil.rmtree(two.path)
-    one.pull_afresh()
-
-
-def pull_at_once(one: Person, rng: np.random.Generator) -> None:
-    with one.clone("two") as two, one.clone("three") as three:
-        run_at_once((two, "pull"), (three, "pull"))
-        two.has(one.read())
-        three.has(one.read())
-
-
-def kill(command: str, again: str, one: Person, rng: np.random.Generator) -> None:
-    """kill -9 of a push or a pull when some files have arrived, which a pull also checks out; `again` completes it."""
-    one.add(rng)
-    if command == "pull":
-        one.run("dvc", "push")
-    with one.clone("two") if command == "pull" else contextlib.nullcontext(one) as person:
-        due = count_files(one.path.parent) + rng.integers({"push": FILES, "pull": 2 * FILES}[command])
-        process = person.start("dvc", command)
-        while process.poll() is None and count_files(one.path.parent) < due:
-            time.sleep(0.01)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        check_objects(one.store)
-        person.run("sh", "-c", again)
-        person.has(one.read())
-        one.pull_afresh()
-
-
-def count_files(folder: Path) -> int:
-    return sum(len(files) for *_, files in os.walk(folder))
-
-
 def damage(path: Path, how: str, rng: np.random.Generator) -> None:
     """Flip a bit or cut a file short, as a disk does: its time and rights stay as they are."""
     content, beside = bytearray(path.read_bytes()), path.with_name("damaged")
@@ -221,68 +244,24 @@ def damage(path: Path, how: str, rng: np.random.Generator) -> None:
     beside.replace(path)
 
 
-def damage_remote(name: str, how: str, one: Person, rng: np.random.Generator) -> None:
-    """Damage a file of the remote: a pull says so, or `make verify` if it is a folder's list, and it can be mended."""
-    victim, listed = one.find_object(one.store, name), name == MANY
-    with one.clone("other") as other:
-        damage(victim, how, rng)
-        code, printed = other.call("dvc", "pull")
-        assert listed or (code and (MANY if MANY in name else name) in printed), f"{name} pulled without a word of it"
-        assert listed or other.read().items() <= one.read().items(), f"{name} pulled"
-        one.verify(victim, f"FOLDER={one.store}")
-        one.mend_store(victim)
-        other.run("sh", "-c", PULL_ANEW if listed else "dvc pull")
-        other.has(one.read())
-
-
-def damage_cache(name: str, how: str, out: str, one: Person, rng: np.random.Generator) -> None:
-    """Damage a file of the cache, and check it out if it is no folder's list: `make verify` says so."""
-    with one.clone("other") as other:
-        other.run("dvc", "pull")
-        victim = one.find_object(other.cache, name)
-        damage(victim, how, rng)
-        if out and name != MANY:
-            (other.path / name).unlink()
-            other.run("dvc", "checkout")
-        other.verify(victim)
-        victim.unlink()
-        other.run("sh", "-c", PULL_ANEW)
-        other.has(one.read())
-
-
-def push_damaged(name: str, one: Person, rng: np.random.Generator) -> None:
-    """Push a damaged file of the cache: nobody gets it without a word, and the remote can be mended."""
-    pusher, stored = one.copy(one.path.with_name("pusher")), one.find_object(one.store, name)
-    stored.unlink()
-    damage(one.find_object(pusher.cache, name), FLIPPED, rng)
-    pusher.call("dvc", "push")
-    shutil.rmtree(pusher.path)
-    with one.clone("other") as other:
-        if not other.call("dvc", "pull")[0]:
-            other.has(one.read())
-        one.mend_store(stored)
-        other.run("dvc", "pull")
-        other.has(one.read())
-
-
-def list_rows(count: int) -> dict[str, list[Callable[[Person, np.random.Generator], None]]]:
+def list_tries(count: int) -> dict[str, list[Callable[[Person, np.random.Generator], None]]]:
     """{what is tried: how, as often as it is tried}."""
     some, victims = max(1, count // 5), [LARGE, f"{MANY}/007.bin", SAMPLE][:count]
-    listed = f"a folder's list in the remote, {FLIPPED}: found by `make verify` alone"
-    return {
-        "two push while a third one pulls": [push_apart] * some,
-        "two push the same": [push_the_same] * some,
-        "two pull": [pull_at_once] * some,
-        "a push killed, and repeated": [partial(kill, "push", PUSH_AGAIN)] * count,
-        "a pull killed, and repeated": [partial(kill, "pull", PULL_AGAIN)] * count,
-        **{f"a file of the remote, {how}": [partial(damage_remote, one, how) for one in victims] for how in WAYS},
-        listed: [partial(damage_remote, MANY, FLIPPED)] * some,
-        **{
-            f"a file of the cache, {how}{after}": [partial(damage_cache, one, how, after) for one in (*victims, MANY)]
-            for how, after in itertools.product(WAYS, ("", ", and checked out"))
-        },
-        "a damaged file pushed": [partial(push_damaged, one) for one in victims],
+    tries = {
+        "two push while a third one pulls": [Person.push_apart] * some,
+        "two push the same": [Person.push_the_same] * some,
+        "two pull": [Person.pull_at_once] * some,
+        "a push killed, and repeated": [partial(Person.kill, command="push", again=PUSH_AGAIN)] * count,
+        "a pull killed, and repeated": [partial(Person.kill, command="pull", again=PULL_AGAIN)] * count,
     }
+    for how in WAYS:
+        tries[f"a file of the remote, {how}"] = [partial(Person.damage_remote, name=one, how=how) for one in victims]
+    listed = f"a folder's list in the remote, {FLIPPED}: found by `make verify` alone"
+    tries[listed] = [partial(Person.damage_remote, name=MANY, how=FLIPPED)] * some
+    for how, out in itertools.product(WAYS, ("", ", and checked out")):
+        damaged = [partial(Person.damage_cache, name=one, how=how, out=out) for one in (*victims, MANY)]
+        tries[f"a file of the cache, {how}{out}"] = damaged
+    return tries | {"a damaged file pushed": [partial(Person.push_damaged, name=one) for one in victims]}
 
 
 def run(settings: Settings) -> Iterator[Row]:
@@ -293,7 +272,7 @@ def run(settings: Settings) -> Iterator[Row]:
         one = make_team(settings.folder, *remote)
         one.add(np.random.default_rng(settings.seed))
         one.run("dvc", "push")
-        for what, tries in list_rows(settings.count or COUNT).items():
+        for what, tries in list_tries(settings.count or COUNT).items():
             told = []
             for number, try_once in enumerate(tries):
                 try:

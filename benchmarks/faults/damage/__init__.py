@@ -1,12 +1,11 @@
 """Damaged, wrong and hostile input: each has to end in an answer or in one sentence, and no answer may be wrong.
 
-The narrow pipeline of `faults/kills.py` runs once. Of every kind of file that the project reads, hypothesis then draws
-damaged ones: cut, bits flipped, parts swapped, doubled or emptied, other encodings, other types, and what an attacker
-would write. The script that reads it runs in a process of its own, in a copy of the finished run. A case passes if it
-takes at most ten seconds more than with the sound file, and 2 GB; ends with exit code 0 or with exit code 1 and one
-`error:` line, without a traceback; leaves all earlier outputs untouched if it failed; and has the input's own rows, as
-a plain reader finds them, if it did not. Hypothesis shrinks a failure to the smallest damage that causes it. `count`
-is the number of all inputs.
+Of every kind of file that the project reads, hypothesis draws damaged ones: cut, bits flipped, parts swapped, doubled
+or emptied, other encodings, other types, and what an attacker would write. The script that reads it runs in a process
+of its own, in a copy of a finished run. A case passes if it takes at most ten seconds more than with the sound file,
+and 2 GB; ends with exit code 0 or with exit code 1 and one `error:` line, without a traceback; leaves all earlier
+outputs untouched if it failed; and has the input's own rows, as a plain reader finds them, if it did not. Hypothesis
+shrinks a failure to the smallest damage that causes it. `count` is the number of all inputs.
 """
 
 import importlib
@@ -30,8 +29,7 @@ from hypothesis import strategies as st
 from clones import ENVIRONMENT, Project
 from damage import Drawn
 from faults.common import ONE_THREAD, Row, Settings
-from faults.damage.inputs import FACES, KINDS, TABLE, load_files
-from faults.damage.sound import make_sound
+from faults.damage.inputs import FACES, KINDS, TABLE, load_files, make_sound
 from faults.kills import run_undisturbed
 
 COUNT = 10_000
@@ -46,10 +44,8 @@ print(json.dumps(faults.damage.try_inputs(*sys.argv[1:])))
 
 
 def run(settings: Settings) -> Iterator[Row]:
-    if settings.finished:
-        sound = Project(settings.finished).copy(settings.folder / "finished")
-    else:
-        sound = run_undisturbed(settings.folder, **ONE_THREAD).finished
+    finished = settings.finished and Project(settings.finished).copy(settings.folder / "finished")
+    sound = finished or run_undisturbed(settings.folder, **ONE_THREAD).finished
     make_sound(sound)
     count = settings.count or COUNT
 
@@ -119,22 +115,16 @@ def try_inputs(name: str, count: str, seed: str, sound: str) -> list[str]:
     def read(path: Path, limit: float) -> tuple[int, str, float]:
         return run_script([part.format(path) for part in shlex.split(stage["cmd"])[1:]], limit)
 
-    def read_outs() -> list[dict[str, bytes] | bytes]:
-        return [load_files(out) if out.is_dir() else out.read_bytes() if out.exists() else b"" for out in outs]
-
     restore()
     code, problem, seconds = read(next(place.rglob("*.*"), Path(TABLE)) if place.is_dir() else place, 600)
     assert code == 0, problem or Path("stderr").read_text()
     restore()
-    before = read_outs()
+    before = [load_files(out) for out in outs]
+    phases, no_check = (hypothesis.Phase.generate, hypothesis.Phase.shrink), list(hypothesis.HealthCheck)
 
     @hypothesis.seed(int(seed))
     @hypothesis.settings(
-        suppress_health_check=list(hypothesis.HealthCheck),
-        max_examples=int(count),
-        database=None,
-        deadline=None,
-        phases=(hypothesis.Phase.generate, hypothesis.Phase.shrink),
+        max_examples=int(count), database=None, deadline=None, phases=phases, suppress_health_check=no_check
     )
     @hypothesis.given(st.data())
     def try_all(data: st.DataObject) -> None:
@@ -145,18 +135,17 @@ def try_inputs(name: str, count: str, seed: str, sound: str) -> list[str]:
         if Path("inputs/unpickled").exists():
             problem = "code in the file was executed"
         elif not problem and code:
-            problem = "" if read_outs() == before else "earlier outputs were touched by a run that failed"
+            touched = before != [load_files(out) for out in outs]
+            problem = "earlier outputs were touched by a run that failed" if touched else ""
         elif not problem:
             problem = check()
         if problem:
             raise causes.setdefault(problem.partition(": ")[0], type("Broken", (Exception,), {}))(problem)
-        held.extend([] if causes else [""])  # no more once hypothesis shrinks a failure
+        if not causes:  # else hypothesis shrinks a failure
+            held.append("")
 
-    found: tuple[Exception, ...] = ()
     try:
         try_all()
-    except ExceptionGroup as group:
-        found = group.exceptions
-    except Exception as error:
-        found = (error,)
-    return [*held, *(f"{error!r} (seed {seed}; {' '.join(error.__notes__):.400})" for error in found)]
+    except* Exception as group:
+        held += [f"{error!r} (seed {seed}; {' '.join(error.__notes__):.400})" for error in group.exceptions]
+    return held

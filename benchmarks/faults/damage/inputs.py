@@ -1,4 +1,4 @@
-"""How each kind of input is damaged, what reads it as the project does, and what a plain reader makes of it."""
+"""The kinds of input: sound files, how they are damaged, what reads them, and what then has to be true."""
 
 import bz2
 import contextlib
@@ -18,10 +18,13 @@ from typing import NamedTuple
 
 import numpy as np
 import onnx
+from matplotlib.cbook import get_sample_data
 from PIL import Image
 from ruamel.yaml import YAML
 
+from clones import AFTER_FILE, KILL_DVC, KILL_STAGE, Project
 from damage import ODD, Drawn, pack_json, pack_zip, put, read_table, read_votes
+from faults.common import ONE_THREAD
 from fer_pipeline.faces.faces import read_faces
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.inference.opencv import cv2
@@ -29,6 +32,7 @@ from fer_pipeline.predictions.predictions import read_predictions
 from fer_pipeline.predictions.record import PredictionTimes
 from fer_pipeline.raw.rows import USAGES
 from fer_pipeline.running.timing import record_times
+from small_network import write_network
 from timing import read_timing
 
 Face = tuple[int, int, bytes]
@@ -39,28 +43,21 @@ SMOKE = Path("profiles/smoke.yaml")
 MINE = PredictionTimes(latency_ms_batch1=1.0, images_per_second=1.0, hardware="x")
 PACKERS = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
 BOMB = "\n".join(["a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12))])
-ONE_LINE = """
-seed: &a [*a]
-networks: &a {x: *a}
-seed: !!python/object/apply:os.system ['false']
-networks: !!set {a, b}
-profile: 2020-01-01
-{[1, 2]: 3}
-seed: !!binary aGVsbG8=
-"""
-HOSTILE_YAML = (BOMB, "seed: " + "[" * 20_000, "---\nseed: 1\n---\nseed: 2\n", *ONE_LINE.split("\n"))
+HOSTILE_YAML = (
+    *(BOMB, "seed: " + "[" * 20_000, "---\nseed: 1\n---\nseed: 2\n", "", "seed: &a [*a]", "networks: &a {x: *a}"),
+    *("seed: !!python/object/apply:os.system ['false']", "seed: !!binary aGVsbG8=", "networks: !!set {a, b}"),
+    *("profile: 2020-01-01", "{[1, 2]: 3}"),
+)
 CODE = b"cos\nmkdir\n(Vinputs/unpickled\ntR."
 """A pickle that makes a folder when it is read."""
-
-
 Check = Callable[[], str]
 """What is wrong with the result if a damaged input was accepted, or an empty string."""
 
 
-def load_files(folder: Path) -> dict[str, bytes]:
-    """{path below `folder`: bytes}."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+def load_files(place: Path) -> dict[str, bytes]:
+    """{path below `place`: bytes} of all files in a folder, or of one file."""
+    files = sorted(path for path in (place, *place.rglob("*")) if path.is_file())
+    return {path.relative_to(place).as_posix(): path.read_bytes() for path in files}
 
 
 def read_pictures(files: Mapping[str, bytes]) -> list[Face]:
@@ -88,10 +85,6 @@ def check_rows(expected: list[Face] | None, changed: int = 0, more: int = 0) -> 
     if missing > changed or not len(rows) <= len(found) <= len(rows) + more:
         return "rows are lost, altered or added, without a word"
     return "rows are in another order" if found != rows and not missing and len(found) == len(rows) else ""
-
-
-def check_table(path: Path) -> str:
-    return check_rows(read_table(path.read_bytes()))
 
 
 def check_votes(path: Path) -> str:
@@ -236,10 +229,9 @@ def damage_onnx(d: Drawn, place: Path) -> tuple[Path, Check]:
     if not d.chance(10):
         return damage_file(d, place, check_answers)
     model = onnx.load(place)
-    onnx.external_data_helper.set_external_data(
-        model.graph.initializer[0], d.pick(("../../../etc/passwd", "/etc/passwd", "x"))
-    )
-    model.graph.initializer[0].ClearField("raw_data")
+    weights, elsewhere = model.graph.initializer[0], d.pick(("../../../etc/passwd", "/etc/passwd", "x"))
+    onnx.external_data_helper.set_external_data(weights, elsewhere)
+    weights.ClearField("raw_data")
     place.write_bytes(model.SerializeToString())
     return place, partial(check_answers, place)
 
@@ -261,35 +253,61 @@ def damage_weights(d: Drawn, place: Path) -> tuple[Path, Check]:
 
 def damage_checkpoints(d: Drawn, place: Path) -> tuple[Path, Check]:
     """Any checkpoint: a training from it has to end in the same network."""
-    sound = [Path(model).read_bytes() for model in (COMPACT, BASELINE)]
+    sound, other = load_files(Path("models")), "the training ends in another network"
+    return damage_file(d, place, lambda path: "" if load_files(Path("models")) == sound else other)
 
-    def check(path: Path) -> str:
-        same = sound == [Path(model).read_bytes() for model in (COMPACT, BASELINE)]
-        return "" if same else "the training ends in another network"
 
-    return damage_file(d, place, check)
+def make_sound(run: Project) -> None:
+    """Write into a finished run of the pipeline what it does not have: checkpoints, archives, photos, videos."""
+    for stage, count in (("train_baseline", 1), ("train_compact", 3)):  # killed after their first epoch
+        strike = AFTER_FILE.format(count=count, strike=f"{KILL_DVC}; {KILL_STAGE}")
+        run.start("dvc", "repro", "-f", "-s", stage, stage=stage, strike=strike, **ONE_THREAD).communicate(timeout=600)
+    run.call("dvc", "checkout")
+    for folder in (run.path / ".checkpoints").glob("*-*"):
+        folder.rename(folder.with_name(folder.name.partition("-")[0]))
+    for name in ("sample.csv", "sample_votes.csv"):  # every fifth row of the sample
+        header, *lines = (run.path / "data/raw" / name).read_bytes().splitlines(keepends=True)
+        (run.path / "data/raw" / name).write_bytes(header + b"".join(lines[::5]))
+    for number, (label, usage, pixels) in enumerate(read_table((run.path / "data/raw/sample.csv").read_bytes()) or []):
+        name = f"{'test' if usage else 'train'}/{CLASSES[label]}/{USAGES[usage]}_{number:05d}"
+        for ending in ("png", "jpg") if number % 4 == 0 else ("png",):
+            path = run.path / "pictures" / f"{name}.{ending}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), np.frombuffer(pixels, np.uint8).reshape(48, 48))
+    write_network(run.path / "models/small.onnx", 0, largest_difference="0.001", kept_in_float32="[]")
+    picture = cv2.resize(cv2.imread(str(get_sample_data("grace_hopper.jpg", asfileobj=False))), (128, 150))
+    for folder in ("photos", "videos", "inputs"):
+        (run.path / folder).mkdir()
+    for ending in ("jpg", "png", "webp", "gif", "tiff", "bmp", "avif"):
+        cv2.imwrite(str(run.path / f"photos/photo.{ending}"), picture)
+    cv2.imwrite(str(run.path / "photos/face.png"), picture[20:80, 40:100])
+    for ending in ("mp4", "avi", "mkv", "mov"):
+        path = run.path / f"videos/video.{ending}"
+        video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (128, 150))
+        for frame in range(4):
+            video.write(np.roll(picture, 2 * frame, axis=1))
+        video.release()
 
 
 class Kind(NamedTuple):
-    """A kind of input."""
+    """A kind of input: what is damaged at `place` of a finished run is read by a stage, or by a command in which {} is
+    the path that `damage` returns beside the check. The module `library` takes seconds and is loaded in advance."""
 
     share: int
     """Of ten thousand inputs; few where each takes seconds."""
     place: str
-    """The file or the folder of a finished run that is damaged."""
     script: str
-    """The stage that reads the input, or a command in which {} is its path."""
     damage: Callable[[Drawn, Path], tuple[Path, Check]] = damage_file
-    """Damages what is at this place; returns what is read, and a check of the result."""
     library: str = "fer_pipeline.raw.source"
-    """A module that is loaded in advance, as it takes seconds."""
 
 
 PREPARE = f"stages/prepare.py --source {{}} --split official --out {FACES} --report metrics/data.json"
 SAMPLE, PREDICT = PREPARE.format(TABLE), f"apps/predict.py --json --model {ONNX} {{}}"
 TORCH, KERAS = "lightning", "fer_pipeline.networks.keras.framework"
 KINDS: dict[str, Kind] = {
-    "tables": Kind(1500, TABLE, PREPARE, partial(damage_file, check=check_table)),
+    "tables": Kind(
+        1500, TABLE, PREPARE, partial(damage_file, check=lambda path: check_rows(read_table(path.read_bytes())))
+    ),
     "compressed tables": Kind(600, TABLE, PREPARE, damage_packed),
     "zips": Kind(800, "inputs", PREPARE, damage_zip),
     "tars": Kind(800, "inputs", PREPARE, damage_tar),
