@@ -77,8 +77,7 @@ FOREIGN, ABSENT, NO_HTTP = "comes from elsewhere", "asks for what is not there",
 FORM, CODING = "Content-Disposition: form-data; name=p; filename", "Transfer-Encoding: chunked"
 REFUSED, ANSWERED, EITHER = "refused", "answered", "either"
 """What is due: one sentence or a closed connection; the answer that others get; one of the two."""
-WAITS, CLOSED, LEAVES, RESETS = "waits", "stops sending", "leaves", "resets the connection"
-"""What a client does when it has sent its request."""
+WAITS, CLOSED, LEAVES, RESETS = "waits", "stops sending", "leaves", "resets"  # after a client has sent its request
 IN_STEP, AS_OLD, OVER = "in one step", "as old as it", "written over it"
 
 
@@ -109,9 +108,6 @@ def write_form(heads: list[str], content: bytes, boundary: str = "x") -> bytes:
     parts = [line + f"\r\n{head}\r\n\r\n".encode(errors=RAW) + content + b"\r\n" for head in heads]
     header = f'Content-Type: multipart/form-data; boundary="{boundary}"'
     return write_request(FORMS, b"".join(parts) + line + b"--\r\n", header)
-
-
-HEALTHY = Client(write_request("/api/health", method="GET"))
 
 
 class Server:
@@ -240,6 +236,7 @@ def list_clients(photo: bytes, faces: Faces, rng: np.random.Generator) -> Iterat
 def load(server: Server, photos: list[bytes], faces: list[Faces], seed: int, seconds: int) -> Iterator[Row]:
     """Many clients at once, and meanwhile those that misbehave, each at least once; and half requests left open."""
     until, memory, told = time.monotonic() + seconds, [], defaultdict(list)
+    healthy = Client(write_request("/api/health", method="GET"))
     polite = [Client(write_request(PATH, one), ANSWERED, [due]) for one, due in zip(photos, faces, strict=True)]
 
     def disturb(worker: int) -> None:
@@ -251,7 +248,7 @@ def load(server: Server, photos: list[bytes], faces: list[Faces], seed: int, sec
                 if turn and time.monotonic() > until:
                     return
                 kind, client = clients[place]
-                fault = server.try_out(client) or server.try_out(HEALTHY)
+                fault = server.try_out(client) or server.try_out(healthy)
                 told[kind].append(fault and f"client {place} (seed {seed}, turn {turn}): {fault}")
 
     with ThreadPoolExecutor(AT_ONCE + DISTURBING) as pool:
@@ -351,7 +348,7 @@ def predict(folder: Path, photos: list[bytes], faces: list[Faces], count: int, s
         right = answers.get(name) == due and named == (due is None)
         told.append("" if right else f"{name} of {count} (seed {seed}): {answers.get(name)}, named: {named}")
     yield f"predict: photos of a folder, {len(damaged):,} of them damaged", told
-    sentence = f"error: {len(damaged):,} of {count:,} files could not be processed:" if count > 1 else "error: "
+    sentence = f"error: {len(damaged):,} of {count:,} files could not be processed:"
     ended = process.wait() == 1 and sentence in problems and "Traceback" not in problems
     yield "predict: exit code and sentence", ["" if ended else f"{process.wait()}, {problems[:100]!r}"]
     yield compare_memory("predict: memory", memory)
@@ -374,4 +371,4 @@ def run(settings: Settings) -> Iterator[Row]:
     )
     told = [f"a traceback: {log[-300:]}" if "Traceback" in log else "", "; ".join(rooms - {"apps", "models", "stages"})]
     yield "no traceback, and no file of a client's", told
-    yield from predict(settings.folder, photos, faces, max(1, PHOTOS * seconds // SECONDS), settings.seed)
+    yield from predict(settings.folder, photos, faces, PHOTOS * seconds // SECONDS, settings.seed)

@@ -36,8 +36,7 @@ KINDS = {
     },
 }
 """{setting: its environment variables}."""
-EMULATED = {"Intel Haswell, emulated": "Haswell", "AMD EPYC of 2019, emulated": "EPYC-Rome"}
-"""{processor: its name in QEMU}."""
+EMULATED = {"Intel Haswell, emulated": "Haswell", "AMD EPYC of 2019, emulated": "EPYC-Rome"}  # QEMU's names for them
 TITLES = {"pytorch": "PyTorch", "keras": "TensorFlow", "numpy": "NumPy"}
 TITLES |= {"onnxruntime": "ONNX Runtime", "opencv": "OpenCV"}
 SCORES = {"accuracy": "accuracy", "macro_f1": "macro F1", "ece": "calibration error"}

@@ -31,8 +31,7 @@ COUNT = 20
 LARGE, MANY, SAMPLE = "data/raw/large.bin", "data/raw/many", "data/raw/sample.csv"
 """A file and a folder that `dvc add` takes in, with equally many bytes, and an output of a stage."""
 FILES, BYTES = 40, 200_000
-STORE, CACHE = "../store", ".dvc/cache"
-"""The remote and the cache, seen from a clone."""
+STORE, CACHE = "../store", ".dvc/cache"  # of the remote, and of a clone; seen from the clone
 FLIPPED, CUT = WAYS = ("a bit flipped", "cut short")
 
 
@@ -78,8 +77,7 @@ class Person(Project):
 
     def verify(self, folder: str, *damaged: str) -> None:
         """`make verify` names these files of the cache or the remote, and no other."""
-        code = 2 if damaged else 0
-        printed = self.run("make", "--no-print-directory", "verify", f"FOLDER={folder}", code=code)
+        printed = self.run("make", "--no-print-directory", "verify", f"FOLDER={folder}", code=2 if damaged else 0)
         assert re.findall("(.+): FAILED", printed) == [name.removeprefix("files/md5/") for name in damaged], printed
 
     def find_object(self, name: str) -> str:

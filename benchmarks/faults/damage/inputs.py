@@ -35,8 +35,7 @@ from fer_pipeline.running.timing import record_times
 from small_network import write_network
 from timing import read_timing
 
-Face = tuple[int, int, bytes]
-"""Label, Usage and pixels of a row."""
+Face = tuple[int, int, bytes]  # label, Usage and pixels of a row
 TABLE, VOTES, FACES = "data/raw/sample.csv", "data/raw/sample_votes.csv", "data/prepared/faces.h5"
 COMPACT, BASELINE, ONNX = "models/compact.safetensors", "models/baseline.keras", "models/small.onnx"
 SMOKE = Path("profiles/smoke.yaml")
@@ -48,8 +47,7 @@ HOSTILE_YAML = (
     *("seed: !!python/object/apply:os.system ['false']", "seed: !!binary aGVsbG8=", "networks: !!set {a, b}"),
     *("profile: 2020-01-01", "{[1, 2]: 3}"),
 )
-CODE = b"cos\nmkdir\n(Vinputs/unpickled\ntR."
-"""A pickle that makes a folder when it is read."""
+CODE = b"cos\nmkdir\n(Vinputs/unpickled\ntR."  # a pickle that makes a folder when it is read
 Check = Callable[[], str]
 """What is wrong with the result if a damaged input was accepted, or an empty string."""
 
@@ -304,7 +302,7 @@ class Kind(NamedTuple):
 PREPARE = f"stages/prepare.py --source {{}} --split official --out {FACES} --report metrics/data.json"
 SAMPLE, PREDICT = PREPARE.format(TABLE), f"apps/predict.py --json --model {ONNX} {{}}"
 TORCH, KERAS = "lightning", "fer_pipeline.networks.keras.framework"
-KINDS: dict[str, Kind] = {
+KINDS: dict[str, Kind] = {  # in the order of the table
     "tables": Kind(
         1500, TABLE, PREPARE, partial(damage_file, check=lambda path: check_rows(read_table(path.read_bytes())))
     ),
@@ -328,4 +326,3 @@ KINDS: dict[str, Kind] = {
     "checkpoints of PyTorch": Kind(40, ".checkpoints/compact", "train_compact", damage_checkpoints, TORCH),
     "checkpoints of Keras": Kind(20, ".checkpoints/baseline", "train_baseline", damage_checkpoints, KERAS),
 }
-"""In the order of the table."""
