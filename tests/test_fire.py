@@ -38,7 +38,7 @@ NEEDS_SSHD = pytest.mark.skipif(
     ("part", "arguments", "count"),
     [
         ("damage", ("--count", "20"), 20),  # one input at least of each kind, through the script itself
-        ("load", ("--count", "3", "--seed", "1"), 25),
+        ("load", ("--count", "3", "--seed", "1"), 24),
         pytest.param("sharing", ("--count", "1"), 13, marks=NEEDS_SSHD),
     ],
 )
