@@ -59,22 +59,18 @@ WORDS = (
 )
 """What a client writes where something else belongs."""
 TEXTS = (b"a text", b'{"photo": null}', b"--x--\r\n", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"photo=x&model=y")
-TYPES = (
-    "text/plain",
-    "text/html",
-    "application/json",
-    "image/svg+xml",
-    "image/jpeg",
-    "multipart/form-data; boundary=x",
+SAID = (
+    *("text/plain", "text/html", "application/json", "application/x-www-form-urlencoded"),
+    *("image/svg+xml", "image/jpeg", "multipart/form-data; boundary=x"),
 )
-SAID = [f"Content-Type: {name}" for name in (*TYPES, "application/x-www-form-urlencoded")]
 """Content that is no picture, and what it is said to be."""
 METHODS = ("GET", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "get", "X" * 1000, "P\udcd6ST", "P ST")
 HTTP_2, TLS = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", bytes.fromhex("16030100a5010000a10303") + bytes(range(100))
 JUNK = (HTTP_2, TLS, b"GET /\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\r\n" * 100_000, b"x" * 1_000_000)
 SLOW, LIES, OTHER_TYPES = "sends slowly or stops", "lies about lengths", "sends other types"
 FOREIGN, ABSENT, NO_HTTP = "comes from elsewhere", "asks for what is not there", "speaks no HTTP"
-FORM, CODING = "Content-Disposition: form-data; name=p; filename", "Transfer-Encoding: chunked"
+FORM, TYPE = "Content-Disposition: form-data; name=p; filename", "Content-Type: "
+CODING = "Transfer-Encoding: chunked"
 REFUSED, ANSWERED, EITHER = "refused", "answered", "either"
 """What is due: one sentence or a closed connection; the answer that others get; one of the two."""
 WAITS, CLOSED, LEAVES, RESETS = "waits", "stops sending", "leaves", "resets"  # after a client has sent its request
@@ -200,17 +196,17 @@ def list_clients(photo: bytes, faces: Faces, rng: np.random.Generator) -> Iterat
         (LIES, EITHER, WAITS): [write_request(PATH, sent, CODING)],
         (LIES, ANSWERED, WAITS): [chunked(sent, CODING)],
         (OTHER_TYPES, REFUSED, WAITS): [
-            *(write_request(path, text, said) for path in PATHS for text in (*TEXTS, packed) for said in SAID),
+            *(write_request(path, text, TYPE + said) for path in PATHS for text in (*TEXTS, packed) for said in SAID),
             write_request(PATH, packed, "Content-Encoding: gzip"),
             *(write_form(heads, b"") for heads in ([], 10_000 * ["X: y"], 10_000 * [f"{FORM}=a"])),
-            write_form(["Content-Type: multipart/mixed; boundary=x"], b""),
+            write_form([f"{TYPE}multipart/mixed; boundary=x"], b""),
         ],
         (OTHER_TYPES, EITHER, WAITS): [
             *(write_form([FORM + how.format(word)], photo) for word in words for how in ('="{}"', "*={}", "*0*={}")),
             *(write_form([f"{FORM}=a"], photo, word) for word in words),
             write_form([f"{FORM}=a\r\nX: {'x' * 1_000_000}"], photo),
         ],
-        (OTHER_TYPES, ANSWERED, WAITS): [ask("Content-Type: text/html")],
+        (OTHER_TYPES, ANSWERED, WAITS): [ask(f"{TYPE}text/html")],
         (FOREIGN, REFUSED, WAITS): [
             *(ask(host=word) for word in (*words, None)),
             *(ask(head) for head in ("Host: evil.example", *map("Origin: {}".format, words))),
