@@ -21,10 +21,11 @@ import time
 from importlib.metadata import version
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import checkout
 from clones import ENVIRONMENT, ROOT
-from faults.common import Row, Settings
+from faults.common import Settings
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import to_json, write_files
 from fer_pipeline.running.hardware import name_cpu
@@ -35,22 +36,23 @@ LIBRARIES = ("tensorflow", "torch", "lightning", "dvc", "onnxruntime", "opencv-p
 PAGE = "docs/fire.md"
 
 
-def burn(part: str, settings: Settings) -> list[Row]:
-    """Run a part; returns the rows of its table."""
-    rows: list[Row] = []
+def burn(part: str, settings: Settings) -> list[dict[str, Any]]:
+    """Run a part; returns the rows of its table, each with the seconds since the row before it."""
+    rows = []
     print(f"## {part}\n\n| what | tried | held | seconds |\n|---|---|---|---|", flush=True)
     before = time.monotonic()
-    for row in importlib.import_module(f"faults.{part}").run(settings):
-        began, before = before, time.monotonic()
-        rows.append(row._replace(seconds=before - began))
-        print(f"| {row.what} | {row.tried:,} | {row.held:,} | {before - began:.0f} |", flush=True)
+    for what, told in importlib.import_module(f"faults.{part}").run(settings):
+        began, before, found = before, time.monotonic(), [*filter(None, told)]
+        tried, held, seconds = len(told), len(told) - len(found), before - began
+        rows.append({"what": what, "tried": tried, "held": held, "seconds": seconds, "found": found})
+        print(f"| {what} | {tried:,} | {held:,} | {seconds:.0f} |", flush=True)
     for row in rows:
-        for sentence in row.found:
-            print(f"- {row.what}: {sentence}", flush=True)
+        for sentence in row["found"]:
+            print(f"- {row['what']}: {sentence}", flush=True)
     return rows
 
 
-def keep(part: str, rows: list[Row], settings: Settings, seconds: float) -> None:
+def keep(part: str, rows: list[dict[str, Any]], settings: Settings, seconds: float) -> None:
     """Write results/fire/<part>.json."""
     facts = {
         "seed": settings.seed,
@@ -59,7 +61,7 @@ def keep(part: str, rows: list[Row], settings: Settings, seconds: float) -> None
         "cores": os.cpu_count(),
         "system": platform.platform(terse=True),
         "versions": {"python": platform.python_version(), **{library: version(library) for library in LIBRARIES}},
-        "rows": [row._asdict() for row in rows],
+        "rows": rows,
     }
     write_files({str(ROOT / "results" / "fire" / f"{part}.json"): to_json(facts)})
 
@@ -104,7 +106,7 @@ def main() -> None:
             began, settings = time.monotonic(), Settings(args.seed, args.count, Path(folder), args.finished)
             rows = burn(part, settings)
             seconds = time.monotonic() - began
-        broken += sum(row.tried - row.held for row in rows)
+        broken += sum(len(row["found"]) for row in rows)
         print(f"\n{part}: {seconds:.0f} s\n", flush=True)
         if not args.dry:
             keep(part, rows, settings, seconds)

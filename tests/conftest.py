@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,13 +15,13 @@ import numpy as np
 import pytest
 import torchvision  # noqa: F401 (before any test brings TensorFlow: the other order crashes the process)
 from filelock import FileLock
-from hypothesis import strategies as st
 from matplotlib.cbook import get_sample_data
 from PIL import Image
 from ruamel.yaml import YAML
 
 import prepare
 from clones import ENVIRONMENT, ROOT, SMALL, Clone, Project, make_narrow  # noqa: F401 (ENVIRONMENT is for tests)
+from damage import pack_zip
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.raw.rows import USAGES
 from fer_pipeline.running.stage import catch
@@ -69,20 +68,6 @@ def encode(image, format="png", mode="L"):
     return buffer.getvalue()
 
 
-@st.composite
-def damage(draw, content):
-    """The bytes `content`, in one to four places cut, deleted, repeated or overwritten."""
-    content = bytearray(content)
-    for _ in range(draw(st.integers(1, 4))):
-        start = draw(st.integers(0, len(content)))
-        end = start + draw(st.sampled_from([1, 2, 7, 300, 9000, len(content)]))
-        kept = st.sampled_from(
-            [b"", b"\0", b'"', b",", b" ", b"\n", b"9", b"-", b"\xff", bytes(content[start:end] * 2)]
-        )
-        content[start:end] = draw(kept | st.binary(min_size=1, max_size=1))
-    return bytes(content)
-
-
 def write_folder(folder, files):
     """Write {path: bytes} below `folder`."""
     for name, payload in files.items():
@@ -94,9 +79,7 @@ def write_folder(folder, files):
 
 def write_zip(path, files):
     """Write {path: bytes} into a zip."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, payload in files.items():
-            archive.writestr(name, payload)
+    path.write_bytes(pack_zip(files))
     return path
 
 

@@ -5,11 +5,12 @@ import re
 
 import numpy as np
 import pytest
-from conftest import Table, damage, encode, find_runs, write_folder, write_zip
+from conftest import Table, encode, find_runs, write_folder, write_zip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import damage
 import score_external
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.faces import read_faces
@@ -66,7 +67,7 @@ def test_bad_pictures_are_named(files, message, tmp_path):
 @settings(max_examples=200, deadline=None)
 @given(data=st.data(), format=st.sampled_from(["png", "bmp", "gif", "jpeg", "tiff", "webp"]))
 def test_damage_gives_a_face_or_a_sentence(data, format):
-    content = data.draw(damage(encode(draw_face(7, 20, 30), format)))
+    content = data.draw(damage.damaged(encode(draw_face(7, 20, 30), format)))
     try:
         face, *_ = decode(content, any_size=True)
     except ValueError as error:

@@ -51,6 +51,11 @@ REMEDIES = {
     "dvc.lock' (is invalid|validation failed)": "git checkout dvc.lock",
 }
 """{pattern of what DVC says when a kill has cut one of its own files short: the remedy in docs/trouble.md}."""
+PUSH_AGAIN, PULL_AGAIN, PULL_ANEW, PUSH_ANEW = (
+    f"DVC_SITE_CACHE_DIR=$(mktemp -d) dvc {command}"  # so that DVC finds no notes from before a kill
+    for command in ("push", "pull", "pull --force", "push --all-commits")
+)
+"""What docs/trouble.md says to do after a push or pull was killed, and after damaged files have been removed."""
 CHANNELS: dict[str, Any] = {"text": True, "errors": "replace", "stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
 
 

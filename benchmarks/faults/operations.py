@@ -9,7 +9,8 @@ everywhere; their sizes are those of the networks.
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "stages"))
 
-Operations = dict[str, Callable[[], Sequence[np.ndarray]]]
+Operations = dict[str, Callable[[], Iterable[np.ndarray]]]
 
 
 def draw(*shape: int, seed: int = 0) -> np.ndarray:
@@ -34,28 +35,21 @@ def list_pytorch() -> Operations:
     from torch.nn import functional
 
     images, weights = torch.from_numpy(draw(16, 32, 22, 22)), torch.from_numpy(draw(64, 32, 3, 3, seed=1))
-    rows, matrix = torch.from_numpy(ROWS), torch.from_numpy(draw(256, 512, seed=3))
-    many, last = torch.from_numpy(MANY), torch.channels_last
+    rows, matrix, many = torch.from_numpy(ROWS), torch.from_numpy(draw(256, 512, seed=3)), torch.from_numpy(MANY)
     turn = torch.tensor([[[0.9, 0.1, 0.0], [-0.1, 0.9, 0.0]]] * 16)
+    convolve, last = partial(functional.conv2d, padding=1), {"memory_format": torch.channels_last}
 
-    def call(function: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> Callable[[], list[np.ndarray]]:
+    def compute(function: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> Iterable[np.ndarray]:
         """The result and the gradients of the inputs."""
-
-        def compute() -> list[np.ndarray]:
-            leaves = [one.clone().requires_grad_() for one in inputs]
-            result = function(*leaves)
-            result.backward(torch.from_numpy(draw(*result.shape, seed=9)).to(result.dtype))
-            return [one.detach().float().numpy() for one in (result, *(leaf.grad for leaf in leaves))]
-
-        return compute
-
-    def convolve(x: torch.Tensor, w: torch.Tensor, memory_format: Any = torch.contiguous_format) -> torch.Tensor:
-        return functional.conv2d(x.to(memory_format=memory_format), w.to(memory_format=memory_format), padding=1)
+        leaves = [one.clone().requires_grad_() for one in inputs]
+        result = function(*leaves)
+        result.backward(torch.from_numpy(draw(*result.shape, seed=9)).to(result.dtype))
+        return [one.detach().float().numpy() for one in (result, *(leaf.grad for leaf in leaves))]
 
     def resample(x: torch.Tensor) -> torch.Tensor:
         return functional.grid_sample(x, functional.affine_grid(turn, [16, 32, 22, 22], False), align_corners=False)
 
-    def step() -> list[np.ndarray]:
+    def step() -> Iterable[np.ndarray]:
         weight = torch.nn.Parameter(matrix.clone())
         optimizer = torch.optim.AdamW([weight], lr=1e-3)
         for _ in range(3):
@@ -65,18 +59,20 @@ def list_pytorch() -> Operations:
         return [weight.detach().numpy()]
 
     return {
-        "convolution": call(convolve, images, weights),
-        "convolution, channels last": call(lambda x, w: convolve(x, w, last), images, weights),
-        "convolution, bfloat16": call(convolve, images.bfloat16(), weights.bfloat16()),
-        "batch normalisation": call(lambda x: functional.batch_norm(x, None, None, training=True), images),
-        "linear layer": call(functional.linear, rows, matrix),
-        "softmax": call(lambda x: functional.log_softmax(x, dim=1), rows),
-        "square root": call(torch.sqrt, many.abs() + 1),
-        "exponential": call(torch.exp, many),
-        "sum": call(torch.sum, many),
-        "mean of pixels": call(lambda x: x.mean(dim=(2, 3)), images),
+        "convolution": partial(compute, convolve, images, weights),
+        "convolution, channels last": partial(
+            compute, lambda x, w: convolve(x.to(**last), w.to(**last)), images, weights
+        ),
+        "convolution, bfloat16": partial(compute, convolve, images.bfloat16(), weights.bfloat16()),
+        "batch normalisation": partial(compute, lambda x: functional.batch_norm(x, None, None, training=True), images),
+        "linear layer": partial(compute, functional.linear, rows, matrix),
+        "softmax": partial(compute, partial(functional.log_softmax, dim=1), rows),
+        "square root": partial(compute, torch.sqrt, many.abs() + 1),
+        "exponential": partial(compute, torch.exp, many),
+        "sum": partial(compute, torch.sum, many),
+        "mean of pixels": partial(compute, partial(torch.mean, dim=(2, 3)), images),
         "three steps of AdamW": step,
-        "resampling": call(resample, images),
+        "resampling": partial(compute, resample, images),
     }
 
 
@@ -86,30 +82,24 @@ def list_keras() -> Operations:
     tf.config.experimental.enable_op_determinism()
     images, weights = tf.constant(draw(16, 22, 22, 32)), tf.constant(draw(3, 3, 32, 64, seed=1))
     rows, matrix = tf.constant(ROWS), tf.constant(draw(512, 256, seed=3))
-    positive = tf.abs(rows) + 1
+    normalise = tf.compat.v1.nn.fused_batch_norm
 
-    def call(function: Callable[..., "tf.Tensor"], *inputs: "tf.Tensor") -> Callable[[], list[np.ndarray]]:
-        def compute() -> list[np.ndarray]:
-            with tf.GradientTape() as tape:
-                tape.watch(inputs)
-                result = function(*inputs)
-            return [one.numpy() for one in (result, *tape.gradient(result, inputs))]
-
-        return compute
-
-    def normalise(x: "tf.Tensor") -> "tf.Tensor":
-        return tf.compat.v1.nn.fused_batch_norm(x, tf.ones(32), tf.zeros(32))[0]
+    def compute(function: Callable[..., Any], *inputs: Any) -> Iterable[np.ndarray]:
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            result = function(*inputs)
+        return [one.numpy() for one in (result, *tape.gradient(result, inputs))]
 
     return {
-        "convolution": call(lambda x, w: tf.nn.conv2d(x, w, 1, "SAME"), images, weights),
-        "moments": call(lambda x: tf.concat(tf.nn.moments(x, [0, 1, 2]), 0), images),
-        "dense layer": call(tf.matmul, rows, matrix),
-        "softmax": call(tf.nn.softmax, rows),
-        "square root": call(tf.sqrt, positive),
-        "reciprocal": call(tf.math.reciprocal, positive),
-        "reciprocal square root": call(tf.math.rsqrt, positive),
-        "batch normalisation": call(normalise, images),
-        "largest of 2x2": call(lambda x: tf.nn.max_pool2d(x, 2, 2, "VALID"), images),
+        "convolution": partial(compute, lambda x, w: tf.nn.conv2d(x, w, 1, "SAME"), images, weights),
+        "moments": partial(compute, lambda x: tf.concat(tf.nn.moments(x, [0, 1, 2]), 0), images),
+        "dense layer": partial(compute, tf.matmul, rows, matrix),
+        "softmax": partial(compute, tf.nn.softmax, rows),
+        "square root": partial(compute, tf.sqrt, tf.abs(rows) + 1),
+        "reciprocal": partial(compute, tf.math.reciprocal, tf.abs(rows) + 1),
+        "reciprocal square root": partial(compute, tf.math.rsqrt, tf.abs(rows) + 1),
+        "batch normalisation": partial(compute, lambda x: normalise(x, tf.ones(32), tf.zeros(32))[0], images),
+        "largest of 2x2": partial(compute, lambda x: tf.nn.max_pool2d(x, 2, 2, "VALID"), images),
     }
 
 
@@ -129,7 +119,7 @@ def list_onnxruntime() -> Operations:
     faces = PIXELS.integers(0, 256, (8, 48, 48), np.uint8)
     files = {"float32": ROOT / "pretrained/compact.onnx", "int8": ROOT / "pretrained/compact.int8.onnx"}
     return {
-        f"network in {kind}": lambda file=file: [load_exported(file).compute(faces, OUTPUT)[OUTPUT]]
+        f"network in {kind}": lambda file=file: load_exported(file).compute(faces, OUTPUT).values()
         for kind, file in files.items()
         if file.exists()
     }

@@ -1,10 +1,9 @@
 """Whether another processor gives the same bytes: with the libraries' default settings, and with common ones.
 
-The processors are this one, two that QEMU emulates if Debian's `qemu-user` is installed (neither has AVX-512 or VNNI),
-and those of earlier runs: results/fire/processors.json keeps a checksum for each processor, setting, library and
-operation. A row compares this processor with all others. The last rows compare the scores of a run of the sample, in
-float32 and with AVX2, with the scores in git. `count` is how many libraries are tried; those last rows and
-processors.json are then left out.
+A row compares this processor with two that QEMU emulates if Debian's `qemu-user` is installed (neither has AVX-512 or
+VNNI), and with those of earlier runs: results/fire/processors.json keeps a checksum for each processor, setting,
+library and operation. The last rows compare the scores of a run of the sample, in float32 and with AVX2, with the
+scores in git. `count` is how many libraries are tried; those last rows and processors.json are then left out.
 """
 
 import json
@@ -16,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from clones import ROOT, Clone
-from faults.common import ONE_THREAD, Row, Settings, make_row
+from faults.common import ONE_THREAD, Row, Settings
 from fer_pipeline.core.files import write_files
 from fer_pipeline.running.hardware import name_cpu
 
@@ -37,43 +36,34 @@ KINDS = {
     },
 }
 """{setting: its environment variables}."""
-EMULATED = {"Intel Haswell, emulated": "Haswell", "AMD EPYC of 2019, emulated": "EPYC-Rome"}
-"""{processor: its name in QEMU}."""
-TITLES = {
-    "pytorch": "PyTorch",
-    "keras": "TensorFlow",
-    "numpy": "NumPy",
-    "onnxruntime": "ONNX Runtime",
-    "opencv": "OpenCV",
-}
+EMULATED = {"Intel Haswell, emulated": "Haswell", "AMD EPYC of 2019, emulated": "EPYC-Rome"}  # QEMU's names for them
+TITLES = {"pytorch": "PyTorch", "keras": "TensorFlow", "numpy": "NumPy"}
+TITLES |= {"onnxruntime": "ONNX Runtime", "opencv": "OpenCV"}
 SCORES = {"accuracy": "accuracy", "macro_f1": "macro F1", "ece": "calibration error"}
 
 
 def find_bytes(library: str, environment: dict[str, str], emulated: str) -> dict[str, str]:
     """{operation: SHA-256} of a library in a process of its own, on this processor or on one that QEMU emulates."""
-    qemu = ["qemu-x86_64", "-cpu", emulated] if emulated else []
-    left_out = ["resampling"] if emulated else []  # fails in QEMU 7.2
-    command = [*qemu, sys.executable, Path(__file__).with_name("operations.py"), library, *left_out]
-    printed = subprocess.check_output(
-        command, env={**os.environ, **environment}, text=True, stderr=subprocess.PIPE, timeout=600
-    )
-    found: dict[str, str] = json.loads(printed.splitlines()[-1])
-    return found
+    command = [sys.executable, Path(__file__).with_name("operations.py"), library]
+    if emulated:
+        command = ["qemu-x86_64", "-cpu", emulated, *command, "resampling"]  # which fails in QEMU 7.2
+    printed = subprocess.check_output(command, env=os.environ | environment, stderr=subprocess.PIPE, timeout=600)
+    return json.loads(printed.splitlines()[-1])
 
 
 def compare_scores(folder: Path) -> Iterator[Row]:
     """Run the sample with AVX2 and float32 in a clone; for each score, a row of the networks that have it unchanged."""
-    summaries = []
     clone = Clone(folder)
     clone.edit("params.yaml", {"precision: auto": "precision: float32"})
     clone.call("dvc", "repro", "-q", "compare", **KINDS[AVX2])
-    for place in (ROOT, folder):
-        files = sorted((place / "metrics/summary").glob("*.json"))
-        summaries.append({file.stem: json.loads(file.read_text()) for file in files})
+    committed, here = (
+        {file.stem: json.loads(file.read_text()) for file in sorted((place / "metrics/summary").glob("*.json"))}
+        for place in (ROOT, folder)
+    )
     for key, title in SCORES.items():
-        moves = {name: 100 * abs(summaries[1][name][key] - scores[key]) for name, scores in summaries[0].items()}
+        moves = {name: 100 * abs(here[name][key] - scores[key]) for name, scores in committed.items()}
         what = f"{title} in the sample's run by AVX2 and float32, at most {max(moves.values()):.1f} points apart"
-        yield make_row(what, (move and f"{name} differs by {move:.2f} points" for name, move in moves.items()))
+        yield what, [f"{name} differs by {move:.2f} points" if move else "" for name, move in moves.items()]
 
 
 def run(settings: Settings) -> Iterator[Row]:
@@ -84,11 +74,11 @@ def run(settings: Settings) -> Iterator[Row]:
             for cpu, name in {here: "", **emulated}.items():
                 known.setdefault(cpu, {}).setdefault(kind, {})[library] = find_bytes(library, environment, name)
             told, mine = [], known[here][kind][library]
-            for cpu in [cpu for cpu in known if cpu != here]:
+            for cpu in sorted(known.keys() - {here}):
                 others = known[cpu].get(kind, {}).get(library, {})
-                differs = {name: others[name] != mine[name] for name in mine if name in others}
-                told += [f"{name} differs from the result on {cpu}" if differs[name] else "" for name in differs]
-            yield make_row(f"{TITLES[library]}, {kind}", told)
+                same = {name: others[name] == mine[name] for name in mine if name in others}
+                told += ["" if same[name] else f"{name} differs from the result on {cpu}" for name in same]
+            yield f"{TITLES[library]}, {kind}", told
     if settings.count is None:
         write_files({str(FILE): (json.dumps(known, indent=1) + "\n").encode()})
         yield from compare_scores(settings.folder / "sample")

@@ -8,21 +8,11 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from clones import find_reason
-from faults.common import Row, Settings, make_row
+from faults.common import Row, Settings
 from faults.kills import run_undisturbed
 
-CLASSES = {
-    "models/export/": "exports",
-    "models/": "models",
-    "data/predictions/": "predictions",
-    "data/": "data",
-    "metrics/": "metrics",
-    "plots/report.html": "report",
-    "plots/": "plots",
-    "dvc.lock": "dvc.lock",
-}
-"""{how a path begins: what it is}; the first that fits."""
-CACHE = "dvc cache dir --local ../../finished/.dvc/cache && "
+KINDS = {"models/export/": "exports", "data/predictions/": "predictions", "plots/report.html": "report"}
+"""{how a path begins: what it is}; other paths are what their first folder says."""
 PLACES = {
     "elsewhere, from nothing": (
         "elsewhere/zweite Kopie für später",
@@ -31,7 +21,7 @@ PLACES = {
     ),
     "elsewhere, on the first one's cache": (
         "third/on the cache",
-        f"umask 022 && {CACHE} dvc repro",
+        "umask 022 && dvc cache dir --local ../../finished/.dvc/cache && dvc repro",
         {"TZ": "America/St_Johns", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0"},
     ),
 }
@@ -45,11 +35,12 @@ def run(settings: Settings) -> Iterator[Row]:
         clone, home = first.fresh.copy(settings.folder / place), (settings.folder / place).with_name("home")
         home.mkdir()
         code, printed = clone.call("sh", "-c", script, HOME=str(home), **environment)
-        others, told = {} if code else clone.read_outs(), defaultdict(list)
-        for path in sorted(outs.keys() | others.keys()):
-            kind = next(kind for beginning, kind in CLASSES.items() if path.startswith(beginning))
-            told[kind].append("" if outs.get(path) == others.get(path) else f"{path} differs")
         if code:
-            told = {"all": [f"dvc repro ended with {code}: {find_reason(printed)}"]}
+            yield f"all, {name}", [f"dvc repro ended with {code}: {find_reason(printed)}"]
+            continue
+        others, told = clone.read_outs(), defaultdict(list)
+        for path in sorted(outs.keys() | others.keys()):
+            kind = next((KINDS[start] for start in KINDS if path.startswith(start)), path.partition("/")[0])
+            told[kind].append("" if outs.get(path) == others.get(path) else f"{path} differs")
         for kind, sentences in told.items():
-            yield make_row(f"{kind}, {name}", sentences)
+            yield f"{kind}, {name}", sentences

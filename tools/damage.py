@@ -1,12 +1,17 @@
-"""How hypothesis damages bytes, texts and what structured files hold; failures shrink to the smallest draws."""
+"""How hypothesis damages files, and what a plain reader makes of a damaged table, for tests and benchmarks.
+
+Bytes, texts and what structured files hold are damaged; hypothesis shrinks a failure to the smallest draws.
+"""
 
 import contextlib
+import csv
 import io
 import json
 import os
 import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import methodcaller
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +21,10 @@ import onnx
 from google.protobuf import json_format
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
+
+import checkout
+from fer_pipeline.faces.fer2013 import VOTE_CLASSES
+from fer_pipeline.raw.rows import FERPLUS_COLUMNS, USAGES
 
 T = TypeVar("T")
 
@@ -34,7 +43,7 @@ VALUES = st.recursive(
 )
 """Whatever JSON may hold in a place where it should not."""
 ARRAYS: dict[str, Callable[[np.ndarray], Any]] = {
-    **{kind: lambda old, kind=kind: old.astype(kind) for kind in ("float64", "int64", "bool", "S3", "c8", "float16")},
+    **{kind: methodcaller("astype", kind) for kind in ("float64", "int64", "bool", "S3", "c8", "float16")},
     "fewer rows": lambda old: old[:-1],
     "more axes": lambda old: old[..., np.newaxis],
     "other values": lambda old: old[::-1] + old.dtype.type(1),
@@ -44,10 +53,11 @@ ARRAYS: dict[str, Callable[[np.ndarray], Any]] = {
     "huge": lambda old: ((2**40, *old.shape[1:]), old.dtype),
 }
 """{what takes the place of a data set in HDF5: function of its content}."""
-UNITS = {"words": rb"[^\s,:{}\[\]\"]+", "fields": rb"[^,\n]+", "lines": rb"[^\n]*\n"}
-"""{what a damage of a text hits: a regular expression}."""
-RESPELLED = ((b"\n", b"\r\n"), (b"\n", b"\r"), (b",", b";"), (b",", b" , "), (b",", b'","'), (b"e", b"\xe9"))
-"""What else a program may write in a text, and in the place of what; the last one is Latin-1."""
+UNITS = (rb"[^\s,:{}\[\]\"]+", rb"[^,\n]+", rb"[^\n]*\n")
+"""What a damage of a text hits, as regular expressions: a word, a field, a line."""
+RESPELLED = [(b"\n", b"\r\n"), (b"\n", b"\r"), (b",", b";"), (b",", b" , "), (b",", b'","'), (b"e", b"\xe9")]
+RESPELLED += [(b"", b"utf-16"), (b"", b"utf-8-sig")]
+"""What a program may write in the place of what, b"\\xe9" is Latin-1; or in the place of nothing, another encoding."""
 
 
 def damage_part(part: bytes) -> st.SearchStrategy[bytes]:
@@ -81,15 +91,13 @@ def list_values(part: Any) -> Iterator[tuple[Any, Any]]:
 
 
 class Drawn:
-    """What hypothesis draws for one input; `notes` has it in words."""
+    """What hypothesis draws for one input, by the function `draw` of its `data` or of a composite strategy."""
 
-    def __init__(self, data: st.DataObject) -> None:
-        self.draw, self.notes = data.draw, list[str]()
+    def __init__(self, draw: st.DrawFn) -> None:
+        self.draw = draw
 
     def pick(self, options: Iterable[T]) -> T:
-        choice = self.draw(st.sampled_from(list(options)))
-        self.notes.append(f"{choice!s:.40}")
-        return choice
+        return self.draw(st.sampled_from(list(options)))
 
     def number(self, most: int) -> int:
         return self.draw(st.integers(0, most))
@@ -105,21 +113,17 @@ class Drawn:
             with contextlib.suppress(TypeError, ValueError, AttributeError, OverflowError, json_format.Error):
                 return pack(self.damage_values(unpack(content)))
         if text and self.chance(30):
-            way = self.pick(("utf-16", "utf-8-sig", *RESPELLED))
-            content = content.replace(*way) if isinstance(way, tuple) else content.decode("latin-1").encode(way)
+            old, new = self.pick(RESPELLED)
+            content = content.replace(old, new) if old else content.decode("latin-1").encode(new.decode())
         else:
-            start, end = self.cut(content, self.pick(UNITS) if text else "")
-            part = self.draw(damage_part(content[start:end]))
-            self.notes.append(f"bytes {start} to {end}: {part!r:.40}")
-            content = content[:start] + part + content[end:]
+            start, end = self.cut(content, self.pick(UNITS) if text else rb"")
+            content = content[:start] + self.draw(damage_part(content[start:end])) + content[end:]
         return self.damage(content) if self.chance(10) else content
 
-    def cut(self, content: bytes, unit: str) -> tuple[int, int]:
+    def cut(self, content: bytes, unit: bytes) -> tuple[int, int]:
         """Where a part begins and ends; it may reach the beginning or the end of the content."""
-        edges: Any = range(len(content) + 1)
-        if unit:
-            found = {edge for match in re.finditer(UNITS[unit], content) for edge in match.span()}
-            edges = sorted({0, len(content), *found})
+        found = (edge for match in re.finditer(unit, content) for edge in match.span())
+        edges = sorted({0, len(content), *found}) if unit else range(len(content) + 1)
         first = 0 if self.chance(20) else self.number(len(edges) - 1)
         most = len(edges) - 1 - first
         last = first + (most if self.chance(25) else self.number(min(most, 5 if unit else len(edges) // 4)))
@@ -131,7 +135,6 @@ class Drawn:
         if not places or way == "all of it":
             return self.draw(VALUES)
         part, key = places[self.number(len(places) - 1)]
-        self.notes.append(str(key))
         if way == "lost":
             del part[key]
         elif way == "renamed" and isinstance(part, dict):
@@ -142,7 +145,6 @@ class Drawn:
             part[key] = ARRAYS[self.pick(ARRAYS)](part[key])
         else:
             part[key] = self.draw(VALUES)
-            self.notes.append(f"{part[key]!r:.40}")
         return content
 
     def write(self, path: Path, content: bytes) -> Path:
@@ -214,3 +216,32 @@ FORMATS: dict[str, tuple[Callable[[bytes], Any], Callable[[Any], bytes]]] = {
     ),
 }
 """{ending of a file: functions that take its content apart and put it together}."""
+
+
+@st.composite
+def damaged(draw: st.DrawFn, content: bytes, suffix: str = "") -> bytes:
+    """A strategy of damaged forms of a file's content; the suffix says what it may be taken for."""
+    return Drawn(draw).damage(content, suffix)
+
+
+def read_plain(content: bytes, **columns: Callable[[str], Any]) -> list[tuple[Any, ...]] | None:
+    """The rows of a CSV, read in the simplest way: these columns, converted so. None if it is no such table."""
+    with contextlib.suppress(ValueError, IndexError, csv.Error):
+        text = content.removeprefix(b"\xef\xbb\xbf").decode("latin-1")
+        header, *rows = (row for row in csv.reader(io.StringIO(text, newline="")) if any(map(str.strip, row)))
+        known = [name.strip().lower() for name in header]
+        read = [(known.index(name.lower()), convert) for name, convert in columns.items()]
+        return [tuple(convert(row[place]) for place, convert in read) for row in rows]
+    return None
+
+
+def read_table(content: bytes) -> list[tuple[Any, ...]] | None:
+    """Label, Usage and pixels of each row."""
+    usage, pixels = (lambda text: USAGES.index(text.strip())), (lambda text: bytes(map(int, text.split())))
+    return read_plain(content, emotion=int, Usage=usage, pixels=pixels)
+
+
+def read_votes(content: bytes) -> list[tuple[Any, ...]] | None:
+    """The ten votes of each row, in the order of `VOTE_CLASSES`."""
+    columns = {vote: column for column, vote in FERPLUS_COLUMNS.items()}
+    return read_plain(content, **{columns[vote]: int for vote in VOTE_CLASSES})
