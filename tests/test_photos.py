@@ -117,6 +117,7 @@ def test_a_large_avif_is_refused_before_it_is_decoded(photo, monkeypatch):
         (lambda photo: b"not a picture at all", "x is not a readable picture or is damaged"),
         (lambda photo: save(photo, "JPEG")[:9000], "x is not a readable picture or is damaged"),
         (lambda photo: save(photo, "PNG")[:9000], "x is not a readable picture or is damaged"),
+        (lambda photo: save(photo, "TIFF")[:-50], "x is not a readable picture or is damaged"),
         (lambda photo: b"\0\0\0 ftypheic", "x is not a readable picture or is damaged"),
         (lambda photo: claim_size(20_000), f"x has more than {LARGEST_PICTURE:,} pixels"),
         (lambda photo: save(Image.new("1", (11_000, 11_000)), "TIFF", compression="group4"), "x has more than"),
@@ -125,6 +126,7 @@ def test_a_large_avif_is_refused_before_it_is_decoded(photo, monkeypatch):
 def test_a_file_that_is_not_a_picture_is_one_sentence(content, sentence, photo, capfd):
     with pytest.raises(InputError, match=sentence):
         decode(content(photo))
+    assert capfd.readouterr() == ("", "")  # of the libraries
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 4000), (47, 47), (300, 300)])
