@@ -184,12 +184,6 @@ def test_a_face_at_the_edge_is_marked_as_cut(photo, detector):
     assert face.cut and crop_face(part, face).shape == (SIZE, SIZE)
 
 
-def test_boxes_that_overlap_are_one_face():
-    boxes = np.array([[0, 0, 10, 10], [1, 1, 11, 11], [8, 0, 18, 10], [50, 50, 60, 60]], np.float32)
-    assert detection.suppress(boxes, np.array([0.8, 0.9, 0.7, 0.75], np.float32)) == [1, 3, 2]
-    assert detection.suppress(boxes[:0], np.empty(0, np.float32)) == []
-
-
 def test_a_crop_is_as_wide_around_the_box_as_in_fer_2013():
     """A bright square on black, boxed as YuNet would box a face that fills the crop."""
     photo = np.zeros((300, 300, 3), np.uint8)

@@ -1,18 +1,14 @@
 """`apps/predict.py` as a user calls it: photos, folders, videos, and files that are neither."""
 
-import contextlib
 import csv
-import fcntl
+import functools
 import json
 import os
-import pty
 import re
 import shutil
 import signal
-import struct
 import subprocess
 import sys
-import termios
 import time
 
 import numpy as np
@@ -21,6 +17,7 @@ import pytest
 from apps import predict as app
 from conftest import ROOT, encode, write_network
 from PIL import Image
+from tqdm import tqdm
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.exported.onnx import load_exported, read_accuracy, read_answers_accuracy, read_metadata
@@ -28,7 +25,6 @@ from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.inference import recognition
 from fer_pipeline.inference.detection import Found
 from fer_pipeline.inference.opencv import cv2
-from fer_pipeline.inference.photos import Box, compute_iou
 from fer_pipeline.inference.recognition import Face
 from fer_pipeline.inference.summary import COLOURS, EmotionSummary, draw, to_csv
 from fer_pipeline.inference.tracking import Tracker
@@ -232,40 +228,30 @@ def test_more_photos_than_a_batch(judge, tmp_path):
     assert len({answer["faces"][0]["confidence"] for answer in answers}) > 20
 
 
-def show_on_terminal(command, **environment):
-    """What a command that ends with exit code 0 shows on a terminal, which is only its stderr."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    process = subprocess.Popen(command, stderr=theirs, stdout=subprocess.DEVNULL, env=os.environ | environment)
-    os.close(theirs)
-    shown = b""
-    with contextlib.suppress(OSError):  # Linux raises it once nobody writes any more
-        while part := os.read(ours, 4096):
-            shown += part
-    os.close(ours)
-    assert process.wait(timeout=60) == 0, shown
-    return shown.decode()
-
-
 @pytest.fixture
-def forty(tmp_path, network):
-    """The command that judges 40 cropped faces into a table."""
+def show(predict, tmp_path, monkeypatch):
+    """What stderr shows, as if it were a terminal, while 40 cropped faces are judged into a table."""
     write_faces(tmp_path, 40)
-    return [tmp_path, "--face", "--csv", tmp_path / "faces.csv", "--model", network]
+
+    def show():
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+        return predict(tmp_path, "--face", "--csv", tmp_path / "faces.csv").stderr
+
+    return show
 
 
-def test_a_terminal_shows_progress(forty):
+def test_a_terminal_shows_progress(show, monkeypatch):
     """It shows a progress bar on stderr if the answers go into a file, and removes it at the end."""
-    *shown, last, end = show_on_terminal([sys.executable, SCRIPT, *forty], TQDM_MININTERVAL="0").split("\r")
+    monkeypatch.setattr("tqdm.tqdm", functools.partial(tqdm, mininterval=0))
+    *shown, last, end = show().split("\r")
     half = next(line for line in shown if "20/40" in line)
     assert re.fullmatch(r" 50%\|█+▌? +\| 20/40 \[00:0\d<00:0\d, .*file/s\]", half)
     assert last.strip() == "" and end == ""
 
 
-def test_without_tqdm_there_is_no_bar(forty):
-    code = LOADED.format(script=str(SCRIPT), before='sys.modules["tqdm"] = None')
-    shown = show_on_terminal([sys.executable, "-c", code, *forty])
-    assert "cv2" in shown and "40" not in shown
+def test_without_tqdm_there_is_no_bar(show, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    assert show() == ""
 
 
 def test_drawings(predict, photo_file, tmp_path):
@@ -555,6 +541,6 @@ def test_two_faces_never_share_one_past(follow):
     assert 0 < found[0] < 1 and found[1] == 1
 
 
-def test_intersection_over_union():
-    assert compute_iou(Box(0, 0, 10, 10), Box(5, 0, 10, 10)) == pytest.approx(50 / 150)
-    assert compute_iou(Box(0, 0, 10, 10), Box(20, 20, 10, 10)) == 0
+@pytest.mark.parametrize(("left", "number"), [(53, 0), (54, 1)])
+def test_a_box_that_shares_less_than_three_tenths_is_another_face(follow, left, number):
+    assert [*follow([make_face(left, 1.0)], 0.1)] == [number]

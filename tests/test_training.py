@@ -49,6 +49,12 @@ HARD["compact, plateau"] = HARD["compact"] | PLATEAU
 """{case, a network first: settings with everything that a resumed training has to take up again}."""
 
 
+@pytest.fixture(autouse=True)
+def in_float32():
+    """Keras' default precision, whatever a training of this process set."""
+    keras.config.set_dtype_policy("float32")
+
+
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory):
     return write_faces(tmp_path_factory.mktemp("faces") / "faces.h5")
