@@ -221,13 +221,6 @@ def test_hundreds_of_damaged_files(predict, photo_file, tmp_path):
     assert process.stderr.splitlines()[0] == f"error: {len(refused)} of {len(names)} files could not be processed:"
 
 
-def test_more_photos_than_a_batch(judge, tmp_path):
-    write_faces(tmp_path, 150)
-    answers = judge(tmp_path, "--face")
-    assert [answer["file"] for answer in answers] == [f"{tmp_path}/{number:03}.png" for number in range(150)]
-    assert len({answer["faces"][0]["confidence"] for answer in answers}) > 20
-
-
 @pytest.fixture
 def show(predict, tmp_path, monkeypatch):
     """What stderr shows, as if it were a terminal, while 40 cropped faces are judged into a table."""
@@ -279,14 +272,17 @@ def test_nothing_overwrites_a_file_that_is_needed(predict, photo_file, network, 
 
 
 def test_a_drawing_that_cannot_be_written_is_one_problem(predict, tmp_path):
-    """The other photos are judged once and drawn."""
+    """More photos than a batch are judged once each, in their order, and the others are drawn."""
     folder, drawn = tmp_path / "photos", tmp_path / "marked"
     (drawn / "070.png").mkdir(parents=True)
-    write_faces(folder, 100)
-    process = predict(folder, "--face", "--draw", drawn, code=1)
-    assert process.stderr.startswith("error: 1 of 100 files could not be processed:")
+    write_faces(folder, 150)
+    process = predict(folder, "--face", "--json", "--draw", drawn, code=1)
+    assert process.stderr.startswith("error: 1 of 150 files could not be processed:")
     assert "070.png' is not a regular file" in process.stderr
-    assert len(process.lines) == 100 == len(list(drawn.iterdir()))
+    answers = list(map(json.loads, process.lines))
+    assert [answer["file"] for answer in answers] == [f"{folder}/{number:03}.png" for number in range(150)]
+    assert len({answer["faces"][0]["confidence"] for answer in answers}) > 20
+    assert len(list(drawn.iterdir())) == 150
 
 
 def test_a_photo_is_judged_whatever_precedes_it(predict, photo_file, tmp_path):

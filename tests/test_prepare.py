@@ -114,21 +114,6 @@ def test_report_counts_by_hand(run_prepare):
     assert not splits["val"].duplicate_of_train.any()
 
 
-@pytest.mark.usefixtures("drop_rows")
-def test_drop_blank_and_leaks(run_prepare):
-    table = Table(per_class=(5, 2, 2))
-    training, private = np.flatnonzero(table.usages == 0), np.flatnonzero(table.usages == 2)
-    table.images[[training[0], private[0]]] = 0
-    table.images[private[1]] = table.images[training[1]]
-    _, out, report = run_prepare(table)
-    splits, _ = read_faces(out)
-    assert (splits["train"].images == table.images[training[2:]]).all()
-    assert (splits["test"].images == table.images[private[1:]]).all()
-    assert not splits["test"].duplicate_of_train.any()
-    dropped = json.loads(report.read_text())["dropped"]
-    assert dropped == {"blank": {"train": 1, "val": 0, "test": 1}, "leaks": {"train": 1}}
-
-
 def test_pictures_of_the_data(run_prepare, tmp_path, table):
     run_prepare(table, plots=tmp_path / "plots")
     counts = {"train": 5, "val": 2, "test": 2}
@@ -139,12 +124,6 @@ def test_pictures_of_the_data(run_prepare, tmp_path, table):
         with Image.open(tmp_path / "plots" / name) as picture:
             assert picture.width >= 1000
             assert np.asarray(picture.convert("L")).std() > 20
-
-
-def test_a_source_that_links_to_itself_is_one_sentence(run_prepare, tmp_path):
-    (tmp_path / "x.csv").symlink_to(tmp_path / "x.csv")
-    stderr, *_ = run_prepare(tmp_path / "x.csv", code=1)
-    assert stderr.startswith(f"error: '{tmp_path / 'x.csv'}': not found")
 
 
 def test_bad_input_leaves_earlier_output_alone(run_prepare, tmp_path, table):
@@ -187,12 +166,6 @@ def test_a_folder_without_write_permission(run_prepare, tmp_path, table):
     (tmp_path / "out").mkdir(mode=0o500)
     stderr, out, _ = run_prepare(table, code=1)
     assert stderr == f"error: {out}: permission denied; check the permissions of the file and of its folder\n"
-
-
-def test_a_file_in_the_place_of_a_folder(run_prepare, tmp_path, table):
-    (tmp_path / "out").write_bytes(b"")
-    (line,) = run_prepare(table, code=1)[0].splitlines()
-    assert line.startswith(f"error: {tmp_path / 'out'}")
 
 
 def write_faces(path, changes=(), **columns):

@@ -37,12 +37,13 @@ def refusal(path):
 
 
 def write_tar(path, files, **options):
-    """Write {path: bytes} into a tar; with `compresslevel` it is gzipped."""
+    """Write {path: bytes} into a tar, None for a link; with `compresslevel` it is gzipped."""
     with tarfile.open(path, "w:gz" if options else "w", **options) as archive:
         for name, payload in files.items():
             info = tarfile.TarInfo(name)
-            info.size = len(payload)
-            archive.addfile(info, io.BytesIO(payload))
+            info.size = len(payload or b"")
+            info.type = tarfile.SYMTYPE if payload is None else tarfile.REGTYPE
+            archive.addfile(info, io.BytesIO(payload or b""))
     return path
 
 
@@ -251,6 +252,7 @@ def test_ten_bad_pictures_are_listed_and_all_are_counted(tmp_path, table):
 NO_FACES = "no table with the columns emotion, pixels and Usage, and no pictures"
 NOT_SOURCES = {
     "missing": (lambda path: None, "x': not found; put FER-2013 there, or set `dataset` in params.yaml"),
+    "a link to itself": (lambda path: path.symlink_to(path), "x': not found; put FER-2013 there"),
     "an empty folder": (lambda path: path.mkdir(), NO_FACES),
     "a folder without faces": (lambda path: write_folder(path, {"readme.txt": b"no faces here"}), NO_FACES),
     "a pipe": (os.mkfifo, "neither a file nor a folder"),
@@ -278,14 +280,10 @@ def test_members_that_point_outside_are_refused(name, write, tmp_path):
 
 
 def test_links_in_archives_are_refused(tmp_path):
-    link = tarfile.TarInfo("fer2013.csv")
-    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-    with tarfile.open(tmp_path / "x.tar", "w") as archive:
-        archive.addfile(link)
+    write_tar(tmp_path / "x.tar", {"fer2013.csv": None})
     info = zipfile.ZipInfo("fer2013.csv")
     info.external_attr = 0o120777 << 16
-    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
-        archive.writestr(info, "/etc/passwd")
+    write_zip(tmp_path / "x.zip", {info: "/etc/passwd"})
     for name in ("x.tar", "x.zip"):
         assert "'fer2013.csv' is a link" in refusal(tmp_path / name)
 

@@ -9,9 +9,8 @@ import pytest
 import torch
 from PIL import Image
 from torchvision import transforms
-from trainings import PYTORCH, TRAIN, VAL
+from trainings import PYTORCH, TRAIN
 
-from fer_pipeline.faces.votes import to_shares
 from fer_pipeline.networks import compact
 from fer_pipeline.networks.network import Shape
 from fer_pipeline.networks.pytorch.crops import as_input, crop_for_evaluation, score
@@ -127,15 +126,6 @@ def numbered():
     """100 images in which every pixel's value tells its place: uint8 (100, 1, 48, 48)."""
     grid = torch.arange(48)[:, None] * 5 + torch.arange(48)
     return (grid % 256).to(torch.uint8).expand(100, 1, 48, 48).contiguous()
-
-
-def test_a_split_as_tensors():
-    split = TensorSplit.of(VAL)
-    assert (split.images.dtype, split.labels.dtype, split.shares.dtype) == (torch.uint8, torch.int64, torch.float32)
-    assert split.images.shape == (35, 1, 48, 48) and len(split) == 35
-    assert (split.images[:, 0].numpy() == VAL.images).all() and (split.labels.numpy() == VAL.labels).all()
-    assert (split.shares.numpy() == to_shares(VAL.votes)).all()
-    assert TensorSplit.of(VAL._replace(votes=None)).shares is None
 
 
 def test_training_crops_are_windows_and_mirrored_windows(numbered):
