@@ -126,15 +126,6 @@ def test_pictures_of_the_data(run_prepare, tmp_path, table):
             assert np.asarray(picture.convert("L")).std() > 20
 
 
-def test_bad_input_leaves_earlier_output_alone(run_prepare, tmp_path, table):
-    _, out, report = run_prepare(table)
-    before = {path: path.read_bytes() for path in (out, report)}
-    bad = tmp_path / "bad.csv"
-    bad.write_bytes(table.csv()[:-60])
-    assert run_prepare(bad, code=1)[0].startswith(f"error: {bad}: 1 bad row")
-    assert {path: path.read_bytes() for path in out.parent.iterdir()} == before
-
-
 @pytest.mark.parametrize("option", ["source", "votes"])
 def test_no_input_is_overwritten(option, run_prepare, tmp_path, table):
     read = tmp_path / "read.csv"

@@ -24,15 +24,12 @@ from test_predict import ROOMS, check_face
 from fer_pipeline.exported.onnx import LABELS
 from fer_pipeline.faces.fer2013 import CLASSES
 
+FLAGS = ("headless", "no-sandbox", "disable-gpu", "window-size=1280,1000")
+FLAGS += ("use-fake-device-for-media-stream", "use-fake-ui-for-media-stream")
 DRIVER_OPTIONS = {
-    "goog:chromeOptions": {
-        "args": [
-            "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1280,1000",
-            "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
-        ]
-    },
+    "goog:chromeOptions": {"args": [f"--{flag}" for flag in FLAGS]},
     "goog:loggingPrefs": {"browser": "ALL"},
-}  # fmt: skip
+}
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 """The key of an element in WebDriver's answers."""
 SERVE = [sys.executable, "apps/serve.py", "--port"]
