@@ -86,20 +86,19 @@ def write_faces(folder, count):
         (folder / f"{number:03}.png").write_bytes(encode(np.full((48, 48), number, np.uint8)))
 
 
-def write_frames(path, frames):
-    """Write a video of pictures (height, width, 3), 10 per second."""
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, frames[0].shape[1::-1])
-    for frame in frames:
-        writer.write(frame)
-    writer.release()
-    return path
-
-
 def write_video(path, photo_file, frames=12, mirrored=False):
-    """Write a video of the photo moving to the right, and to the left beside it; its faces are about 105 pixels wide."""
+    """Write a video of 10 frames per second: the photo moves to the right, and to the left beside it.
+
+    Its faces are about 105 pixels wide.
+    """
     photo = cv2.resize(cv2.imread(str(photo_file)), (256, 300))
     moving = [np.pad(photo, ((0, 0), (2 * frame, 64 - 2 * frame), (0, 0))) for frame in range(frames)]
-    return write_frames(path, [np.hstack([one, one[:, ::-1]]) if mirrored else one for one in moving])
+    pictures = [np.hstack([one, one[:, ::-1]]) if mirrored else one for one in moving]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, pictures[0].shape[1::-1])
+    for picture in pictures:
+        writer.write(picture)
+    writer.release()
+    return path
 
 
 def test_a_photo(predict, judge, photo_file):

@@ -13,7 +13,7 @@ from trainings import PYTORCH, TRAIN
 
 from fer_pipeline.networks import compact
 from fer_pipeline.networks.network import Shape
-from fer_pipeline.networks.pytorch.crops import as_input, crop_for_evaluation, score
+from fer_pipeline.networks.pytorch.crops import score
 from fer_pipeline.params.read import read_params
 from fer_pipeline.training.common.profile import read_training
 from fer_pipeline.training.pytorch.augment import cut, draw_variations, vary
@@ -240,32 +240,15 @@ def test_mixup_blends_a_batch_with_itself_backwards():
             assert torch.equal(part, crops[rank::2]) and torch.equal(some, shares[rank::2])
 
 
-def test_ten_crops_are_torchvisions_on_pillow_images():
-    images = torch.randint(0, 256, (3, 1, 48, 48), dtype=torch.uint8)
-    crops = crop_for_evaluation(images, 44, 10)
-    for i, image in enumerate(images):
-        expected = transforms.TenCrop(44)(Image.fromarray(image[0].numpy()))
-        for crop, picture in zip(crops[10 * i : 10 * i + 10], expected, strict=True):
-            assert (crop[0].numpy() == np.asarray(picture)).all()
-    centre = crop_for_evaluation(images, 44, 1)
-    assert torch.equal(centre, crops[4::10])  # the fifth of ten is the centre
-
-
-def test_input_is_grey_in_three_channels_from_0_to_1():
-    crops = torch.tensor([0, 51, 255], dtype=torch.uint8).view(3, 1, 1, 1).expand(3, 1, 44, 44)
-    images = as_input(crops)
-    assert images.is_contiguous(memory_format=torch.channels_last)
-    assert torch.equal(images, torch.tensor([0, 0.2, 1]).view(3, 1, 1, 1).expand(3, 3, 44, 44))
-
-
 def test_scores_are_averaged_over_the_crops():
+    """Of each of two heads, over the crops that torchvision cuts from Pillow's grey images."""
     torch.manual_seed(0)
-    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 44 * 44, 7))
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 44 * 44, 15))
     images = torch.randint(0, 256, (4, 1, 48, 48), dtype=torch.uint8)
-    expected = []
-    for image in images:
-        crops = transforms.TenCrop(44)(Image.fromarray(image[0].numpy()))
-        stack = torch.stack([transforms.ToTensor()(crop).expand(3, -1, -1) for crop in crops])
-        expected.append(network(stack).softmax(1).mean(0))  # which adds up to 1
-    assert torch.allclose(score(network, images, 44, 10).exp(), torch.stack(expected), atol=1e-5)
-    assert not torch.allclose(score(network, images, 44, 1), score(network, images, 44, 10), atol=1e-3)
+    for crops, cut_pictures in ((1, lambda face: [transforms.CenterCrop(44)(face)]), (10, transforms.TenCrop(44))):
+        expected = []
+        for image in images:
+            pictures = cut_pictures(Image.fromarray(image[0].numpy()))
+            stack = torch.stack([transforms.ToTensor()(picture).expand(3, -1, -1) for picture in pictures])
+            expected.append(torch.cat([head.softmax(1).mean(0) for head in network(stack).split([7, 8], dim=1)]))
+        assert torch.allclose(score(network, images, 44, crops).exp(), torch.stack(expected), atol=1e-5)
