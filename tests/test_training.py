@@ -281,7 +281,7 @@ def learnt(tmp_path_factory, faces):
 
 @BOTH
 def test_a_second_head_learns_how_annotators_vote(name, stop, learnt):
-    """Its eight probabilities follow the seven; the first head alone is judged, and both are far above chance on val."""
+    """Its eight probabilities follow the seven; the first head alone is judged; both are far above chance on val."""
     training = learnt if name == "compact" else stop(name).whole
     said, shares = training.check(), to_shares(VAL.votes)
     assert [head.sum(axis=1) for head in np.split(said, [7], axis=1)] == [pytest.approx(1, abs=1e-5)] * 2

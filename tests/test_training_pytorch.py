@@ -1,4 +1,4 @@
-"""What a PyTorch training is made of: rows, varied crops, batches, rates, the average, losses; and the crops of evaluation."""
+"""The parts of a PyTorch training: varied crops, batches, rates, the average, losses; and the crops of evaluation."""
 
 import itertools
 from types import SimpleNamespace

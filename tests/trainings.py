@@ -108,7 +108,7 @@ class Training:
         return [{key: float(value) for key, value in row.items()} for row in rows]
 
     def check(self):
-        """The outputs agree with each other after all epochs, and the checkpoints are gone; what it predicts for val."""
+        """The outputs agree with each other, and the checkpoints are gone; what the network predicts for val."""
         report, rows, epochs = self.read_report(), self.read_history(), self.settings.epochs
         times = json.loads(self.paths["timing"].read_text(encoding="utf-8"))[f"train_{self.name}"]
         assert tuple(rows[0]) == HISTORY
