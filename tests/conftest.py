@@ -128,18 +128,18 @@ def run_stage():
 
 
 @pytest.fixture
-def call_stage(capsys, monkeypatch):
+def call_stage(capfd, monkeypatch):
     """Run a stage's module in this process, a second faster than `run_stage`; returns what `subprocess.run` does."""
 
     def call(module, *args):
         monkeypatch.setattr("sys.argv", [f"{module.__name__}.py", *map(str, args)])
-        capsys.readouterr()
+        capfd.readouterr()
         code, sentence = 0, ""
         try:
             catch(module.main)
         except SystemExit as end:
             code, sentence = (1, f"{end.code}\n") if isinstance(end.code, str) else (end.code, "")
-        printed = capsys.readouterr()
+        printed = capfd.readouterr()
         return subprocess.CompletedProcess(args, code, printed.out, printed.err + sentence)
 
     return call

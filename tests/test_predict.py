@@ -1,20 +1,15 @@
 """`apps/predict.py` as a user calls it: photos, folders, videos, and files that are neither."""
 
-import contextlib
 import csv
-import fcntl
+import functools
 import json
 import os
-import pty
 import re
 import shutil
 import signal
-import struct
 import subprocess
 import sys
-import termios
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -22,7 +17,7 @@ import pytest
 from apps import predict as app
 from conftest import ROOT, encode, write_network
 from PIL import Image
-from test_photos import claim_size
+from tqdm import tqdm
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.exported.onnx import load_exported, read_accuracy, read_answers_accuracy, read_metadata
@@ -30,11 +25,9 @@ from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.inference import recognition
 from fer_pipeline.inference.detection import Found
 from fer_pipeline.inference.opencv import cv2
-from fer_pipeline.inference.photos import Box, compute_iou
 from fer_pipeline.inference.recognition import Face
 from fer_pipeline.inference.summary import COLOURS, EmotionSummary, draw, to_csv
 from fer_pipeline.inference.tracking import Tracker
-from fer_pipeline.running.stage import catch
 
 SCRIPT = ROOT / "apps" / "predict.py"
 LOADED = """
@@ -56,34 +49,30 @@ ROOMS = ("core", "running", "faces", "exported", "inference")
 
 
 @pytest.fixture
-def predict(network, monkeypatch, capfd):
+def predict(network, call_stage, monkeypatch):
     """Call it in this process, with a small network; `code` is the exit code that it should have."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # its handlers are for a process of its own
 
     def run(*args, model=network, code=0):
-        monkeypatch.setattr(sys, "argv", ["predict.py", *map(str, args), "--model", str(model)])
-        capfd.readouterr()
-        ended = 0
-        try:
-            catch(app.main)
-        except SystemExit as end:
-            ended = end.code
-            if isinstance(ended, str):  # as the interpreter does
-                print(ended, file=sys.stderr)
-                ended = 1
-        stdout, stderr = capfd.readouterr()
-        assert ended == code, stderr
-        return SimpleNamespace(stdout=stdout, stderr=stderr, lines=stdout.splitlines())
+        process = call_stage(app, "--model", model, *args)
+        assert process.returncode == code, process.stderr
+        process.lines = process.stdout.splitlines()
+        return process
 
-    handlers = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGPIPE)]
-    yield run
-    for handler in handlers:
-        signal.signal(*handler)
+    return run
 
 
 @pytest.fixture
 def judge(predict):
     """Call it with --json, and return the answers."""
     return lambda *args: [json.loads(line) for line in predict(*args, "--json").lines]
+
+
+def check_face(face):
+    """A face of an answer has the probabilities of the seven emotions, and names the highest."""
+    shares = face["probabilities"]
+    assert [*shares] == [*CLASSES] and sum(shares.values()) == pytest.approx(1, abs=1e-3)
+    assert face["confidence"] == max(shares.values()) == shares[face["emotion"]]
 
 
 def read_csv(path):
@@ -97,25 +86,19 @@ def write_faces(folder, count):
         (folder / f"{number:03}.png").write_bytes(encode(np.full((48, 48), number, np.uint8)))
 
 
-def write_frames(path, frames):
-    """Write a video of pictures (height, width, 3), 10 per second."""
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, frames[0].shape[1::-1])
-    for frame in frames:
-        writer.write(frame)
-    writer.release()
-    return path
-
-
 def write_video(path, photo_file, frames=12, mirrored=False):
-    """Write a video of the photo moving to the right, and to the left beside it; its faces are about 105 pixels wide."""
+    """Write a video of 10 frames per second: the photo moves to the right, and to the left beside it.
+
+    Its faces are about 105 pixels wide.
+    """
     photo = cv2.resize(cv2.imread(str(photo_file)), (256, 300))
     moving = [np.pad(photo, ((0, 0), (2 * frame, 64 - 2 * frame), (0, 0))) for frame in range(frames)]
-    return write_frames(path, [np.hstack([one, one[:, ::-1]]) if mirrored else one for one in moving])
-
-
-@pytest.fixture
-def video(tmp_path, photo_file):
-    return write_video(tmp_path / "clip.mp4", photo_file)
+    pictures = [np.hstack([one, one[:, ::-1]]) if mirrored else one for one in moving]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, pictures[0].shape[1::-1])
+    for picture in pictures:
+        writer.write(picture)
+    writer.release()
+    return path
 
 
 def test_a_photo(predict, judge, photo_file):
@@ -125,9 +108,7 @@ def test_a_photo(predict, judge, photo_file):
     ((face,),) = (answer["faces"] for answer in judge(photo_file))
     left, top, width, height = face["box"]
     assert box == f"{width}x{height} at {left},{top}"
-    shares = face["probabilities"]
-    assert [*shares] == [*CLASSES] and sum(shares.values()) == pytest.approx(1, abs=1e-3)
-    assert face["confidence"] == max(shares.values()) == shares[face["emotion"]]
+    check_face(face)
 
 
 def test_a_network_of_drawn_faces_says_so(predict, photo_file, network, tmp_path):
@@ -239,47 +220,30 @@ def test_hundreds_of_damaged_files(predict, photo_file, tmp_path):
     assert process.stderr.splitlines()[0] == f"error: {len(refused)} of {len(names)} files could not be processed:"
 
 
-def test_more_photos_than_a_batch(judge, tmp_path):
-    write_faces(tmp_path, 150)
-    answers = judge(tmp_path, "--face")
-    assert [answer["file"] for answer in answers] == [f"{tmp_path}/{number:03}.png" for number in range(150)]
-    assert len({answer["faces"][0]["confidence"] for answer in answers}) > 20
-
-
-def show_on_terminal(command, **environment):
-    """What a command that ends with exit code 0 shows on a terminal, which is only its stderr."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    process = subprocess.Popen(command, stderr=theirs, stdout=subprocess.DEVNULL, env=os.environ | environment)
-    os.close(theirs)
-    shown = b""
-    with contextlib.suppress(OSError):  # Linux raises it once nobody writes any more
-        while part := os.read(ours, 4096):
-            shown += part
-    os.close(ours)
-    assert process.wait(timeout=60) == 0, shown
-    return shown.decode()
-
-
 @pytest.fixture
-def forty(tmp_path, network):
-    """The command that judges 40 cropped faces into a table."""
+def show(predict, tmp_path, monkeypatch):
+    """What stderr shows, as if it were a terminal, while 40 cropped faces are judged into a table."""
     write_faces(tmp_path, 40)
-    return [tmp_path, "--face", "--csv", tmp_path / "faces.csv", "--model", network]
+
+    def show():
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+        return predict(tmp_path, "--face", "--csv", tmp_path / "faces.csv").stderr
+
+    return show
 
 
-def test_a_terminal_shows_progress(forty):
+def test_a_terminal_shows_progress(show, monkeypatch):
     """It shows a progress bar on stderr if the answers go into a file, and removes it at the end."""
-    *shown, last, end = show_on_terminal([sys.executable, SCRIPT, *forty], TQDM_MININTERVAL="0").split("\r")
+    monkeypatch.setattr("tqdm.tqdm", functools.partial(tqdm, mininterval=0))
+    *shown, last, end = show().split("\r")
     half = next(line for line in shown if "20/40" in line)
     assert re.fullmatch(r" 50%\|█+▌? +\| 20/40 \[00:0\d<00:0\d, .*file/s\]", half)
     assert last.strip() == "" and end == ""
 
 
-def test_without_tqdm_there_is_no_bar(forty):
-    code = LOADED.format(script=str(SCRIPT), before='sys.modules["tqdm"] = None')
-    shown = show_on_terminal([sys.executable, "-c", code, *forty])
-    assert "cv2" in shown and "40" not in shown
+def test_without_tqdm_there_is_no_bar(show, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    assert show() == ""
 
 
 def test_drawings(predict, photo_file, tmp_path):
@@ -303,19 +267,21 @@ def test_nothing_overwrites_a_file_that_is_needed(predict, photo_file, network, 
     (tmp_path / "link.jpg").symlink_to(photo)
     for table in (photo, model, tmp_path / "link.jpg"):
         assert "would overwrite a file that is needed" in predict(photo, "--csv", table, model=model, code=1).stderr
-    assert "not a place for a file" in predict(photo, "--csv", "/dev/stdout", code=1).stderr
     assert photo.read_bytes() == photo_file.read_bytes() and model.read_bytes() == network.read_bytes()
 
 
 def test_a_drawing_that_cannot_be_written_is_one_problem(predict, tmp_path):
-    """The other photos are judged once and drawn."""
+    """More photos than a batch are judged once each, in their order, and the others are drawn."""
     folder, drawn = tmp_path / "photos", tmp_path / "marked"
     (drawn / "070.png").mkdir(parents=True)
-    write_faces(folder, 100)
-    process = predict(folder, "--face", "--draw", drawn, code=1)
-    assert process.stderr.startswith("error: 1 of 100 files could not be processed:")
+    write_faces(folder, 150)
+    process = predict(folder, "--face", "--json", "--draw", drawn, code=1)
+    assert process.stderr.startswith("error: 1 of 150 files could not be processed:")
     assert "070.png' is not a regular file" in process.stderr
-    assert len(process.lines) == 100 == len(list(drawn.iterdir()))
+    answers = list(map(json.loads, process.lines))
+    assert [answer["file"] for answer in answers] == [f"{folder}/{number:03}.png" for number in range(150)]
+    assert len({answer["faces"][0]["confidence"] for answer in answers}) > 20
+    assert len(list(drawn.iterdir())) == 150
 
 
 def test_a_photo_is_judged_whatever_precedes_it(predict, photo_file, tmp_path):
@@ -333,30 +299,28 @@ def test_a_face_that_fills_its_picture_has_its_bars_beside_it(predict, tmp_path)
     assert (drawn[60:200, 20:220] == 99).all() and len(np.unique(drawn[:168, 245:])) > 3
 
 
-def test_a_video(predict, video, tmp_path):
+def test_a_video(predict, judge, photo_file, tmp_path):
+    """Two faces that move keep their numbers, in JSON and in CSV; every frame is drawn."""
+    video = write_video(tmp_path / "two.mp4", photo_file, mirrored=True)
+    found = [
+        (answer["frame"], answer["seconds"], face["number"], face["box"][0])
+        for answer in judge(video)
+        for face in answer["faces"]
+    ]
+    assert [place[:2] for place in found] == [(frame, frame / 10) for frame in range(12) for _ in range(2)]
+    places = [[left for *_, number, left in found if number == one] for one in (0, 1)]
+    assert [len(one) for one in places] == [12, 12]
+    moved = sorted(one[-1] - one[0] for one in places)
+    assert -36 < moved[0] < -10 and 10 < moved[1] < 36
     predict(video, "--csv", tmp_path / "faces.csv", "--draw", tmp_path / "marked")
     rows = read_csv(tmp_path / "faces.csv")
-    assert [int(row["frame"]) for row in rows] == list(range(12))
-    assert [float(row["seconds"]) for row in rows] == pytest.approx([frame / 10 for frame in range(12)])
-    assert 10 < int(rows[-1]["left"]) - int(rows[0]["left"]) < 36
-    drawn = cv2.VideoCapture(str(tmp_path / "marked" / "clip.mp4"))
-    assert drawn.get(cv2.CAP_PROP_FRAME_COUNT) == 12
+    assert [tuple(float(row[key]) for key in ("frame", "seconds", "face", "left")) for row in rows] == found
+    assert cv2.VideoCapture(str(tmp_path / "marked" / "two.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 12
 
 
-def test_faces_of_a_video_keep_their_number(predict, judge, photo_file, tmp_path):
-    """Two faces that move, in JSON and in CSV."""
-    video = write_video(tmp_path / "two.mp4", photo_file, mirrored=True)
-    found = [(face["number"], face["box"][0]) for answer in judge(video) for face in answer["faces"]]
-    places = [[left for number, left in found if number == one] for one in (0, 1)]
-    assert [len(one) for one in places] == [12, 12] and len(found) == 24
-    moved = sorted(one[-1] - one[0] for one in places)
-    assert moved[0] < -10 and moved[1] > 10
-    predict(video, "--csv", tmp_path / "faces.csv")
-    assert [(int(row["face"]), int(row["left"])) for row in read_csv(tmp_path / "faces.csv")] == found
-
-
-def test_a_summary(predict, judge, video, photo_file, tmp_path):
+def test_a_summary(predict, judge, photo_file, tmp_path):
     """It sums up the answers by emotion: seconds of a video, faces of photos."""
+    video = write_video(tmp_path / "clip.mp4", photo_file)
     (tmp_path / "none.png").write_bytes(encode(np.full((300, 300), 99, np.uint8)))
     answers = judge(video, photo_file, tmp_path / "none.png", "--summary", tmp_path / "sum")
     faces = [face for answer in answers for face in answer["faces"]]
@@ -404,18 +368,6 @@ def test_a_name_that_opencv_cannot_take(predict, photo_file, tmp_path):
     assert "the name is not UTF-8; rename it" in process.stderr and len(process.lines) == 1
 
 
-@pytest.mark.parametrize(
-    "number, code, sentence",
-    [
-        ("-1", 2, "--camera is -1, expected the number of a camera"),
-        ("99999999999999999999", 2, "--camera is 99999999999999999999, expected the number of a camera"),
-        ("97", 1, "error: camera 97 is not a readable video; name another with --camera\n"),
-    ],
-)
-def test_no_such_camera(predict, number, code, sentence):
-    assert sentence in predict(f"--camera={number}", code=code).stderr
-
-
 def test_a_film_keeps_time(tmp_path):
     """Three frames within a second, at 10 per second."""
     film = app.Film(tmp_path / "x.mp4", 10, (64, 48))
@@ -428,57 +380,41 @@ def test_a_film_keeps_time(tmp_path):
         film.finish()
 
 
-def make_foreign(path, **metadata):
-    """Write an ONNX file with other metadata than the exports of this project."""
-    model = onnx.load(write_network(path))
-    onnx.helper.set_model_props(model, metadata)
-    path.write_bytes(model.SerializeToString())
+REFUSED = {
+    "nowhere.jpg": "error: nowhere.jpg: not found",
+    "nowhere.mp4": "error: nowhere.mp4: not found",
+    "none": "error: none: no pictures or videos in this folder",
+    "empty.png": "error: empty.png is empty; give a picture",
+    "text.jpg": "error: text.jpg is not a readable picture",
+    "text.mp4": "error: text.mp4 is not a readable video; use one of .avi",
+    "--camera=97": "error: camera 97 is not a readable video; name another with --camera",
+    "--camera=-1": "--camera is -1, expected the number of a camera",
+    "--camera=99999999999999999999": "--camera is 99999999999999999999, expected the number of a camera",
+    "a.jpg --csv /dev/stdout": "error: --csv /dev/stdout: not a place for a file",
+    "a.jpg --model vgg99": "error: no network named 'vgg99'; ",
+    "a.jpg --model none.onnx": "error: none.onnx: not found; run `dvc repro export`",
+    "a.jpg --model text.onnx": "error: text.onnx: not an ONNX file, or damaged",
+    "a.jpg --model foreign.onnx": "error: foreign.onnx: not exported by this pipeline",
+    "a.jpg --model other_crop.onnx": "error: other_crop.onnx: not exported by this pipeline",
+}
+"""{arguments: how the one sentence begins}."""
 
 
-@pytest.mark.parametrize(
-    "make, sentence",
-    [
-        (lambda path: None, "not found; run `dvc repro export`"),
-        (lambda path: path.write_text("no ONNX"), "not an ONNX file, or damaged"),
-        (make_foreign, "not exported by this pipeline"),
-        (lambda path: make_foreign(path, classes=json.dumps(CLASSES), crop="40", temperature="1"), "not exported by"),
-    ],
-)
-def test_a_foreign_model_is_one_sentence(predict, photo_file, tmp_path, make, sentence):
-    make(tmp_path / "model.onnx")
-    process = predict(photo_file, model=tmp_path / "model.onnx", code=1)
-    assert len(process.stderr.splitlines()) == 1 and sentence in process.stderr
-
-
-@pytest.mark.parametrize(
-    "name, content, sentence",
-    [
-        ("nowhere.jpg", None, ": not found"),
-        ("nowhere.mp4", None, ": not found"),
-        (".", None, ": no pictures or videos in this folder"),
-        ("empty.png", b"", " is empty; give a picture"),
-        ("text.mp4", b"text", " is not a readable video; use one of .avi"),
-        ("text.jpg", b"text", " is not a readable picture"),
-        ("large.png", claim_size(20_000), " has more than 100,000,000 pixels; scale it down"),
-        ("short.png", encode(np.zeros((99, 99), np.uint8))[:-50], " is not a readable picture"),
-        ("short.tif", encode(np.zeros((99, 99), np.uint8), "tiff")[:-50], " is not a readable picture"),
-    ],
-)
-def test_bad_input_is_one_sentence(predict, tmp_path, monkeypatch, name, content, sentence):
+@pytest.mark.parametrize("arguments", REFUSED)
+def test_bad_input_is_one_sentence(predict, tmp_path, monkeypatch, arguments):
     monkeypatch.chdir(tmp_path)
-    if content is not None:
-        (tmp_path / name).write_bytes(content)
-    process = predict(name, code=1)
-    assert process.stderr.startswith(f"error: {name}{sentence}"), process.stderr
-    assert len(process.stderr.splitlines()) == 1 and process.stdout == ""
-
-
-def test_an_unknown_network_is_refused_with_the_names_of_all(photo_file):
-    """As a process: one sentence, and exit code 1."""
-    command = [sys.executable, SCRIPT, photo_file, "--model", "vgg99"]
-    process = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert (process.returncode, process.stderr.count("\n")) == (1, 1)
-    assert process.stderr.startswith("error: no network named 'vgg99'; ")
+    (tmp_path / "none").mkdir()
+    for name, text in {"empty.png": "", **dict.fromkeys(("text.jpg", "text.mp4", "text.onnx"), "text")}.items():
+        (tmp_path / name).write_text(text)
+    other_crop = {"classes": json.dumps(CLASSES), "crop": "40", "temperature": "1"}
+    for name, metadata in {"foreign.onnx": {}, "other_crop.onnx": other_crop}.items():
+        model = onnx.load(write_network(tmp_path / name))
+        onnx.helper.set_model_props(model, metadata)
+        onnx.save(model, tmp_path / name)
+    is_usage = "expected" in REFUSED[arguments]
+    process = predict(*arguments.split(), code=2 if is_usage else 1)
+    *before, line = process.stderr.splitlines()
+    assert REFUSED[arguments] in line and (is_usage or not before) and process.stdout == ""
 
 
 @pytest.fixture
@@ -600,6 +536,6 @@ def test_two_faces_never_share_one_past(follow):
     assert 0 < found[0] < 1 and found[1] == 1
 
 
-def test_intersection_over_union():
-    assert compute_iou(Box(0, 0, 10, 10), Box(5, 0, 10, 10)) == pytest.approx(50 / 150)
-    assert compute_iou(Box(0, 0, 10, 10), Box(20, 20, 10, 10)) == 0
+@pytest.mark.parametrize(("left", "number"), [(53, 0), (54, 1)])
+def test_a_box_that_shares_less_than_three_tenths_is_another_face(follow, left, number):
+    assert [*follow([make_face(left, 1.0)], 0.1)] == [number]

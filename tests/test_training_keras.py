@@ -1,138 +1,32 @@
-"""The baseline's training: the paper's network, honest augmentation, and the same bytes whatever stops it."""
+"""The baseline in Keras: the paper's network, honest augmentation, batches, rates, and where it runs."""
 
 import math
 import os
 import re
-import shutil
-import signal
-import venv
-from pathlib import Path
-from types import SimpleNamespace
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
-import trainings
 from conftest import ROOT
-from trainings import COMPUTE, FLOAT32, Copy, Outputs, make_rows
+from trainings import PAPER
 
-from fer_pipeline.core.errors import InputError
-from fer_pipeline.faces.votes import to_shares
 from fer_pipeline.networks import baseline
 from fer_pipeline.networks.keras import environment
 from fer_pipeline.networks.keras.framework import keras, tf
-from fer_pipeline.networks.precision import has_fast_bf16
-from fer_pipeline.params.read import read_params
 from fer_pipeline.params.schema import KerasAugment
-from fer_pipeline.running.hardware import name_cpu
-from fer_pipeline.training.common.profile import read_training
 from fer_pipeline.training.keras import data as keras_data
 from fer_pipeline.training.keras import train as training
-from fer_pipeline.training.keras.checkpoints import Snapshots, read_snapshot
 
 layers = keras.layers
-
-PAPER = read_training(read_params(), "baseline", "paper")
-TINY = PAPER.model_copy(
-    update={"width": 0.125, "dropout": 0.1, "dropout_dense": 0.2, "norm_momentum": 0.5}
-    | {"learning_rate": 1e-2, "schedule": "one_cycle", "batch_size": 16, "epochs": 4}
-)
-VOTES = TINY.model_copy(update={"labels": "emotion+votes", "ema": 0.5, "label_smoothing": 0.1, "weight_decay": 0.01})
-SHALLOW = ((32, 64),)
-"""Two convolutions instead of six for trainings, most of whose time Keras takes to trace the layers."""
-VAL = make_rows(35, 2)
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras under NumPy 2
 LOCKS = ("requirements.lock", "requirements-keras.lock")
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras under NumPy 2
 
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return trainings.write_faces(tmp_path_factory.mktemp("data") / "faces.h5")
-
-
-class Place(Outputs):
-    """A folder where the stage runs in this process, with its own checkpoints and outputs."""
-
-    def __init__(self, folder, data):
-        super().__init__(folder, "baseline")
-        self.data, self.checkpoints = data, folder / ".checkpoints"
-
-    def train(self, settings=TINY, compute=COMPUTE, **patches):
-        """Train, with parts of the training replaced; returns the bytes of model and history."""
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(baseline, "BLOCKS", SHALLOW)
-            for name, replacement in patches.items():
-                patch.setattr(training if hasattr(training, name) else keras_data, name, replacement)
-            return trainings.train_here(self, self.checkpoints, self.data, settings, compute).read()
-
-    def interrupt(self, settings=TINY, epoch=4):
-        """Train until an interruption in the second step of an epoch, which is counted from 1."""
-
-        class Stop(training.Guard):
-            def on_train_batch_end(self, batch, logs=None):
-                if self.epoch == epoch and batch == 1:
-                    raise KeyboardInterrupt
-
-        with pytest.raises(KeyboardInterrupt):
-            self.train(settings, FLOAT32 if settings is VOTES else COMPUTE, Guard=Stop)
-
-    def snapshot(self):
-        """The snapshot of the one training that did not end."""
-        (snapshot,) = self.checkpoints.glob("baseline-*/last.npz")
-        return snapshot
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory, data):
-    """Where one training went through, never stopped."""
-    place = Place(tmp_path_factory.mktemp("whole"), data)
-    place.train()
-    return place
-
-
-@pytest.fixture(scope="module")
-def stopped(tmp_path_factory, data):
-    """Where one training was stopped in its last epoch; its best epoch is an earlier one."""
-    place = Place(tmp_path_factory.mktemp("stopped"), data)
-    place.interrupt()
-    return place
-
-
-@pytest.fixture
-def stopped_again(stopped, tmp_path):
-    """A copy of `stopped` to go on with."""
-    place = Place(tmp_path, stopped.data)
-    shutil.copytree(stopped.checkpoints, place.checkpoints)
-    return place
-
-
-@pytest.fixture(scope="module")
-def voted(tmp_path_factory, data):
-    """Where one training with two heads and an average of the weights went through, in float32."""
-    place = Place(tmp_path_factory.mktemp("voted"), data)
-    place.train(VOTES, FLOAT32)
-    return place
-
-
-def copy_project(folder, data):
-    """The scripts in a folder, with the settings and the network of `Place.train`."""
-    copy = Copy(folder, data, "baseline", TINY)
-    file = folder / "stages/fer_pipeline/networks/baseline.py"
-    file.write_text(file.read_text().replace(f"BLOCKS = {baseline.BLOCKS}", f"BLOCKS = {SHALLOW}"))
-    return copy
-
-
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def in_float32():
     """Keras' default precision, whatever a training of this process set."""
-    policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
-    yield
-    keras.config.set_dtype_policy(policy)
 
 
-@pytest.mark.usefixtures("in_float32")
 def test_network_is_that_of_table_2():
     details = {
         "Conv2D": lambda layer: (layer.filters, layer.kernel_size, layer.activation.__name__, layer.output.shape[1]),
@@ -162,7 +56,6 @@ def test_network_is_that_of_table_2():
     assert sum(math.prod(weights.shape) for weights in network.trainable_weights) == by_hand == 3_489_095
 
 
-@pytest.mark.usefixtures("in_float32")
 def test_padding_valid_and_narrow_width():
     network = baseline.build(PAPER.model_copy(update={"padding": "valid", "width": 0.1}))
     convolutions = [layer for layer in network.layers if isinstance(layer, layers.Conv2D)]
@@ -171,7 +64,6 @@ def test_padding_valid_and_narrow_width():
     assert network.get_layer("flatten").output.shape[1] == 2 * 2 * 26
 
 
-@pytest.mark.usefixtures("in_float32")
 def test_fused_normalization_is_keras_normalization():
     rng = np.random.default_rng(0)
     images, weight = rng.normal(3, 2, (5, 6, 6, 4)).astype("float32"), rng.normal(size=(5, 6, 6, 4)).astype("float32")
@@ -211,6 +103,7 @@ def test_shift_is_uniform_per_image_bilinear_and_repeats_the_border():
 
 
 def test_flip_is_horizontal_for_half_of_the_images():
+    assert keras_data.build_augmentation(OFF) == []
     image = np.random.default_rng(0).integers(0, 256, (48, 48, 1)).astype("float32")
     flipped = vary(np.stack([image] * 512), flip=True)
     mirrored = (flipped == image[:, ::-1]).all(axis=(1, 2, 3))
@@ -231,19 +124,6 @@ def test_rotation_and_scale_are_those_asked_for():
     assert 0.79 <= scale.min() < 0.84 and 1.18 < scale.max() <= 1.27
 
 
-@pytest.mark.usefixtures("in_float32")
-def test_augmentation_changes_training_only():
-    assert keras_data.build_augmentation(OFF) == []
-    images = make_rows(14, 1).images[..., np.newaxis]
-    bare = baseline.build(TINY)
-    augmented = baseline.build(TINY, augmentation=keras_data.build_augmentation(PAPER.augment))
-    augmented.set_weights(bare.get_weights())
-    np.testing.assert_array_equal(augmented.predict(images, verbose=0), bare.predict(images, verbose=0))
-    augment = keras.Sequential(augmented.layers[:1])
-    np.testing.assert_array_equal(augment(images, training=False), images)
-    assert not np.array_equal(augment(images, training=True), images)
-
-
 def test_batches_hold_each_row_once_in_an_order_of_the_epoch():
     images, labels = np.arange(70), np.arange(70) * 2
 
@@ -261,21 +141,9 @@ def test_batches_hold_each_row_once_in_an_order_of_the_epoch():
     assert [len(rows) for rows, _ in draw(batch_size=100)] == [70, 70]
 
 
-def test_datasets_leave_val_as_it_is():
-    train_set, val_set = keras_data.make_datasets({"train": make_rows(70, 1), "val": VAL}, False, 32, 1, range(2))
-    assert len(list(train_set)) == 6
-    ((images, labels),) = val_set.as_numpy_iterator()
-    np.testing.assert_array_equal(images[..., 0], VAL.images)
-    np.testing.assert_array_equal(labels, np.eye(7)[VAL.labels])
-
-
-def test_one_cycle_climbs_then_falls_along_a_cosine():
-    one_cycle = PAPER.model_copy(update={"schedule": "one_cycle", "learning_rate": 0.01})
-    rate = training.make_learning_rate(one_cycle, 100)
-    last = 0.005 * (1 + math.cos(math.pi * 69 / 70))
-    by_hand = {0: 0.0004, 15: (0.0004 + 0.01) / 2, 30: 0.01, 65: 0.005, 99: last, 100: 0.0}
-    assert {step: float(rate(step)) for step in by_hand} == pytest.approx(by_hand, rel=1e-4, abs=1e-8)
+def test_rates_that_no_schedule_changes():
     assert training.make_learning_rate(PAPER, 100) == 1e-4
+    one_cycle = PAPER.model_copy(update={"schedule": "one_cycle"})
     assert math.isfinite(float(training.make_learning_rate(one_cycle, 1)(0)))
 
 
@@ -284,117 +152,6 @@ def test_auto_precision_goes_by_the_cpu(monkeypatch, fast, expected):
     monkeypatch.setattr(training, "has_fast_bf16", lambda: fast)
     found = [training.choose_precision(wanted, []) for wanted in ("auto", "float32", "bfloat16")]
     assert found == [expected, "float32", "bfloat16"]
-
-
-def test_outputs_agree_with_each_other(place):
-    place.check(4, 70)
-    report, rate = place.read_report(), training.make_learning_rate(TINY, 20)
-    rates = [float(rate(step)) for step in (4, 9, 14, 19)]
-    assert [row["learning_rate"] for row in place.read_history()] == pytest.approx(rates, rel=1e-5)
-    assert report["val_accuracy"] > 3 / 7
-    assert report["precision"] == ("bfloat16" if has_fast_bf16() else "float32")
-    assert report["device"] == ("cuda" if tf.config.list_physical_devices("GPU") else "cpu")
-    assert report["device"] == "cuda" or place.read_times()["hardware"] == name_cpu()
-    assert [path.name for path in place.checkpoints.iterdir()] == ["baseline.lock"]
-
-    network = keras.models.load_model(place.model)
-    assert not any(type(layer).__name__.startswith("Random") for layer in network.layers)
-    assert report["parameters"] == sum(math.prod(weights.shape) for weights in network.trainable_weights)
-    probabilities = network.predict(VAL.images[..., np.newaxis], batch_size=keras_data.VAL_BATCH, verbose=0)
-    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
-    assert np.mean(probabilities.argmax(axis=1) == VAL.labels) == pytest.approx(report["val_accuracy"], abs=1e-6)
-
-
-def test_float32_is_reported_and_exported(voted):
-    assert voted.read_report()["precision"] == "float32"
-    assert {layer.compute_dtype for layer in keras.models.load_model(voted.model).layers} == {"float32"}
-
-
-def test_a_stopped_training_resumes_after_its_last_epoch(place, stopped, stopped_again, capsys):
-    """Until then there is no output."""
-    assert not stopped.exist()
-    assert stopped_again.train() == place.read()
-    output = capsys.readouterr()
-    assert "Epoch 4/4" in output.out and "Epoch 3/4" not in output.out
-    assert output.err == "resuming after epoch 3\n"
-
-
-def test_a_kill_after_the_last_epoch_repeats_none(place, stopped_again, capsys):
-    with pytest.raises(KeyboardInterrupt):
-        stopped_again.train(pack_network=Mock(side_effect=KeyboardInterrupt))
-    capsys.readouterr()
-    assert stopped_again.train() == place.read()
-    assert "Epoch" not in capsys.readouterr().out
-
-
-def test_a_damaged_checkpoint_is_said_and_ignored(place, stopped_again, capsys):
-    """One bit of the history or of the weights; the training starts from the beginning, as another whole run."""
-    path = stopped_again.snapshot()
-    content, weights = path.read_bytes(), read_snapshot(path)[0][0]["weights"]
-    for part in ("0.".encode("utf-32-le"), max(weights, key=np.size).tobytes()):
-        damaged = content.index(part) + len(part) // 2
-        path.write_bytes(content[:damaged] + bytes([content[damaged] ^ 1]) + content[damaged + 1 :])
-        assert Snapshots(path).epochs == []
-        assert re.search(r"last\.npz: damaged \(.*\); training starts anew\n$", capsys.readouterr().err)
-    assert stopped_again.train() == place.read()
-    assert "Epoch 1/4" in capsys.readouterr().out
-
-
-def test_other_params_do_not_resume(stopped_again, capsys):
-    stopped_again.interrupt(TINY.model_copy(update={"dropout": 0.3}), epoch=1)
-    assert "Epoch 1/4" in capsys.readouterr().out
-
-
-def test_a_loss_that_is_not_finite_stops_the_training(stopped_again):
-    draw = keras_data.draw_batches
-
-    def overflow(*arguments):
-        """Rows with labels so heavy that the loss overflows from the second batch on."""
-        for i, (images, labels) in enumerate(draw(*arguments)):
-            yield images, labels * np.float32(1e38 if i else 1)
-
-    with pytest.raises(InputError, match=r"^the loss became .* in epoch 4, step 2, at learning rate 0\.00"):
-        stopped_again.train(draw_batches=overflow)
-    assert read_snapshot(stopped_again.snapshot())[1] == 3 and not stopped_again.exist()
-
-
-def test_an_unusable_val_loss_is_not_kept():
-    guard = training.Guard("baseline")
-    guard.set_model(SimpleNamespace(optimizer=SimpleNamespace(learning_rate=0.5)))
-    guard.on_epoch_begin(4)
-    guard.on_train_batch_end(8, {"loss": 1.0})
-    with pytest.raises(InputError, match=r"loss became nan in epoch 5, step 9, at learning rate 0\.5"):
-        guard.on_epoch_end(4, {"loss": 1.0, "val_loss": math.nan})
-
-
-def test_memory_that_runs_out_names_a_smaller_batch(data, tmp_path, monkeypatch):
-    exhausted = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
-    monkeypatch.setattr(keras.Sequential, "fit", Mock(side_effect=exhausted))
-    with pytest.raises(InputError, match=r"batches of 16 images; set batch_size .* to 8"):
-        Place(tmp_path, data).train()
-
-
-def test_the_average_and_the_second_head_are_resumed(voted, tmp_path):
-    stopped = Place(tmp_path, voted.data)
-    stopped.interrupt(VOTES, epoch=3)
-    assert stopped.train(VOTES, FLOAT32) == voted.read()
-
-
-def test_without_the_average_the_weights_are_others(voted, tmp_path):
-    plain = Place(tmp_path, voted.data)
-    assert plain.train(VOTES.model_copy(update={"ema": 0.0}), FLOAT32)[0] != voted.read()[0]
-
-
-def test_a_second_head_learns_how_annotators_vote(voted):
-    """Its eight probabilities follow the seven; plain Keras reads the file."""
-    network = keras.models.load_model(voted.model, compile=False)
-    said = network.predict(VAL.images[..., np.newaxis], verbose=0)
-    assert said.shape == (35, 15)
-    for head in (said[:, :7], said[:, 7:]):
-        assert head.sum(axis=1) == pytest.approx(1, abs=1e-5)
-    assert -(to_shares(VAL.votes) * np.log(said[:, 7:])).sum(axis=1)[1:].mean() < 0.75 * np.log(8)
-    accuracy = voted.read_report()["val_accuracy"]
-    assert (said[:, :7].argmax(axis=1) == VAL.labels).mean() == pytest.approx(accuracy, abs=0.03)
 
 
 def test_the_loss_of_votes_worked_out_by_hand():
@@ -409,23 +166,6 @@ def test_the_loss_of_votes_worked_out_by_hand():
     assert float(tf.reduce_mean(found)) == pytest.approx(float(labels) + 2 * votes, rel=1e-5)
     alone = training.make_loss(0.1, 2.0)(tf.constant(targets[:, :7]), tf.constant(said[:, :7]))
     assert float(tf.reduce_mean(alone)) == pytest.approx(float(labels), rel=1e-6)
-
-
-def test_keras_own_environment_gives_the_same_network(place, tmp_path):
-    """`.venv-keras`, here with the packages of this one, runs the stage's own command; its network is the same."""
-    copy, own = copy_project(tmp_path, place.data), tmp_path / ".venv-keras"
-    venv.create(own, symlinks=True)
-    (packages,) = (own / "lib").glob("python*/site-packages")
-    (packages / "main.pth").write_text(str(Path(keras.__file__).parents[1]))
-    (packages / "sitecustomize.py").write_text("import sys; print('started in', sys.prefix, file=sys.stderr)")
-    _, errors = copy.finish(code=1)
-    assert errors == f"error: {own}: not complete; run `make gpu`, or remove it to train on the CPU\n"
-    (own / ".ready").touch()
-    _, errors = copy.finish()
-    assert errors == f"started in {own}\n"
-    networks = [keras.models.load_model(outputs.model) for outputs in (place, copy.outputs)]
-    for one, other in zip(*(network.get_weights() for network in networks), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
 def test_without_it_keras_runs_on_the_cpu_and_says_so(monkeypatch, tmp_path, capsys):
@@ -445,15 +185,3 @@ def test_the_lock_file_of_keras_environment():
     assert not {name for name in own if name.startswith(("torch", "lightning", "dvc"))}
     shared = own.keys() & main.keys()
     assert {name: own[name] for name in shared} == {name: main[name] for name in shared}
-
-
-def test_kill_and_resume_gives_the_bytes_of_an_unbroken_run(place, tmp_path):
-    """The script itself, in a copy of the project with its own checkpoints; killed in epoch 3."""
-    copy = copy_project(tmp_path, place.data)
-    copy.stop("Epoch 3/4", signal.SIGKILL)
-    output, errors = copy.finish()
-    assert errors == "resuming after epoch 2\n"
-    assert "Epoch 3/4" in output and "Epoch 2/4" not in output
-    assert not copy.find("*")
-    assert copy.outputs.read() == place.read()
-    assert copy.outputs.read_report()["epochs_run"] == 4

@@ -1,0 +1,402 @@
+"""Trainings of both frameworks: what they write, Table 3's settings, and the same bytes whatever stops them."""
+
+import functools
+import itertools
+import json
+import math
+import os
+import re
+import shutil
+import signal
+import venv
+from collections import OrderedDict
+from pathlib import Path
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from trainings import COMPUTE, FLOAT32, PYTORCH, SEED, TRAIN, VAL, Copy, Training, stage, write_faces
+
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.files import write_files
+from fer_pipeline.faces.fer2013 import CLASSES
+from fer_pipeline.faces.votes import to_shares
+from fer_pipeline.networks import compact
+from fer_pipeline.networks.keras.framework import keras, tf
+from fer_pipeline.networks.network import Shape, find_network
+from fer_pipeline.networks.pytorch.files import load_network
+from fer_pipeline.training.common import checkpoints
+from fer_pipeline.training.keras import data as keras_data
+from fer_pipeline.training.pytorch import data as torch_data
+from fer_pipeline.training.pytorch import train as torch_train
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras under NumPy 2
+BOTH = pytest.mark.parametrize("name", ["baseline", "compact"])
+"""A network of Keras, and one of PyTorch."""
+VOTES = {"labels": "emotion+votes", "label_smoothing": 0.1}
+AUGMENT = PYTORCH.augment.model_copy(update={"rotation": 10.0, "erase": 0.5, "mixup": 0.2})
+PLATEAU = {"schedule": "plateau", "decay_every": 1, "decay_rate": 0.5, "min_delta": 1.0}
+"""No epoch has a better val accuracy, so that each lowers the rate."""
+HARD = {
+    "baseline": VOTES | {"ema": 0.5, "weight_decay": 0.01},
+    "compact": VOTES | {"freeze_epochs": 2, "ema": 0.9, "augment": AUGMENT},
+}
+HARD["compact, plateau"] = HARD["compact"] | PLATEAU
+"""{case, a network first: settings with everything that a resumed training has to take up again}."""
+
+
+@pytest.fixture(autouse=True)
+def in_float32():
+    """Keras' default precision, whatever a training of this process set."""
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    return write_faces(tmp_path_factory.mktemp("faces") / "faces.h5")
+
+
+@pytest.fixture
+def fit(faces, tmp_path):
+    """Train in this process, each time in a new folder, with changed settings; returns the `Training`."""
+    count = itertools.count()
+    return lambda name="compact", data=faces, **changes: Training(
+        tmp_path / f"{next(count)}", name, data, **changes
+    ).run()
+
+
+class Stopped:
+    """A training by `HARD` that was never stopped, and its checkpoints after each epoch: what a kill -9 leaves."""
+
+    def __init__(self, folder, case, data):
+        self.folder, self.name, self.data, self.settings = folder, case.partition(",")[0], data, HARD[case]
+        self.whole = Training(folder / "whole", self.name, data, FLOAT32, **self.settings)
+        epochs = itertools.count(1)
+
+        def write(files):
+            write_files(files)
+            if "last." in str(*files):
+                shutil.copytree(self.whole.states, folder / f"{next(epochs)}")
+
+        with pytest.MonkeyPatch.context() as patch:
+            framework = find_network(self.name).FRAMEWORK
+            patch.setattr(f"fer_pipeline.training.{framework}.checkpoints.write_files", write)
+            self.whole.run()
+
+    def place(self, epoch, folder):
+        """Copy the checkpoints after `epoch` to `folder`, as if the checkout had been moved; their folder."""
+        shutil.copytree(self.folder / f"{epoch}", folder / ".checkpoints")
+        (state,) = folder.glob(f".checkpoints/{self.name}-*")
+        return state
+
+    def go_on(self, folder, **changes):
+        """Train in `folder`, with changed settings."""
+        return Training(folder, self.name, self.data, FLOAT32, **self.settings | changes).run()
+
+
+@pytest.fixture(scope="module")
+def stop(tmp_path_factory, faces):
+    """The `Stopped` of a case, made once."""
+    return functools.cache(lambda case: Stopped(tmp_path_factory.mktemp("stopped"), case, faces))
+
+
+def list_epochs(printed):
+    """The epochs that a training has run, in this process and without a terminal."""
+    return [int(epoch) for epoch in re.findall(r"^epoch (\d+)", printed, re.MULTILINE | re.IGNORECASE)]
+
+
+def fall(*shares):
+    """The half cosine from 1 to 0 at these shares of its way."""
+    return [(1 + math.cos(math.pi * share)) / 2 for share in shares]
+
+
+STEP = {"schedule": "step", "decay_start": 1, "decay_every": 1, "decay_rate": 0.5}
+SCHEDULES = [
+    ("resnet18", STEP, [1, 1, 0.5, 0.25]),
+    ("compact", PLATEAU, [1, 1, 0.5, 0.25]),
+    ("vgg19", {"schedule": "cosine", "warm_up": 0.25}, [1, *fall(3 / 12, 7 / 12, 11 / 12)]),
+    ("compact", {}, [0.04 + 0.96 * fall(0.8 / 3.8)[0], *fall(3.2 / 11.2, 7.2 / 11.2), 4e-6]),  # one cycle
+    ("baseline", {}, [0.04 + 0.96 * 4 / 6, *fall(3 / 14, 8 / 14, 13 / 14)]),
+]
+
+
+@pytest.mark.parametrize(("name", "changes", "factors"), SCHEDULES)
+def test_what_a_training_writes(name, changes, factors, fit):
+    """Its learning rates are those at the last step of four epochs, which have 4 steps in PyTorch and 5 in Keras."""
+    training = fit(name, **changes)
+    assert training.check().shape == (35, 7)
+    rates = [row["learning_rate"] / training.settings.learning_rate for row in training.read_history()]
+    assert rates == pytest.approx(factors, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("case", "epoch"),
+    [("baseline", 3), ("baseline", 4), *(("compact", epoch) for epoch in (1, 2, 3, 4)), ("compact, plateau", 2)],
+)
+def test_run_again_after_a_stop_it_ends_the_same(case, epoch, stop, tmp_path, capsys):
+    """In another place, and whatever became of its log; it repeats no epoch, and then its state is removed."""
+    stopped = stop(case)
+    state = stopped.place(epoch, tmp_path)
+    logs = [path for path in state.glob("live/**/*") if path.is_file()]
+    assert bool(logs) == (stopped.name == "compact")
+    for path in logs:
+        os.truncate(path, 0)
+    capsys.readouterr()
+    assert stopped.go_on(tmp_path).read() == stopped.whole.read()
+    printed = capsys.readouterr()
+    assert f"resuming after epoch {epoch}\n" in printed.err
+    assert list_epochs(printed.out) == [*range(epoch + 1, 5)]
+    assert not state.exists()
+
+
+@BOTH
+def test_other_params_start_anew_and_leave_the_old_state(name, stop, tmp_path, capsys):
+    """Without the average the weights are others. With the old params back, the first training goes on."""
+    stopped = stop(name)
+    state = stopped.place(3, tmp_path)
+    capsys.readouterr()
+    assert stopped.go_on(tmp_path, ema=0.0).read()[0] != stopped.whole.read()[0]
+    assert "resuming" not in capsys.readouterr().err and state.exists()
+    stopped.go_on(tmp_path)
+    assert "resuming after epoch 3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "damage"),
+    [
+        ("baseline", "last.npz", "one bit"),
+        *itertools.product(["compact"], ["last.ckpt", "best.ckpt"], ["one bit", "empty"]),
+    ],
+)
+def test_a_damaged_checkpoint_is_said_and_ignored(name, file, damage, stop, tmp_path, capsys):
+    """One bit of the weights, which the libraries would read, or everything."""
+    stopped = stop(name)
+    path = stopped.place(3, tmp_path) / file
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content if damage == "one bit" else b"")
+    capsys.readouterr()
+    assert stopped.go_on(tmp_path).read() == stopped.whole.read()
+    printed = capsys.readouterr()
+    assert re.search(r"last\.\w+: damaged \(.*\); training starts anew\n", printed.err)
+    assert list_epochs(printed.out) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("name", "signals"), [("baseline", [signal.SIGKILL]), ("compact", [signal.SIGINT, signal.SIGKILL])]
+)
+def test_processes_that_are_stopped_and_killed_end_the_same(name, signals, stop, faces, tmp_path):
+    """In the second and third epoch: neither writes an output, and the end has the same bytes."""
+    copy = Copy(tmp_path, name, faces, FLOAT32, **HARD[name])
+    for epoch, number in enumerate(signals, 2):
+        assert ("resuming after epoch 1" in copy.stop(epoch, number)) == (epoch > 2)
+    assert "resuming after epoch" in copy.finish()
+    assert copy.read() == stop(name).whole.read()
+    assert not copy.find("*")
+
+
+def test_other_code_starts_anew(faces, tmp_path, monkeypatch):
+    """Edits of loaded files count, except in the rooms that change no output: those of params and of running."""
+    loaded = checkpoints.list_code()
+    rooms = {path.relative_to(checkpoints.STAGES).parts[1] for path in loaded if "fer_pipeline" in path.parts}
+    assert {"core", "faces", "networks", "training"} <= rooms and not {"params", "running"} & rooms
+    assert torch_data.__file__ in map(str, loaded) and stage.__file__ in map(str, loaded)
+    code = tmp_path / "code.py"
+    monkeypatch.setattr(checkpoints, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr(checkpoints, "list_code", lambda: [code])
+    folders = []
+    for content in ("", "# changed", ""):
+        code.write_text(content)
+        folders.append(checkpoints.find_checkpoints("compact", [PYTORCH, 1], faces, ["torch"]))
+    assert folders[0] == folders[2] != folders[1]
+
+
+def overflow(*arguments, draw_batches=keras_data.draw_batches):
+    """Keras' batches, with labels so heavy that the loss overflows in the second step of the second epoch."""
+    for i, (images, labels) in enumerate(draw_batches(*arguments)):
+        yield images, labels * np.float32(1e38 if i > 5 else 1)
+
+
+def spoil_val(rows, votes, to_arrays=keras_data.to_arrays):
+    """Keras' arrays, those of val without usable labels."""
+    images, targets = to_arrays(rows, votes)
+    return images, targets * np.float32(math.nan if len(images) == 35 else 1)
+
+
+def spoil_crops(crops):
+    return torch.full((len(crops), 3, 44, 44), math.nan)
+
+
+def spoil_scores(_, images, *__):
+    return torch.full((len(images), 7), -math.inf)
+
+
+NO_MEMORY = Mock(side_effect=tf.errors.ResourceExhaustedError(None, None, "OOM when allocating"))
+FAILURES = {  # what is replaced in fer_pipeline/training/: by what, and the sentence
+    "keras.data.draw_batches": (overflow, "^the loss became .* in epoch 2, step 2, at learning rate 0.0"),
+    "keras.data.to_arrays": (spoil_val, "the loss became nan in epoch 1, step 5, at learning rate 0.0"),
+    "keras.train.keras.Sequential.fit": (NO_MEMORY, "batches of 16 images; set batch_size .* to 8"),
+    "pytorch.train.as_input": (spoil_crops, "the loss is nan in epoch 1, step 1, at learning rate 0.002; lower"),
+    "pytorch.train.score": (spoil_scores, "the val loss is inf after epoch 1, at learning rate"),
+    "pytorch.train.count_of": (Mock(side_effect=torch.cuda.OutOfMemoryError), "try batch_size 8 in params.yaml"),
+}
+
+
+@pytest.mark.parametrize("place", FAILURES)
+def test_a_training_that_cannot_go_on_ends_in_one_sentence(place, faces, tmp_path, monkeypatch):
+    """It writes no output, and keeps the epochs before."""
+    replacement, message = FAILURES[place]
+    monkeypatch.setattr(f"fer_pipeline.training.{place}", replacement)
+    training = Training(tmp_path, "baseline" if "keras" in place else "compact", faces)
+    with pytest.raises(InputError, match=message):
+        training.run()
+    assert not training.exist() and bool(training.find("last.*")) == ("epoch 2" in message)
+
+
+UNFIT = {
+    ("strategy", "foo"): "params.yaml: compute: Lightning refuses it",
+    ("num_nodes", 2): "compute.num_nodes is 2; start this command on each machine under torchrun",
+    ("devices", 2): "batch_size 15 cannot be shared equally by 2 processes",
+    ("compile", True): "compute.compile: no C.. compiler found; install g.., or set it to false",
+}
+
+
+@pytest.mark.parametrize("key_and_value", UNFIT)
+def test_hardware_that_does_not_fit_is_one_sentence(key_and_value, fit, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(InputError, match=UNFIT[key_and_value]):
+        fit(compute=COMPUTE.model_copy(update=dict([key_and_value])), batch_size=15)
+
+
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory, faces):
+    """A long training with two heads, and a normalisation by the train rows."""
+    changes = {"labels": "emotion+votes", "epochs": 20, "normalisation": "train", "dropout": 0.0, "clip": 1.0}
+    return Training(tmp_path_factory.mktemp("learnt"), "compact", faces, FLOAT32, **changes).run()
+
+
+@BOTH
+def test_a_second_head_learns_how_annotators_vote(name, stop, learnt):
+    """Its eight probabilities follow the seven; the first head alone is judged; both are far above chance on val."""
+    training = learnt if name == "compact" else stop(name).whole
+    said, shares = training.check(), to_shares(VAL.votes)
+    assert [head.sum(axis=1) for head in np.split(said, [7], axis=1)] == [pytest.approx(1, abs=1e-5)] * 2
+    assert shares[0].sum() == 0, "a row whose majority is no face is left out"
+    assert -(shares * np.log(said[:, 7:])).sum(axis=1)[1:].mean() < 0.75 * np.log(8)
+    assert training.read_report()["val_accuracy"] > 0.5
+
+
+def test_a_second_head_leaves_the_names_of_the_first(learnt, fit):
+    state, alone = load_file(learnt.model), load_file(fit(epochs=1).model)
+    assert state.keys() - alone.keys() == {"votes.weight", "votes.bias", "normalise.mean", "normalise.deviation"}
+    assert state["head.weight"].shape == alone["head.weight"].shape and state["votes.weight"].shape[0] == 8
+    with safe_open(learnt.model, "pt") as file:
+        assert json.loads(file.metadata()["vote_classes"]) == [*CLASSES, "contempt"]
+
+
+def test_without_votes_in_the_data_the_labels_alone_are_learnt(fit, tmp_path, capsys):
+    plain = write_faces(tmp_path / "plain.h5", TRAIN._replace(votes=None), VAL._replace(votes=None))
+    assert len({fit(data=plain, labels=labels, epochs=1).read() for labels in ("emotion", "emotion+votes")}) == 1
+    assert "compact learns the labels alone" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("where", ["train", "imagenet"])
+def test_the_network_normalises_itself(where, fit, request):
+    """By the mean and deviation of the train rows, or ImageNet's: in its file, and in its answers."""
+    out = request.getfixturevalue("learnt") if where == "train" else fit(normalisation="imagenet", epochs=1)
+    state, pixels = load_file(out.model), TRAIN.images / 255
+    expected = {
+        "train": ([pixels.mean()] * 3, [pixels.std()] * 3),
+        "imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+    }[where]
+    for key, numbers in zip(("mean", "deviation"), expected, strict=True):
+        assert state[f"normalise.{key}"].flatten().tolist() == pytest.approx(numbers, rel=1e-5)
+    with safe_open(out.model, "pt") as file:
+        assert "in the network, less" in file.metadata()["normalisation"]
+    network, _ = load_network(out.model)
+    bare = type(network)(OrderedDict([*network.named_children()][1:]))
+    images = torch.rand(3, 3, 44, 44)
+    by_hand = (images - state["normalise.mean"]) / state["normalise.deviation"]
+    assert torch.allclose(network(images), bare(by_hand), atol=1e-5)
+
+
+def test_early_stopping_counts_as_table_3_does(fit):
+    """No epoch is better by 1.0, so that training ends `patience` epochs after the first."""
+    out = fit(epochs=9, patience=2, min_delta=1.0)
+    assert out.read_report()["epochs_run"] == len(out.read_history()) == 3
+    assert out.read_report()["stopped"] == "val accuracy rose by less than 1 in 2 epochs"
+
+
+def test_frozen_epochs_train_the_head_alone(fit, tmp_path):
+    """Not one number of the body moves, running means of BatchNorm included."""
+    state = compact.build(Shape(0.1)).state_dict()
+    save_file(state, tmp_path / "start.safetensors")
+    trained = load_file(fit(weights=str(tmp_path / "start.safetensors"), epochs=1, freeze_epochs=1).model)
+    assert {key for key in state if not torch.equal(trained[key], state[key])} == {"head.weight", "head.bias"}
+
+
+def test_small_and_frozen_epochs_come_first(fit, monkeypatch):
+    """While the body is frozen, its statistics stay the same and it gets no gradients."""
+    seen, step, shrink = set(), torch_train.TrainingModule.training_step, Mock(wraps=torch_train.F.interpolate)
+
+    def watch(module, batch, batch_idx):
+        norm = module.network.stem[1]
+        means = norm.running_mean.clone()
+        loss = step(module, batch, batch_idx)
+        moved, wanted = bool((norm.running_mean != means).any()), [one.requires_grad for one in module.parameters()]
+        size = shrink.called and shrink.call_args.kwargs["size"]
+        seen.add((module.current_epoch, size, norm.training, moved, sum(wanted)))
+        shrink.reset_mock()
+        return loss
+
+    monkeypatch.setattr(torch_train.TrainingModule, "training_step", watch)
+    monkeypatch.setattr(torch_train.F, "interpolate", shrink)
+    fit(freeze_epochs=1, small_epochs=2, epochs=3)
+    everything = len(list(compact.build(Shape(0.1)).parameters()))
+    assert seen == {(0, 32, False, False, 2), (1, 32, True, True, everything), (2, False, True, True, everything)}
+
+
+def test_seed_label_smoothing_and_class_weights_have_an_effect(fit, tmp_path):
+    uneven = TRAIN._replace(**{key: getattr(TRAIN, key)[:64] for key in ("images", "labels", "votes")})
+    uneven = write_faces(tmp_path / "uneven.h5", uneven)
+    changes = ({}, {"label_smoothing": 0.3}, {"class_weights": "balanced"}, {"seed": SEED + 1})
+    assert len({fit(data=uneven, epochs=1, **change).read_history()[0]["train_loss"] for change in changes}) == 4
+
+
+@pytest.mark.parametrize("freeze", [0, 1])  # after a freeze the kept epoch may be the frozen one: its history tells
+def test_two_processes_get_the_weights_of_one(freeze, fit, faces, tmp_path):
+    """torchrun with gloo, the same global batch: equal to rounding, BatchNorm's statistics included."""
+    changes = {"dropout": 0.0, "epochs": 1 + 2 * freeze, "freeze_epochs": freeze, "learning_rate": 0.005}
+    compute = FLOAT32.model_copy(update={"devices": 2, "strategy": "ddp"})
+    copy = Copy(tmp_path / "copy", "compact", faces, compute, **changes)
+    copy.finish("-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={29531 + freeze}")
+    alone = fit(compute=FLOAT32, **changes)
+    for row, by_one in zip(copy.read_history(), alone.read_history(), strict=True):
+        assert row == pytest.approx(by_one, rel=0.02, abs=1e-3)
+    both, one = (load_file(out.model) for out in (copy, alone))
+    torch.manual_seed(SEED)
+    start = compact.build(Shape(0.1)).state_dict()
+    assert both.keys() == one.keys() == start.keys()
+    for key, tensor in one.items():
+        learnt = (tensor - start[key]).abs().max().item()
+        assert learnt > 0 or freeze, key
+        assert (both[key] - tensor).abs().max().item() <= 0.05 * learnt, key
+
+
+def test_keras_own_environment_gives_the_same_network(stop, faces, tmp_path):
+    """`.venv-keras`, here with the packages of this one, runs the stage's own command; its network is the same."""
+    copy, own = Copy(tmp_path, "baseline", faces, FLOAT32, **HARD["baseline"]), tmp_path / ".venv-keras"
+    venv.create(own, symlinks=True)
+    (packages,) = (own / "lib").glob("python*/site-packages")
+    (packages / "main.pth").write_text(str(Path(keras.__file__).parents[1]))
+    (packages / "sitecustomize.py").write_text("import sys; print('started in', sys.prefix, file=sys.stderr)")
+    assert copy.finish(code=1) == f"error: {own}: not complete; run `make gpu`, or remove it to train on the CPU\n"
+    (own / ".ready").touch()
+    assert copy.finish() == f"started in {own}\n"
+    networks = [keras.models.load_model(out.model, compile=False) for out in (stop("baseline").whole, copy)]
+    for one, other in zip(*(network.get_weights() for network in networks), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
