@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.raw.images import LARGEST_FILE, OTHER_SUFFIXES, Member, is_litter, read_class_folders, read_images
@@ -132,8 +132,7 @@ def list_folder(path: Path) -> dict[str, Member]:
             size = file.stat().st_size
             if not file.is_file():  # opening a pipe might wait forever
                 raise InputError(f"{file}: neither a file nor a folder; remove it")
-            opener = cast(Callable[[], IO[bytes]], partial(file.open, "rb"))
-            members[file.relative_to(path).as_posix()] = Member(size, opener)
+            members[file.relative_to(path).as_posix()] = Member(size, partial(file.open, "rb"))
     return members
 
 
@@ -153,7 +152,7 @@ def list_tar(archive: tarfile.TarFile) -> Iterator[tuple[str, bool, Member]]:
     Small files, such as pictures, are held in memory: a compressed tar can only be read from start to end.
     """
     for info in archive:
-        extract = cast(Callable[[], IO[bytes]], partial(archive.extractfile, info))  # None if not a file
+        extract: Any = partial(archive.extractfile, info)  # None if not a file
         if info.isfile() and info.size <= LARGEST_FILE:
             extract = partial(io.BytesIO, extract().read())
         if not info.isdir():
