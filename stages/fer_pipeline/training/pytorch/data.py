@@ -21,12 +21,9 @@ from fer_pipeline.training.pytorch.augment import Variations, draw_variations, v
 class TensorSplit:
     """The rows of one split, all in memory (FER-2013's three splits take 83 MB), on the device that uses them."""
 
-    images: torch.Tensor
-    """uint8 (N, 1, 48, 48), 0..255."""
-    labels: torch.Tensor
-    """int64 (N,), 0..6."""
-    shares: torch.Tensor | None = None
-    """float32 (N, 8): the shares of annotators' votes (`to_shares`); None if the data set has no votes."""
+    images: torch.Tensor  # uint8 (N, 1, 48, 48), 0..255
+    labels: torch.Tensor  # int64 (N,), 0..6
+    shares: torch.Tensor | None = None  # float32 (N, 8): the shares of votes (`to_shares`); None for data without votes
 
     @classmethod
     def of(cls, rows: Split) -> Self:
@@ -98,7 +95,7 @@ class TrainingBatches:
         device = self.data.images.device
         order = torch.randperm(len(self.data), generator=generator).to(device)
         drawn = draw_variations(len(order), self.size, self.augment, generator)
-        variations = drawn.each(lambda part: part.to(device))
+        variations = Variations(*(part.to(device) for part in drawn))
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             own = slice(start + self.rank, start + self.batch_size, self.world)
             crops, labels, shares = self.make_crops(order, variations, own)
@@ -119,7 +116,7 @@ class TrainingBatches:
         """The varied crops, the labels and the shares of votes of the rows at `places` in `order`."""
         rows = order[places]
         shares = None if self.data.shares is None else self.data.shares[rows]
-        chosen = variations.each(lambda part: part[places])
+        chosen = Variations(*(part[places] for part in variations))
         crops = vary(self.data.images[rows], self.size, self.augment, chosen)
         return crops, self.data.labels[rows], shares
 

@@ -14,7 +14,7 @@ import lightning as L
 import torch
 import torch.nn.functional as F
 from dvclive.lightning import DVCLiveLogger
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar, WeightAveraging
+from lightning.pytorch.callbacks import EarlyStopping, TQDMProgressBar, WeightAveraging
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 from torchmetrics import MeanMetric
@@ -31,19 +31,15 @@ from fer_pipeline.networks.pytorch.files import IMAGENET, Normalise, pack_networ
 from fer_pipeline.networks.pytorch.heads import HEADS, add_votes_head
 from fer_pipeline.params.schema import Compute, PyTorchTraining
 from fer_pipeline.training.common.checkpoints import find_checkpoints
-from fer_pipeline.training.common.run import Trained, learns_votes
+from fer_pipeline.training.common.run import HISTORY, Trained, learns_votes
 from fer_pipeline.training.pytorch.batchnorm import GlobalBatchNorm
-from fer_pipeline.training.pytorch.checkpoints import WholeCheckpoints, find_last
+from fer_pipeline.training.pytorch.checkpoints import MovableCheckpoint, WholeCheckpoints, find_last
 from fer_pipeline.training.pytorch.data import Batches, TensorSplit, TrainingBatches, derive_seed
 from fer_pipeline.training.pytorch.weights import load_start
 
-LAUNCHED = {"TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "MASTER_ADDR"}
-"""Environment variables of launchers: torchrun, SLURM or a cluster sets at least one of them."""
-
-SMALL = 32
-"""Height and width of crops in the first `small_epochs`, in pixels, scaled down from 44x44 to half the area."""
-CHECK_EVERY = 100
-"""Steps between two checks that all losses are finite."""
+LAUNCHED = {"TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "MASTER_ADDR"}  # torchrun, SLURM or a cluster sets at least one
+SMALL = 32  # height and width of crops in the first `small_epochs`, in pixels: of 44x44, half the area
+CHECK_EVERY = 100  # steps between two checks that all losses are finite
 
 
 class TrainingModule(L.LightningModule):
@@ -66,11 +62,10 @@ class TrainingModule(L.LightningModule):
         self.register_buffer("class_weights", weights, persistent=False)
         self.metrics: Any = nn.ModuleDict(
             {
-                f"{split}_{metric}": MeanMetric(nan_strategy="disable")  # no checks of inputs: they wait for the GPU
-                if metric == "loss"
+                name: MeanMetric(nan_strategy="disable")  # no checks of inputs: they wait for the GPU
+                if name.endswith("loss")
                 else MulticlassAccuracy(len(CLASSES), average="micro", validate_args=False)
-                for split in ("training", "validation")
-                for metric in ("loss", "accuracy")
+                for name in HISTORY[2:]
             }
         )
         self.history: list[dict[str, Any]] = []
@@ -127,8 +122,7 @@ class TrainingModule(L.LightningModule):
         self.network.get_submodule("dropout").train()
         for name, parameter in self.network.named_parameters():
             parameter.requires_grad_(not frozen or name.startswith(HEADS))
-        self.rates: list[float] = []
-        self.losses: list[torch.Tensor] = []
+        self.losses: list[tuple[int, float, torch.Tensor]] = []  # step, learning rate and loss since the last check
 
     def training_step(
         self, batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor | None], batch_idx: int
@@ -143,26 +137,29 @@ class TrainingModule(L.LightningModule):
             loss = loss + self.settings.votes_weight * compute_votes_loss(votes, shares)
         labels = targets if targets.dim() == 1 else targets.argmax(1)  # with mixup, the class with the larger share
         self.learning_rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        self.rates.append(self.learning_rate)
-        self.losses.append(loss.detach())
-        self.metrics["training_loss"].update(loss.detach(), count_of(labels))
-        self.metrics["training_accuracy"].update(logits.detach(), labels)
+        self.losses.append((self.global_step + 1, self.learning_rate, loss.detach()))
+        self.add_batch("train", loss.detach(), logits.detach(), labels)
         if len(self.losses) == CHECK_EVERY:
-            self.check_losses(self.global_step)
+            self.check_losses()
         return loss
 
-    def check_losses(self, step: int) -> None:
-        """Raise an InputError about the first loss since the last check that is not finite; the newest is of `step`.
+    def add_batch(self, split: str, loss: torch.Tensor, scores: torch.Tensor, labels: torch.Tensor) -> None:
+        """Add a batch to the metrics; a plain number of labels would have to be copied to the GPU."""
+        self.metrics[f"{split}_loss"].update(loss, labels.new_full((), len(labels)))
+        self.metrics[f"{split}_accuracy"].update(scores, labels)
+
+    def check_losses(self) -> None:
+        """Raise an InputError about the first loss since the last check that is not finite.
 
         They are read together and seldom, because each read waits until a GPU has finished all earlier work.
         """
-        losses, rates = torch.stack(self.losses).tolist(), self.rates
-        self.losses, self.rates = [], []
-        for place, (loss, rate) in enumerate(zip(losses, rates, strict=True)):
+        steps, rates, losses = zip(*self.losses, strict=True)
+        self.losses = []
+        for step, rate, loss in zip(steps, rates, torch.stack(losses).tolist(), strict=True):
             if not math.isfinite(loss):
                 raise InputError(
-                    f"the loss is {loss} in epoch {self.current_epoch + 1}, step {step + 2 + place - len(losses)}, at "
-                    f"learning rate {rate:.3g}; lower `learning_rate` (every finished epoch is kept)"
+                    f"the loss is {loss} in epoch {self.current_epoch + 1}, step {step}, at learning rate {rate:.3g}; "
+                    "lower `learning_rate` (every finished epoch is kept)"
                 )
 
     def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor]) -> None:
@@ -171,29 +168,26 @@ class TrainingModule(L.LightningModule):
             return
         scores = score(self.network.forward, images, self.size, self.settings.val_crops)  # not compiled: other shapes
         scores, _ = split_heads(scores)
-        self.metrics["validation_loss"].update(F.nll_loss(scores, labels), count_of(labels))
-        self.metrics["validation_accuracy"].update(scores, labels)
+        self.add_batch("val", F.nll_loss(scores, labels), scores, labels)
 
     def on_validation_epoch_start(self) -> None:
         if self.losses:
-            self.check_losses(self.global_step - 1)
+            self.check_losses()
 
     def on_validation_epoch_end(self) -> None:
-        loss = self.metrics["validation_loss"].compute()
+        loss = self.metrics["val_loss"].compute()
         if not loss.isfinite():
             raise InputError(
                 f"the val loss is {loss.item()} after epoch {self.current_epoch + 1}, at learning rate "
                 f"{self.learning_rate:.3g}; lower `learning_rate` (every epoch before is kept)"
             )
         self.log("val_loss", loss)
-        self.log("val_accuracy", self.metrics["validation_accuracy"].compute(), prog_bar=True)
+        self.log("val_accuracy", self.metrics["val_accuracy"].compute(), prog_bar=True)
 
     def on_train_epoch_end(self) -> None:
         epoch = {"epoch": self.current_epoch + 1, "learning_rate": self.learning_rate}
-        for split, name in (("training", "train"), ("validation", "val")):
-            for kind in ("loss", "accuracy"):
-                epoch[f"{name}_{kind}"] = self.metrics[f"{split}_{kind}"].compute().item()
-        for metric in self.metrics.values():
+        for name, metric in self.metrics.items():
+            epoch[name] = metric.compute().item()
             metric.reset()
         if self.settings.schedule == "plateau":
             self.lr_schedulers().step(epoch["val_accuracy"])  # type: ignore[union-attr, call-arg]
@@ -217,11 +211,6 @@ def compute_votes_loss(logits: torch.Tensor, shares: torch.Tensor) -> torch.Tens
     Rows whose shares are all 0 are left out.
     """
     return F.cross_entropy(logits, shares, reduction="sum") / shares.sum().clamp_min(1)
-
-
-def count_of(labels: torch.Tensor) -> torch.Tensor:
-    """The number of labels as a float32 tensor on their device; the host would have to copy a plain number there."""
-    return torch.full((), len(labels), dtype=torch.float32, device=labels.device)
 
 
 def decay(epoch: int, settings: PyTorchTraining) -> float:
@@ -254,18 +243,16 @@ class MovingAverage(WeightAveraging):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert self._average_model is not None
-        average, current = self._average_model.module.state_dict(), pl_module.state_dict()
-        weights = [key for key, tensor in current.items() if tensor.is_floating_point()]
-        counts = [key for key in current if key not in weights]
-        self.weights, self.counts = (
-            ([average[key] for key in keys], [current[key] for key in keys]) for keys in (weights, counts)
-        )
+        states = self._average_model.module.state_dict(), pl_module.state_dict()
+        pairs = [*zip(*(state.values() for state in states), strict=True)]
+        self.weights: Any = [*zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)]
+        self.counts: Any = [*zip(*(pair for pair in pairs if not pair[0].is_floating_point()), strict=True)]
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         """Update the average; Lightning's own code reads a count from the GPU at every step, and so waits for it."""
         seen = trainer.global_step - 1
-        torch._foreach_lerp_(*self.weights, 1 - min(self.decay, seen / (9 + seen)))
-        if self.counts[0]:  # BatchNorm counts its batches
+        torch._foreach_lerp_(self.weights[0], self.weights[1], 1 - min(self.decay, seen / (9 + seen)))
+        if self.counts:  # BatchNorm counts its batches
             torch._foreach_copy_(*self.counts)
 
 
@@ -304,8 +291,10 @@ def train(name: str, settings: PyTorchTraining, compute: Compute, seed: int, dat
         compile_network(network)
     module = TrainingModule(network, architecture.INPUT_SIZE, settings, seed, train_rows, val_rows)
     common: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
-    best = ModelCheckpoint(checkpoints, "best", monitor="val_accuracy", mode="max", **common)
-    last = ModelCheckpoint(checkpoints, "last", **common)  # `save_last` would skip epochs that are not the best so far
+    best = MovableCheckpoint(checkpoints, "best", monitor="val_accuracy", mode="max", **common)
+    last = MovableCheckpoint(
+        checkpoints, "last", **common
+    )  # `save_last` would skip epochs that are not the best so far
     # The log is for watching a run, and starts anew at a resume; history.csv comes from the checkpoints.
     logger = DVCLiveLogger(dir=str(checkpoints / "live"), dvcyaml=False, save_dvc_exp=False)
     trainer = make_trainer(settings, compute, precision, callbacks=[best, last], logger=logger)
