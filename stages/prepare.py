@@ -77,10 +77,7 @@ def identify(images: npt.NDArray[np.uint8]) -> Positions:
 def clean(
     places: dict[str, Positions], identities: Positions, blank: npt.NDArray[np.bool_], settings: Prepare
 ) -> tuple[dict[str, Positions], Dropped]:
-    """Drop the rows that `settings` exclude from `places` (from `divide`); returns the positions left, and the counts.
-
-    `identities` are from `identify`; `blank`, bool (N,), tells images whose pixels are all equal.
-    """
+    """The positions left when `settings` drop rows, and how many were; `blank`, bool (N,), tells images of one tone."""
     kept = {name: rows[~(blank[rows] & settings.drop_blank)] for name, rows in places.items()}
     train, others = kept["train"], np.concatenate([kept["val"], kept["test"]])
     leaks = np.isin(identities[train], identities[others]) & settings.drop_leaks
@@ -127,10 +124,7 @@ def find_votes(path: str | None, source: str, rows: Rows) -> npt.NDArray[np.uint
 def make_outputs(
     source: str, votes: str | None, split: Way, out: str, report: str, plots: str | None, params: Params
 ) -> tuple[dict[str, Any], dict[str, Split]]:
-    """{path: bytes} of all outputs, and {'train', 'val', 'test': Split}; the strings are the command's options.
-
-    Raises InputError as `read_source` and `find_votes`, or if a split has no rows.
-    """
+    """{path: bytes} of all outputs, and {split: Split}; InputError as in `read_source`, or if a split has no rows."""
     raw = read_source(source, params.seed)
     voted = find_votes(votes, source, raw)
     identities, blank = identify(raw.images), (raw.images == raw.images[:, :1, :1]).all(axis=(1, 2))

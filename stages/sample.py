@@ -104,10 +104,7 @@ ODDS = {"long_hair": 0.35, "fringe": 0.25, "bald": 0.10, "glasses": 0.12, "beard
 
 
 def action_units(emotion: str, intensity: float, jitter: Sequence[float] = (1.0,) * len(UNITS)) -> Activations:
-    """What shows one of `CLASSES` at an intensity from 0 (the neutral face) to 1 (the prototype).
-
-    `jitter` is one factor per unit, so that two people don't smile alike.
-    """
+    """What shows one of `CLASSES` at an intensity from 0 (neutral) to 1 (prototype); `jitter` is a factor per unit."""
     weights = EMOTIONS[emotion]
     return {unit: weights.get(unit, 0.0) * intensity * factor for unit, factor in zip(UNITS, jitter, strict=True)}
 

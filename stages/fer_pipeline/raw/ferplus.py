@@ -74,10 +74,7 @@ def read_votes(path: str | Path, source: str, rows: Rows) -> npt.NDArray[np.uint
 
 
 def parse_votes(content: bytes, path: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], list[str]]:
-    """Votes uint8 (N, 10), usages uint8 (N,) and image names of a file's bytes; the first row is row 1.
-
-    Raises `InputError`: the file is not text, columns are missing, or rows are bad: the first ten are listed.
-    """
+    """Votes uint8 (N, 10), usages uint8 (N,) and image names of a file; InputError lists the first ten bad rows."""
     try:
         text = content.decode("utf-8-sig")
         header, *rows = list(csv.reader(io.StringIO(text, newline=""), strict=True)) or [[]]
@@ -98,10 +95,7 @@ def parse_votes(content: bytes, path: Path) -> tuple[npt.NDArray[np.uint8], npt.
 
 
 def parse_row(fields: list[str], names: list[str]) -> tuple[int, str, list[int]]:
-    """A row of the columns `names`: its position in `USAGES`, its image name or '', and its ten votes.
-
-    Raises ValueError for a Usage, an image name or votes that FER+ does not have.
-    """
+    """The position in `USAGES`, the image name or '', and the ten votes of a row; ValueError if they do not fit."""
     texts = name_fields(names, fields)
     usage, name = find_usage(texts["usage"]), texts["image name"].strip()
     if name and not NAME.fullmatch(name):

@@ -1,8 +1,4 @@
-"""Faces as pictures in class folders: the image-folder release of FER-2013, and other data sets.
-
-FER-2013 has train/<class>/*.jpg and test/<class>/*.jpg (or png), 48x48; other data sets have pictures of any size, in
-folders <class>/ anywhere.
-"""
+"""Pictures in class folders: FER-2013's train/<class>/ and test/<class>/, other data sets' <class>/ anywhere."""
 
 import hashlib
 import io
@@ -29,8 +25,15 @@ LITTER = ("Thumbs.db", "desktop.ini")
 LARGEST_FILE = 1 << 20  # bytes; a 48x48 picture takes a few thousand
 LARGEST_OTHER = 1 << 24  # bytes of a picture of another data set
 OTHER_SUFFIXES = (*SUFFIXES, ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
-"""Formats of another data set's pictures, as Pillow names them; some of Pillow's other formats start programs."""
+FORMATS = (
+    "JPEG",
+    "PNG",
+    "BMP",
+    "GIF",
+    "TIFF",
+    "WEBP",
+    "PPM",
+)  # as Pillow names them; some of its others start programs
 MODES = ("L", "RGB", "RGBA", "P", "PA", "LA", "1", "CMYK", "YCbCr")  # 8-bit modes: to grey without a choice of scale
 
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
@@ -144,10 +147,7 @@ def decode_all(
     source: Path,
     any_size: bool,
 ) -> Rows:
-    """The rows of `pictures`, pairs of label 0..6 and name, in their order; `any_size` as `decode` takes it.
-
-    Raises `InputError` for bad pictures: the first ten are listed, with the total.
-    """
+    """The rows of `pictures`, pairs of label 0..6 and name; InputError lists the first ten bad ones and counts all."""
     digest = hashlib.md5(usedforsecurity=False)
     largest = LARGEST_OTHER if any_size else LARGEST_FILE
 

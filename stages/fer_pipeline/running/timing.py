@@ -29,10 +29,7 @@ def read_times(path: str | Path) -> dict[str, Any]:
 
 
 def record_times(path: str | Path, stage: str, times: Record) -> None:
-    """Write the `times` of `stage` into metrics/timing.json and keep those of other stages.
-
-    Results matter more than times: if the file cannot be written, this only prints a sentence to stderr.
-    """
+    """Write the `times` of `stage` into metrics/timing.json; if that fails, only say so, as results matter more."""
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -43,10 +43,7 @@ CHECK_EVERY = 100  # steps between two checks that all losses are finite
 
 
 class TrainingModule(L.LightningModule):
-    """A network with its loss, optimizer, schedule and frozen epochs, and the history that checkpoints carry.
-
-    `network` sees crops of `size` pixels.
-    """
+    """A network that sees crops of `size` pixels, with its loss, optimizer, schedule and history."""
 
     class_weights: torch.Tensor | None
 
@@ -149,10 +146,7 @@ class TrainingModule(L.LightningModule):
         self.metrics[f"{split}_accuracy"].update(scores, labels)
 
     def check_losses(self) -> None:
-        """Raise an InputError about the first loss since the last check that is not finite.
-
-        They are read together and seldom, because each read waits until a GPU has finished all earlier work.
-        """
+        """Raise an InputError about the first loss that is not finite; each such check waits for the GPU."""
         steps, rates, losses = zip(*self.losses, strict=True)
         self.losses = []
         for step, rate, loss in zip(steps, rates, torch.stack(losses).tolist(), strict=True):
@@ -206,10 +200,7 @@ class TrainingModule(L.LightningModule):
 
 
 def compute_votes_loss(logits: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
-    """The mean cross-entropy between the second head's logits (N, 8) and the shares of annotators' votes (N, 8).
-
-    Rows whose shares are all 0 are left out.
-    """
+    """The mean cross-entropy of logits (N, 8) to shares of votes (N, 8), without rows whose shares are all 0."""
     return F.cross_entropy(logits, shares, reduction="sum") / shares.sum().clamp_min(1)
 
 
@@ -337,10 +328,7 @@ def compile_network(network: nn.Module) -> None:
 def make_trainer(
     settings: PyTorchTraining, compute: Compute, precision: Precision, callbacks: Sequence[L.Callback], logger: Any
 ) -> L.Trainer:
-    """Lightning's Trainer, with a logger or False; without one it writes no file.
-
-    Raises InputError if Lightning refuses `compute`, or the processes cannot share a batch equally.
-    """
+    """Lightning's Trainer, with a logger or False; InputError if `compute` does not fit Lightning or the batches."""
     patience = Patience(
         "val_accuracy", mode="max", patience=settings.patience, min_delta=settings.min_delta,
         check_on_train_epoch_end=True,
