@@ -7,6 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,25 +92,21 @@ class TrainingModule(L.LightningModule):
     def make_schedule(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         """The schedule of the learning rate, as the dict that Lightning expects."""
         settings, schedulers = self.settings, torch.optim.lr_scheduler
-        peak, warm_up = settings.learning_rate, settings.warm_up
         if settings.schedule == "step":
             return {"scheduler": schedulers.LambdaLR(optimizer, lambda epoch: decay(epoch, settings))}
         if settings.schedule == "plateau":
             better: Any = {"mode": "max", "threshold": settings.min_delta, "threshold_mode": "abs"}
             patience = settings.decay_every - 1
             plateau = schedulers.ReduceLROnPlateau(optimizer, factor=settings.decay_rate, patience=patience, **better)
-            return {"scheduler": plateau, "monitor": "val_accuracy"}
-        steps = int(self.trainer.estimated_stepping_batches)
+            never = settings.epochs + 1  # `on_train_epoch_end` steps it, before the checkpoint is written
+            return {"scheduler": plateau, "monitor": "val_accuracy", "frequency": never}
+        steps, warm_up = int(self.trainer.estimated_stepping_batches), settings.warm_up
         if settings.schedule == "cosine":
             cosine = schedulers.LambdaLR(optimizer, lambda step: anneal(step, steps, warm_up))
             return {"scheduler": cosine, "interval": "step"}
+        peak = settings.learning_rate
         one_cycle = schedulers.OneCycleLR(optimizer, peak, steps, pct_start=warm_up, cycle_momentum=False)
         return {"scheduler": one_cycle, "interval": "step"}
-
-    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """Step any schedule but plateau: `on_train_epoch_end` steps that, before the checkpoint is written."""
-        if not isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            scheduler.step()
 
     def on_train_epoch_start(self) -> None:
         self.started = time.perf_counter()
@@ -160,8 +157,8 @@ class TrainingModule(L.LightningModule):
         images, labels = batch
         if not len(labels):  # the last batch may have fewer rows than processes
             return
-        scores = score(self.network.forward, images, self.size, self.settings.val_crops)  # not compiled: other shapes
-        scores, _ = split_heads(scores)
+        network = self.network.forward  # not compiled: other shapes
+        scores, _ = split_heads(score(network, images, self.size, self.settings.val_crops))
         self.add_batch("val", F.nll_loss(scores, labels), scores, labels)
 
     def on_validation_epoch_start(self) -> None:
@@ -185,8 +182,7 @@ class TrainingModule(L.LightningModule):
             metric.reset()
         if self.settings.schedule == "plateau":
             self.lr_schedulers().step(epoch["val_accuracy"])  # type: ignore[union-attr, call-arg]
-        self.log("train_loss", epoch["train_loss"])
-        self.log("train_accuracy", epoch["train_accuracy"])
+        self.log_dict({name: epoch[name] for name in ("train_loss", "train_accuracy")})
         self.seconds += time.perf_counter() - self.started
         self.history.append(epoch)
         if not sys.stderr.isatty() and self.trainer.is_global_zero:
@@ -281,11 +277,8 @@ def train(name: str, settings: PyTorchTraining, compute: Compute, seed: int, dat
     if compute.compile:
         compile_network(network)
     module = TrainingModule(network, architecture.INPUT_SIZE, settings, seed, train_rows, val_rows)
-    common: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
-    best = MovableCheckpoint(checkpoints, "best", monitor="val_accuracy", mode="max", **common)
-    last = MovableCheckpoint(
-        checkpoints, "last", **common
-    )  # `save_last` would skip epochs that are not the best so far
+    keep = partial(MovableCheckpoint, checkpoints, save_on_train_epoch_end=True, enable_version_counter=False)
+    best, last = keep("best", monitor="val_accuracy", mode="max"), keep("last")  # `save_last` skips epochs not the best
     # The log is for watching a run, and starts anew at a resume; history.csv comes from the checkpoints.
     logger = DVCLiveLogger(dir=str(checkpoints / "live"), dvcyaml=False, save_dvc_exp=False)
     trainer = make_trainer(settings, compute, precision, callbacks=[best, last], logger=logger)
@@ -329,10 +322,8 @@ def make_trainer(
     settings: PyTorchTraining, compute: Compute, precision: Precision, callbacks: Sequence[L.Callback], logger: Any
 ) -> L.Trainer:
     """Lightning's Trainer, with a logger or False; InputError if `compute` does not fit Lightning or the batches."""
-    patience = Patience(
-        "val_accuracy", mode="max", patience=settings.patience, min_delta=settings.min_delta,
-        check_on_train_epoch_end=True,
-    )  # fmt: skip
+    wait: Any = {"patience": settings.patience, "min_delta": settings.min_delta}
+    patience = Patience("val_accuracy", mode="max", check_on_train_epoch_end=True, **wait)
     if compute.num_nodes > 1 and not LAUNCHED & os.environ.keys():
         advice = "start this command on each machine under torchrun (docs/training.md)"
         raise InputError(f"compute.num_nodes is {compute.num_nodes}; {advice}")
