@@ -7,7 +7,7 @@ import fcntl
 import json
 import os
 import sys
-import time
+import timeit
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,9 +46,4 @@ def record_times(path: str | Path, stage: str, times: Record) -> None:
 
 def time_calls(call: Callable[[], object], count: int) -> list[float]:
     """The seconds that each of `count` calls takes, after count / 10 calls (at least one) to warm up."""
-    seconds = []
-    for _ in range(max(1, count // 10) + count):
-        began = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - began)
-    return seconds[-count:]
+    return timeit.repeat(call, number=1, repeat=max(1, count // 10) + count)[-count:]
