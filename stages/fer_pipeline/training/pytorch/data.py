@@ -1,14 +1,14 @@
 """FER-2013 for PyTorch: the rows of a split as tensors, and the batches of training and evaluation."""
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from torch.utils.data import DataLoader
 
 from fer_pipeline.faces.faces import Split
 from fer_pipeline.faces.fer2013 import CLASSES
@@ -41,32 +41,21 @@ class TensorSplit:
         return self
 
 
-@dataclass
-class Batches:
-    """The rows of a split in batches for evaluation: images uint8 (n, 1, 48, 48) and labels int64 (n,).
-
-    `batch_size` counts the rows of all `world` processes; each process gets its share of every batch, this one that of
-    number `rank`, from 0.
-    """
-
-    data: TensorSplit
-    batch_size: int
-    rank: int = 0
-    world: int = 1
-
-    def __len__(self) -> int:
-        return math.ceil(len(self.data) / self.batch_size)
-
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        for start in range(0, len(self.data), self.batch_size):
-            stop = min(start + self.batch_size, len(self.data))
-            own = slice(start + self.rank, stop, self.world)
-            yield self.data.images[own], self.data.labels[own]
+def make_batches(data: TensorSplit, batch_size: int, rank: int = 0, world: int = 1) -> Any:
+    """An iterable of (images uint8 (n, 1, 48, 48), labels int64 (n,)); the other arguments as in `TrainingBatches`."""
+    batches: Any = [
+        (images[rank::world], labels[rank::world])
+        for images, labels in zip(data.images.split(batch_size), data.labels.split(batch_size), strict=True)
+    ]
+    return DataLoader(batches, batch_size=None)
 
 
 @dataclass
 class TrainingBatches:
-    """The rows of a split in shuffled batches of varied crops; `batch_size`, `rank` and `world` are as for `Batches`.
+    """The rows of a split in shuffled batches of varied crops.
+
+    `batch_size` counts the rows of all `world` processes; each process gets its share of every batch, this one that of
+    number `rank`, from 0.
 
     Order and variations follow from (seed, epoch), which `find_epoch` returns, so that a resumed run and any number of
     processes see the same crops. They are drawn for the whole epoch at once, on the device of the data, so that no

@@ -35,7 +35,7 @@ from fer_pipeline.training.common.checkpoints import find_checkpoints
 from fer_pipeline.training.common.run import HISTORY, Trained, learns_votes
 from fer_pipeline.training.pytorch.batchnorm import GlobalBatchNorm
 from fer_pipeline.training.pytorch.checkpoints import MovableCheckpoint, WholeCheckpoints, find_last
-from fer_pipeline.training.pytorch.data import Batches, TensorSplit, TrainingBatches, derive_seed
+from fer_pipeline.training.pytorch.data import TensorSplit, TrainingBatches, derive_seed, make_batches
 from fer_pipeline.training.pytorch.weights import load_start
 
 LAUNCHED = {"TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "MASTER_ADDR"}  # torchrun, SLURM or a cluster sets at least one
@@ -74,10 +74,10 @@ class TrainingModule(L.LightningModule):
         place = self.global_rank, self.trainer.world_size
         return TrainingBatches(rows, self.size, augment, batch_size, lambda: (self.seed, self.current_epoch), *place)
 
-    def val_dataloader(self) -> Batches:
-        images = EVALUATION_CROPS[self.device.type] // self.settings.val_crops
+    def val_dataloader(self) -> Any:
         world = self.trainer.world_size
-        return Batches(self.val_rows.to(self.device), images * world, self.global_rank, world)
+        images = EVALUATION_CROPS[self.device.type] // self.settings.val_crops * world
+        return make_batches(self.val_rows.to(self.device), images, self.global_rank, world)
 
     def configure_optimizers(self) -> Any:
         settings, parameters = self.settings, self.network.parameters()
@@ -350,7 +350,7 @@ def make_trainer(
             enable_model_summary=False,
             logger=logger,
             plugins=[WholeCheckpoints(), *([GlobalBatchNorm()] if several else [])],
-            use_distributed_sampler=False,  # `Batches` shares out the rows
+            use_distributed_sampler=False,  # `make_batches` shares out the rows
             num_sanity_val_steps=0,
         )
     except (ValueError, MisconfigurationException) as error:
