@@ -77,7 +77,7 @@ def identify(images: npt.NDArray[np.uint8]) -> Positions:
 def clean(
     places: dict[str, Positions], identities: Positions, blank: npt.NDArray[np.bool_], settings: Prepare
 ) -> tuple[dict[str, Positions], Dropped]:
-    """The positions left when `settings` drop rows, and how many were; `blank`, bool (N,), tells images of one tone."""
+    """The positions that `settings` keep, and the counts of others; `blank`, bool (N,), tells images of one tone."""
     kept = {name: rows[~(blank[rows] & settings.drop_blank)] for name, rows in places.items()}
     train, others = kept["train"], np.concatenate([kept["val"], kept["test"]])
     leaks = np.isin(identities[train], identities[others]) & settings.drop_leaks

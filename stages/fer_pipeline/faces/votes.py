@@ -19,7 +19,10 @@ def drop_single(votes: Votes) -> Votes:
 
 
 def find_majority(votes: Votes) -> npt.NDArray[np.int64]:
-    """The class with more than half of the votes, after `drop_single`: int64 (N,), positions in `VOTED`, or -1."""
+    """The class with more than half of the votes, after `drop_single`: int64 (N,), positions in `VOTED`.
+
+    -1 for a row without a majority in FER+: no class has more than half, or it is 'unknown' or 'no face'.
+    """
     kept = drop_single(votes)
     best = kept.argmax(axis=1)
     found = 2 * kept.max(axis=1).astype(np.int64) > kept.sum(axis=1)

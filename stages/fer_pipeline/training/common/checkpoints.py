@@ -45,7 +45,7 @@ def lock_training(name: str) -> Iterator[None]:
 
 
 def find_checkpoints(name: str, params: Sequence[Any], data: str | Path, libraries: Sequence[str]) -> Path:
-    """The folder for the state of a training; made if missing. Another argument gives another folder."""
+    """The folder for a training's state, made if missing: another one for other params, data, code or `libraries`."""
     plain = [param.model_dump() if hasattr(param, "model_dump") else param for param in params]
     digest = hashlib.sha256(json.dumps([plain, *map(version, libraries)], sort_keys=True).encode())
     for path in (Path(data), *list_code()):
