@@ -30,8 +30,7 @@ from fer_pipeline.predictions.record import Cost, NetworkFacts, PredictionTimes
 from fer_pipeline.running.stage import run
 from fer_pipeline.running.timing import record_times, time_calls
 
-BATCH = 256
-"""Batch size at which the rate is measured."""
+BATCH = 256  # batch size at which the rate is measured
 
 
 def predict_splits(

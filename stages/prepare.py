@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageStat
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import write_files
@@ -74,27 +74,15 @@ def identify(images: npt.NDArray[np.uint8]) -> Positions:
     return np.array([first.setdefault(image.tobytes(), i) for i, image in enumerate(images)], np.int64)
 
 
-def find_blank(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    """bool (N,): whether all pixels of an image are equal."""
-    return (images == images[:, :1, :1]).all(axis=(1, 2))
-
-
 def clean(
     places: dict[str, Positions], identities: Positions, blank: npt.NDArray[np.bool_], settings: Prepare
 ) -> tuple[dict[str, Positions], Dropped]:
-    """Drop the rows that `settings` exclude from `places` (from `divide`); returns the positions left, and the counts.
-
-    `identities` are from `identify`, `blank` from `find_blank`.
-    """
-    dropped = Dropped(blank=dict.fromkeys(SPLITS, 0), leaks={"train": 0})
-    if settings.drop_blank:
-        dropped.blank.update({name: int(blank[rows].sum()) for name, rows in places.items()})
-        places = {name: rows[~blank[rows]] for name, rows in places.items()}
-    if settings.drop_leaks:
-        leaks = np.isin(identities[places["train"]], identities[np.concatenate([places["val"], places["test"]])])
-        dropped.leaks["train"] = int(leaks.sum())
-        places = {**places, "train": places["train"][~leaks]}
-    return places, dropped
+    """The positions that `settings` keep, and the counts of others; `blank`, bool (N,), tells images of one tone."""
+    kept = {name: rows[~(blank[rows] & settings.drop_blank)] for name, rows in places.items()}
+    train, others = kept["train"], np.concatenate([kept["val"], kept["test"]])
+    leaks = np.isin(identities[train], identities[others]) & settings.drop_leaks
+    dropped = {name: len(rows) - len(kept[name]) for name, rows in places.items()}
+    return {**kept, "train": train[~leaks]}, Dropped(blank=dropped, leaks={"train": int(leaks.sum())})
 
 
 def count_duplicates(
@@ -116,30 +104,17 @@ def count_duplicates(
     )
 
 
-def count_classes(labels: npt.NDArray[np.uint8]) -> dict[str, int]:
-    """{'total': N, 'angry': n, ...} of labels uint8 (N,)."""
-    counts = np.bincount(labels, minlength=len(CLASSES)).tolist()
-    return {"total": len(labels), **dict(zip(CLASSES, counts, strict=True))}
-
-
 def describe_pixels(images: npt.NDArray[np.uint8]) -> Pixels:
     """Mean and standard deviation of all pixels, in [0, 255], from Pillow's histogram: exact, and without a copy."""
-    counts = Image.fromarray(images.reshape(-1, images.shape[-1])).histogram()
-    mean = np.average(np.arange(256), weights=counts)
-    variance = np.average((np.arange(256) - mean) ** 2, weights=counts)
-    return Pixels(train_mean=round(float(mean), 4), train_std=round(float(variance**0.5), 4))
+    statistics = ImageStat.Stat(Image.fromarray(images.reshape(-1, images.shape[-1])))
+    return Pixels(train_mean=round(statistics.mean[0], 4), train_std=round(statistics.stddev[0], 4))
 
 
 def find_votes(path: str | None, source: str, rows: Rows) -> npt.NDArray[np.uint8] | None:
-    """Votes uint8 (N, 10) for the rows of `source` from the file at `path`; None for data without votes.
-
-    Raises:
-        InputError: as `read_votes`.
-    """
-    if path is not None and is_sample(path, SAMPLE_VOTES) and not is_sample(source):
-        print(
-            f"without votes: prepare.votes names the votes for the embedded sample, not for {source}", file=sys.stderr
-        )
+    """Votes uint8 (N, 10) for the rows of `source` from the file at `path`, None without; errors as in `read_votes`."""
+    if path and is_sample(path, SAMPLE_VOTES) and not is_sample(source):
+        reason = f"prepare.votes names the votes for the embedded sample, not for {source}"
+        print(f"without votes: {reason}", file=sys.stderr)
         return None
     return None if path is None else read_votes(path, source, rows)
 
@@ -147,36 +122,29 @@ def find_votes(path: str | None, source: str, rows: Rows) -> npt.NDArray[np.uint
 def make_outputs(
     source: str, votes: str | None, split: Way, out: str, report: str, plots: str | None, params: Params
 ) -> tuple[dict[str, Any], dict[str, Split]]:
-    """{path: bytes} of all outputs, and {'train', 'val', 'test': Split}; the strings are the command's options.
-
-    Raises:
-        InputError: as `read_source` and `find_votes`, or a split has no rows.
-    """
+    """{path: bytes} of all outputs, and {split: Split}; InputError as in `read_source`, or if a split has no rows."""
     raw = read_source(source, params.seed)
     voted = find_votes(votes, source, raw)
-    identities, blank = identify(raw.images), find_blank(raw.images)
+    identities, blank = identify(raw.images), (raw.images == raw.images[:, :1, :1]).all(axis=(1, 2))
     places, dropped = clean(divide(raw.labels, raw.usages, split), identities, blank, params.prepare)
     for name, rows in places.items():
         if not len(rows):
             raise InputError(f"{source}: split {split} leaves no row for {name}; give all of FER-2013")
-        for label in set(range(len(CLASSES))).difference(raw.labels[rows].tolist()):
+        for label in np.setdiff1d(range(len(CLASSES)), raw.labels[rows]):
             print(f"warning: {source}: {name} has no {CLASSES[label]} face", file=sys.stderr)
     in_train = np.isin(identities, identities[places["train"]])
     splits = {
-        name: Split(
-            raw.images[rows],
-            raw.labels[rows],
-            in_train[rows] if name != "train" else None,
-            voted[rows] if voted is not None else None,
-        )
+        name: Split(raw.images[rows], raw.labels[rows], in_train[rows], None if voted is None else voted[rows])
         for name, rows in places.items()
     }
+    splits["train"] = splits["train"]._replace(duplicate_of_train=None)
+    counts = {name: np.bincount(rows.labels, minlength=len(CLASSES)).tolist() for name, rows in splits.items()}
     found = Data(
         source=Source(kind=raw.kind, md5=raw.md5, rows=len(raw.labels), challenge_file=raw.challenge_file),
         votes_md5=hash_file(Path(votes)) if votes and voted is not None else None,
         split=split,
         note=NOTES[split],
-        rows={name: count_classes(rows.labels) for name, rows in splits.items()},
+        rows={name: {"total": sum(each), **dict(zip(CLASSES, each, strict=True))} for name, each in counts.items()},
         pixels=describe_pixels(splits["train"].images),
         blank_images={name: int(blank[rows].sum()) for name, rows in places.items()},
         duplicates=count_duplicates(places, identities, raw.labels),

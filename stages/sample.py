@@ -103,21 +103,10 @@ TRAITS = {
 ODDS = {"long_hair": 0.35, "fringe": 0.25, "bald": 0.10, "glasses": 0.12, "beard": 0.10}
 
 
-def draw_head(rng: np.random.Generator) -> Head:
-    """One random head."""
-    bounds = np.array(list(TRAITS.values()))
-    values = bounds[:, 0] + (bounds[:, 1] - bounds[:, 0]) * rng.random(len(bounds))
-    flags = rng.random(len(ODDS)) < np.array(list(ODDS.values()))
-    return SimpleNamespace(**dict(zip([*TRAITS, *ODDS], [*values.tolist(), *flags.tolist()], strict=True)))
-
-
-def action_units(emotion: str, intensity: float, jitter: Floats | float = 1.0) -> Activations:
-    """What shows one of `CLASSES` at an intensity from 0 (the neutral face) to 1 (the prototype).
-
-    `jitter` is one factor per unit, so that two people don't smile alike.
-    """
-    weights = np.array([EMOTIONS[emotion].get(unit, 0.0) for unit in UNITS])
-    return dict(zip(UNITS, (weights * intensity * jitter).tolist(), strict=True))
+def action_units(emotion: str, intensity: float, jitter: Sequence[float] = (1.0,) * len(UNITS)) -> Activations:
+    """What shows one of `CLASSES` at an intensity from 0 (neutral) to 1 (prototype); `jitter` is a factor per unit."""
+    weights = EMOTIONS[emotion]
+    return {unit: weights.get(unit, 0.0) * intensity * factor for unit, factor in zip(UNITS, jitter, strict=True)}
 
 
 def blob(u: Floats, v: Floats | float) -> Floats:
@@ -149,26 +138,6 @@ def paint(image: Floats, coverage: Floats, tone: Floats | float) -> Floats:
 def shade(image: Floats, u: Floats, v: Floats | float, amount: float) -> Floats:
     """`image` darkened by a soft spot, or lightened if `amount` is negative."""
     return image * (1 - amount * blob(u, v)) if amount else image  # most units are at rest
-
-
-def coordinates(head: Head) -> tuple[Floats, Floats, Floats]:
-    """Of each pixel on the upright, frontal face: x, y and the distance |x| from its middle, (48, 48) float64 each."""
-    axis = (np.arange(SIZE) + 0.5) * PIXEL - 1
-    right, down = (axis[None, :] - head.shift_x) / head.scale, (axis[:, None] - head.shift_y) / head.scale
-    cosine = math.sqrt(1 - head.roll * head.roll)
-    x, y = cosine * right + head.roll * down, cosine * down - head.roll * right
-    x = x - head.yaw * np.maximum(1 - x * x, 0)
-    return x, y, np.abs(x)
-
-
-def draw_background(head: Head, clutter: Sequence[Sequence[float]] | Floats) -> Floats:
-    """An even wall with soft spots on it, (48, 48) float64; `clutter` as in `render_face`."""
-    axis = (np.arange(SIZE) + 0.5) / SIZE
-    image = np.full((SIZE, SIZE), head.background)
-    for x, y, radius, tone in clutter:
-        spot = blob((axis[None, :] - x) / (0.15 + radius / 2), (axis[:, None] - y) / 0.3)
-        image = paint(image, 0.6 * spot, tone)
-    return image
 
 
 def draw_skull(image: Floats, x: Floats, y: Floats, side: Floats, head: Head, au: Activations) -> Floats:
@@ -295,7 +264,7 @@ def draw_creases(image: Floats, x: Floats, y: Floats, side: Floats, head: Head, 
 
 
 def draw_glasses(image: Floats, x: Floats, y: Floats, side: Floats, head: Head, au: Activations) -> Floats:
-    """Dark round frames with a bridge."""
+    """Dark round frames with a bridge, if the head has glasses."""
     if not head.glasses:
         return image
     u, v = (side - head.eye_distance) / 0.24, (y + 0.13) / 0.19
@@ -304,33 +273,39 @@ def draw_glasses(image: Floats, x: Floats, y: Floats, side: Floats, head: Head, 
     return paint(image, np.maximum(rim, bridge), 0.1)
 
 
-def render_face(head: Head, au: Activations, clutter: Sequence[Sequence[float]] | Floats = ()) -> Floats:
+def render_face(head: Head, au: Activations, clutter: Sequence[Sequence[float]] = ()) -> Floats:
     """The face in front of the lens, before blur and noise: (48, 48) float64, about 0..1.
 
     `clutter` has rows of (x, y, radius, tone), each 0..1: soft spots on the background.
     """
-    x, y, side = coordinates(head)
-    image = draw_background(head, clutter)
+    middles = np.arange(SIZE) + 0.5  # of the pixels
+    column, row = middles[None, :] / SIZE, middles[:, None] / SIZE
+    image = np.full((SIZE, SIZE), head.background)
+    for left, top, radius, tone in clutter:
+        spot = blob((column - left) / (0.15 + radius / 2), (row - top) / 0.3)
+        image = paint(image, 0.6 * spot, tone)
+    axis = middles * PIXEL - 1  # of the picture
+    right, down = (axis[None, :] - head.shift_x) / head.scale, (axis[:, None] - head.shift_y) / head.scale
+    cosine = math.sqrt(1 - head.roll * head.roll)
+    x, y = cosine * right + head.roll * down, cosine * down - head.roll * right
+    x = x - head.yaw * np.maximum(1 - x * x, 0)
     for draw in (draw_skull, draw_creases, draw_eyes, draw_brows, draw_nose, draw_mouth, draw_glasses):
-        image = draw(image, x, y, side, head, au)
+        image = draw(image, x, y, np.abs(x), head, au)
     return image * head.gain * (1 + head.light_x * x - head.light_y * y)
 
 
-def photograph(face: Floats, head: Head, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """`face` as the camera records it: blurred and noisy, uint8 (48, 48)."""
+def draw_face(emotion: str, intensity: float, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """A blurred and noisy photograph of a new head that shows one emotion: uint8 (48, 48)."""
+    traits = {name: low + (high - low) * rng.random() for name, (low, high) in TRAITS.items()}
+    head = SimpleNamespace(**traits, **{name: rng.random() < odds for name, odds in ODDS.items()})
+    au = action_units(emotion, intensity, [0.6 + 0.55 * rng.random() for _ in UNITS])
+    face = render_face(head, au, rng.random((3, 4)).tolist())
     for _ in range(2):
         padded = np.pad(face, ((1, 1), (0, 0)), mode="edge")
         face = ((1 - 2 * head.blur) * face + head.blur * (padded[:-2] + padded[2:])).T
     grain = math.sqrt(6) * (rng.random(face.shape) + rng.random(face.shape) - 1)  # standard deviation 1
     face = face + head.noise * (1 + 2 * face) / 3 * grain
     return np.floor(255 * np.clip(face, 0, 1) + 0.5).astype(np.uint8)
-
-
-def draw_face(emotion: str, intensity: float, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """A new head that shows one emotion: uint8 (48, 48)."""
-    head = draw_head(rng)
-    au = action_units(emotion, intensity, 0.6 + 0.55 * rng.random(len(UNITS)))
-    return photograph(render_face(head, au, clutter=rng.random((3, 4))), head, rng)
 
 
 def draw_votes(emotion: str, intensity: float, rng: np.random.Generator) -> dict[str, int]:

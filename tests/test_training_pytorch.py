@@ -17,7 +17,7 @@ from fer_pipeline.networks.pytorch.crops import score
 from fer_pipeline.params.read import read_params
 from fer_pipeline.training.common.profile import read_training
 from fer_pipeline.training.pytorch.augment import cut, draw_variations, vary
-from fer_pipeline.training.pytorch.data import Batches, TensorSplit, TrainingBatches
+from fer_pipeline.training.pytorch.data import TensorSplit, TrainingBatches, make_batches
 from fer_pipeline.training.pytorch.train import MovingAverage, TrainingModule, anneal, compute_votes_loss, decay
 
 ROWS = TensorSplit.of(TRAIN)
@@ -109,7 +109,7 @@ def test_batches_cover_the_rows_once():
         epochs.append(torch.cat([labels for _, labels, _ in whole]))
     assert all(len(set(labels.tolist())) == 48 for labels in epochs)
     assert not torch.equal(*epochs)
-    plain = torch.cat([labels for _, labels in Batches(rows, 16)])
+    plain = torch.cat([labels for _, labels in make_batches(rows, 16)])
     assert torch.equal(plain, rows.labels)
 
 

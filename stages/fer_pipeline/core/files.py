@@ -12,8 +12,7 @@ from fer_pipeline.core.errors import InputError
 
 AnyPath = TypeVar("AnyPath", bound=str | Path)
 
-ROOT = Path(__file__).parents[3]
-"""The folder that holds params.yaml and dvc.yaml."""
+ROOT = Path(__file__).parents[3]  # the folder that holds params.yaml and dvc.yaml
 
 
 @contextlib.contextmanager
@@ -21,10 +20,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; the file written there replaces `path` in one step when the block ends.
 
     If the block raises an exception, the unfinished file is removed and `path` stays as it was. Missing parent folders
-    are created. Unfinished files of `path` that a killed process left behind are removed.
-
-    Raises:
-        InputError: `path` is empty, or names a folder or a device.
+    are created. Unfinished files of `path` that a killed process left behind are removed. Raises InputError if `path`
+    is empty, or names a folder or a device.
     """
     path = Path(path)
     if not path.name or (path.exists() and not path.is_file()):
@@ -66,10 +63,7 @@ def is_running(process: int) -> bool:
 
 
 def write_files(contents: Mapping[AnyPath, bytes | memoryview]) -> None:
-    """Write {path: bytes}. All files are first written beside their paths, then renamed.
-
-    An error before the last file is complete leaves every path as it was.
-    """
+    """Write {path: bytes}, all or none: the files are first written beside their paths, then renamed."""
     with contextlib.ExitStack() as stack:
         for path, content in contents.items():
             stack.enter_context(replacing(path)).write_bytes(content)

@@ -10,8 +10,7 @@ from fer_pipeline.core.files import to_json
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
-Interval = Annotated[list[Share], Field(min_length=2, max_length=2)]
-"""[low, high]: a 95 % interval."""
+Interval = Annotated[list[Share], Field(min_length=2, max_length=2)]  # [low, high]: a 95 % interval
 Difference = Annotated[float, Field(ge=-1, le=1)]
 
 
@@ -26,11 +25,7 @@ class Record(BaseModel):
 
     @classmethod
     def read(cls, path: str | Path, stage: str) -> Self:
-        """Read a JSON file; the error tells the user to run the DVC stage `stage`, which writes it.
-
-        Raises:
-            InputError: the file is missing, is not JSON, or has other keys or types.
-        """
+        """Read a JSON file that the stage `stage` writes; InputError if it is missing, or has other keys or types."""
         remedy = f"run `dvc repro {stage}`"
         try:
             return cls.model_validate_json(Path(path).read_bytes())

@@ -23,15 +23,11 @@ class Split(NamedTuple):
     images: npt.NDArray[np.uint8]  # uint8 (N, 48, 48), 0..255
     labels: npt.NDArray[np.uint8]  # uint8 (N,), 0..6, positions in `CLASSES`
     duplicate_of_train: npt.NDArray[np.bool_] | None  # bool (N,): whether train has the same image; None for train
-    votes: npt.NDArray[np.uint8] | None = None
-    """uint8 (N, 10), 0..10: how many annotators chose each of `VOTE_CLASSES`; None if the data set has no votes."""
+    votes: npt.NDArray[np.uint8] | None = None  # uint8 (N, 10), 0..10: how many chose each of `VOTE_CLASSES`, if known
 
 
 def pack_faces(splits: Mapping[str, Split], split: str, source_md5: str) -> memoryview:
-    """The bytes of faces.h5; the same content gives the same bytes.
-
-    `splits` has 'train', 'val' and 'test', made as `split` says: 'official' or 'paper'; `source_md5` is the raw data's.
-    """
+    """The bytes of faces.h5, equal for equal content; `split` is 'official' or 'paper', `source_md5` the raw data's."""
     content = BytesIO()
     with h5py.File(content, "w") as file:
         file.attrs["classes"] = CLASSES

@@ -16,8 +16,7 @@ FRAMEWORK = "keras"
 INPUT_SIZE = SIZE
 TEST_CROPS = 1
 
-BLOCKS = ((32, 64), (128, 128), (256, 256))
-"""Filters of the convolutions before each max pooling (Table 2)."""
+BLOCKS = ((32, 64), (128, 128), (256, 256))  # filters of the convolutions before each max pooling (Table 2)
 DENSE_UNITS = 256
 
 

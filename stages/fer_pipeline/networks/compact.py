@@ -13,10 +13,8 @@ FRAMEWORK = "pytorch"
 INPUT_SIZE = 44
 TEST_CROPS = 10
 
-STEM = 32
-"""Channels of the first convolution, at full size."""
-BLOCKS = (64, 128, 256)
-"""Channels of the blocks, at 22, 11 and 6 pixels: a convolution, and a pair of convolutions beside a shortcut."""
+STEM = 32  # channels of the first convolution, at full size
+BLOCKS = (64, 128, 256)  # channels at 22, 11 and 6 pixels: a convolution, and a pair of them beside a shortcut
 
 
 def build(shape: Shape) -> "nn.Module":

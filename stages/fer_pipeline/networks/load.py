@@ -11,16 +11,12 @@ from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.votes import split_heads
 from fer_pipeline.networks.network import find_network
 
-TOLERANCE = 0.01
-"""How far the sum of an image's probabilities may be from 1, as a softmax in bfloat16 is not exact."""
+TOLERANCE = 0.01  # how far the sum of an image's probabilities may be from 1, as a softmax in bfloat16 is not exact
 
 
 def load_model(name: str, path: str | Path, precision: str) -> Any:
-    """The trained network `name` in a file: a `KerasModel` or a `TorchModel`.
-
-    Only the framework of that network is imported: each takes seconds, and both in one process may crash.
-    Raises InputError if the file is missing, damaged, or of another network.
-    """
+    """The trained network `name`, a `KerasModel` or a `TorchModel`; InputError if the file does not fit."""
+    # the other framework is not imported: each takes seconds, and both in one process may crash
     module = import_module(f"fer_pipeline.networks.{find_network(name).FRAMEWORK}.model")
     return module.load_model(path, name, precision)
 
@@ -28,10 +24,7 @@ def load_model(name: str, path: str | Path, precision: str) -> Any:
 def predict(
     model: Any, images: npt.NDArray[np.uint8], crops: int, path: str | Path
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Probabilities of faces uint8 (N, 48, 48): the first head's, float64 (N, 7), and the second's, (N, 8) or (N, 0).
-
-    They are averaged over 10 crops, or of 1. Raises InputError if the `model` of the file `path` gives none.
-    """
+    """Probabilities of faces uint8 (N, 48, 48): the first head's, float64 (N, 7), the second's, (N, 8) or (N, 0)."""
     heads = split_heads(model.predict(images, crops))
     for head in heads:
         sums = head.sum(axis=1)

@@ -17,23 +17,17 @@ from fer_pipeline.faces.fer2013 import SIZE
 class Shape(NamedTuple):
     """The settings that a PyTorch network is built from, from its section of params.yaml."""
 
-    width: float
-    """In (0, 1]: the factor on all numbers of channels."""
-    dropout: float = 0.0
-    """In [0, 1): the share of features that training drops; without effect in evaluation."""
+    width: float  # in (0, 1]: the factor on all numbers of channels
+    dropout: float = 0.0  # in [0, 1): the share of features that training drops; without effect in evaluation
 
 
 class Network(Protocol):
     """What `fer_pipeline/networks/<name>.py` holds."""
 
-    TITLE: str
-    """Its name in tables, plots and the report."""
-    FRAMEWORK: Literal["keras", "pytorch"]
-    """The framework that trains and runs it: a folder of `fer_pipeline/networks/` and of `fer_pipeline/training/`."""
-    INPUT_SIZE: int
-    """Height and width of its input, in pixels."""
-    TEST_CROPS: int
-    """Crops of a face whose probabilities are averaged in evaluation: 10 (TenCrop) or 1 (the centre)."""
+    TITLE: str  # its name in tables, plots and the report
+    FRAMEWORK: Literal["keras", "pytorch"]  # a folder of `fer_pipeline/networks/` and of `fer_pipeline/training/`
+    INPUT_SIZE: int  # height and width of its input, in pixels
+    TEST_CROPS: int  # crops of a face whose probabilities are averaged in evaluation: 10 (TenCrop) or 1 (the centre)
 
     build: Callable[..., Any]
     """A function that makes the untrained network.
@@ -46,8 +40,7 @@ class Network(Protocol):
     PyTorch: takes `Shape`. The network maps float (N, 3, size, size) in [0, 1] to logits (N, 7); it is an
     `nn.Sequential` that ends in `dropout` and `head`.
     """
-    PRETRAINED: str
-    """Optional, PyTorch: torchvision's name of the ImageNet weights that `weights: imagenet` loads."""
+    PRETRAINED: str  # optional, PyTorch: torchvision's name of the ImageNet weights that `weights: imagenet` loads
 
     def adapt_weights(self, state: dict[str, Any], body: dict[str, Any]) -> None:
         """Optional, PyTorch: change torchvision's weights `state` in place to the shapes of the network's `body`."""

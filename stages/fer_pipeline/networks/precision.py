@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 Precision = Literal["float32", "bfloat16"]
-Wanted = Literal["auto", "float32", "bfloat16"]
-"""`compute.precision`; auto is bfloat16 if the hardware multiplies it, else float32."""
+Wanted = Literal["auto", "float32", "bfloat16"]  # auto is bfloat16 if the hardware multiplies it, else float32
 
 
 def has_fast_bf16() -> bool:

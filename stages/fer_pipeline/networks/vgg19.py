@@ -16,8 +16,7 @@ PRETRAINED = "VGG19_BN_Weights.IMAGENET1K_V1"
 
 CONFIGURATION: tuple[int | str, ...] = (64, 64, "M", 128, 128, "M", *[256] * 4, "M", *[512] * 4, "M", *[512] * 4, "M")
 """Channels of the 16 convolutions, each followed by BatchNorm and ReLU; M is a 2x2 max pool."""
-SMALLEST_MAP = 5
-"""Grad-CAM takes the last block whose maps are at least this wide, in pixels: the last block's maps are only 2x2."""
+SMALLEST_MAP = 5  # pixels; Grad-CAM takes the last block whose maps are at least this wide: those of the last are 2x2
 
 
 def build(shape: Shape) -> "nn.Module":

@@ -42,10 +42,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def validate(content: Any, schema: type[SomeSection], locate: Callable[[list[str]], str]) -> SomeSection:
-    """`content` as a section of that schema; InputError if it does not fit, with a line for each problem.
-
-    `locate` gives the file and the key of a problem, such as 'params.yaml: prepare.split', from the parts of the key.
-    """
+    """`content` as a section; InputError with a line per problem. `locate` names the place of a key, given in parts."""
     try:
         return schema.model_validate(content)
     except ValidationError as error:

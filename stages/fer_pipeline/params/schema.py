@@ -7,8 +7,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 Count = Annotated[int, Field(ge=1)]
 Index = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Part = Annotated[float, Field(ge=0, lt=1)]
-"""A share below 1."""
+Part = Annotated[float, Field(ge=0, lt=1)]  # a share below 1
 Text = Annotated[str, Field(min_length=1)]
 SetName = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9_-]*$")]
 Width = Annotated[float, Field(gt=0, le=1)]

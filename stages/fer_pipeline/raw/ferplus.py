@@ -6,7 +6,6 @@ Its file has no pixels: row i belongs to row i of fer2013.csv, so everything tha
 import csv
 import io
 import re
-from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import numpy.typing as npt
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.fer2013 import VOTE_CLASSES, VOTED
 from fer_pipeline.faces.votes import find_majority
-from fer_pipeline.raw.parsing import BadRow, excerpt, find_usage, name_columns, name_fields, parse_all, refuse
+from fer_pipeline.raw.parsing import excerpt, find_usage, name_columns, name_fields, parse_all, refuse
 from fer_pipeline.raw.rows import ANNOTATORS, FERPLUS_COLUMNS, USAGES, Rows
 
 FOR_NONE = "no_votes.csv"  # the file that says that there are no votes: FER+'s header and no rows; any other has rows
@@ -75,10 +74,7 @@ def read_votes(path: str | Path, source: str, rows: Rows) -> npt.NDArray[np.uint
 
 
 def parse_votes(content: bytes, path: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], list[str]]:
-    """Votes uint8 (N, 10), usages uint8 (N,) and image names of a file's bytes; the first row is row 1.
-
-    Raises `InputError`: the file is not text, columns are missing, or rows are bad: the first ten are listed.
-    """
+    """Votes uint8 (N, 10), usages uint8 (N,) and image names of a file; InputError lists the first ten bad rows."""
     try:
         text = content.decode("utf-8-sig")
         header, *rows = list(csv.reader(io.StringIO(text, newline=""), strict=True)) or [[]]
@@ -99,21 +95,18 @@ def parse_votes(content: bytes, path: Path) -> tuple[npt.NDArray[np.uint8], npt.
 
 
 def parse_row(fields: list[str], names: list[str]) -> tuple[int, str, list[int]]:
-    """A row of the columns `names`: its position in `USAGES`, its image name or '', and its ten votes.
-
-    Raises `BadRow` for a Usage, an image name or votes that FER+ does not have.
-    """
+    """The position in `USAGES`, the image name or '', and the ten votes of a row; ValueError if they do not fit."""
     texts = name_fields(names, fields)
     usage, name = find_usage(texts["usage"]), texts["image name"].strip()
     if name and not NAME.fullmatch(name):
-        raise BadRow(f"Image name is {excerpt(texts['image name'])}, expected one like fer0000000.png, or nothing")
+        raise ValueError(f"Image name is {excerpt(texts['image name'])}, expected one like fer0000000.png, or nothing")
     counts = []
     for column in COLUMNS:
         if (count := NUMBERS.get(texts[column].strip())) is None:
-            raise BadRow(f"{column} has {excerpt(texts[column])} votes, expected 0..{ANNOTATORS}")
+            raise ValueError(f"{column} has {excerpt(texts[column])} votes, expected 0..{ANNOTATORS}")
         counts.append(count)
     if not FEWEST <= sum(counts) <= ANNOTATORS:
-        raise BadRow(f"{sum(counts)} votes in all, expected {ANNOTATORS}, or a few less")
+        raise ValueError(f"{sum(counts)} votes in all, expected {ANNOTATORS}, or a few less")
     return usage, name, counts
 
 
@@ -121,7 +114,7 @@ def require_order(path: Path, names: list[str]) -> None:
     """Raise `InputError` if the names of images do not ascend as in FER+, or one of them occurs again and again."""
     numbers = np.array([int(name[3:10]) for name in names if name], np.int64)
     falls = np.flatnonzero(np.diff(numbers) < 0)
-    often = max(Counter(numbers.tolist()).values(), default=0)
+    often = np.unique(numbers, return_counts=True)[1].max(initial=0)
     if len(falls) > max(1, UNORDERED * len(numbers)) or often > max(4, UNORDERED * len(numbers)):
         raise InputError(
             f"{path}: image names are not in order ({len(falls):,} are lower than the one before); give the file as "

@@ -1,16 +1,12 @@
-"""Faces as pictures in class folders: the image-folder release of FER-2013, and other data sets.
-
-FER-2013 has train/<class>/*.jpg and test/<class>/*.jpg (or png), 48x48; other data sets have pictures of any size, in
-folders <class>/ anywhere.
-"""
+"""Pictures in class folders: FER-2013's train/<class>/ and test/<class>/, other data sets' <class>/ anywhere."""
 
 import hashlib
 import io
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,12 +22,18 @@ SYNONYMS = ("anger", "disgusted", "fearful", "happiness", "sadness", "surprised"
 LABELS = {name: label for names in (CLASSES, SYNONYMS) for label, name in enumerate(names)} | {"afraid": 2, "joy": 3}
 SUFFIXES = (".jpg", ".jpeg", ".png")
 LITTER = ("Thumbs.db", "desktop.ini")
-USAGE_CODES = {usage.lower(): code for code, usage in enumerate(USAGES)}
 LARGEST_FILE = 1 << 20  # bytes; a 48x48 picture takes a few thousand
 LARGEST_OTHER = 1 << 24  # bytes of a picture of another data set
 OTHER_SUFFIXES = (*SUFFIXES, ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
-"""Formats of another data set's pictures, as Pillow names them; some of Pillow's other formats start programs."""
+FORMATS = (
+    "JPEG",
+    "PNG",
+    "BMP",
+    "GIF",
+    "TIFF",
+    "WEBP",
+    "PPM",
+)  # as Pillow names them; some of its others start programs
 MODES = ("L", "RGB", "RGBA", "P", "PA", "LA", "1", "CMYK", "YCbCr")  # 8-bit modes: to grey without a choice of scale
 
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
@@ -41,7 +43,7 @@ class Member(NamedTuple):
     """A file inside an archive or a folder."""
 
     size: int  # bytes, unpacked
-    open: Callable[[], IO[bytes]]
+    open: Callable[[], Any]  # gives a binary file
 
 
 def is_litter(name: str) -> bool:
@@ -51,14 +53,67 @@ def is_litter(name: str) -> bool:
 
 
 def read_images(members: Mapping[str, Member], source: Path, seed: int) -> Rows:
-    """Read the pictures of FER-2013 among `members` ({name with slashes: Member}): all files in a class folder.
+    """Read the pictures of FER-2013 among `members` ({name with slashes: Member}): all files in train/ and test/.
 
     Rows are sorted by class in the challenge's order, and within a class by path, as Keras sorts them. Raises
-    `InputError` as `find_pictures`, `find_usages` and `decode_all`.
+    `InputError` as `find_usages` and `decode_all`; or for no picture, one elsewhere, a folder that is not a class, or
+    two releases in one source.
     """
-    pictures = find_pictures(members, source)
+    pictures: list[tuple[int, str, str]] = []
+    roots: set[str] = set()
+    problems: list[str] = []
+    for name in sorted(members):
+        *root, folder, label, _ = ("", "", *name.split("/"))
+        if folder.lower() in ("train", "test") and label.lower() in LABELS:
+            roots.add("/".join(filter(None, root)) or "its top")
+            pictures.append((LABELS[label.lower()], folder.lower(), name))
+        elif folder.lower() in ("train", "test"):
+            problems.append(f"{name}: folder {label!r} is not a class; expected {', '.join(CLASSES)}")
+        elif name.lower().endswith(SUFFIXES):
+            problems.append(f"{name}: expected train/<class>/ or test/<class>/ above it")
+    refuse(source, "picture", problems)
+    if len(roots) > 1:
+        found = ", ".join(sorted(roots))
+        raise InputError(f"{source}: holds several train and test folders, in {found}; give only one of them")
+    if not pictures:
+        raise InputError(
+            f"{source}: no table with the columns emotion, pixels and Usage, and no pictures in train/<class>/ and "
+            "test/<class>/; give FER-2013 as downloaded"
+        )
+    pictures.sort()
     usages = find_usages(pictures, source, seed)
     return decode_all([(label, name) for label, _, name in pictures], usages, members, source, any_size=False)
+
+
+def find_usages(pictures: list[tuple[int, str, str]], source: Path, seed: int) -> npt.NDArray[np.uint8]:
+    """The Usage of each of `pictures`, (label, 'train' or 'test', name), as uint8 (N,), positions in `USAGES`.
+
+    The prefix of a file name (Training_, PublicTest_, PrivateTest_) gives it. Without one, train is Training, and the
+    files of each test class are shuffled with `seed` and split in half between PublicTest and PrivateTest. Raises
+    `InputError`: a prefix that contradicts the folder, or a test folder in which only some names have one.
+    """
+    codes = {usage.lower(): code for code, usage in enumerate(USAGES)}
+    usages = np.zeros(len(pictures), np.uint8)
+    unnamed: dict[int, list[int]] = {}
+    problems: list[str] = []
+    for i, (label, folder, name) in enumerate(pictures):
+        usage = codes.get(name.rpartition("/")[2].split("_")[0].lower())
+        if usage is not None and (usage == 0) != (folder == "train"):
+            problems.append(f"{name}: {USAGES[usage]} by its name, {folder} by its folder; expected both to agree")
+        elif usage is not None:
+            usages[i] = usage
+        elif folder == "test":
+            unnamed.setdefault(label, []).append(i)
+    refuse(source, "picture", problems)
+    if unnamed and usages.any():
+        example = pictures[next(iter(unnamed.values()))[0]][2]
+        raise InputError(f"{source}: {example} has no prefix PublicTest_ or PrivateTest_, and others in test have one")
+    generator = np.random.default_rng(seed)
+    for positions in unnamed.values():
+        shuffled = generator.permutation(positions)
+        usages[shuffled] = USAGES.index("PrivateTest")
+        usages[shuffled[: len(shuffled) // 2]] = USAGES.index("PublicTest")
+    return usages
 
 
 def read_class_folders(members: Mapping[str, Member], source: Path) -> Rows:
@@ -72,12 +127,11 @@ def read_class_folders(members: Mapping[str, Member], source: Path) -> Rows:
     for name in members:
         if not name.lower().endswith(OTHER_SUFFIXES):
             continue
-        folders = [folder.lower() for folder in name.split("/")[-2::-1]]  # the nearest first
-        label = next((LABELS[folder] for folder in folders if folder in LABELS), None)
-        if label is not None:
-            pictures.append((label, name))
+        folders = [folder.lower() for folder in name.split("/")[-2::-1]] or ["no folder"]  # the nearest first
+        if labels := [LABELS[folder] for folder in folders if folder in LABELS]:
+            pictures.append((labels[0], name))
         else:
-            left_out[folders[0] if folders else "no folder"] += 1
+            left_out[folders[0]] += 1
     if not pictures:
         expected = f"expected {', '.join(CLASSES)} (or angry's like anger), one folder each"
         raise InputError(f"{source}: no pictures in folders named after an emotion; {expected}")
@@ -93,10 +147,7 @@ def decode_all(
     source: Path,
     any_size: bool,
 ) -> Rows:
-    """The rows of `pictures`, pairs of label 0..6 and name, in their order; `any_size` as `decode` takes it.
-
-    Raises `InputError` for bad pictures: the first ten are listed, with the total.
-    """
+    """The rows of `pictures`, pairs of label 0..6 and name; InputError lists the first ten bad ones and counts all."""
     digest = hashlib.md5(usedforsecurity=False)
     largest = LARGEST_OTHER if any_size else LARGEST_FILE
 
@@ -116,65 +167,6 @@ def decode_all(
     conversions = {mode: number for mode, number in sorted(Counter(modes).items()) if mode != "L"}
     md5 = digest.hexdigest()
     return Rows(np.stack(images), labels, usages, "images", md5, conversions=conversions, scaled=sum(scaled))
-
-
-def find_pictures(names: Iterable[str], source: Path) -> list[tuple[int, str, str]]:
-    """A sorted list of (label 0..6, folder 'train' or 'test', name) for pictures in <folder>/<class>/.
-
-    Raises `InputError`: no picture, one elsewhere, a folder that is not a class, or two releases in one source.
-    """
-    pictures: list[tuple[int, str, str]] = []
-    roots: set[str] = set()
-    problems: list[str] = []
-    for name in sorted(names):
-        *root, folder, label, _ = ("", "", *name.split("/"))
-        if folder.lower() in ("train", "test") and label.lower() in LABELS:
-            roots.add("/".join(filter(None, root)) or "its top")
-            pictures.append((LABELS[label.lower()], folder.lower(), name))
-        elif folder.lower() in ("train", "test"):
-            problems.append(f"{name}: folder {label!r} is not a class; expected {', '.join(CLASSES)}")
-        elif name.lower().endswith(SUFFIXES):
-            problems.append(f"{name}: expected train/<class>/ or test/<class>/ above it")
-    refuse(source, "picture", problems)
-    if len(roots) > 1:
-        found = ", ".join(sorted(roots))
-        raise InputError(f"{source}: holds several train and test folders, in {found}; give only one of them")
-    if not pictures:
-        raise InputError(
-            f"{source}: no table with the columns emotion, pixels and Usage, and no pictures in train/<class>/ and "
-            "test/<class>/; give FER-2013 as downloaded"
-        )
-    return sorted(pictures)
-
-
-def find_usages(pictures: list[tuple[int, str, str]], source: Path, seed: int) -> npt.NDArray[np.uint8]:
-    """The Usage of each of `pictures` (from `find_pictures`) as uint8 (N,), positions in `USAGES`.
-
-    The prefix of a file name (Training_, PublicTest_, PrivateTest_) gives it. Without one, train is Training, and the
-    files of each test class are shuffled with `seed` and split in half between PublicTest and PrivateTest. Raises
-    `InputError`: a prefix that contradicts the folder, or a test folder in which only some names have one.
-    """
-    usages = np.zeros(len(pictures), np.uint8)
-    unnamed: dict[int, list[int]] = {}
-    problems: list[str] = []
-    for i, (label, folder, name) in enumerate(pictures):
-        usage = USAGE_CODES.get(name.rpartition("/")[2].split("_")[0].lower())
-        if usage is not None and (usage == 0) != (folder == "train"):
-            problems.append(f"{name}: {USAGES[usage]} by its name, {folder} by its folder; expected both to agree")
-        elif usage is not None:
-            usages[i] = usage
-        elif folder == "test":
-            unnamed.setdefault(label, []).append(i)
-    refuse(source, "picture", problems)
-    if unnamed and usages.any():
-        example = pictures[next(iter(unnamed.values()))[0]][2]
-        raise InputError(f"{source}: {example} has no prefix PublicTest_ or PrivateTest_, and others in test have one")
-    generator = np.random.default_rng(seed)
-    for positions in unnamed.values():
-        shuffled = generator.permutation(positions)
-        usages[shuffled] = USAGES.index("PrivateTest")
-        usages[shuffled[: len(shuffled) // 2]] = USAGES.index("PublicTest")
-    return usages
 
 
 def decode(payload: bytes, any_size: bool) -> tuple[npt.NDArray[np.uint8], str, bool]:

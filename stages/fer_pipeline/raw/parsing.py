@@ -11,10 +11,6 @@ Row = TypeVar("Row")
 Parsed = TypeVar("Parsed")
 
 
-class BadRow(ValueError):
-    """A row that differs from the form of its file; the message says what was found and expected."""
-
-
 def name_columns(fields: Sequence[str], expected: Sequence[str]) -> list[str] | None:
     """A header's columns in small letters; None unless it has each of `expected` exactly once."""
     names = [field.strip().lower() for field in fields]
@@ -22,16 +18,16 @@ def name_columns(fields: Sequence[str], expected: Sequence[str]) -> list[str] | 
 
 
 def name_fields(names: Sequence[str], fields: Sequence[str]) -> dict[str, str]:
-    """{column: text} of a row; `BadRow` for another number of fields."""
+    """{column: text} of a row; ValueError for another number of fields."""
     if len(fields) != len(names):
-        raise BadRow(f"{len(fields)} fields, expected {len(names)}")
+        raise ValueError(f"{len(fields)} fields, expected {len(names)}")
     return dict(zip(names, fields, strict=True))
 
 
 def find_usage(text: str) -> int:
-    """The position in `USAGES` of what a row says; `BadRow` for anything else."""
+    """The position in `USAGES` of what a row says; ValueError for anything else."""
     if text.strip() not in USAGES:
-        raise BadRow(f"Usage is {excerpt(text)}, expected {', '.join(USAGES)}")
+        raise ValueError(f"Usage is {excerpt(text)}, expected {', '.join(USAGES)}")
     return USAGES.index(text.strip())
 
 

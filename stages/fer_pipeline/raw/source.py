@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.raw.images import LARGEST_FILE, OTHER_SUFFIXES, Member, is_litter, read_class_folders, read_images
@@ -34,10 +34,7 @@ ReadPictures = Callable[[Mapping[str, Member], Path], Rows]  # takes {name: Memb
 
 
 def read_source(source: str | Path, seed: int) -> Rows:
-    """Read all rows of FER-2013; `seed` splits the test pictures of a release whose file names do not give the Usage.
-
-    Raises `InputError` for anything that differs from FER-2013 as published.
-    """
+    """Read all rows of FER-2013; `seed` splits the test pictures of a release whose names do not give the Usage."""
     remedy = "put FER-2013 there, or set `dataset` in params.yaml to where it is"
     return read(source, partial(read_images, seed=seed), remedy)
 
@@ -132,8 +129,7 @@ def list_folder(path: Path) -> dict[str, Member]:
             size = file.stat().st_size
             if not file.is_file():  # opening a pipe might wait forever
                 raise InputError(f"{file}: neither a file nor a folder; remove it")
-            opener = cast(Callable[[], IO[bytes]], partial(file.open, "rb"))
-            members[file.relative_to(path).as_posix()] = Member(size, opener)
+            members[file.relative_to(path).as_posix()] = Member(size, partial(file.open, "rb"))
     return members
 
 
@@ -148,12 +144,9 @@ def list_zip(archive: zipfile.ZipFile, path: Path) -> Iterator[tuple[str, bool, 
 
 
 def list_tar(archive: tarfile.TarFile) -> Iterator[tuple[str, bool, Member]]:
-    """Yield each member's name, whether it is a plain file, and its `Member`.
-
-    Small files, such as pictures, are held in memory: a compressed tar can only be read from start to end.
-    """
+    """Yield as `list_zip`; small files are held in memory, as a compressed tar can only be read from start to end."""
     for info in archive:
-        extract = cast(Callable[[], IO[bytes]], partial(archive.extractfile, info))  # None if not a file
+        extract: Any = partial(archive.extractfile, info)  # None if not a file
         if info.isfile() and info.size <= LARGEST_FILE:
             extract = partial(io.BytesIO, extract().read())
         if not info.isdir():
@@ -179,13 +172,10 @@ def collect(found: Iterable[tuple[str, bool, Member]], path: Path) -> dict[str, 
 
 
 def require_end(content: IO[bytes], offset: int) -> None:
-    """Raise `TarError` unless only zeros follow a tar's last member; reading to the end also checks gzip's checksum.
-
-    `tarfile` mistakes a damaged header for the end of the archive, and skips all members after it.
-    """
+    """Raise `TarError` unless only zeros follow the last member: `tarfile` takes a damaged header for the end."""
     content.seek(offset)
     size = 0
-    while part := content.read(1 << 20):
+    while part := content.read(1 << 20):  # to the end, where gzip has its checksum
         size += len(part)
         if part.strip(b"\0"):
             raise tarfile.ReadError("a member's header is damaged, or something follows the end")

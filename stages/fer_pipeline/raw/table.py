@@ -6,10 +6,8 @@ with anything unusual go through `parse_pixels`, so that both ways agree and eve
 
 import csv
 import hashlib
-import os
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 from typing import IO
@@ -20,7 +18,7 @@ from tqdm import tqdm
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.fer2013 import CLASSES, SIZE
-from fer_pipeline.raw.parsing import BadRow, excerpt, find_usage, name_columns, name_fields, parse_all, refuse
+from fer_pipeline.raw.parsing import excerpt, find_usage, name_columns, name_fields, parse_all, refuse
 from fer_pipeline.raw.rows import Rows
 
 CHALLENGE_FILES = {
@@ -32,6 +30,8 @@ PIXELS = SIZE * SIZE
 ROWS_AT_ONCE = 64  # rows that NumPy parses at a time: its temporary arrays stay small enough to be reused
 LONGEST_ROW = 1 << 20  # bytes; a row of FER-2013 has about 8,400. Beyond this the file is not a table of faces.
 LABELS = {str(label): label for label in range(len(CLASSES))}
+TONES = {f"{tone:0{width}}": tone for tone in range(256) for width in range(1, 10)}
+"""{how a file may write a pixel, with zeros before it or without: its value}."""
 
 Fields = list[str] | None  # of a row; None if a quote is never closed, or a quote or a line end is inside a field
 Part = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint8], list[str]]
@@ -72,18 +72,13 @@ def read_table(file: IO[bytes], name: str, size: int | None = None) -> Rows:
             progress.update(len(line))
             yield line.decode("latin-1")
 
-    parts: list[Part] = []
-    pending: deque[Future[Part]] = deque()
     with (
         tqdm(total=size, desc="rows", unit="B", unit_scale=True, disable=None) as progress,
         ThreadPoolExecutor() as pool,
     ):
         rows = split_rows(read_lines())
-        while some := list(islice(rows, ROWS_AT_ONCE)):
-            pending.append(pool.submit(parse_rows, some, names))
-            if len(pending) > 8 * (os.cpu_count() or 1):
-                parts.append(pending.popleft().result())
-        parts += [future.result() for future in pending]
+        batches = iter(lambda: list(islice(rows, ROWS_AT_ONCE)), [])
+        parts = list(pool.map(lambda some: parse_rows(some, names), batches))
     problems = [problem for part in parts for problem in part[3]]
     if names[-1] == "pixels" and not line.endswith((b"\n", b'"')) and not problems:
         problems = [f"line {number}: no newline at its end, so the last pixel may be cut off; if complete, add one"]
@@ -123,24 +118,24 @@ def parse_rows(rows: list[tuple[str, Fields]], names: list[str]) -> Part:
 
 
 def parse_fields(fields: Fields, names: list[str]) -> tuple[int, int, str]:
-    """Label 0..6, usage 0..2 and the text of the pixels of one row; `BadRow` for anything else."""
+    """Label 0..6, usage 0..2 and the text of the pixels of one row; ValueError for anything else."""
     if fields is None:
-        raise BadRow("a quote that is never closed, or a quote or a line end inside a field")
+        raise ValueError("a quote that is never closed, or a quote or a line end inside a field")
     texts = name_fields(names, fields)
     if (label := LABELS.get(texts["emotion"].strip())) is None:
-        raise BadRow(f"emotion is {excerpt(texts['emotion'])}, expected 0..6")
+        raise ValueError(f"emotion is {excerpt(texts['emotion'])}, expected 0..6")
     return label, find_usage(texts["usage"]), texts["pixels"]
 
 
 def parse_pixels(text: str) -> list[int]:
-    """The 2,304 pixels in `text`, whole numbers 0..255 separated by white space; `BadRow` for anything else."""
+    """The 2,304 pixels in `text`, whole numbers 0..255 separated by white space; ValueError for anything else."""
     tokens = text.split()
     if len(tokens) != PIXELS:
-        raise BadRow(f"{len(tokens):,} pixels, expected {PIXELS:,}")
+        raise ValueError(f"{len(tokens):,} pixels, expected {PIXELS:,}")
     for i, token in enumerate(tokens):
-        if not (token.isascii() and token.isdigit()) or len(token) > 9 or int(token) > 255:
-            raise BadRow(f"pixel {i} is {excerpt(token)}, expected 0..255")
-    return [int(token) for token in tokens]
+        if token not in TONES:
+            raise ValueError(f"pixel {i} is {excerpt(token)}, expected 0..255")
+    return [TONES[token] for token in tokens]
 
 
 def parse_pixels_fast(texts: list[str]) -> npt.NDArray[np.uint8] | None:

@@ -9,10 +9,7 @@ Result = TypeVar("Result")
 
 
 def call_apart(function: Callable[[str], Result], names: Sequence[str]) -> dict[str, Result]:
-    """{name: function(name)}, called one after the other, each in a new process. An exception there is raised here.
-
-    The function must be picklable: that of a module, or a `functools.partial` of one. So must its results.
-    """
+    """{name: function(name)}, one after the other, each in a new process; function and results have to be picklable."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
         # not pool.map: at SIGTERM it cancels the waiting calls, and a pool whose process died then prints a traceback
         return {name: pool.submit(function, name).result() for name in names}

@@ -10,11 +10,7 @@ from fer_pipeline.core.files import replacing
 
 
 def check_distinct(paths: Mapping[str, str | Path]) -> None:
-    """Check that {option: path} names a different file with each option; links are followed.
-
-    Raises:
-        InputError: two options name the same file.
-    """
+    """Raise InputError if two options of {option: path} name the same file; links are followed."""
     options: dict[str, str] = {}
     for option, path in paths.items():
         real = os.path.realpath(path)  # unlike Path.resolve, it accepts a link to itself

@@ -19,16 +19,11 @@ from fer_pipeline.core.files import ROOT
 if TYPE_CHECKING:
     import psutil
 
-LOG = ROOT / "logs" / "stages.csv"
-"""One line per run of a stage, see `log_run`; git-ignored."""
+LOG = ROOT / "logs" / "stages.csv"  # one line per run of a stage, see `log_run`; git-ignored
 
 
 def run(main: Callable[[], Any]) -> None:
-    """Run a stage's `main()` with `catch`, and add a line to the log.
-
-    SIGTERM raises SystemExit with the code 143, so that unfinished outputs are removed. A stage started by DVC
-    sends itself SIGTERM when DVC ends.
-    """
+    """Run a stage's `main()` with `catch` and a line in the log; SIGTERM and the end of DVC end it with code 143."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if "DVC_STAGE" in os.environ:
         threading.Thread(target=terminate_after_dvc, daemon=True).start()

@@ -7,7 +7,7 @@ import fcntl
 import json
 import os
 import sys
-import time
+import timeit
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,10 +29,7 @@ def read_times(path: str | Path) -> dict[str, Any]:
 
 
 def record_times(path: str | Path, stage: str, times: Record) -> None:
-    """Write the `times` of `stage` into metrics/timing.json and keep those of other stages.
-
-    Results matter more than times: if the file cannot be written, this only prints a sentence to stderr.
-    """
+    """Write the `times` of `stage` into metrics/timing.json; if that fails, only say so, as results matter more."""
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,9 +46,4 @@ def record_times(path: str | Path, stage: str, times: Record) -> None:
 
 def time_calls(call: Callable[[], object], count: int) -> list[float]:
     """The seconds that each of `count` calls takes, after count / 10 calls (at least one) to warm up."""
-    seconds = []
-    for _ in range(max(1, count // 10) + count):
-        began = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - began)
-    return seconds[-count:]
+    return timeit.repeat(call, number=1, repeat=max(1, count // 10) + count)[-count:]

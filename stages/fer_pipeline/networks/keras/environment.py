@@ -21,10 +21,7 @@ def is_inside() -> bool:
 
 
 def enter() -> None:
-    """Restart this command, in the same process, in Keras' own environment; InputError if that is not complete.
-
-    If there is none, hide GPUs from TensorFlow, and say so on stderr if the machine has any.
-    """
+    """Restart this command in Keras' own environment; without one hide GPUs, and say so on stderr if there are any."""
     if is_inside():
         return
     for parent in (ROOT, Path(sys.prefix).parent):  # DVC runs queued experiments in a copy of the checkout of .venv

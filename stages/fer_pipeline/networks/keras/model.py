@@ -12,8 +12,7 @@ from fer_pipeline.networks.keras.framework import keras, tf
 from fer_pipeline.networks.precision import Precision
 from fer_pipeline.running.hardware import name_cpu
 
-BATCH = 256
-"""Images in a batch."""
+BATCH = 256  # images in a batch
 
 
 class KerasModel(NamedTuple):
@@ -23,8 +22,7 @@ class KerasModel(NamedTuple):
     forward: tf.types.experimental.GenericFunction
     precision: Precision
     device: Literal["cpu", "cuda"]
-    hardware: str
-    """Name of the processor or of the GPU."""
+    hardware: str  # name of the processor or of the GPU
 
     def predict(self, images: npt.NDArray[np.uint8], crops: int = 1) -> npt.NDArray[np.float64]:
         """Probabilities float64 (N, 7), or (N, 15), of whole faces uint8 (N, 48, 48); `crops` is ignored."""

@@ -1,7 +1,4 @@
-"""What a PyTorch network sees of a face in evaluation, and the scores that it gives.
-
-`fer_pipeline.training.pytorch.augment` draws the crops of training.
-"""
+"""What a PyTorch network sees of a face in evaluation, and the scores that it gives."""
 
 import math
 from collections.abc import Callable
@@ -14,15 +11,11 @@ from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.networks.precision import Precision, Wanted, has_fast_bf16
 from fer_pipeline.running.hardware import name_cpu
 
-EVALUATION_CROPS = {"cpu": 60, "cuda": 6400}
-"""Crops per batch in evaluation, by kind of device: larger batches do not fit a CPU's caches."""
+EVALUATION_CROPS = {"cpu": 60, "cuda": 6400}  # crops per batch; larger batches do not fit a CPU's caches
 
 
 def crop_for_evaluation(images: torch.Tensor, size: int, crops: int) -> torch.Tensor:
-    """TenCrop(size), 44 in the paper: corners and centre, each also flipped; or, for one crop, the centre alone.
-
-    Takes uint8 (N, 1, 48, 48); gives uint8 (N * crops, 1, size, size), the crops of an image one after the other.
-    """
+    """TenCrop, or for one crop the centre: uint8 (N, 1, 48, 48) to (N * crops, 1, size, size), image after image."""
     if crops == 1:
         return center_crop(images, size)
     return torch.stack(ten_crop(images, size), dim=1).flatten(0, 1)

@@ -14,8 +14,7 @@ from fer_pipeline.faces.fer2013 import CLASSES, VOTED
 from fer_pipeline.networks.network import Shape, find_network
 from fer_pipeline.networks.pytorch.heads import add_votes_head
 
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""Mean and standard deviation of ImageNet's channels, for pixels in [0, 1], as torchvision's weights expect."""
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation of pixels in [0, 1]
 
 
 class Normalise(torch.nn.Module):
@@ -71,10 +70,7 @@ def describe_normalisation(state: Mapping[str, torch.Tensor]) -> str:
 
 
 def load_network(path: str | Path, expected: str | None = None) -> tuple[torch.nn.Module, str]:
-    """The trained network `expected`, or any, in a file of `pack_network`'s bytes, in evaluation mode, and its name.
-
-    Raises InputError if the file is missing, damaged, of another architecture or has other classes.
-    """
+    """The trained network in a file, and its name, which must be `expected` if given; InputError if it does not fit."""
     remedy = "train it anew with `dvc repro -f -s train_<network>`"
     if not Path(path).is_file():
         raise InputError(f"{path}: not found; run `dvc repro`")

@@ -7,8 +7,7 @@ from torch import nn
 
 from fer_pipeline.faces.fer2013 import VOTED
 
-HEADS = ("head.", "votes.")
-"""Prefixes of the names of the heads' tensors."""
+HEADS = ("head.", "votes.")  # prefixes of the names of the heads' tensors
 
 
 class TwoHeads(nn.Sequential):

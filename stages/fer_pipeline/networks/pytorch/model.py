@@ -30,8 +30,7 @@ class TorchModel(NamedTuple):
     architecture: Network
     precision: Precision
     device: Literal["cpu", "cuda"]
-    hardware: str
-    """Name of the processor or of the GPU."""
+    hardware: str  # name of the processor or of the GPU
 
     def predict(self, images: npt.NDArray[np.uint8], crops: int) -> npt.NDArray[np.float64]:
         """Probabilities float64 (N, 7), or (N, 15), of faces uint8 (N, 48, 48), averaged over the crops: 10, or 1."""

@@ -24,19 +24,14 @@ CHECKPOINTS = ROOT / ".checkpoints"
 WITHOUT_EFFECT = [STAGES / "fer_pipeline" / room for room in ("params", "running")]
 """Rooms whose code changes no output, so that a training may resume after an edit there."""
 State = TypeVar("State")
-RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
-"""Environment variables by which launchers number the processes of one training, from 0."""
+RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")  # by which launchers number processes, from 0
 
 
 @contextlib.contextmanager
 def lock_training(name: str) -> Iterator[None]:
-    """Refuse a second training of `name` in this checkout, which would share and remove the state of the first.
-
-    Under torchrun or SLURM the first process holds the lock for all processes.
-    Raises InputError if another process is training it.
-    """
+    """Raise InputError if another process trains `name` in this checkout: both would share and remove one state."""
     if any(int(os.environ.get(rank, 0)) for rank in RANKS):
-        yield
+        yield  # the first process holds the lock for all
         return
     CHECKPOINTS.mkdir(exist_ok=True)
     with open(CHECKPOINTS / f"{name}.lock", "w") as file:
@@ -50,11 +45,7 @@ def lock_training(name: str) -> Iterator[None]:
 
 
 def find_checkpoints(name: str, params: Sequence[Any], data: str | Path, libraries: Sequence[str]) -> Path:
-    """The folder for the state of the training `name`; makes it if it is missing.
-
-    The result is decided by `params` (numbers, strings and sections of params.yaml), by the bytes of the prepared file
-    `data`, and by the versions of the installed `libraries`.
-    """
+    """The folder for a training's state, made if missing: another one for other params, data, code or `libraries`."""
     plain = [param.model_dump() if hasattr(param, "model_dump") else param for param in params]
     digest = hashlib.sha256(json.dumps([plain, *map(version, libraries)], sort_keys=True).encode())
     for path in (Path(data), *list_code()):
@@ -72,10 +63,7 @@ def list_code() -> list[Path]:
 
 
 def resume(path: Path, read: Callable[[Path], tuple[State, int]], *others: Path) -> State | None:
-    """The state that `read` finds in the checkpoint `path`, after a number of epochs; None without a checkpoint.
-
-    The checkpoint and the `others` that belong to it are zip archives. Damage is reported on stderr, and ignored.
-    """
+    """The state that `read` finds in the zip archive `path`; None without one. Damage is printed, and gives None."""
     if not path.exists():
         return None
     try:

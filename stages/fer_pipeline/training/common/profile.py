@@ -11,8 +11,7 @@ from fer_pipeline.params.read import PROFILES, read_params, read_yaml, validate
 from fer_pipeline.params.schema import TRAININGS, KerasTraining, Params, PyTorchTraining
 from fer_pipeline.running.stage import run
 
-BASE = "paper"
-"""The profile that is whole."""
+BASE = "paper"  # the profile that is whole
 
 
 def lay_over(base: Any, changes: Any) -> Any:

@@ -14,16 +14,12 @@ HISTORY = ("epoch", "learning_rate", "train_loss", "train_accuracy", "val_loss",
 
 
 class Trained(NamedTuple):
-    """A finished training; `Training` and `TrainingTimes` explain the fields that have no docstring here."""
+    """A finished training; `Training` and `TrainingTimes` explain the fields without a comment."""
 
-    model: bytes
-    """The file of the network, with the weights of the best epoch."""
-    epochs: list[dict[str, Any]]
-    """The history: a dict with the keys `HISTORY` for each epoch."""
-    checkpoints: Path
-    """The folder of its state, which is not needed once the outputs are written."""
-    images: int
-    """Training images that went through the network in all epochs."""
+    model: bytes  # the file of the network, with the weights of the best epoch
+    epochs: list[dict[str, Any]]  # the history: a dict with the keys `HISTORY` for each epoch
+    checkpoints: Path  # the folder of its state, which is not needed once the outputs are written
+    images: int  # training images that went through the network in all epochs
     seconds: float
     hardware: str
     stopped: str
@@ -35,21 +31,14 @@ class Trained(NamedTuple):
 class Training(Record):
     """metrics/train/<name>.json: the epoch that was kept, and how the training went."""
 
-    best_epoch: Count
-    """From 1; the first epoch with the highest val accuracy."""
-    train_loss: float
-    """Of the best epoch: what is minimised, label smoothing and the second head's share included."""
-    train_accuracy: Share
-    """Of the best epoch, over its batches, with augmentation and dropout."""
-    val_loss: float
-    """Of the best epoch: cross-entropy of the first head, in nats."""
-    val_accuracy: Share
-    """Of the best epoch, by the first head."""
+    best_epoch: Count  # from 1; the first epoch with the highest val accuracy
+    train_loss: float  # of the best epoch: what is minimised, label smoothing and the second head's share included
+    train_accuracy: Share  # of the best epoch, over its batches, with augmentation and dropout
+    val_loss: float  # of the best epoch: cross-entropy of the first head, in nats
+    val_accuracy: Share  # of the best epoch, by the first head
     epochs_run: Count
-    stopped: str
-    """Why the training ended, in words."""
-    parameters: Count
-    """Trainable parameters of the network."""
+    stopped: str  # why the training ended, in words
+    parameters: Count  # trainable parameters of the network
     device: Literal["cpu", "cuda"]
     precision: Literal["float32", "bfloat16"]
 
@@ -57,12 +46,9 @@ class Training(Record):
 class TrainingTimes(Record):
     """metrics/timing.json: train_<name>."""
 
-    seconds: float
-    """Wall time of all epochs, validation included, over all resumed parts."""
-    images_per_second: float
-    """Training images per second of that time."""
-    hardware: str
-    """Name of the processor or of the GPU."""
+    seconds: float  # wall time of all epochs, validation included, over all resumed parts
+    images_per_second: float  # training images per second of that time
+    hardware: str  # name of the processor or of the GPU
 
 
 def learns_votes(name: str, labels: str, has_votes: bool) -> bool:
@@ -74,18 +60,13 @@ def learns_votes(name: str, labels: str, has_votes: bool) -> bool:
 
 def to_history(epochs: Sequence[dict[str, Any]]) -> bytes:
     """history.csv of `epochs`, dicts with the keys `HISTORY`; six decimals."""
-    lines = [",".join(HISTORY)]
-    for row in epochs:
-        decimals = [f"{row[column]:.6f}" for column in HISTORY[2:]]
-        lines.append(",".join([str(row["epoch"]), f"{row['learning_rate']:.6g}", *decimals]))
-    return ("\n".join(lines) + "\n").encode()
+    formats = dict.fromkeys(HISTORY, ".6f") | {"epoch": "d", "learning_rate": ".6g"}
+    lines = [",".join(format(row[column], form) for column, form in formats.items()) for row in epochs]
+    return "\n".join([",".join(HISTORY), *lines, ""]).encode()
 
 
 def save_training(name: str, trained: Trained, model: str, report: str, history: str, timing: str) -> None:
-    """Write the outputs of the training of `name` to these paths, then remove its checkpoints.
-
-    `timing` is metrics/timing.json, which gets an entry.
-    """
+    """Write the outputs of the training of `name` and its times, then remove its checkpoints."""
     best = max(trained.epochs, key=lambda epoch: epoch["val_accuracy"])  # the first if tied, as the checkpoints keep
     training = Training(
         best_epoch=best["epoch"],

@@ -13,8 +13,7 @@ from fer_pipeline.faces.votes import to_shares
 from fer_pipeline.networks.keras.framework import keras, tf
 from fer_pipeline.params.schema import KerasAugment
 
-VAL_BATCH = 256
-"""Val rows in a batch: without gradients, four times a training batch takes no more memory."""
+VAL_BATCH = 256  # val rows in a batch: without gradients, four times a training batch takes no more memory
 
 
 class Vary(keras.layers.Layer):
@@ -70,10 +69,7 @@ def vary_faces(faces: npt.NDArray[np.uint8], size: int, augment: KerasAugment, s
 
 
 def to_arrays(rows: Split, votes: bool) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-    """`rows` as Keras takes them: images uint8 (N, 48, 48, 1) and targets float32 (N, 7), one-hot labels.
-
-    With `votes` the shares of annotators' votes (`to_shares`) follow: (N, 15).
-    """
+    """Images uint8 (N, 48, 48, 1) and one-hot labels float32 (N, 7); `votes` adds the shares of votes: (N, 15)."""
     targets = np.eye(len(CLASSES), dtype=np.float32)[rows.labels]
     if votes and rows.votes is not None:
         targets = np.concatenate([targets, to_shares(rows.votes)], axis=1)
@@ -87,10 +83,7 @@ def draw_batches(
     seed: int,
     epochs: Iterable[int],
 ) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]]:
-    """Yield (images, targets) of every batch of `epochs`; the last batch of an epoch holds the remaining rows.
-
-    Each epoch has an order of its own, which follows from `seed` and the epoch alone.
-    """
+    """Yield (images, targets) of every batch of `epochs`; an epoch's order follows from `seed` and its number alone."""
     for epoch in epochs:
         order = np.random.default_rng([seed, epoch]).permutation(len(images))
         for start in range(0, len(order), batch_size):

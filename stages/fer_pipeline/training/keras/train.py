@@ -94,20 +94,6 @@ def cross_entropy(targets: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
     return keras.losses.categorical_crossentropy(split_heads(targets)[0], split_heads(probabilities)[0])
 
 
-class Reseed(keras.callbacks.Callback):
-    """Seeds dropout and augmentation with (`seed`, epoch) at the start of each epoch; snapshots hold no generator."""
-
-    def __init__(self, seed: int) -> None:
-        super().__init__()
-        self.seed = seed
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        generator = np.random.default_rng([self.seed, epoch, 1])  # 1: not the stream that orders the rows
-        for variable in self.model.variables:
-            if variable.name == "seed_generator_state":
-                variable.assign(generator.integers(2**31, size=2))
-
-
 class Guard(keras.callbacks.Callback):
     """Raises an InputError when the loss is no longer finite, before anything of that epoch is kept."""
 
@@ -192,11 +178,19 @@ def train(name: str, settings: KerasTraining, compute: Compute, seed: int, data:
     keras.utils.set_random_seed(seed)
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
 
+    def reseed(epoch: int, _: object) -> None:
+        """Seed dropout and augmentation anew in each epoch; snapshots hold no generator."""
+        generator = np.random.default_rng([seed, epoch, 1])  # 1: not the stream that orders the rows
+        for variable in trained.variables:
+            if variable.name == "seed_generator_state":
+                variable.assign(generator.integers(2**31, size=2))
+
     snapshots = Snapshots(folder / "last.npz")
     done = len(snapshots.epochs)
     average = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
     average._ema_weights_in_model = done > 0  # snapshots are taken, as val is, while the network has its average
-    callbacks = [Reseed(seed), Guard(name), *([average] if settings.ema else []), snapshots]
+    begin = keras.callbacks.LambdaCallback(on_epoch_begin=reseed)
+    callbacks = [begin, Guard(name), *([average] if settings.ema else []), snapshots]
     train_rows = len(splits["train"].labels)
     steps = math.ceil(train_rows / settings.batch_size)
     votes = learns_votes(name, settings.labels, splits["train"].votes is not None)

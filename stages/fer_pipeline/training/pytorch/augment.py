@@ -5,8 +5,7 @@ faces. Numbers and faces are on the device that trains, so that no step waits fo
 """
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,34 +14,20 @@ import torch.nn.functional as F
 from fer_pipeline.faces.fer2013 import SIZE
 from fer_pipeline.params.schema import Augment
 
-SMALLEST_BOX = 1 / 3
-"""Smallest height and width of an erased box, as a share of the largest."""
+SMALLEST_BOX = 1 / 3  # smallest height and width of an erased box, as a share of the largest
 
 
 class Variations(NamedTuple):
     """How each of N faces is varied; tensors of N entries on one device."""
 
-    offset: torch.Tensor
-    """int64 (N, 2): top and left of the crop, in pixels."""
-    flip: torch.Tensor
-    """bool (N,)."""
-    affine: torch.Tensor | None
-    """float32 (N, 2, 3): from positions in the crop to those in the face, both in [-1, 1]; None: only crop and flip."""
-    contrast: torch.Tensor
-    """float32 (N,): the factor on the distance of each pixel from the crop's mean."""
-    brightness: torch.Tensor
-    """float32 (N,): what is added to each pixel, in [0, 1]."""
-    box: torch.Tensor
-    """int64 (N, 4): top, bottom, left and right of the erased box in the crop; an empty box erases nothing."""
-    grey: torch.Tensor
-    """float32 (N,) in [0, 1): the value of the pixels in the erased box."""
-    share: torch.Tensor
-    """float32 (N,) in [0.5, 1]: the share of the face itself when mixup blends it with another."""
-
-    def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Variations":
-        """The variations with `change` applied to each tensor."""
-        parts: Any = (part if part is None else change(part) for part in self)
-        return Variations(*parts)
+    offset: torch.Tensor  # int64 (N, 2): top and left of the crop, in pixels
+    flip: torch.Tensor  # bool (N,)
+    affine: torch.Tensor  # float32 (N, 2, 3): from positions in the crop to those in the face, both in [-1, 1]
+    contrast: torch.Tensor  # float32 (N,): the factor on the distance of each pixel from the crop's mean
+    brightness: torch.Tensor  # float32 (N,): what is added to each pixel, in [0, 1]
+    box: torch.Tensor  # int64 (N, 4): top, bottom, left and right of the erased box in the crop; it may be empty
+    grey: torch.Tensor  # float32 (N,) in [0, 1): the value of the pixels in the erased box
+    share: torch.Tensor  # float32 (N,) in [0.5, 1]: the share of the face itself when mixup blends it with another
 
 
 def draw_variations(count: int, size: int, augment: Augment, generator: torch.Generator) -> Variations:
@@ -59,14 +44,11 @@ def draw_variations(count: int, size: int, augment: Augment, generator: torch.Ge
     angle = torch.deg2rad(uniform(-augment.rotation, augment.rotation))
     zoom = torch.exp(uniform(-1, 1) * math.log1p(augment.scale))
     shift = torch.stack([uniform(-augment.shift, augment.shift) for _ in range(2)], dim=1)
-    affine = None
-    if augment.rotation or augment.scale or augment.shift:
-        extent = size / SIZE / zoom
-        mirror = torch.where(flip, -1.0, 1.0)
-        x = torch.stack([extent * angle.cos() * mirror, -extent * angle.sin()], dim=1)
-        y = torch.stack([extent * angle.sin() * mirror, extent * angle.cos()], dim=1)
-        middle = (2 * offset.flip(1) - room) / SIZE + 2 * shift
-        affine = torch.cat([torch.stack([x, y], dim=1), middle.unsqueeze(2)], dim=2)
+    extent, mirror = size / SIZE / zoom, torch.where(flip, -1.0, 1.0)
+    x = torch.stack([extent * angle.cos() * mirror, -extent * angle.sin()], dim=1)
+    y = torch.stack([extent * angle.sin() * mirror, extent * angle.cos()], dim=1)
+    middle = (2 * offset.flip(1) - room) / SIZE + 2 * shift
+    affine = torch.cat([torch.stack([x, y], dim=1), middle.unsqueeze(2)], dim=2)
     contrast = torch.exp(uniform(-1, 1) * math.log1p(augment.contrast))
     brightness = uniform(-augment.brightness, augment.brightness)
     erased = uniform(0, 1) < augment.erase
@@ -85,11 +67,11 @@ def draw_variations(count: int, size: int, augment: Augment, generator: torch.Ge
 
 def vary(images: torch.Tensor, size: int, augment: Augment, variations: Variations) -> torch.Tensor:
     """Varied crops of faces uint8 (N, 1, 48, 48), before mixup: float32 (N, 1, size, size) in [0, 1]."""
-    if variations.affine is None:
-        crops = cut(images, size, variations) / 255
-    else:
+    if augment.rotation or augment.scale or augment.shift:
         grid = F.affine_grid(variations.affine, [len(images), 1, size, size], align_corners=False)
         crops = F.grid_sample(images / 255, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    else:
+        crops = cut(images, size, variations) / 255
     if augment.contrast or augment.brightness:
         mean = crops.mean((2, 3), keepdim=True)
         contrast, brightness = (part.view(-1, 1, 1, 1) for part in (variations.contrast, variations.brightness))

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins import TorchCheckpointIO
 
-from fer_pipeline.core.files import replacing, write_files
+from fer_pipeline.core.files import write_files
 from fer_pipeline.training.common.checkpoints import resume
 
 
@@ -26,18 +27,18 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 def find_last(checkpoints: Path) -> Path | None:
     """The checkpoint to resume from, or None; a damaged one is reported on stderr and ignored."""
-    return resume(checkpoints / "last.ckpt", prepare, checkpoints / "best.ckpt")
+
+    def read(last: Path) -> tuple[Path, int]:
+        return last, torch.load(last, map_location="cpu", weights_only=True)["epoch"] + 1
+
+    return resume(checkpoints / "last.ckpt", read, checkpoints / "best.ckpt")
 
 
-def prepare(last: Path) -> tuple[Path, int]:
-    """The path of a checkpoint, with absolute paths that Lightning can resume from, and its number of epochs."""
-    state = torch.load(last, map_location="cpu", weights_only=True)
-    (folder,) = {callback["dirpath"] for callback in state["callbacks"].values() if "dirpath" in callback}
-    if folder != str(last.parent):  # the checkout was moved; Lightning stores absolute paths
-        state["callbacks"] = replace_text(state["callbacks"], folder, str(last.parent))
-        with replacing(last) as unfinished:
-            torch.save(state, unfinished)
-    return last, state["epoch"] + 1
+class MovableCheckpoint(ModelCheckpoint):
+    """Goes on where the checkout was moved, although Lightning stores absolute paths."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(replace_text(state_dict, state_dict["dirpath"], str(self.dirpath)))
 
 
 def replace_text(content: Any, old: str, new: str) -> Any:

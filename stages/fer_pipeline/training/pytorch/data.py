@@ -1,14 +1,14 @@
 """FER-2013 for PyTorch: the rows of a split as tensors, and the batches of training and evaluation."""
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from torch.utils.data import DataLoader
 
 from fer_pipeline.faces.faces import Split
 from fer_pipeline.faces.fer2013 import CLASSES
@@ -21,12 +21,9 @@ from fer_pipeline.training.pytorch.augment import Variations, draw_variations, v
 class TensorSplit:
     """The rows of one split, all in memory (FER-2013's three splits take 83 MB), on the device that uses them."""
 
-    images: torch.Tensor
-    """uint8 (N, 1, 48, 48), 0..255."""
-    labels: torch.Tensor
-    """int64 (N,), 0..6."""
-    shares: torch.Tensor | None = None
-    """float32 (N, 8): the shares of annotators' votes (`to_shares`); None if the data set has no votes."""
+    images: torch.Tensor  # uint8 (N, 1, 48, 48), 0..255
+    labels: torch.Tensor  # int64 (N,), 0..6
+    shares: torch.Tensor | None = None  # float32 (N, 8): the shares of votes (`to_shares`); None for data without votes
 
     @classmethod
     def of(cls, rows: Split) -> Self:
@@ -44,32 +41,21 @@ class TensorSplit:
         return self
 
 
-@dataclass
-class Batches:
-    """The rows of a split in batches for evaluation: images uint8 (n, 1, 48, 48) and labels int64 (n,).
-
-    `batch_size` counts the rows of all `world` processes; each process gets its share of every batch, this one that of
-    number `rank`, from 0.
-    """
-
-    data: TensorSplit
-    batch_size: int
-    rank: int = 0
-    world: int = 1
-
-    def __len__(self) -> int:
-        return math.ceil(len(self.data) / self.batch_size)
-
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        for start in range(0, len(self.data), self.batch_size):
-            stop = min(start + self.batch_size, len(self.data))
-            own = slice(start + self.rank, stop, self.world)
-            yield self.data.images[own], self.data.labels[own]
+def make_batches(data: TensorSplit, batch_size: int, rank: int = 0, world: int = 1) -> Any:
+    """An iterable of (images uint8 (n, 1, 48, 48), labels int64 (n,)); the other arguments as in `TrainingBatches`."""
+    batches: Any = [
+        (images[rank::world], labels[rank::world])
+        for images, labels in zip(data.images.split(batch_size), data.labels.split(batch_size), strict=True)
+    ]
+    return DataLoader(batches, batch_size=None)
 
 
 @dataclass
 class TrainingBatches:
-    """The rows of a split in shuffled batches of varied crops; `batch_size`, `rank` and `world` are as for `Batches`.
+    """The rows of a split in shuffled batches of varied crops.
+
+    `batch_size` counts the rows of all `world` processes; each process gets its share of every batch, this one that of
+    number `rank`, from 0.
 
     Order and variations follow from (seed, epoch), which `find_epoch` returns, so that a resumed run and any number of
     processes see the same crops. They are drawn for the whole epoch at once, on the device of the data, so that no
@@ -98,7 +84,7 @@ class TrainingBatches:
         device = self.data.images.device
         order = torch.randperm(len(self.data), generator=generator).to(device)
         drawn = draw_variations(len(order), self.size, self.augment, generator)
-        variations = drawn.each(lambda part: part.to(device))
+        variations = Variations(*(part.to(device) for part in drawn))
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             own = slice(start + self.rank, start + self.batch_size, self.world)
             crops, labels, shares = self.make_crops(order, variations, own)
@@ -119,7 +105,7 @@ class TrainingBatches:
         """The varied crops, the labels and the shares of votes of the rows at `places` in `order`."""
         rows = order[places]
         shares = None if self.data.shares is None else self.data.shares[rows]
-        chosen = variations.each(lambda part: part[places])
+        chosen = Variations(*(part[places] for part in variations))
         crops = vary(self.data.images[rows], self.size, self.augment, chosen)
         return crops, self.data.labels[rows], shares
 

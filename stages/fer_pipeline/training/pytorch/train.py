@@ -7,6 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import lightning as L
 import torch
 import torch.nn.functional as F
 from dvclive.lightning import DVCLiveLogger
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar, WeightAveraging
+from lightning.pytorch.callbacks import EarlyStopping, TQDMProgressBar, WeightAveraging
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 from torchmetrics import MeanMetric
@@ -31,26 +32,19 @@ from fer_pipeline.networks.pytorch.files import IMAGENET, Normalise, pack_networ
 from fer_pipeline.networks.pytorch.heads import HEADS, add_votes_head
 from fer_pipeline.params.schema import Compute, PyTorchTraining
 from fer_pipeline.training.common.checkpoints import find_checkpoints
-from fer_pipeline.training.common.run import Trained, learns_votes
+from fer_pipeline.training.common.run import HISTORY, Trained, learns_votes
 from fer_pipeline.training.pytorch.batchnorm import GlobalBatchNorm
-from fer_pipeline.training.pytorch.checkpoints import WholeCheckpoints, find_last
-from fer_pipeline.training.pytorch.data import Batches, TensorSplit, TrainingBatches, derive_seed
+from fer_pipeline.training.pytorch.checkpoints import MovableCheckpoint, WholeCheckpoints, find_last
+from fer_pipeline.training.pytorch.data import TensorSplit, TrainingBatches, derive_seed, make_batches
 from fer_pipeline.training.pytorch.weights import load_start
 
-LAUNCHED = {"TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "MASTER_ADDR"}
-"""Environment variables of launchers: torchrun, SLURM or a cluster sets at least one of them."""
-
-SMALL = 32
-"""Height and width of crops in the first `small_epochs`, in pixels, scaled down from 44x44 to half the area."""
-CHECK_EVERY = 100
-"""Steps between two checks that all losses are finite."""
+LAUNCHED = {"TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "MASTER_ADDR"}  # torchrun, SLURM or a cluster sets at least one
+SMALL = 32  # height and width of crops in the first `small_epochs`, in pixels: of 44x44, half the area
+CHECK_EVERY = 100  # steps between two checks that all losses are finite
 
 
 class TrainingModule(L.LightningModule):
-    """A network with its loss, optimizer, schedule and frozen epochs, and the history that checkpoints carry.
-
-    `network` sees crops of `size` pixels.
-    """
+    """A network that sees crops of `size` pixels, with its loss, optimizer, schedule and history."""
 
     class_weights: torch.Tensor | None
 
@@ -66,11 +60,10 @@ class TrainingModule(L.LightningModule):
         self.register_buffer("class_weights", weights, persistent=False)
         self.metrics: Any = nn.ModuleDict(
             {
-                f"{split}_{metric}": MeanMetric(nan_strategy="disable")  # no checks of inputs: they wait for the GPU
-                if metric == "loss"
+                name: MeanMetric(nan_strategy="disable")  # no checks of inputs: they wait for the GPU
+                if name.endswith("loss")
                 else MulticlassAccuracy(len(CLASSES), average="micro", validate_args=False)
-                for split in ("training", "validation")
-                for metric in ("loss", "accuracy")
+                for name in HISTORY[2:]
             }
         )
         self.history: list[dict[str, Any]] = []
@@ -81,10 +74,10 @@ class TrainingModule(L.LightningModule):
         place = self.global_rank, self.trainer.world_size
         return TrainingBatches(rows, self.size, augment, batch_size, lambda: (self.seed, self.current_epoch), *place)
 
-    def val_dataloader(self) -> Batches:
-        images = EVALUATION_CROPS[self.device.type] // self.settings.val_crops
+    def val_dataloader(self) -> Any:
         world = self.trainer.world_size
-        return Batches(self.val_rows.to(self.device), images * world, self.global_rank, world)
+        images = EVALUATION_CROPS[self.device.type] // self.settings.val_crops * world
+        return make_batches(self.val_rows.to(self.device), images, self.global_rank, world)
 
     def configure_optimizers(self) -> Any:
         settings, parameters = self.settings, self.network.parameters()
@@ -99,25 +92,21 @@ class TrainingModule(L.LightningModule):
     def make_schedule(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         """The schedule of the learning rate, as the dict that Lightning expects."""
         settings, schedulers = self.settings, torch.optim.lr_scheduler
-        peak, warm_up = settings.learning_rate, settings.warm_up
         if settings.schedule == "step":
             return {"scheduler": schedulers.LambdaLR(optimizer, lambda epoch: decay(epoch, settings))}
         if settings.schedule == "plateau":
             better: Any = {"mode": "max", "threshold": settings.min_delta, "threshold_mode": "abs"}
             patience = settings.decay_every - 1
             plateau = schedulers.ReduceLROnPlateau(optimizer, factor=settings.decay_rate, patience=patience, **better)
-            return {"scheduler": plateau, "monitor": "val_accuracy"}
-        steps = int(self.trainer.estimated_stepping_batches)
+            never = settings.epochs + 1  # `on_train_epoch_end` steps it, before the checkpoint is written
+            return {"scheduler": plateau, "monitor": "val_accuracy", "frequency": never}
+        steps, warm_up = int(self.trainer.estimated_stepping_batches), settings.warm_up
         if settings.schedule == "cosine":
             cosine = schedulers.LambdaLR(optimizer, lambda step: anneal(step, steps, warm_up))
             return {"scheduler": cosine, "interval": "step"}
+        peak = settings.learning_rate
         one_cycle = schedulers.OneCycleLR(optimizer, peak, steps, pct_start=warm_up, cycle_momentum=False)
         return {"scheduler": one_cycle, "interval": "step"}
-
-    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """Step any schedule but plateau: `on_train_epoch_end` steps that, before the checkpoint is written."""
-        if not isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            scheduler.step()
 
     def on_train_epoch_start(self) -> None:
         self.started = time.perf_counter()
@@ -127,8 +116,7 @@ class TrainingModule(L.LightningModule):
         self.network.get_submodule("dropout").train()
         for name, parameter in self.network.named_parameters():
             parameter.requires_grad_(not frozen or name.startswith(HEADS))
-        self.rates: list[float] = []
-        self.losses: list[torch.Tensor] = []
+        self.losses: list[tuple[int, float, torch.Tensor]] = []  # step, learning rate and loss since the last check
 
     def training_step(
         self, batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor | None], batch_idx: int
@@ -143,62 +131,58 @@ class TrainingModule(L.LightningModule):
             loss = loss + self.settings.votes_weight * compute_votes_loss(votes, shares)
         labels = targets if targets.dim() == 1 else targets.argmax(1)  # with mixup, the class with the larger share
         self.learning_rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        self.rates.append(self.learning_rate)
-        self.losses.append(loss.detach())
-        self.metrics["training_loss"].update(loss.detach(), count_of(labels))
-        self.metrics["training_accuracy"].update(logits.detach(), labels)
+        self.losses.append((self.global_step + 1, self.learning_rate, loss.detach()))
+        self.add_batch("train", loss.detach(), logits.detach(), labels)
         if len(self.losses) == CHECK_EVERY:
-            self.check_losses(self.global_step)
+            self.check_losses()
         return loss
 
-    def check_losses(self, step: int) -> None:
-        """Raise an InputError about the first loss since the last check that is not finite; the newest is of `step`.
+    def add_batch(self, split: str, loss: torch.Tensor, scores: torch.Tensor, labels: torch.Tensor) -> None:
+        """Add a batch to the metrics; a plain number of labels would have to be copied to the GPU."""
+        self.metrics[f"{split}_loss"].update(loss, labels.new_full((), len(labels)))
+        self.metrics[f"{split}_accuracy"].update(scores, labels)
 
-        They are read together and seldom, because each read waits until a GPU has finished all earlier work.
-        """
-        losses, rates = torch.stack(self.losses).tolist(), self.rates
-        self.losses, self.rates = [], []
-        for place, (loss, rate) in enumerate(zip(losses, rates, strict=True)):
+    def check_losses(self) -> None:
+        """Raise an InputError about the first loss that is not finite; each such check waits for the GPU."""
+        steps, rates, losses = zip(*self.losses, strict=True)
+        self.losses = []
+        for step, rate, loss in zip(steps, rates, torch.stack(losses).tolist(), strict=True):
             if not math.isfinite(loss):
                 raise InputError(
-                    f"the loss is {loss} in epoch {self.current_epoch + 1}, step {step + 2 + place - len(losses)}, at "
-                    f"learning rate {rate:.3g}; lower `learning_rate` (every finished epoch is kept)"
+                    f"the loss is {loss} in epoch {self.current_epoch + 1}, step {step}, at learning rate {rate:.3g}; "
+                    "lower `learning_rate` (every finished epoch is kept)"
                 )
 
     def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor]) -> None:
         images, labels = batch
         if not len(labels):  # the last batch may have fewer rows than processes
             return
-        scores = score(self.network.forward, images, self.size, self.settings.val_crops)  # not compiled: other shapes
-        scores, _ = split_heads(scores)
-        self.metrics["validation_loss"].update(F.nll_loss(scores, labels), count_of(labels))
-        self.metrics["validation_accuracy"].update(scores, labels)
+        network = self.network.forward  # not compiled: other shapes
+        scores, _ = split_heads(score(network, images, self.size, self.settings.val_crops))
+        self.add_batch("val", F.nll_loss(scores, labels), scores, labels)
 
     def on_validation_epoch_start(self) -> None:
         if self.losses:
-            self.check_losses(self.global_step - 1)
+            self.check_losses()
 
     def on_validation_epoch_end(self) -> None:
-        loss = self.metrics["validation_loss"].compute()
+        loss = self.metrics["val_loss"].compute()
         if not loss.isfinite():
             raise InputError(
                 f"the val loss is {loss.item()} after epoch {self.current_epoch + 1}, at learning rate "
                 f"{self.learning_rate:.3g}; lower `learning_rate` (every epoch before is kept)"
             )
         self.log("val_loss", loss)
-        self.log("val_accuracy", self.metrics["validation_accuracy"].compute(), prog_bar=True)
+        self.log("val_accuracy", self.metrics["val_accuracy"].compute(), prog_bar=True)
 
     def on_train_epoch_end(self) -> None:
         epoch = {"epoch": self.current_epoch + 1, "learning_rate": self.learning_rate}
-        for split, name in (("training", "train"), ("validation", "val")):
-            for kind in ("loss", "accuracy"):
-                epoch[f"{name}_{kind}"] = self.metrics[f"{split}_{kind}"].compute().item()
-        for metric in self.metrics.values():
+        for name, metric in self.metrics.items():
+            epoch[name] = metric.compute().item()
             metric.reset()
         if self.settings.schedule == "plateau":
             self.lr_schedulers().step(epoch["val_accuracy"])  # type: ignore[union-attr, call-arg]
-        self.log("train_loss", epoch["train_loss"])
-        self.log("train_accuracy", epoch["train_accuracy"])
+        self.log_dict({name: epoch[name] for name in ("train_loss", "train_accuracy")})
         self.seconds += time.perf_counter() - self.started
         self.history.append(epoch)
         if not sys.stderr.isatty() and self.trainer.is_global_zero:
@@ -212,16 +196,8 @@ class TrainingModule(L.LightningModule):
 
 
 def compute_votes_loss(logits: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
-    """The mean cross-entropy between the second head's logits (N, 8) and the shares of annotators' votes (N, 8).
-
-    Rows whose shares are all 0 are left out.
-    """
+    """The mean cross-entropy of logits (N, 8) to shares of votes (N, 8), without rows whose shares are all 0."""
     return F.cross_entropy(logits, shares, reduction="sum") / shares.sum().clamp_min(1)
-
-
-def count_of(labels: torch.Tensor) -> torch.Tensor:
-    """The number of labels as a float32 tensor on their device; the host would have to copy a plain number there."""
-    return torch.full((), len(labels), dtype=torch.float32, device=labels.device)
 
 
 def decay(epoch: int, settings: PyTorchTraining) -> float:
@@ -254,18 +230,16 @@ class MovingAverage(WeightAveraging):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert self._average_model is not None
-        average, current = self._average_model.module.state_dict(), pl_module.state_dict()
-        weights = [key for key, tensor in current.items() if tensor.is_floating_point()]
-        counts = [key for key in current if key not in weights]
-        self.weights, self.counts = (
-            ([average[key] for key in keys], [current[key] for key in keys]) for keys in (weights, counts)
-        )
+        states = self._average_model.module.state_dict(), pl_module.state_dict()
+        pairs = [*zip(*(state.values() for state in states), strict=True)]
+        self.weights: Any = [*zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)]
+        self.counts: Any = [*zip(*(pair for pair in pairs if not pair[0].is_floating_point()), strict=True)]
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         """Update the average; Lightning's own code reads a count from the GPU at every step, and so waits for it."""
         seen = trainer.global_step - 1
-        torch._foreach_lerp_(*self.weights, 1 - min(self.decay, seen / (9 + seen)))
-        if self.counts[0]:  # BatchNorm counts its batches
+        torch._foreach_lerp_(self.weights[0], self.weights[1], 1 - min(self.decay, seen / (9 + seen)))
+        if self.counts:  # BatchNorm counts its batches
             torch._foreach_copy_(*self.counts)
 
 
@@ -303,9 +277,8 @@ def train(name: str, settings: PyTorchTraining, compute: Compute, seed: int, dat
     if compute.compile:
         compile_network(network)
     module = TrainingModule(network, architecture.INPUT_SIZE, settings, seed, train_rows, val_rows)
-    common: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
-    best = ModelCheckpoint(checkpoints, "best", monitor="val_accuracy", mode="max", **common)
-    last = ModelCheckpoint(checkpoints, "last", **common)  # `save_last` would skip epochs that are not the best so far
+    keep = partial(MovableCheckpoint, checkpoints, save_on_train_epoch_end=True, enable_version_counter=False)
+    best, last = keep("best", monitor="val_accuracy", mode="max"), keep("last")  # `save_last` skips epochs not the best
     # The log is for watching a run, and starts anew at a resume; history.csv comes from the checkpoints.
     logger = DVCLiveLogger(dir=str(checkpoints / "live"), dvcyaml=False, save_dvc_exp=False)
     trainer = make_trainer(settings, compute, precision, callbacks=[best, last], logger=logger)
@@ -348,14 +321,9 @@ def compile_network(network: nn.Module) -> None:
 def make_trainer(
     settings: PyTorchTraining, compute: Compute, precision: Precision, callbacks: Sequence[L.Callback], logger: Any
 ) -> L.Trainer:
-    """Lightning's Trainer, with a logger or False; without one it writes no file.
-
-    Raises InputError if Lightning refuses `compute`, or the processes cannot share a batch equally.
-    """
-    patience = Patience(
-        "val_accuracy", mode="max", patience=settings.patience, min_delta=settings.min_delta,
-        check_on_train_epoch_end=True,
-    )  # fmt: skip
+    """Lightning's Trainer, with a logger or False; InputError if `compute` does not fit Lightning or the batches."""
+    wait: Any = {"patience": settings.patience, "min_delta": settings.min_delta}
+    patience = Patience("val_accuracy", mode="max", check_on_train_epoch_end=True, **wait)
     if compute.num_nodes > 1 and not LAUNCHED & os.environ.keys():
         advice = "start this command on each machine under torchrun (docs/training.md)"
         raise InputError(f"compute.num_nodes is {compute.num_nodes}; {advice}")
@@ -382,7 +350,7 @@ def make_trainer(
             enable_model_summary=False,
             logger=logger,
             plugins=[WholeCheckpoints(), *([GlobalBatchNorm()] if several else [])],
-            use_distributed_sampler=False,  # `Batches` shares out the rows
+            use_distributed_sampler=False,  # `make_batches` shares out the rows
             num_sanity_val_steps=0,
         )
     except (ValueError, MisconfigurationException) as error:
