@@ -19,7 +19,6 @@ from filelock import FileLock
 from hypothesis import strategies as st
 from matplotlib.cbook import get_sample_data
 from PIL import Image
-from ruamel.yaml import YAML
 
 import prepare
 from clones import ENVIRONMENT, ROOT, SMALL, Clone, Project, make_narrow  # noqa: F401 (ENVIRONMENT is for tests)
@@ -101,19 +100,7 @@ def write_zip(path, files):
 
 
 PAPERS = ("baseline", "vgg19", "resnet18")
-"""The paper's networks, of which small tables with known answers are made."""
-
-
-@pytest.fixture(scope="session")
-def of_the_paper(tmp_path_factory):
-    """A folder with stages/ and a params.yaml that lists the paper's networks alone."""
-    folder = tmp_path_factory.mktemp("paper")
-    shutil.copytree(ROOT / "stages", folder / "stages", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "profiles", folder / "profiles")
-    params = YAML(typ="safe").load(ROOT / "params.yaml")
-    params["networks"] = {name: params["networks"][name] for name in PAPERS}
-    (folder / "params.yaml").write_text(json.dumps(params))  # which YAML holds as well
-    return folder
+"""The paper's networks."""
 
 
 @pytest.fixture(scope="session")

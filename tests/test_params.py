@@ -2,7 +2,6 @@
 
 import ast
 import re
-import shutil
 import subprocess
 import sys
 
@@ -10,6 +9,7 @@ import pytest
 from conftest import ROOT
 from ruamel.yaml import YAML
 
+import sample
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.params.read import read_params
 from fer_pipeline.training.common import profile
@@ -119,14 +119,13 @@ def test_profiles_state_only_what_they_change():
     assert {block["width"] for block in paper.values()} == {1}
 
 
-def test_bad_params_stop_a_stage_before_it_works(of_the_paper, run_stage, tmp_path):
-    shutil.copytree(of_the_paper, tmp_path / "copy")
-    (tmp_path / "copy/params.yaml").write_text(TEXT.replace("split: official", "split: offical"))
-    options = [part for option in ("out", "votes", "sheet") for part in (f"--{option}", tmp_path / option)]
-    process = run_stage(tmp_path / "copy/stages/sample", *options)
-    assert process.returncode == 1
-    assert process.stderr == "error: params.yaml: prepare.split: found 'offical'; it should be 'official' or 'paper'\n"
-    assert [path.name for path in tmp_path.iterdir()] == ["copy"]
+def test_bad_params_stop_a_stage_before_it_works(call_stage, tmp_path, monkeypatch):
+    monkeypatch.setitem(read_params.__kwdefaults__, "path", tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text(TEXT.replace("split: official", "split: offical"))
+    process = call_stage(sample, *(f"--{option}={tmp_path / option}" for option in ("out", "votes", "sheet")))
+    error = "error: params.yaml: prepare.split: found 'offical'; it should be 'official' or 'paper'\n"
+    assert (process.returncode, process.stderr) == (1, error)
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
 def test_all_parameters_are_checked_before_any_stage_runs():
