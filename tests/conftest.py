@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import zipfile
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import NamedTuple
 
@@ -97,6 +99,13 @@ def write_zip(path, files):
         for name, payload in files.items():
             archive.writestr(name, payload)
     return path
+
+
+def find(content, source):
+    """What holds the value of a source such as 'metrics/compare.json: ensembles[6].gain_points', and its key there."""
+    file, key = source.split(": ", 1)
+    *above, last = (int(place) if place else name for name, place in re.findall(r"([^.\[\]]+)|\[(\d+)\]", key))
+    return reduce(getitem, above, content[file]), last
 
 
 PAPERS = ("baseline", "vgg19", "resnet18")

@@ -196,11 +196,6 @@ def test_layers_stay_in_float32_until_little_is_lost(good, exported, monkeypatch
     assert kept[:2] == ["conv1", "head"] and len(kept) == len(set(kept)) == (2 if good == 3 else 21)
 
 
-def test_the_same_network_gives_the_same_bytes(exported):
-    metadata = {"answers": "logits", "answers_temperature": "1.5"}
-    assert export.finish(exported[0], metadata) == export.finish(exported[0], metadata)
-
-
 def test_another_networks_file(narrow):
     with pytest.raises(InputError, match="architecture is resnet18, expected vgg19"):
         export.convert_pytorch(narrow, "vgg19")

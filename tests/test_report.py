@@ -7,7 +7,6 @@ import platform
 import re
 import sys
 from decimal import Decimal
-from functools import reduce
 from itertools import chain
 from operator import getitem
 from pathlib import Path
@@ -15,17 +14,15 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-from conftest import ROOT, encode, write_folder
+from conftest import ROOT, encode, find, write_folder
 
 import report
 import times
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.exported.record import ExportTimes
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.metrics import paper
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
-from fer_pipeline.predictions.record import PredictionTimes
 from fer_pipeline.report import show
 from fer_pipeline.report.page import make_page
 from fer_pipeline.report.read import COMPARED, OF_DATA, list_figures, read_evidence
@@ -55,13 +52,6 @@ def make_content():
     files = {f"metrics/{name}.json": json.loads(text) for name, text in texts.items()}
     curves = {RISK.format(name): [[0.5, 0.95], [0.85, 0.92], [0.95, 0.91], [1.0, 0.8]] for name in NAMES}
     return files | {"metrics/other/ck.json": OTHER | {"networks": on_other}} | curves
-
-
-def find(content, source):
-    """What holds the value of a source such as 'metrics/compare.json: ensembles[6].gain_points', and its key there."""
-    file, key = source.split(": ", 1)
-    *above, last = (int(place) if place else name for name, place in re.findall(r"([^.\[\]]+)|\[(\d+)\]", key))
-    return reduce(getitem, above, content[file]), last
 
 
 def put(content, values):
@@ -119,7 +109,8 @@ def read_table(page, id):
 
 def trace_row(row):
     """Of each cell its source, shortened, or its text where that is in no file."""
-    return [source.removeprefix("metrics/") if ".json: " in source else text for _, source, text in row]
+    shortened = [(source.removeprefix("metrics/").replace(".json: ", ": "), source, text) for _, source, text in row]
+    return [short if short != source else text for short, source, text in shortened]
 
 
 def read_text(page):
@@ -132,31 +123,33 @@ def read_caption(page, id):
     return read_text(found)
 
 
-FEAR = "vgg19.json: per_class.fear."
-TABLE7 = "compare.json: table7.baseline."
+JUDGED = ("accuracy", "votes_accuracy", "cross_entropy", "votes_cross_entropy")
+JUDGED += ("mistakes.network", "mistakes.label", "mistakes.neither")
+FEAR = "vgg19: per_class.fear."
+TABLE7 = "compare: table7.baseline."
 ROWS = [
     ("overview", 0, ["Network", "Ours", "95% interval", "Paper", "Difference, points", "Macro F1"]),
-    ("overview", 1, ["Baseline CNN", "baseline.json: accuracy", "baseline.json: accuracy_ci95", "67.25%", f"{TABLE7}difference_points.accuracy", "baseline.json: macro_f1"]),
-    ("overview", 4, ["Compact", "compact.json: accuracy", "compact.json: accuracy_ci95", "–", "–", "compact.json: macro_f1"]),
-    ("overview", 5, ["Soft vote of all", "compare.json: ensembles[6].accuracy", "compare.json: ensembles[6].accuracy_ci95", "–", "–", "compare.json: ensemble.macro_f1"]),
+    ("overview", 1, ["Baseline CNN", "baseline: accuracy", "baseline: accuracy_ci95", "67.25%", f"{TABLE7}difference_points.accuracy", "baseline: macro_f1"]),
+    ("overview", 4, ["Compact", "compact: accuracy", "compact: accuracy_ci95", "–", "–", "compact: macro_f1"]),
+    ("overview", 5, ["Soft vote of all", "compare: ensembles[6].accuracy", "compare: ensembles[6].accuracy_ci95", "–", "–", "compare: ensemble.macro_f1"]),
     ("vgg19-per-class", 3, ["fear", f"{FEAR}support", f"{FEAR}precision", "0.6212", f"{FEAR}recall", "0.4805", f"{FEAR}f1", "0.5419"]),
     ("baseline-per-class", 0, ["Class", "Test images", "Precision", "Recall (accuracy)", "F1"]),
     ("resnet18-scores", 0, ["Score", "Ours", "Paper"]),
     ("compact-scores", 0, ["Score", "Ours"]),
-    ("vgg19-confidences", 1, ["Mean confidence, all", "vgg19.json: confidence.mean", "0.882"]),
-    ("vgg19-confidences", 5, ["vgg19.json: confidence.threshold", "vgg19.json: confidence.low_count", "735"]),
-    ("vgg19-confidences", 6, ["… as a share", "vgg19.json: confidence.low_share", "10.2%"]),
-    ("vgg19-confidences", 7, ["… their accuracy", "vgg19.json: confidence.low_accuracy", "35.8%"]),
+    ("vgg19-confidences", 1, ["Mean confidence, all", "vgg19: confidence.mean", "0.882"]),
+    ("vgg19-confidences", 5, ["vgg19: confidence.threshold", "vgg19: confidence.low_count", "735"]),
+    ("vgg19-confidences", 6, ["… as a share", "vgg19: confidence.low_share", "10.2%"]),
+    ("vgg19-confidences", 7, ["… their accuracy", "vgg19: confidence.low_accuracy", "35.8%"]),
     ("table7", 1, ["Baseline CNN", f"{TABLE7}train_accuracy", "73.75%", f"{TABLE7}difference_points.train_accuracy", f"{TABLE7}accuracy", "67.25%", f"{TABLE7}difference_points.accuracy"]),
-    ("mcnemar", 1, ["Baseline CNN, VGG19", *(f"compare.json: mcnemar[0].{key}" for key in ("first_only", "second_only", "p_value", "p_value_holm"))]),
-    ("exports", 2, ["Baseline CNN, int8", *(f"export.json: networks.baseline.int8.{key}" for key in ("accuracy", "largest_difference", "bytes"))]),
-    ("annotators-scores", 1, ["Baseline CNN", "baseline.json: accuracy", *(f"baseline.json: annotators.{key}" for key in ("accuracy", "votes_accuracy", "cross_entropy", "votes_cross_entropy", "mistakes.network", "mistakes.label", "mistakes.neither"))]),
-    ("annotators-scores", 5, ["Ten annotators", "compare.json: labels.accuracy", *["–"] * 7]),
-    ("annotators-mcnemar", 1, ["Ten annotators, Baseline CNN", *(f"compare.json: labels.mcnemar[0].{key}" for key in ("first_only", "second_only", "p_value"))]),
+    ("mcnemar", 1, ["Baseline CNN, VGG19", *(f"compare: mcnemar[0].{key}" for key in ("first_only", "second_only", "p_value", "p_value_holm"))]),
+    ("exports", 2, ["Baseline CNN, int8", *(f"export: networks.baseline.int8.{key}" for key in ("accuracy", "largest_difference", "bytes"))]),
+    ("annotators-scores", 1, ["Baseline CNN", "baseline: accuracy", *(f"baseline: annotators.{key}" for key in JUDGED)]),
+    ("annotators-scores", 5, ["Ten annotators", "compare: labels.accuracy", *["–"] * 7]),
+    ("annotators-mcnemar", 1, ["Ten annotators, Baseline CNN", *(f"compare: labels.mcnemar[0].{key}" for key in ("first_only", "second_only", "p_value"))]),
     ("annotators-recall", 0, ["Label", "Ten annotators", *TITLES.values()]),
-    ("annotators-recall", 3, ["fear", "compare.json: labels.recall.fear", *(f"{name}.json: per_class.fear.recall" for name in NAMES)]),
-    ("other-ck", 1, ["Baseline CNN", *(f"other/ck.json: networks.baseline.{key}" for key in ("accuracy", "accuracy_ci95", "balanced_accuracy"))]),
-    ("other-ck-vgg19", 2, ["disgust", *(f"other/ck.json: networks.vgg19.confusion[1][{k}]" for k in range(7))]),
+    ("annotators-recall", 3, ["fear", "compare: labels.recall.fear", *(f"{name}: per_class.fear.recall" for name in NAMES)]),
+    ("other-ck", 1, ["Baseline CNN", *(f"other/ck: networks.baseline.{key}" for key in ("accuracy", "accuracy_ci95", "balanced_accuracy"))]),
+    ("other-ck-vgg19", 2, ["disgust", *(f"other/ck: networks.vgg19.confusion[1][{k}]" for k in range(7))]),
 ]  # fmt: skip
 """(table, row, how that begins: see `trace_row`)"""
 
@@ -219,12 +212,15 @@ CAPTIONS = [
     ("baseline-confidence", CONFIDENCE | {"metrics/baseline.json: accuracy": 0.9}, "1.80 points underconfident"),
     ("baseline-confidence", {"metrics/baseline.json: calibration.temperature": 1.5, "metrics/baseline.json: calibration.ece_scaled": 0.001}, "1.50, fitted on val, lowers it to 0.0010"),
     ("baseline-mistakes", {"metrics/baseline.json: errors": {"count": 21, "share": 0.3, "confident_count": 4, "top": []}}, "21 test images are misclassified (30.0%), 4 of them with a confidence of 0.99 or more"),
-    ("baseline-curves", {"metrics/train/baseline.json: best_epoch": 5, "metrics/train/baseline.json: epochs_run": 8, "metrics/train/baseline.json: val_accuracy": 0.75, "metrics/train/baseline.json: train_accuracy": 0.85}, "best after epoch 5 of 8: 75.00%", "85.00%: 10.00 points above"),
+    ("baseline-curves", {"metrics/train/baseline.json: best_epoch": 5, "metrics/train/baseline.json: epochs_run": 8, "metrics/train/baseline.json: val_accuracy": 0.75, "metrics/train/baseline.json: train_accuracy": 0.85}, "best after epoch 5 of 8: 75.00%"),
+    ("baseline-curves", {"metrics/train/baseline.json: best_epoch": 5, "metrics/train/baseline.json: epochs_run": 8, "metrics/train/baseline.json: val_accuracy": 0.75, "metrics/train/baseline.json: train_accuracy": 0.85}, "85.00%: 10.00 points above"),
     ("mcnemar", {"metrics/compare.json: mcnemar[0].second_only": 999, "metrics/compare.json: mcnemar[0].p_value_holm": 0.03}, "VGG19 is better than Baseline CNN (p = 0.03)"),
     ("mcnemar", {"metrics/compare.json: mcnemar[3].p_value_holm": 0.07}, "between VGG19 and ResNet18 is not significant (p = 0.07)"),
     ("annotators-mcnemar", {"metrics/compare.json: labels.mcnemar[2].p_value_holm": 0.07}, "between ResNet18 and the annotators is not significant (p = 0.07)"),
     ("annotators-mcnemar", {"metrics/compare.json: labels.mcnemar[2].p_value_holm": 0.01}, "ResNet18 matches the labels more often than the annotators' most-voted class does"),
-    ("compare-ensembles", VOTES, "78.50%, 15.00 points more than its best member, ResNet18 (p = 0.085)", "that of Baseline CNN, VGG19, ResNet18 and Compact, with 78.50%", "(0.10 for Baseline CNN, 0.20 for VGG19, 0.30 for ResNet18 and 0.40 for Compact) the vote of all reaches 79.00%"),
+    ("compare-ensembles", VOTES, "78.50%, 15.00 points more than its best member, ResNet18 (p = 0.085)"),
+    ("compare-ensembles", VOTES, "that of Baseline CNN, VGG19, ResNet18 and Compact, with 78.50%"),
+    ("compare-ensembles", VOTES, "(0.10 for Baseline CNN, 0.20 for VGG19, 0.30 for ResNet18 and 0.40 for Compact) the vote of all reaches 79.00%"),
     ("compare-class-f1", F1, "Baseline CNN in 0, VGG19 in 0, ResNet18 in 0 and Compact in 7 of 7 classes. They differ most on angry, by 0.1500"),
     ("compare-agreement", AGREEMENT, "on 55.0% of the test images. All are right on 40 of 70, none on 5: a perfect choice among them would reach 92.86%. Most alike: VGG19 with ResNet18 (97.0%)"),
     ("compare-all-wrong", {"metrics/compare.json: all_wrong.count": 5, "metrics/compare.json: all_wrong.share": 0.0714, "metrics/compare.json: all_wrong.same_count": 2}, "All networks misclassify 5 test images (7.1%); on 2 of them"),
@@ -553,39 +549,26 @@ def test_nothing_is_wider_than_the_screen(width, run_here, browse):
     assert measured == {"width": width, "outside": [], "pictures": len(list_pictures())}
 
 
-def test_times_stand_on_a_page_of_their_own(tmp_path):
+def test_times_are_on_a_page_of_their_own(tmp_path):
     """Each number names its key in timing.json; a dash replaces what no stage has written."""
-    file = tmp_path / "metrics" / "timing.json"
-    record_times(file, "train_vgg19", TrainingTimes(seconds=3456.8, images_per_second=107.8, hardware="Processor 9"))
-    speed = PredictionTimes(latency_ms_batch1=13.523, images_per_second=1624.4, hardware="<b>Processor</b>")
-    record_times(file, "predict@resnet18", speed)
-    slow, fast = (
-        {
-            "latency_ms": {f"threads_{n}": {"median": ms - n, "p95": ms + 0.5 - n} for n in (1, 2)},
-            "faces_per_second": speed,
-        }
-        for ms, speed in ((21.0, 75.1), (9.25, 475.1))
-    )
-    exports = {"networks": {"baseline": {"float32": slow, "int8": fast}}, "hardware": "Processor 9"}
-    record_times(file, "score_exports", ExportTimes.model_validate(exports))
+    file, content = tmp_path / "timing.json", json.loads((BEST / "timing.json").read_text())
+    del content["train_baseline"]
+    content["train_vgg19"]["hardware"] = "<b>Processor 9</b>"
+    exported = content["score_exports"]["networks"]["baseline"]
+    for precision, median in (("float32", 20), ("int8", 8.25)):
+        exported[precision]["latency_ms"]["threads_1"]["median"] = median
+    file.write_text(json.dumps(content))
     timing = read_timing(file, NAMES)
     page = times.make_page(timing, TITLES)
-    assert read_table(page, "training")[1:3] == [
-        ["Baseline CNN", "–", "–", "–"],
-        ["VGG19", "3,457", "108", "Processor 9"],
-    ]
-    assert read_table(page, "trained")[3] == ["ResNet18", "13.52", "1,624", "<b>Processor</b>"]
-    assert "<b>Processor" not in page
-    exported = read_table(page, "exported")
-    assert exported[2] == ["Baseline CNN, int8", "8.25", "8.75", "7.25", "7.75", "475", "Processor 9"]
-    assert exported[3] == ["VGG19, float32", *["–"] * 5, "Processor 9"]
-    assert "faster by a factor of 2.4 (Baseline CNN)." in read_caption(page, "exported")
     shown = [(title, text) for _, title, text in read_cells(page) if title]
-    assert len(shown) == 3 + 3 + 2 * 5 + 2 * len(NAMES)  # of a training, a network, two files, and hardware
-    files = {"metrics/timing.json": json.loads(file.read_text())}
-    assert all(says(text, read_source(files, title)) for title, text in shown)
-    printed = list(times.print_tables(times.list_tables(timing, TITLES)))
-    assert any(re.fullmatch(r"  VGG19 +3,457 +108 +Processor 9", line) for line in printed)
+    assert len(shown) == 3 * 3 + 3 * 4 + 6 * 8  # of a training, a network, and an exported file
+    assert all(says(text, read_source({"metrics/timing.json": content}, title)) for title, text in shown)
+    assert read_table(page, "training")[1] == ["Baseline CNN", "–", "–", "–"]
+    source = "timing: score_exports.networks.baseline.int8.latency_ms.threads_1.median"
+    assert trace_row(read_rows(page, "exported")[2])[:2] == ["Baseline CNN, int8", source]
+    assert "by a factor of 2.4 (Baseline CNN)" in read_caption(page, "exported") and "<b>P" not in page
+    printed = "\n".join(times.print_tables(times.list_tables(timing, TITLES)))
+    assert re.search(r"^  VGG19 +[\d,]+ +[\d,]+ +<b>Processor 9</b>$", printed, re.MULTILINE)
 
 
 def test_times_that_cannot_be_written_cost_no_result(tmp_path, capsys):

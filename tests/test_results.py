@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, find
 
 import collect
 from fer_pipeline.core.errors import InputError
@@ -76,49 +76,52 @@ def make_text(folder, page="README.md"):
     return collect.make_table(folder, page).replace("\n", " ")
 
 
+def put(folder, values):
+    """Change the values of sources such as 'metrics/vgg19.json: accuracy' in the files of a folder."""
+    for source, value in values.items():
+        file = folder / source.split(": ")[0]
+        content = {source.split(": ")[0]: json.loads(file.read_text())}
+        holder, key = find(content, source)
+        holder[key] = value
+        file.write_text(json.dumps(*content.values()))
+
+
+SHOWN = {
+    "metrics/vgg19.json: accuracy": (0.1234, "12.34%"),
+    "metrics/baseline.json: accuracy_ci95": ([0.4321, 0.5], "43.21% to 50.00%"),
+    "metrics/resnet18.json: val_accuracy": (0.6543, "65.43%"),
+    "metrics/export.json: networks.vgg19.int8.accuracy": (0.4567, "| 45.67% |"),
+    "metrics/export.json: networks.vgg19.int8.bytes": (98_760_000, "| 98.8 |"),
+    "metrics/timing.json: train_resnet18.seconds": (5520.0, "| 92 |"),
+    "metrics/timing.json: score_exports.networks.vgg19.int8.latency_ms.threads_2.median": (76.54, "| 76.5 |"),
+    "run.json: seed": (77, "seed 77."),
+}
+
+
 def test_every_number_of_the_table_is_the_runs(folder):
     """Change a number in the JSON, and the table changes there."""
     before = make_text(folder)
     assert "| VGG19 | " in before and "| 70.31% |" in before
     assert "all its stages took 62 minutes. [here](results/here/) has all results." in before
+    assert "[here](here/)" in make_text(folder, "results/README.md")
     assert all(len(line) <= 120 for line in collect.make_table(folder, "README.md").split("\n") if line[:1] != "|")
-    changes = {
-        "metrics/vgg19.json": ({"accuracy": 0.1234}, "12.34%"),
-        "metrics/baseline.json": ({"accuracy_ci95": [0.4321, 0.5]}, "43.21% to 50.00%"),
-        "metrics/resnet18.json": ({"val_accuracy": 0.6543}, "65.43%"),
-        "run.json": ({"seed": 77}, "seed 77."),
-    }
-    exports = json.loads((folder / "metrics/export.json").read_text())
-    int8 = exports["networks"]["vgg19"]["int8"]
-    int8 |= {"accuracy": 0.4567, "bytes": 98_760_000}
-    changes["metrics/export.json"] = exports, "| 98.8 |"
-    times = json.loads((folder / "metrics/timing.json").read_text())
-    times["train_resnet18"]["seconds"] = 5520.0
-    times["score_exports"]["networks"]["vgg19"]["int8"]["latency_ms"]["threads_2"]["median"] = 76.54
-    changes["metrics/timing.json"] = times, "| 92 |"
-    for name, (change, shown) in changes.items():
-        assert shown not in before
-        path = folder / name
-        path.write_text(json.dumps(json.loads(path.read_text()) | change))
-        assert shown in make_text(folder)
-    assert "| 45.67% |" in make_text(folder) and "| 76.5 |" in make_text(folder)
+    for source, (value, shown) in SHOWN.items():
+        put(folder, {source: value})
+        assert shown not in before and shown in make_text(folder), source
 
 
-def test_networks_that_were_trained_elsewhere_say_so(folder):
-    path = folder / "metrics/timing.json"
-    times = json.loads(path.read_text())
-    for name, entry in times.items():
-        if name.startswith("train_"):
-            entry["hardware"] = "AMD EPYC" if name == "train_baseline" else "NVIDIA H200"
-    path.write_text(json.dumps(times))
-    assert "2 cores of AMD EPYC, but trained VGG19 and ResNet18 on NVIDIA H200; all its stages" in make_text(folder)
-    times["train_vgg19"]["hardware"] = "NVIDIA H100"
-    path.write_text(json.dumps(times))
-    assert "EPYC, but trained VGG19 on NVIDIA H100 and ResNet18 on NVIDIA H200; all" in make_text(folder)
-    for entry in times.values():
-        entry["hardware"] = "AMD EPYC"
-    path.write_text(json.dumps(times))
-    assert "2 cores of AMD EPYC; all its stages" in make_text(folder)
+@pytest.mark.parametrize(
+    ("vgg19", "resnet18", "said"),
+    [
+        ("NVIDIA H200", "NVIDIA H200", ", but trained VGG19 and ResNet18 on NVIDIA H200"),
+        ("NVIDIA H100", "NVIDIA H200", ", but trained VGG19 on NVIDIA H100 and ResNet18 on NVIDIA H200"),
+        ("AMD EPYC", "AMD EPYC", ""),
+    ],
+)
+def test_networks_that_were_trained_elsewhere_say_so(vgg19, resnet18, said, folder):
+    hardware = {"baseline": "AMD EPYC", "vgg19": vgg19, "resnet18": resnet18}
+    put(folder, {f"metrics/timing.json: train_{name}.hardware": one for name, one in hardware.items()})
+    assert f"2 cores of AMD EPYC{said}; all its stages" in make_text(folder)
 
 
 def test_a_table_has_its_place(folder):
@@ -131,11 +134,6 @@ def test_a_table_has_its_place(folder):
     for unclosed in ("<!-- results a -->\ntext\n" + readme, "<!-- results a -->\ntext"):
         with pytest.raises(InputError, match=r"x\.md: no line .* before the next run"):
             collect.set_table(unclosed, "a", "new", "x.md")
-
-
-def test_links_are_those_of_the_page(folder):
-    assert "[here](results/here/)" in make_text(folder)
-    assert "[here](here/)" in make_text(folder, "results/README.md")
 
 
 def test_seconds_are_those_of_the_last_success():
@@ -181,14 +179,12 @@ def test_a_run_without_times_has_dashes(folder):
 
 def test_networks_are_those_of_the_run(folder):
     """Whatever params.yaml lists today; the paper's figure is a dash for a network that it does not have."""
-    path = folder / "metrics/compare.json"
-    compare = json.loads(path.read_text())
-    del compare["table7"]["baseline"]
-    compare["table7"]["vgg19"] |= {"paper": None, "difference_points": None}
-    path.write_text(json.dumps(compare))
-    exports = json.loads((folder / "metrics/export.json").read_text())
-    del exports["networks"]["baseline"]
-    (folder / "metrics/export.json").write_text(json.dumps(exports))
+    put(folder, {f"metrics/compare.json: table7.vgg19.{key}": None for key in ("paper", "difference_points")})
+    for name, key in (("compare", "table7"), ("export", "networks")):
+        path = folder / f"metrics/{name}.json"
+        content = json.loads(path.read_text())
+        del content[key]["baseline"]
+        path.write_text(json.dumps(content))
     table = collect.make_table(folder, "README.md")
     assert "Baseline" not in table
     assert [line.split(" | ")[4] for line in table.split("\n")[2:4]] == ["–", "71.60%"]
