@@ -15,7 +15,8 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 import evaluate
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.faces import read_faces
-from fer_pipeline.faces.fer2013 import CLASSES
+from fer_pipeline.faces.fer2013 import CLASSES, VOTE_CLASSES
+from fer_pipeline.faces.votes import find_majority
 from fer_pipeline.figures.network import draw_all
 from fer_pipeline.metrics.evaluation import Scores
 from fer_pipeline.metrics.scores import Measured, Summary, bin_confidence, cover, measure, summarise
@@ -246,6 +247,19 @@ def test_what_predict_and_evaluate_write(name, finished_pipeline):
     assert scores.model_dump(include=set(Measured.model_fields)) == measured.model_dump()
     assert scores.model_dump(include=set(shares)) == pytest.approx(shares, abs=2e-6)
     assert Summary.read(folder / f"metrics/summary/{name}.json", "") == summarise(scores)
+    majority = np.array([*VOTE_CLASSES, "none"])[find_majority(faces["test"].votes)]
+    seven, eight = np.isin(majority, CLASSES), majority != "none"
+    first, second = (
+        pd.read_csv(folder / f"data/predictions/{name}{head}.csv").query("split == 'test'")["predicted"] == majority
+        for head in ("", "_votes")
+    )
+    agreed = {
+        "rows": eight.sum(),
+        "emotion_rows": seven.sum(),
+        "accuracy": first[seven].mean(),
+        "votes_accuracy": second[eight].mean(),
+    }
+    assert scores.annotators.model_dump(include={*agreed}) == pytest.approx(agreed, abs=1e-6)
     cost = model.count_parameters(), model.count_macs(), (folder / params.networks[name]).stat().st_size
     assert tuple(scores.cost.model_dump().values()) == cost
     tables = [f"{table}.csv" for table in ("confusion", "calibration", "classes", "risk_coverage")]

@@ -191,32 +191,30 @@ class Trap:
         return (open, ("sprung", "w"))
 
 
-def with_nan(state):
-    return {**state, "layer4.1.bn2.running_var": torch.full_like(state["layer4.1.bn2.running_var"], math.nan)}
+STATE = build("resnet18").state_dict()
+NAN = {"layer4.1.bn2.running_var": STATE["layer4.1.bn2.running_var"] * math.nan}
+PLAIN = "no state dict of plain tensors"
 
 
 @pytest.mark.parametrize(
-    ("write", "expected"),
+    ("content", "expected"),
     [
-        (lambda path: None, "not found; set `weights`"),
-        (lambda path: path.write_bytes(b"garbage"), "no state dict of plain tensors"),
-        (lambda path: torch.save({"conv1.weight": Trap()}, path), "no state dict of plain tensors"),
-        (
-            lambda path: torch.save(with_nan(build("resnet18").state_dict()), path),
-            "start.pth: layer4.1.bn2.running_var holds values that are not",
-        ),
-        (lambda path: torch.save({"model": {"conv1.weight": torch.zeros(1)}}, path), "no state dict of plain tensors"),
-        (lambda path: torch.save([1, 2], path), "no state dict of plain tensors"),
-        (lambda path: torch.save(build("vgg19").state_dict(), path), "has no conv1.weight"),
-        (
-            lambda path: torch.save(build("resnet18", 0.2).state_dict(), path),
-            "conv1.weight has shape .*set `width` to 1",
-        ),
+        (None, "not found; set `weights`"),
+        (b"garbage", PLAIN),
+        ([1, 2], PLAIN),
+        ({"conv1.weight": Trap()}, PLAIN),
+        ({"model": STATE}, PLAIN),
+        (STATE | NAN, "start.pth: layer4.1.bn2.running_var holds values that are not"),
+        (build("vgg19").state_dict(), "has no conv1.weight"),
+        (build("resnet18", 0.2).state_dict(), "conv1.weight has shape .*set `width` to 1"),
     ],
 )
-def test_weights_that_do_not_fit(write, expected, tmp_path, monkeypatch):
+def test_weights_that_do_not_fit(content, expected, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write(tmp_path / "start.pth")
+    if isinstance(content, bytes):
+        (tmp_path / "start.pth").write_bytes(content)
+    elif content is not None:
+        torch.save(content, tmp_path / "start.pth")
     with pytest.raises(InputError, match=expected):
         load_start(build("resnet18"), "resnet18", str(tmp_path / "start.pth"))
     assert not (tmp_path / "sprung").exists()
