@@ -15,7 +15,6 @@ import torch
 import torchvision
 from conftest import Table
 from safetensors.torch import save_file
-from torch.utils.flop_counter import FlopCounterMode
 
 import fer_pipeline.networks as networks
 from fer_pipeline.core.errors import InputError
@@ -60,17 +59,6 @@ def body(state):
     return {key: tensor for key, tensor in state.items() if not key.startswith(("head.", "classifier.", "fc."))}
 
 
-def test_layers_are_torchvisions(name, reference):
-    ours, theirs = (
-        {key: tuple(tensor.shape) for key, tensor in body(network.state_dict()).items()}
-        for network in (build(name, 1), reference)
-    )
-    if name == "resnet18":
-        assert theirs.pop("conv1.weight") == (64, 3, 7, 7)
-        assert ours.pop("conv1.weight") == (64, 3, 3, 3)
-    assert ours == theirs
-
-
 def test_sizes_by_hand():
     """Convolutions 3x3 and BatchNorms, counted from the configuration; VGG's convolutions have biases."""
     channels = [3, 64, 64, 128, 128, *[256] * 4, *[512] * 8]
@@ -97,13 +85,11 @@ def test_pools_strides_and_dropout():
 
 def test_compact_is_as_small_as_it_says():
     """Two million weights with the second head, counted by hand, and 165 million multiply-adds per crop."""
-    network = add_votes_head(compact.build(Shape(1, 0.3)))
+    network = add_votes_head(build("compact", 1)).eval()
     convolutions = [(1, 32), (32, 64), (64, 64), (64, 128), (128, 256)] + 2 * [(64, 64), (128, 128), (256, 256)]
     counted = sum(9 * i * o + 2 * o for i, o in convolutions) + 256 * 15 + 15
-    assert sum(p.numel() for p in network.parameters()) == counted <= 2_000_000
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        assert network.eval()(torch.rand(1, 3, 44, 44)).shape == (1, 15)
-    assert counter.get_total_flops() / 2 <= 165e6
+    model = wrap("compact")._replace(network=network)
+    assert model.count_parameters() == counted <= 2_000_000 and model.count_macs() <= 165e6
 
 
 def test_compact_sees_grey_alone_and_its_pairs_start_as_the_identity():
