@@ -7,7 +7,6 @@ import sys
 from itertools import combinations
 from math import comb
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,8 +18,7 @@ import compare
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.faces import Split, pack_faces
 from fer_pipeline.faces.fer2013 import CLASSES
-from fer_pipeline.figures import comparison as figures
-from fer_pipeline.figures.comparison import draw_agreement, draw_all_wrong, draw_class_f1, name_errors
+from fer_pipeline.figures.comparison import draw_all_wrong, draw_class_f1, name_errors
 from fer_pipeline.metrics import comparison, mcnemar
 from fer_pipeline.metrics.comparison import Comparison
 from fer_pipeline.metrics.evaluation import Scores
@@ -32,17 +30,11 @@ from fer_pipeline.predictions.predictions import to_csv
 from fer_pipeline.sample.paths import is_sample
 from fer_pipeline.training.common.profile import read_training
 
-NO_SCORES = dict.fromkeys(("precision", "recall", "f1", "accuracy")) | {"support": 0}
+SCORES = dict.fromkeys(("precision", "recall", "f1", "accuracy")) | {"support": 0}
 SCORES = Scores.read(ROOT / "results" / "fer2013-best" / "metrics" / "vgg19.json", "evaluate").model_dump()
 """metrics/<network>.json of a run; tests replace what compare reads."""
 NETWORKS = [*read_params().networks]
 TITLES = {name: network.TITLE for name, network in find_networks(NETWORKS).items()}
-
-
-def make_scores(accuracy=0.7031):
-    """The scores of a network; no class has images."""
-    ours = {"accuracy": accuracy, "train_accuracy": 0.9541, "overfitting_gap": 0.251}
-    return Scores(**SCORES | {"per_class": dict.fromkeys(CLASSES, NO_SCORES)} | ours)
 
 
 class Inputs:
@@ -126,7 +118,8 @@ def test_the_whole_by_another_route(finished):
         assert right[one["best_member"]].mean() == best
         assert one["gain_points"] == pytest.approx(100 * (one["accuracy"] - best), abs=1e-3)
         assert one["accuracy_ci95"][0] <= one["accuracy"] <= one["accuracy_ci95"][1]
-    assert len(report["ensembles"]) == 7
+    pairs = [*combinations(NETWORKS, 2)]
+    assert [tuple(one["members"]) for one in report["ensembles"]] == [*pairs, tuple(NETWORKS)]
 
     for pair in report["agreement"]["pairs"]:
         first, second = said[pair["first"]], said[pair["second"]]
@@ -179,7 +172,7 @@ def test_every_table_beside_the_paper_is_labelled(finished):
     assert table7.set_index("network").loc["compact", columns].isna().tolist() == [False, True, True]
     compact = report["table7"]["compact"]
     assert compact["paper"] is compact["difference_points"] is None
-    table7 = comparison.set_beside_paper({"own": make_scores()})
+    table7 = comparison.set_beside_paper({"own": Scores(**SCORES)})
     columns = comparison.tabulate_table7(table7, {"comparable": False, "label": "label"}).columns
     assert not [column for column in columns if "paper" in column or "difference" in column]
 
@@ -192,6 +185,7 @@ def test_the_same_input_gives_the_same_bytes(finished, run_here):
         for out in (first, run_here(inputs.folder, pictures=True))
     )
     assert contents == again
+    assert len({contents[f"plots/{name}.png"] for name in ("annotators", "levels", "contradicted")}) == 1, "no votes"
     names = ("literature", "class_f1", "ensembles", "agreement", "all_wrong", "levels", "contradicted")
     alone = {"compare.json", "summary/ensemble.json", "plots/table7.csv", "plots/annotators.png"}
     assert set(contents) == alone | {f"plots/{name}.{kind}" for name in names for kind in ("png", "csv")}
@@ -361,47 +355,21 @@ def test_the_gallery_shows_the_faces_it_names():
     assert figure.get_suptitle() == "Every test image is classified correctly by at least one network"
 
 
-@pytest.mark.parametrize("count", [2, 4, 6])
-def test_any_number_of_networks(count, monkeypatch):
-    """Tables and pictures of networks that no file knows."""
-    rng = np.random.default_rng(count)
-    names = [f"network{k}" for k in range(count)]
-    titles = {name: name.title() for name in names}
-    actual = np.arange(70).astype(np.uint8) % 7
-    val, test = ({name: draw(actual, 0, rng) for name in names} for _ in range(2))
-    scores = {name: make_scores(accuracy=round(float(test[name].correct.mean()), 6)) for name in names}
-    ensembles, weighted = comparison.judge_ensembles(val, test, 100, 1)
-    members = [tuple(one.members) for one in ensembles]
-    assert members == list(dict.fromkeys([*combinations(names, 2), tuple(names)]))
-    assert weighted.members == names and len(weighted.weights) == count
-
-    agreement = comparison.measure_agreement(test)
-    table = comparison.tabulate_agreement(test)
-    assert list(table.columns) == ["emotion", "images", *(f"right_by_{k}" for k in range(count, -1, -1))]
-    for k, images in enumerate(agreement.right_by):
+def test_two_networks(inputs, run_here, monkeypatch):
+    params = read_params().model_copy(
+        update={"networks": {name: read_params().networks[name] for name in ("vgg19", "compact")}}
+    )
+    monkeypatch.setattr(compare, "read_params", lambda: params)
+    out = run_here(inputs.folder, pictures=True)
+    report = Comparison.read(out / "compare.json", "compare")
+    assert [*report.table7] == report.weighted_ensemble.members == report.ensembles[0].members == ["vgg19", "compact"]
+    assert len(report.ensembles) == len(report.mcnemar) == len(report.agreement.pairs) == 1
+    table = pd.read_csv(out / "plots" / "agreement.csv")
+    assert table.columns.tolist() == ["emotion", "images", "right_by_2", "right_by_1", "right_by_0"]
+    for k, images in enumerate(report.agreement.right_by):
         assert (table[f"right_by_{k}"] * table["images"]).sum() == pytest.approx(images)
-    figure = draw_agreement(table)
-    widths = [sum(bar.get_width() for bar in bars) for bars in zip(*figure.axes[0].containers, strict=True)]
-    assert widths == pytest.approx([1] * 7)
-    between = [f"{k} of {count}" for k in range(count - 1, 0, -1)]
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["all", *between, "none"]
-
-    origin = {"comparable": False, "label": "label"}
-    table7 = comparison.set_beside_paper(scores)
-    f1 = dict.fromkeys([*names, "ensemble"], np.linspace(0, 1, 7))
-    tables = {
-        "literature": comparison.tabulate_literature(table7, titles, 0.5, origin),
-        "class_f1": pd.DataFrame({"emotion": CLASSES, **f1}),
-        "ensembles": comparison.tabulate_ensembles(scores, titles, ensembles, weighted),
-        "agreement": table,
-        "all_wrong": comparison.tabulate_all_wrong(test),
-    }
-    assert len(tables["ensembles"]) == count + len(ensembles) + 1
-    monkeypatch.setattr(figures, "set_style", lambda: monkeypatch.setitem(plt.rcParams, "savefig.dpi", 30))
-    pictures = figures.draw_comparison(tables, np.zeros((70, 48, 48), np.uint8), titles, "label", None)
-    assert set(pictures) == {*tables, "annotators", "levels", "contradicted"}
-    assert all(png.startswith(b"\x89PNG") for png in pictures.values())
-    assert pictures["annotators"] == pictures["levels"] == pictures["contradicted"], "a sentence: there are no votes"
+    assert len(pd.read_csv(out / "plots" / "ensembles.csv")) == 2 + 1 + 1
+    assert len(list((out / "plots").glob("*.png"))) == 8
 
 
 def test_different_errors_are_counted_above_a_face():

@@ -94,32 +94,14 @@ def test_other_params_of_a_network_rerun_it_and_what_follows_it_and_the_way_back
     keep_the_run(finished_clone)
 
 
-SMALL_NETWORK = '''"""A small network of another input size, for a test."""
-
-from fer_pipeline.faces.fer2013 import CLASSES
-
-TITLE = "Small CNN"
-FRAMEWORK = "pytorch"
-INPUT_SIZE = 40
-TEST_CROPS = 10
-
-
-def build(settings):
-    from collections import OrderedDict
-
-    from torch import nn
-
-    from fer_pipeline.networks.pytorch.layers import GlobalAverage
-
-    features = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU())
-    head = nn.Linear(8, len(CLASSES))
-    return nn.Sequential(OrderedDict(features=features, pool=GlobalAverage(), dropout=nn.Dropout(0.1), head=head))
-'''
-
-
 def add_small_network(clone):
-    """As CONTRIBUTING.md says: one file, its line in params.yaml, its block in a profile, its lines in dvc.yaml."""
-    (clone.path / "stages/fer_pipeline/networks/small.py").write_text(SMALL_NETWORK)
+    """As CONTRIBUTING.md says: one file, its line in params.yaml, its block in a profile, its lines in dvc.yaml.
+
+    The network is Compact, but for faces of 40x40 pixels.
+    """
+    compact = (clone.path / "stages/fer_pipeline/networks/compact.py").read_text()
+    small = compact.replace('"Compact"', '"Small CNN"').replace("INPUT_SIZE = 44", "INPUT_SIZE = 40")
+    (clone.path / "stages/fer_pipeline/networks/small.py").write_text(small)
     clone.edit("params.yaml", {"\nsample: ": "  small: models/small.safetensors\n\nsample: "})
     paper, smoke = (
         YAML(typ="safe").load(clone.path / f"profiles/{name}.yaml")["resnet18"] for name in ("paper", "smoke")
@@ -170,9 +152,7 @@ def test_another_network_is_one_file(finished_clone, photo_file):
     assert compare["weighted_ensemble"]["members"] == names and len(compare["weighted_ensemble"]["weights"]) == 5
     agreement = (finished_clone.path / "plots/compare/agreement.csv").read_text()
     assert "right_by_5,right_by_4,right_by_3,right_by_2,right_by_1,right_by_0" in agreement
-    report = (finished_clone.path / "plots/report.html").read_text()
-    assert report.count("Small CNN") > 20
-    assert "small/test/gradcam.png" not in report
+    assert (finished_clone.path / "plots/report.html").read_text().count("Small CNN") > 20
     assert "models/small.safetensors" in finished_clone.run("dvc", "ls", ".", "-R", "--dvc-only")
     line = finished_clone.run(sys.executable, "apps/predict.py", "--model", "small", photo_file)
     assert "grace_hopper.jpg" in line and "%" in line
