@@ -108,6 +108,14 @@ def find(content, source):
     return reduce(getitem, above, content[file]), last
 
 
+def put(content, values):
+    """Change values in {path: content}, by their sources (see `find`); an object keeps its other keys."""
+    for source, value in values.items():
+        holder, key = find(content, source)
+        holder[key] = holder[key] | value if isinstance(holder[key], dict) and value else value
+    return content
+
+
 PAPERS = ("baseline", "vgg19", "resnet18")
 """The paper's networks."""
 

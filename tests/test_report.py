@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-from conftest import ROOT, encode, find, write_folder
+from conftest import ROOT, encode, find, put, write_folder
 
 import report
 import times
@@ -54,14 +54,6 @@ def make_content():
     return files | {"metrics/other/ck.json": OTHER | {"networks": on_other}} | curves
 
 
-def put(content, values):
-    """Change the values of sources in `make_content`; an object keeps its other keys."""
-    for source, value in values.items():
-        holder, key = find(content, source)
-        holder[key] = holder[key] | value if isinstance(holder[key], dict) and value else value
-    return content
-
-
 def list_pictures(networks=NETWORKS):
     """The pictures that the page shows, as paths below plots/."""
     of_networks = [f"{name}/test/{figure}.png" for name in networks for figure in list_figures(networks[name])]
@@ -74,8 +66,9 @@ def write_evidence(folder, content, networks=NETWORKS, picture=b"\x89PNG"):
     for path, one in content.items():
         if path.endswith(".csv"):
             rows = [f"{1 - coverage},{coverage},{accuracy}\n" for coverage, accuracy in one]
-            one = "".join(["threshold,coverage,accuracy\n", *rows])
-        files[path] = (one if isinstance(one, str) else json.dumps(one)).encode()
+            files[path] = "".join(["threshold,coverage,accuracy\n", *rows]).encode()
+        else:
+            files[path] = json.dumps(one).encode()
     return write_folder(folder, files)
 
 

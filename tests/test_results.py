@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from conftest import ROOT, find
+from conftest import ROOT, put
 
 import collect
 from fer_pipeline.core.errors import InputError
@@ -77,14 +77,12 @@ def make_text(folder, page="README.md"):
     return collect.make_table(folder, page).replace("\n", " ")
 
 
-def put(folder, values):
+def rewrite(folder, values):
     """Change the values of sources such as 'metrics/vgg19.json: accuracy' in the files of a folder."""
     for source, value in values.items():
-        file = folder / source.split(": ")[0]
-        content = {source.split(": ")[0]: json.loads(file.read_text())}
-        holder, key = find(content, source)
-        holder[key] = value
-        file.write_text(json.dumps(*content.values()))
+        file = source.split(": ")[0]
+        content = put({file: json.loads((folder / file).read_text())}, {source: value})
+        (folder / file).write_text(json.dumps(content[file]))
 
 
 SHOWN = {
@@ -107,7 +105,7 @@ def test_every_number_of_the_table_is_the_runs(folder):
     assert "[here](here/)" in make_text(folder, "results/README.md")
     assert all(len(line) <= 120 for line in collect.make_table(folder, "README.md").split("\n") if line[:1] != "|")
     for source, (value, shown) in SHOWN.items():
-        put(folder, {source: value})
+        rewrite(folder, {source: value})
         assert shown not in before and shown in make_text(folder), source
 
 
@@ -121,7 +119,7 @@ def test_every_number_of_the_table_is_the_runs(folder):
 )
 def test_networks_that_were_trained_elsewhere_say_so(vgg19, resnet18, said, folder):
     hardware = {"baseline": "AMD EPYC", "vgg19": vgg19, "resnet18": resnet18, "compact": "AMD EPYC"}
-    put(folder, {f"metrics/timing.json: train_{name}.hardware": one for name, one in hardware.items()})
+    rewrite(folder, {f"metrics/timing.json: train_{name}.hardware": one for name, one in hardware.items()})
     assert f"2 cores of AMD EPYC{said}; all its stages" in make_text(folder)
 
 
@@ -150,7 +148,7 @@ def test_seconds_are_those_of_the_last_success():
 def test_further_seeds_are_named_below_the_table(folder, capsys):
     """As long as they belong to this run; a run that is kept once more keeps them."""
     shutil.copyfile(BEST / "seeds.json", folder / "seeds.json")
-    put(folder, {f"seeds.json: {key}": value for key, value in SEEDS.items()})
+    rewrite(folder, {f"seeds.json: {key}": value for key, value in SEEDS.items()})
     assert SAID in make_text(folder)
     row = collect.make_table(folder, "docs/benchmark.md").split("\n")[-1]
     assert row.startswith("| Soft vote of Compact under 3 seeds | 45.67 | ") and "| 56.78 | PrivateTest |" in row
@@ -158,7 +156,7 @@ def test_further_seeds_are_named_below_the_table(folder, capsys):
     again = shutil.copytree(folder, folder.with_name("again"), ignore=shutil.ignore_patterns("seeds.json"))
     collect.keep_seeds(folder, again)
     assert (again / "seeds.json").read_bytes() == (folder / "seeds.json").read_bytes() and not capsys.readouterr().out
-    put(again, {"metrics/compact.json: accuracy": 0.5})
+    rewrite(again, {"metrics/compact.json: accuracy": 0.5})
     assert "seeds" not in make_text(again)
     collect.keep_seeds(folder, again)
     assert not (again / "seeds.json").exists() and "left out, as it belongs to another run" in capsys.readouterr().out
@@ -175,7 +173,7 @@ def test_a_run_without_times_has_dashes(folder):
 
 def test_networks_are_those_of_the_run(folder):
     """Whatever params.yaml lists today; the paper's figure is a dash for a network that it does not have."""
-    put(folder, {f"metrics/compare.json: table7.vgg19.{key}": None for key in ("paper", "difference_points")})
+    rewrite(folder, {f"metrics/compare.json: table7.vgg19.{key}": None for key in ("paper", "difference_points")})
     for name, key in (("compare", "table7"), ("export", "networks")):
         path = folder / f"metrics/{name}.json"
         content = json.loads(path.read_text())
