@@ -51,9 +51,7 @@ COLUMNS = (
 )
 """Columns of the table; the classes follow."""
 BATCH = 64
-"""Photos wait until they have so many faces, which are judged together; each photo counts as one more."""
-MOST_HELD_PIXELS = 50_000_000
-"""Most pixels of photos kept in memory until they are drawn: 150 MB."""
+"""So many photos wait until their faces are judged together."""
 
 
 class Output:
@@ -76,16 +74,16 @@ class Output:
             name = file if video else "photos"
             summary = self.summaries.setdefault(name, EmotionSummary(name, self.classes, video))
             summary.add(faces, seconds, length)
-        time_of_frame = {"frame": frame, "seconds": seconds} if video else {}
+        place = {"file": file, "frame": frame, "seconds": seconds} if video else {"file": file}
         if self.table:
             for number, face in enumerate(faces):
                 box = dict(zip(("left", "top", "width", "height"), face["box"], strict=True))
-                place = {"file": file, **time_of_frame, "face": face.get("number", number), **box}
-                self.table.writerow(place | face | face["probabilities"])
+                known = {"face": face.get("number", number), **face, **face["probabilities"]}
+                self.table.writerow(place | box | known)
             if not faces:
-                self.table.writerow({"file": file, **time_of_frame})
+                self.table.writerow(place)
         elif self.as_json:
-            print(json.dumps({"file": file, **time_of_frame, "faces": faces}, ensure_ascii=False), flush=video)
+            print(json.dumps(place | {"faces": faces}, ensure_ascii=False), flush=video)
         else:
             name = f"{file} {seconds:.2f} s" if video else file
             for face in faces:
@@ -97,10 +95,6 @@ class Output:
                 print(f"{name}{label}  {where}  {emotion}  {face['confidence']:.0%}{people}", flush=video)
             if not faces and not video:
                 print(f"{name}  no face found")
-
-
-def tell(error: InputError | OSError) -> str:
-    return explain(error) if isinstance(error, OSError) else str(error)
 
 
 def list_files(paths: Iterable[str], drawn: Path | None = None) -> tuple[dict[Path, Path], list[str]]:
@@ -130,62 +124,45 @@ def list_files(paths: Iterable[str], drawn: Path | None = None) -> tuple[dict[Pa
 
 def name_drawings(files: dict[Path, Path], folder: Path) -> dict[Path, Path]:
     """{file: the path of its drawing in `folder`}; a name that is taken gets a number."""
-    drawings: dict[Path, Path] = {}
-    taken: set[Path] = set()
+    placed: dict[Path, Path] = {}  # {drawing: file}
     for file, name in files.items():
-        suffix = ".mp4" if is_video(file) else ".jpg" if file.suffix.lower() in (".jpg", ".jpeg") else ".png"
-        ends = ("" if number == 1 else f"_{number}" for number in itertools.count(1))
+        kind = file.suffix.lower()
+        suffix = ".mp4" if kind in VIDEO_SUFFIXES else ".jpg" if kind in (".jpg", ".jpeg") else ".png"
+        ends = itertools.chain([""], map("_{}".format, itertools.count(2)))
         places = (folder / name.with_name(f"{name.stem}{end}{suffix}") for end in ends)
-        drawings[file] = next(place for place in places if place not in taken)
-        taken.add(drawings[file])
-    read, written = ({file.parent for file in paths} for paths in (files, drawings.values()))
+        placed[next(place for place in places if place not in placed)] = file
+    read, written = ({file.parent for file in paths} for paths in (files, placed))
     if set(map(os.path.realpath, read)) & set(map(os.path.realpath, written)):
         raise InputError(f"--draw {folder}: it holds pictures to judge; name another folder")
-    return drawings
-
-
-def check_table(option: str, path: Path, used: Iterable[Path]) -> None:
-    """Raise an `InputError` if `option` would overwrite one of the files `used` by writing to `path`."""
-    if str(path).startswith(("/dev/", "/proc/")):
-        raise InputError(f"{option} {path}: not a place for a file; leave {option} out to print")
-    if os.path.realpath(path) in map(os.path.realpath, used):
-        raise InputError(f"{option} {path}: would overwrite a file that is needed; name another file")
-
-
-def is_video(file: Path) -> bool:
-    return file.suffix.lower() in VIDEO_SUFFIXES
+    return {file: place for place, file in placed.items()}
 
 
 class PhotoQueue:
     """Photos whose faces have been found and are judged together."""
 
-    def __init__(self, recogniser: Recogniser, drawings: dict[Path, Path], output: Output, problems: list[str]) -> None:
-        """`drawings` is {file: path of its drawing}, empty for none; errors are appended to `problems`."""
-        self.recogniser, self.drawings, self.output, self.problems = recogniser, drawings, output, problems
-        self.waiting: list[tuple[Path, Photo | None, list[tuple[Found, Crop]]]] = []  # no photo if it is not drawn
+    def __init__(self, recogniser: Recogniser, drawings: dict[Path, Path], output: Output) -> None:
+        """`drawings` is {file: path of its drawing}, empty for none."""
+        self.recogniser, self.drawings, self.output = recogniser, drawings, output
+        self.waiting: list[tuple[Path, list[tuple[Found, Crop]]]] = []
 
     def enqueue(self, file: Path) -> None:
-        """Read a photo, find its faces, and judge all waiting photos once they fill a batch."""
+        """Read a photo and find its faces. Judge the waiting photos if they fill a batch, or if this one is drawn."""
         photo = read_photo(file)
-        self.waiting.append((file, photo if self.drawings else None, self.recogniser.find(photo)))
-        faces = sum(1 + len(found) for *_, found in self.waiting)
-        pixels = sum(photo[..., 0].size for _, photo, _ in self.waiting if photo is not None)
-        if faces >= BATCH or pixels >= MOST_HELD_PIXELS:
+        self.waiting.append((file, self.recogniser.find(photo)))
+        if drawing := self.drawings.get(file):
+            (faces,) = self.flush()
+            write_files({drawing: cv2.imencode(drawing.suffix, draw_photo(photo, faces))[1].tobytes()})
+        elif len(self.waiting) == BATCH:
             self.flush()
 
-    def flush(self) -> None:
-        """Judge the waiting photos, write the answers, and draw the faces."""
+    def flush(self) -> list[list[Description]]:
+        """Judge the waiting photos, write the answers, and return them."""
         waiting, self.waiting = self.waiting, []
-        judged = self.recogniser.judge([found for *_, found in waiting])
-        for (file, photo, _), faces in zip(waiting, judged, strict=True):
-            described = [self.recogniser.describe(face) for face in faces]
-            self.output.write(str(file), described)
-            if photo is not None:
-                content = cv2.imencode(self.drawings[file].suffix, draw_photo(photo, described))[1].tobytes()
-                try:
-                    write_files({self.drawings[file]: content})
-                except (InputError, OSError) as error:
-                    self.problems.append(tell(error))
+        judged = self.recogniser.judge([found for _, found in waiting])
+        described = [[self.recogniser.describe(face) for face in faces] for faces in judged]
+        for (file, _), faces in zip(waiting, described, strict=True):
+            self.output.write(str(file), faces)
+        return described
 
 
 class Film:
@@ -216,8 +193,7 @@ class Film:
 def judge_video(source: Path | int, recogniser: Recogniser, drawing: Path | None, output: Output) -> None:
     """Judge the frames of a video file, or those of the camera number `source` until Ctrl-C; write `drawing` if given.
 
-    Raises:
-        InputError: the video cannot be opened, has no frames or ends too early, or `drawing` cannot be written.
+    An `InputError` says that the video cannot be opened or ends too early, or that `drawing` cannot be written.
     """
     camera = isinstance(source, int)
     name = f"camera {source}" if camera else str(source)
@@ -234,56 +210,43 @@ def judge_video(source: Path | int, recogniser: Recogniser, drawing: Path | None
     rate = rate if 0.1 <= rate <= 240 else 30
     expected = video.get(cv2.CAP_PROP_FRAME_COUNT) if Path(name).suffix.lower() in COUNTED_SUFFIXES else 0
     film: Film | None = None
-    tracker, frame, before, stopped = Tracker(), 0, 0.0, False
+    tracker, frame, before, photo = Tracker(), 0, 0.0, None
     with contextlib.ExitStack() as stack:
         stack.callback(video.release)
         unfinished = stack.enter_context(replacing(drawing)) if drawing else None
         began = time.monotonic()
-        try:
+        with contextlib.suppress(*[KeyboardInterrupt] * camera):
             while (photo := video.read()[1]) is not None:
                 seconds = time.monotonic() - began if camera else frame / rate
                 faces = tracker.follow(recogniser.judge([recogniser.find(photo, FRAME_SIDE)])[0], seconds - before)
                 described = [recogniser.describe(face) for face in faces]
-                length = max(0.0, seconds - before) if camera else 1 / rate
-                output.write(name, described, frame, round(seconds, 3), length)
+                output.write(name, described, frame, round(seconds, 3), seconds - before if camera else 1 / rate)
                 if unfinished:
                     film = film or Film(unfinished, rate, (photo.shape[1], photo.shape[0]))
                     film.write_frame(draw_faces(photo, described), seconds)
                 frame, before = frame + 1, seconds
-        except KeyboardInterrupt:
-            if not camera:
-                raise
-            stopped = True
         if not frame:
             remedy = "name another with --camera" if camera else f"use one of {', '.join(VIDEO_SUFFIXES)}"
             raise InputError(f"{name} is not a readable video; {remedy}")
         if film:
             film.finish()
-    if camera and not stopped:
+    if camera and photo is None:
         raise InputError(f"{name} stopped sending frames; connect it again")
     if frame < 0.9 * expected:
         raise InputError(f"{name} is damaged and ends after {frame:,} of {expected:,.0f} frames; copy it again")
 
 
-def show_progress(files: list[Path]) -> Iterable[Path]:
-    """`files`, with a progress bar on stderr if tqdm is installed."""
-    with contextlib.suppress(ImportError):
-        from tqdm import tqdm
-
-        return tqdm(files, unit="file", leave=False)
-    return files
-
-
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("paths", nargs="*", metavar="PATH", help="photos, videos, folders of them")
+    task = parser.add_mutually_exclusive_group(required=True)
+    task.add_argument("paths", nargs="*", metavar="PATH", default=[], help="photos, videos, folders of them")
+    task.add_argument("--camera", type=int, metavar="N", help="judge the frames of camera N until Ctrl-C")
+    task.add_argument("--list", action="store_true", help="print the networks, and how often each is right")
     model = "name of a network, or path of an .onnx file; without it, the network in pretrained/; "
     parser.add_argument("--model", metavar="NAME", help=(model + recognition.tell_models()).replace("%", "%%"))
-    parser.add_argument("--list", action="store_true", help="print the networks, and how often each is right")
     parser.add_argument("--face", action="store_true", help="treat each picture as one cropped face; skip detection")
     below = "confidence below which a face is `uncertain` (%(default)s)"
     parser.add_argument("--threshold", type=float, default=THRESHOLD, help=below)
-    parser.add_argument("--camera", type=int, metavar="N", help="judge the frames of camera N until Ctrl-C")
     parser.add_argument("--draw", type=Path, metavar="DIR", help="write copies of the files into DIR, faces marked")
     amounts = "write NAME.csv and NAME.png: how much of each emotion each video and all photos together show"
     parser.add_argument("--summary", type=Path, metavar="NAME", help=amounts)
@@ -292,10 +255,6 @@ def parse_arguments() -> argparse.Namespace:
     rows = "write a row per face, and one per picture without faces; print nothing"
     form.add_argument("--csv", type=Path, metavar="FILE", help=rows)
     args = parser.parse_args()
-    if args.list:
-        return args
-    if bool(args.paths) == (args.camera is not None):
-        parser.error("give photos, videos or folders, or --camera, but not both")
     if not 0 <= args.threshold <= 1:
         parser.error(f"--threshold is {args.threshold}, expected 0 to 1")
     if args.camera is not None and not 0 <= args.camera < 1000:
@@ -316,11 +275,14 @@ def main() -> None:
     count = len(files) + len(problems)
     drawings = name_drawings(files, args.draw) if args.draw else {}
     model = args.model or recognition.choose_model()
-    if args.csv:
-        check_table("--csv", args.csv, [*files, recognition.find_model(model)])
     summary_files = [args.summary.with_name(f"{args.summary.name}.{end}") for end in ("csv", "png") if args.summary]
-    for path in summary_files:
-        check_table("--summary", path, [*files, *([args.csv] if args.csv else [])])
+    used = {os.path.realpath(path) for path in (*files, recognition.find_model(model))}
+    for option, path in [("--csv", args.csv)] * bool(args.csv) + [("--summary", path) for path in summary_files]:
+        if str(path).startswith(("/dev/", "/proc/")):
+            raise InputError(f"{option} {path}: not a place for a file; leave {option} out to print")
+        if os.path.realpath(path) in used:
+            raise InputError(f"{option} {path}: would overwrite a file that is needed; name another file")
+        used.add(os.path.realpath(path))
     recogniser = Recogniser(model, args.face, args.threshold)
     if recogniser.warning:
         print(f"warning: {recogniser.warning}", file=sys.stderr)
@@ -332,11 +294,16 @@ def main() -> None:
         output = Output(recogniser.model.classes, args.json, table, bool(args.summary))
         if args.camera is not None:
             judge_video(args.camera, recogniser, args.draw and args.draw / f"camera{args.camera}.mp4", output)
-        photos = PhotoQueue(recogniser, drawings, output, problems)
-        shown = sys.stderr.isatty() and (args.csv or not sys.stdout.isatty())  # else the answers show the progress
-        for file in show_progress([*files]) if shown else files:
+        photos = PhotoQueue(recogniser, drawings, output)
+        shown: Iterable[Path] = files
+        if sys.stderr.isatty() and (args.csv or not sys.stdout.isatty()):  # else the answers show the progress
+            with contextlib.suppress(ImportError):
+                from tqdm import tqdm
+
+                shown = tqdm([*files], unit="file", leave=False)
+        for file in shown:
             try:
-                if is_video(file):
+                if file.suffix.lower() in VIDEO_SUFFIXES:
                     photos.flush()
                     judge_video(file, recogniser, drawings.get(file), output)
                 else:
@@ -344,7 +311,7 @@ def main() -> None:
             except (InputError, OSError) as error:
                 if isinstance(error, OSError) and file not in drawings:
                     raise
-                problems.append(tell(error))
+                problems.append(explain(error) if isinstance(error, OSError) else str(error))
         photos.flush()
     if output.summaries:
         known = [*output.summaries.values()]

@@ -6,6 +6,7 @@
 `/api` describes all endpoints, for programs `/api/openapi.json`. An error is one sentence in `error`, with status 400,
 403, 408 or 413. Pictures are kept in memory while they are judged, and nowhere else.
 """
+# mypy: disable-error-code=valid-type
 
 import signal
 
@@ -21,13 +22,13 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import numpy as np
 import uvicorn
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import Field, create_model
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -36,10 +37,9 @@ from starlette.requests import ClientDisconnect
 import checkout
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.exported.onnx import LABELS, MAJORITY
-from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.inference import recognition
 from fer_pipeline.inference.photos import decode_photo
-from fer_pipeline.inference.recognition import Recogniser
+from fer_pipeline.inference.recognition import Description, Recogniser
 from fer_pipeline.running.stage import catch, explain
 
 HOST = "127.0.0.1"
@@ -52,83 +52,53 @@ MOST_DRAINED = 10 * LARGEST_UPLOAD
 UPLOAD_TIMEOUT, SHUTDOWN_TIMEOUT = 60, 5
 """Seconds for an upload to arrive, and for pending requests to be answered when the server is stopped."""
 HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'self' 'unsafe-inline'; img-src blob: data:; media-src blob:; frame-ancestors 'none'"
-    ),
+    "Content-Security-Policy": "default-src 'self' 'unsafe-inline'; img-src blob: data:; frame-ancestors 'none'",
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
 }
 
 
-class FaceAnswer(BaseModel):
-    """One face."""
-
-    box: Annotated[list[int], Field(description="left, top, width, height in pixels", examples=[[149, 102, 229, 229]])]
-    roll: Annotated[int, Field(description="degrees by which the face is turned clockwise; it was judged upright")]
-    cut: Annotated[bool, Field(description="whether the picture's edge cuts the face")]
-    emotion: Annotated[str, Field(examples=["neutral"])]
-    confidence: Annotated[float, Field(description="probability of that emotion, calibrated on FER-2013")]
-    uncertain: Annotated[bool, Field(description="whether the confidence is below 0.6")]
-    annotators: Annotated[int | None, Field(description="how many of ten people would likely say so")]
-    probabilities: Annotated[dict[str, float], Field(examples=[dict.fromkeys(CLASSES, 0.1429)])]
+def make_model(name: str, doc: str, /, **keys: Any) -> Any:
+    """A pydantic model with these keys and types; a text that annotates a type describes its key."""
+    texts = {key: getattr(kind, "__metadata__", [None])[0] for key, kind in keys.items()}
+    fields: dict[str, Any] = {key: (keys[key], Field(description=text)) for key, text in texts.items()}
+    return create_model(name, __doc__=doc, **fields)
 
 
-class Answer(BaseModel):
-    """What a picture shows."""
-
-    model: Annotated[str, Field(description="the network that answered")]
-    warning: Annotated[str | None, Field(description="a sentence if that network is of no use for photographs")]
-    width: Annotated[int, Field(description="of the picture, in pixels")]
-    height: int
-    milliseconds: float
-    faces: Annotated[list[FaceAnswer], Field(description="the largest first")]
-
-
-class NamedAnswer(BaseModel):
-    """One of several pictures: its answer, or what is wrong with it."""
-
-    name: Annotated[str, Field(description="the file's name, as sent")]
-    answer: Answer | None
-    error: str | None
-
-
-class Answers(BaseModel):
-    """What several pictures show, in the order sent."""
-
-    photos: list[NamedAnswer]
-
-
-class ModelFacts(BaseModel):
-    """A network."""
-
-    name: str
-    trained_on: Annotated[str, Field(description="name of the data set's file, or `drawn faces`")]
-    answers_accuracy: Annotated[float | None, Field(description="how often it is right on validation faces")]
-    answers_compared_with: Annotated[str, Field(description="what counts as right", examples=[MAJORITY, LABELS])]
-    val_accuracy: Annotated[float, Field(description="of its first head, which may not answer, on validation labels")]
-
-
-class Models(BaseModel):
-    """The networks."""
-
-    models: list[ModelFacts]
-    default: Annotated[str, Field(description="the one that answers if a request names none")]
-
-
-class Health(BaseModel):
-    """The server can judge pictures."""
-
-    status: Annotated[str, Field(examples=["ok"])]
-    model: str
-    waiting: Annotated[int, Field(description="requests that are being answered or wait for it")]
-
-
-class Error(BaseModel):
-    """What is wrong."""
-
-    error: Annotated[str, Field(description="one sentence")]
-
-
+FACE = get_type_hints(Description, include_extras=True)
+FaceAnswer = make_model("FaceAnswer", "One face.", **{key: FACE[key] for key in FACE if key != "number"})
+Answer = make_model(
+    "Answer",
+    "What a picture shows.",
+    model=Annotated[str, "the network that answered"],
+    warning=Annotated[str | None, "a sentence if that network is of no use for photographs"],
+    width=Annotated[int, "of the picture, in pixels"],
+    height=int,
+    milliseconds=float,
+    faces=Annotated[list[FaceAnswer], "the largest first"],
+)
+NamedAnswer = make_model(
+    "NamedAnswer",
+    "One of several pictures: its answer, or what is wrong with it.",
+    name=Annotated[str, "the file's name, as sent"],
+    answer=Answer | None,
+    error=str | None,
+)
+Answers = make_model("Answers", "What several pictures show, in the order sent.", photos=list[NamedAnswer])
+ModelFacts = make_model(
+    "ModelFacts",
+    "A network.",
+    name=str,
+    trained_on=Annotated[str, "name of the data set's file, or `drawn faces`"],
+    answers_accuracy=Annotated[float | None, "how often it is right on validation faces"],
+    answers_compared_with=Annotated[str, f"what counts as right: {MAJORITY} or {LABELS}"],
+    val_accuracy=Annotated[float, "of its first head, which may not answer, on validation labels"],
+)
+DEFAULT = Annotated[str, "the one that answers if a request names none"]
+Models = make_model("Models", "The networks.", models=list[ModelFacts], default=DEFAULT)
+WAITING = Annotated[int, "requests that are being answered or wait for it"]
+Health = make_model("Health", "The server can judge pictures.", status=str, model=str, waiting=WAITING)
+Error = make_model("Error", "What is wrong.", error=Annotated[str, "one sentence"])
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     400: {"model": Error, "description": "no picture, a damaged one, or no such network"},
     403: {"model": Error, "description": "requested by a page of another site"},
@@ -256,20 +226,15 @@ async def read_form(request: Request) -> list[tuple[str, bytes]]:
     return files
 
 
-def check_origin(request: Request) -> None:
-    """Refuse a request that a page of another site makes the browser send."""
-    origin = request.headers.get("origin")
-    if origin and origin.partition("://")[2] != request.headers.get("host"):
-        raise RefusedRequest(403, f"pages of {origin:.100} may not ask here; open http://{request.headers['host']}")
-
-
 async def answer_request(
     request: Request, model: str | None, read: Callable[[Request], Awaitable[Any]], work: Callable[[Any, str], Any]
 ) -> JSONResponse:
     """The answer to a request with pictures: `work` of what it `read` and the network's name, or one sentence."""
     app.state.waiting += 1
+    origin = request.headers.get("origin")
     try:
-        check_origin(request)
+        if origin and origin.partition("://")[2] != request.headers.get("host"):  # a page of another site
+            raise RefusedRequest(403, f"pages of {origin:.100} may not ask here; open http://{request.headers['host']}")
         name = model or app.state.model
         recognition.check_name(name)  # no path is made of what a request says
         async with asyncio.timeout(UPLOAD_TIMEOUT):
@@ -331,17 +296,13 @@ def main() -> None:
     app.state.model = args.model or recognition.choose_model()
     recognition.check_name(app.state.model)
     open_recogniser(app.state.model)
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((HOST, args.port))
-            listener.listen()
-        except (OSError, OverflowError):
-            raise InputError(f"port {args.port} of {HOST} is not available; choose another with --port") from None
-        print(f"http://{HOST}:{listener.getsockname()[1]}  (Ctrl-C stops it)", flush=True)
-        uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=SHUTDOWN_TIMEOUT)).run(
-            sockets=[listener]
-        )
+    try:
+        listener = socket.create_server((HOST, args.port))
+    except (OSError, OverflowError):
+        raise InputError(f"port {args.port} of {HOST} is not available; choose another with --port") from None
+    print(f"http://{HOST}:{listener.getsockname()[1]}  (Ctrl-C stops it)", flush=True)
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=SHUTDOWN_TIMEOUT)
+    uvicorn.Server(config).run(sockets=[listener])
 
 
 if __name__ == "__main__":

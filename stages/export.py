@@ -15,11 +15,13 @@ import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization import QuantType, quantize_static
 from onnxruntime.quantization.calibrate import TensorsData, create_calibrator, save_tensors_data
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from scipy.special import softmax
@@ -29,7 +31,7 @@ from fer_pipeline.exported.names import renumber_names
 from fer_pipeline.exported.onnx import ANSWER, DRAWN, INPUT, OUTPUT, VOTES, OnnxModel, open_session, to_pixels
 from fer_pipeline.faces.faces import Split, read_faces
 from fer_pipeline.faces.fer2013 import CLASSES, VOTED
-from fer_pipeline.faces.votes import find_majority, split_heads
+from fer_pipeline.faces.votes import find_majority
 from fer_pipeline.networks.network import find_network
 from fer_pipeline.params.read import read_params
 from fer_pipeline.predictions.calibration import fit_temperature, fit_temperature_to, fit_votes_temperature, is_emotion
@@ -49,11 +51,13 @@ BATCH = 64
 
 Images = npt.NDArray[np.uint8]
 """Grey faces (N, 48, 48)."""
-ComputeLogits = Callable[[Images], npt.NDArray[np.float32]]
-"""Faces to the network's logits (N, 7), or (N, 15) with those of its second head."""
+Pixels = npt.NDArray[np.float32]
+"""The input of an exported network (N, crop, crop)."""
+Forward = Callable[[Pixels], Iterable[Any]]
+"""Gives the logits of each head, (N, 7) and (N, 8), as arrays of NumPy or of a framework."""
 
 
-def convert_keras(path: str | Path, name: str) -> tuple[bytes, ComputeLogits]:
+def convert_keras(path: str | Path, name: str) -> tuple[bytes, Forward]:
     """A trained Keras network as an ONNX model (bytes), and the network itself as a function."""
     from fer_pipeline.networks.keras.files import load_network
     from fer_pipeline.networks.keras.framework import keras, tf
@@ -61,14 +65,14 @@ def convert_keras(path: str | Path, name: str) -> tuple[bytes, ComputeLogits]:
     tf.config.experimental.enable_op_determinism()
     size = find_network(name).INPUT_SIZE
     trained = load_network(path, name)
-    config = trained.get_config()
     two = trained.output_shape[1] > len(CLASSES)
     heads = {OUTPUT: "classes", VOTES: "votes"} if two else {OUTPUT: trained.layers[-1].name}
-    for layer in config["layers"]:
-        layer["config"]["dtype"] = "float32"
-        if layer["config"]["name"] in heads.values():
-            layer["config"]["activation"] = "linear"  # softmax comes after the temperature
-    network = type(trained).from_config(config)
+
+    def copy(layer: Any) -> Any:
+        linear = {"activation": "linear"} if layer.name in heads.values() else {}  # softmax comes after the temperature
+        return type(layer).from_config(layer.get_config() | {"dtype": "float32"} | linear)
+
+    network = keras.models.clone_model(trained, clone_function=copy)
     network.set_weights(trained.get_weights())
     last = keras.Model(network.inputs, {head: network.get_layer(layer).output for head, layer in heads.items()})
     pixels = keras.Input((size, size), name=INPUT)
@@ -78,17 +82,11 @@ def convert_keras(path: str | Path, name: str) -> tuple[bytes, ComputeLogits]:
         file = Path(folder) / f"{name}.onnx"
         whole.export(file, format="onnx", input_signature=signature, verbose=False)
         content = renumber_names(file.read_bytes())
-
     forward = tf.function(whole, input_signature=signature)
-
-    def compute_logits(faces: Images) -> npt.NDArray[np.float32]:
-        found = [forward(batch) for batch in split_batches(faces, size)]
-        return np.concatenate([np.concatenate([one[head].numpy() for head in heads], axis=1) for one in found])
-
-    return content, compute_logits
+    return content, lambda batch: map(forward(batch).get, heads)
 
 
-def convert_pytorch(path: str | Path, name: str) -> tuple[bytes, ComputeLogits]:
+def convert_pytorch(path: str | Path, name: str) -> tuple[bytes, Forward]:
     """A trained PyTorch network as an ONNX model (bytes), and the network itself as a function."""
     import torch
 
@@ -97,7 +95,6 @@ def convert_pytorch(path: str | Path, name: str) -> tuple[bytes, ComputeLogits]:
 
     size = find_network(name).INPUT_SIZE
     network, _ = load_network(path, name)
-    outputs = [OUTPUT, VOTES] if isinstance(network, TwoHeads) else [OUTPUT]
 
     class Whole(torch.nn.Module):
         def __init__(self) -> None:
@@ -109,68 +106,42 @@ def convert_pytorch(path: str | Path, name: str) -> tuple[bytes, ComputeLogits]:
             return self.network.compute_heads(images) if isinstance(self.network, TwoHeads) else (self.network(images),)
 
     whole = Whole().eval()
-    example = torch.zeros(2, size, size)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / f"{name}.onnx"
-        torch.onnx.export(
-            whole, (example,), file, input_names=[INPUT], output_names=outputs,
-            dynamic_shapes=({0: torch.export.Dim("faces")},), dynamo=True, external_data=False, verbose=False,
-        )  # fmt: skip
-        content = strip_notes(file.read_bytes())
-
-    @torch.inference_mode()
-    def compute_logits(faces: Images) -> npt.NDArray[np.float32]:
-        batches = torch.from_numpy(to_pixels(faces, size)).split(BATCH)
-        return torch.cat([torch.cat(whole(batch), dim=1) for batch in batches]).numpy()
-
-    return content, compute_logits
+    model = torch.onnx.export(
+        whole, (torch.zeros(2, size, size),), input_names=[INPUT],
+        output_names=[OUTPUT, VOTES] if isinstance(network, TwoHeads) else [OUTPUT],
+        dynamic_shapes=({0: torch.export.Dim("faces")},), dynamo=True, verbose=False,
+    ).model_proto  # type: ignore[union-attr]  # fmt: skip
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        del part.metadata_props[:]  # where each node comes from, with paths of this machine
+        part.doc_string = ""
+    return model.SerializeToString(), torch.inference_mode()(lambda batch: whole(torch.from_numpy(batch)))
 
 
 CONVERTERS = {"keras": convert_keras, "pytorch": convert_pytorch}
 
 
-def strip_notes(content: bytes) -> bytes:
-    """An ONNX model (bytes) without PyTorch's notes on the origin of each node, which hold paths of this machine."""
-    model = onnx.load_from_string(content)
-    graph = model.graph
-    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        del part.metadata_props[:]
-        part.doc_string = ""
-    return model.SerializeToString()
-
-
-def split_batches(faces: Images, crop: int) -> list[npt.NDArray[np.float32]]:
+def split_batches(faces: Images, crop: int) -> list[Pixels]:
     """The input of an exported network for `faces`, in batches."""
     return np.array_split(to_pixels(faces, crop), max(1, len(faces) // BATCH))
 
 
-class CalibrationFaces(CalibrationDataReader):
-    """Feeds the quantiser with training faces, in batches."""
-
-    def __init__(self, faces: Images, crop: int) -> None:
-        self.batches = ({INPUT: batch} for batch in split_batches(faces, crop))
-
-    def get_next(self) -> dict[str, npt.NDArray[np.float32]] | None:
-        return next(self.batches, None)
+def prepare(content: bytes, folder: Path) -> Path:
+    """Write an ONNX model (bytes) to `folder`, ready to be quantised: shapes inferred, BatchNorm folded into layers."""
+    prepared = folder / "prepared.onnx"
+    prepared.write_bytes(content)
+    quant_pre_process(prepared, prepared, skip_symbolic_shape=True)
+    return prepared
 
 
-def prepare(content: bytes) -> bytes:
-    """An ONNX model (bytes) ready to be quantised: shapes inferred, BatchNorm folded into convolutions."""
-    with tempfile.TemporaryDirectory() as folder:
-        plain, prepared = Path(folder) / "plain.onnx", Path(folder) / "prepared.onnx"
-        plain.write_bytes(content)
-        quant_pre_process(plain, prepared, skip_symbolic_shape=True)
-        return prepared.read_bytes()
-
-
-def list_parts(prepared: bytes) -> dict[str, list[str]]:
+def list_parts(prepared: Path) -> dict[str, list[str]]:
     """{part: names of its nodes} of a prepared model that may stay in float32, in the order in which they are tried.
 
     First the BatchNorms after a ReLU, which cannot be folded into a convolution: in int8 they cost a network of Table 2
     0.8 points of val accuracy. Then one layer with weights at a time: the first, the last, the second, the last but
     one, ... The second head is not among them, as the accuracy does not depend on it.
     """
-    graph = onnx.load_from_string(prepared).graph
+    graph = onnx.load(prepared).graph
     constants = {weights.name for weights in graph.initializer}
     norms = [node.name for node in graph.node if node.op_type in ("Mul", "Add") and constants & {*node.input}]
     layers = [
@@ -183,21 +154,20 @@ def list_parts(prepared: bytes) -> dict[str, list[str]]:
     return ({"batch normalisation": norms} if norms else {}) | dict(inwards)
 
 
-def find_ranges(prepared: bytes, faces: Images, crop: int) -> TensorsData:
-    """The range of each activation of a prepared model (bytes), rounded outwards so that processors agree on it.
+def find_ranges(prepared: Path, faces: Images, crop: int) -> Path:
+    """Write the range of each activation of a prepared model beside it, rounded so that processors agree on it.
 
     It is a moving average over batches of `faces`: with the widest range, one odd face in 512 cost 2.7 points of val
     accuracy.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        model = Path(folder) / "model.onnx"
-        model.write_bytes(prepared)
-        options = {"moving_average": True, "averaging_constant": 0.1}
-        calibrator = create_calibrator(model, None, f"{folder}/more.onnx", extra_options=options)
-        calibrator.collect_data(CalibrationFaces(faces, crop))
-        ranges = calibrator.compute_data()
+    options = {"moving_average": True, "averaging_constant": 0.1}
+    calibrator = create_calibrator(prepared, None, prepared.with_name("augmented.onnx"), extra_options=options)
+    batches = ({INPUT: batch} for batch in split_batches(faces, crop))
+    calibrator.collect_data(SimpleNamespace(get_next=lambda: next(batches, None)))
+    ranges = calibrator.compute_data()
     rounded = {name: tuple(map(round_outwards, one.range_value)) for name, one in ranges.items()}
-    return TensorsData(ranges.calibration_method, rounded)
+    save_tensors_data(TensorsData(ranges.calibration_method, rounded), prepared.with_suffix(".json"))
+    return prepared.with_suffix(".json")
 
 
 def round_outwards(end: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -206,28 +176,16 @@ def round_outwards(end: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return np.asarray(np.ldexp(np.copysign(np.ceil(abs(mantissa) * 32), mantissa), exponent - 5), np.float32)
 
 
-def quantise(prepared: bytes, ranges: TensorsData, kept: Iterable[str]) -> bytes:
-    """A prepared model (bytes) in int8: weights per channel, activations uint8, the nodes named in `kept` in float32.
+def quantise(prepared: Path, ranges: Path, kept: Iterable[str]) -> bytes:
+    """A prepared model in int8 (bytes): weights per channel, activations uint8, the nodes named in `kept` in float32.
 
     Weights take 7 of the 8 bits: without VNNI, as before Intel's Ice Lake and AMD's Zen 4, the sum of two products has
     16 bits, and full weights overflow them: of a network of 71 % that left 66 %.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        large, small, known = (Path(folder) / name for name in ("large.onnx", "small.onnx", "ranges.json"))
-        large.write_bytes(prepared)
-        save_tensors_data(ranges, known)
-        quantize_static(
-            large,
-            small,
-            calibration_cache_path=known,
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            reduce_range=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            nodes_to_exclude=list(kept),
-        )
-        return small.read_bytes()
+    small = prepared.with_name("small.onnx")
+    options = {"per_channel": True, "reduce_range": True, "activation_type": QuantType.QUInt8}
+    quantize_static(prepared, small, calibration_cache_path=ranges, nodes_to_exclude=list(kept), **options)
+    return small.read_bytes()
 
 
 def quantise_well(content: bytes, faces: Images, crop: int, val: Split) -> tuple[bytes, list[str]]:
@@ -237,14 +195,15 @@ def quantise_well(content: bytes, faces: Images, crop: int, val: Split) -> tuple
     one face, is lost; if nothing helps, all of them.
     """
     wanted = score(content, crop, val) - max(ALLOWED_LOSS, 1 / len(val.labels)) - 1e-9
-    prepared = prepare(content)
-    ranges, parts = find_ranges(prepared, faces, crop), list_parts(prepared)
-    names = list(parts)
-    for kept in (names[:count] for count in range(len(names))):
-        small = quantise(prepared, ranges, [node for name in kept for node in parts[name]])
-        if score(small, crop, val) >= wanted:
-            return small, kept
-    return content, names
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = prepare(content, Path(folder))
+        ranges, parts = find_ranges(prepared, faces, crop), list_parts(prepared)
+        for count in range(len(parts)):
+            kept = [*parts][:count]
+            small = quantise(prepared, ranges, [node for name in kept for node in parts[name]])
+            if score(small, crop, val) >= wanted:
+                return small, kept
+    return content, [*parts]
 
 
 def score(content: bytes, crop: int, rows: Split) -> float:
@@ -255,11 +214,6 @@ def score(content: bytes, crop: int, rows: Split) -> float:
 def run_onnx(content: bytes, crop: int, faces: Images, *heads: str) -> dict[str, npt.NDArray[np.float64]]:
     """{head: its logits for faces} of an ONNX model (bytes)."""
     return OnnxModel(open_session(content), "", CLASSES, crop, 1.0, {}).compute(faces, *heads)
-
-
-def share(right: npt.NDArray[np.bool_]) -> float:
-    """The share of what is true, in [0, 1], with six decimals."""
-    return round(float(right.mean()), 6)
 
 
 def choose_answers(logits: Mapping[str, npt.NDArray[np.float64]], val: Split, temperature: float) -> dict[str, str]:
@@ -275,14 +229,10 @@ def choose_answers(logits: Mapping[str, npt.NDArray[np.float64]], val: Split, te
         return {"answers": OUTPUT, "answers_temperature": str(temperature)}
     wanted = majority[known]
     said = {head: softmax(one[known, : len(CLASSES)], axis=1) for head, one in logits.items()}
-    agreement = {head: share(one.argmax(axis=1) == wanted) for head, one in said.items()}
+    agreement = {head: round(float((one.argmax(axis=1) == wanted).mean()), 6) for head, one in said.items()}
     best = max(agreement, key=lambda head: agreement[head])
-    fitted = fit_temperature_to(said[best], np.eye(len(CLASSES))[wanted])
-    return {
-        "answers": best,
-        "answers_temperature": str(round(fitted, 6)),
-        "val_agreement": json.dumps(agreement),
-    }
+    fitted = round(fit_temperature_to(said[best], np.eye(len(CLASSES))[wanted]), 6)
+    return {"answers": best, "answers_temperature": str(fitted), "val_agreement": json.dumps(agreement)}
 
 
 def finish(content: bytes, metadata: dict[str, str]) -> bytes:
@@ -297,8 +247,8 @@ def finish(content: bytes, metadata: dict[str, str]) -> bytes:
         "answer_temperature": np.array(float(metadata["answers_temperature"]), np.float32),
     }
     graph.initializer.extend(onnx.numpy_helper.from_array(value, name) for name, value in constants.items())
-    first, last, axis, temperature = constants
-    graph.node.append(make.make_node("Slice", [metadata["answers"], first, last, axis], ["answer_logits"]))
+    *ends, temperature = constants
+    graph.node.append(make.make_node("Slice", [metadata["answers"], *ends], ["answer_logits"]))
     graph.node.append(make.make_node("Div", ["answer_logits", temperature], ["answer_scaled"]))
     graph.node.append(make.make_node("Softmax", ["answer_scaled"], [ANSWER], axis=1))
     graph.output.append(make.make_tensor_value_info(ANSWER, onnx.TensorProto.FLOAT, ["faces", len(CLASSES)]))
@@ -321,13 +271,13 @@ def main() -> None:
     temperatures = {OUTPUT: round(temperature, 6), VOTES: fit_votes_temperature(votes, val.votes) or 1.0}
     network = find_network(name)
     crop = network.INPUT_SIZE
-    content, compute_logits = CONVERTERS[network.FRAMEWORK](args.model, name)
+    content, forward = CONVERTERS[network.FRAMEWORK](args.model, name)
     drawn = np.random.default_rng(params.seed).permutation(len(faces))[:CALIBRATION_FACES]
     small, kept = quantise_well(content, faces[drawn], crop, val)
 
     test = splits["test"].images
-    parts = zip((OUTPUT, VOTES), split_heads(compute_logits(test)), strict=True)
-    heads = {head: softmax(part, axis=1) for head, part in parts if part.shape[1]}
+    parts = zip(*map(forward, split_batches(test, crop)), strict=True)
+    heads = {head: softmax(np.concatenate(part), axis=1) for head, part in zip((OUTPUT, VOTES), parts, strict=False)}
     outputs: dict[str, bytes] = {}
     for precision, file, exported in (("float32", f"{name}.onnx", content), ("int8", f"{name}.int8.onnx", small)):
         on_test, on_val = (run_onnx(exported, crop, rows, *heads) for rows in (test, val.images))
@@ -344,7 +294,7 @@ def main() -> None:
             "precision": precision,
             "kept_in_float32": json.dumps(kept if precision == "int8" else []),
             "largest_difference": f"{max(difference, LEAST_DIFFERENCE):.3g}",
-            "val_accuracy": str(share(on_val[OUTPUT].argmax(axis=1) == val.labels)),
+            "val_accuracy": str(round(float((on_val[OUTPUT].argmax(axis=1) == val.labels).mean()), 6)),
         }
         metadata |= choose_answers(on_val, val, temperatures[OUTPUT])
         if VOTES in heads:

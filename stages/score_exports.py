@@ -10,28 +10,18 @@ probabilities: of one face (200 calls) with one thread and with two, and of batc
 """
 
 import argparse
-import contextlib
-import json
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import write_files
+from fer_pipeline.core.record import Share
+from fer_pipeline.exported import record
 from fer_pipeline.exported.onnx import REMEDY, load_exported, read_metadata
-from fer_pipeline.exported.record import (
-    Exported,
-    ExportedTimes,
-    Exports,
-    ExportTimes,
-    Latencies,
-    Latency,
-    Precisions,
-    PrecisionTimes,
-    Quantised,
-)
 from fer_pipeline.faces.faces import Split, read_faces
 from fer_pipeline.params.read import read_params
 from fer_pipeline.running.hardware import name_cpu
@@ -43,54 +33,49 @@ BATCH = 64
 BATCHES = 10
 
 
-@contextlib.contextmanager
-def require_valid(path: Path, key: str) -> Iterator[None]:
-    """Turn what a missing or an odd `key` in a file's metadata raises, a record's refusal too, into an `InputError`."""
+def read_fact(path: Path, key: str, kind: Any) -> Any:
+    """A value of a file's metadata, JSON of a type; an `InputError` says if it is missing or odd."""
     try:
-        yield
+        return TypeAdapter(kind).validate_json(read_metadata(path)[key], strict=True)
     except (KeyError, ValueError):
         raise InputError(f"{path}: {key} is missing in its metadata, or damaged; {REMEDY}") from None
 
 
-def measure(path: Path, rows: Split) -> Exported:
+def measure(path: Path, rows: Split) -> record.Exported:
     """What is known of one exported network, on `rows`."""
-    model = load_exported(path)
-    predicted = model.predict(rows.images).argmax(axis=1)
-    with require_valid(path, "largest_difference"):
-        return Exported(
-            accuracy=round(float((predicted == rows.labels).mean()), 6),
-            largest_difference=float(model.metadata["largest_difference"]),
-            bytes=path.stat().st_size,
-        )
+    predicted = load_exported(path).predict(rows.images).argmax(axis=1)
+    return record.Exported(
+        accuracy=round(float((predicted == rows.labels).mean()), 6),
+        largest_difference=read_fact(path, "largest_difference", Share),
+        bytes=path.stat().st_size,
+    )
 
 
-def measure_quantised(path: Path, rows: Split, float32: Exported) -> Quantised:
+def measure_quantised(path: Path, rows: Split, float32: record.Exported) -> record.Quantised:
     """As `measure`, and beside the network in `float32`."""
     int8 = measure(path, rows)
-    with require_valid(path, "kept_in_float32"):
-        return Quantised(
-            **dict(int8),
-            lost=round(float32.accuracy - int8.accuracy, 6),
-            kept_in_float32=json.loads(read_metadata(path)["kept_in_float32"]),
-        )
+    return record.Quantised(
+        **dict(int8),
+        lost=round(float32.accuracy - int8.accuracy, 6),
+        kept_in_float32=read_fact(path, "kept_in_float32", list[str]),
+    )
 
 
-def measure_speed(path: Path, faces: NDArray[np.uint8]) -> ExportedTimes:
+def measure_speed(path: Path, faces: NDArray[np.uint8]) -> record.ExportedTimes:
     """How fast one exported network is, on `faces` uint8 (N, 48, 48)."""
     model = load_exported(path)
     batch = np.resize(faces, (BATCH, *faces.shape[1:]))
     seconds = time_calls(lambda: model.predict(batch), BATCHES)
-    return ExportedTimes(
-        latency_ms=Latencies(**{f"threads_{count}": measure_latency(path, faces[:1], count) for count in (1, 2)}),
-        faces_per_second=round(BATCH / float(np.median(seconds)), 1),
-    )
+    latencies = {f"threads_{count}": measure_latency(path, faces[:1], count) for count in (1, 2)}
+    rate = round(BATCH / float(np.median(seconds)), 1)
+    return record.ExportedTimes(latency_ms=record.Latencies(**latencies), faces_per_second=rate)
 
 
-def measure_latency(path: Path, face: NDArray[np.uint8], threads: int) -> Latency:
+def measure_latency(path: Path, face: NDArray[np.uint8], threads: int) -> record.Latency:
     """The milliseconds for one face uint8 (1, 48, 48)."""
     model = load_exported(path, threads)
     median, late = np.percentile(time_calls(lambda: model.predict(face), CALLS), [50, 95])
-    return Latency(median=round(1000 * float(median), 3), p95=round(1000 * float(late), 3))
+    return record.Latency(median=round(1000 * float(median), 3), p95=round(1000 * float(late), 3))
 
 
 def main() -> None:
@@ -103,15 +88,16 @@ def main() -> None:
     test = read_faces(args.data)[0]["test"]
     networks, times = {}, {}
     for name in read_params().networks:
-        large, small = args.models / f"{name}.onnx", args.models / f"{name}.int8.onnx"
-        float32 = measure(large, test)
-        networks[name] = Precisions(float32=float32, int8=measure_quantised(small, test, float32))
-        times[name] = PrecisionTimes(float32=measure_speed(large, test.images), int8=measure_speed(small, test.images))
-        for (precision, found), (_, took) in zip(networks[name], times[name], strict=True):
-            face = took.latency_ms.threads_2.median
+        files = {"float32": args.models / f"{name}.onnx", "int8": args.models / f"{name}.int8.onnx"}
+        float32 = measure(files["float32"], test)
+        networks[name] = record.Precisions(float32=float32, int8=measure_quantised(files["int8"], test, float32))
+        speeds = {precision: measure_speed(path, test.images) for precision, path in files.items()}
+        times[name] = record.PrecisionTimes(**speeds)
+        for precision, found in networks[name]:
+            face = speeds[precision].latency_ms.threads_2.median
             print(f"{name} {precision}: {found.accuracy:.2%} on test, {face:.1f} ms a face with 2 threads")
-    write_files({args.report: Exports(networks=networks).to_bytes()})
-    record_times(args.timing, "score_exports", ExportTimes(networks=times, hardware=name_cpu()))
+    write_files({args.report: record.Exports(networks=networks).to_bytes()})
+    record_times(args.timing, "score_exports", record.ExportTimes(networks=times, hardware=name_cpu()))
 
 
 if __name__ == "__main__":

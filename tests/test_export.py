@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import export
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.exported.onnx import load_exported
+from fer_pipeline.exported.onnx import load_exported, to_pixels
 from fer_pipeline.exported.record import Exports
 from fer_pipeline.faces.faces import Split, read_faces
 from fer_pipeline.faces.fer2013 import CLASSES
@@ -130,9 +130,9 @@ def exported(narrow):
 
 
 @pytest.fixture(scope="module")
-def prepared(exported):
+def prepared(exported, tmp_path_factory):
     """The exported network ready to be quantised, and the ranges of its activations."""
-    ready = export.prepare(exported[0])
+    ready = export.prepare(exported[0], tmp_path_factory.mktemp("prepared"))
     return ready, export.find_ranges(ready, FACES, 44)
 
 
@@ -141,9 +141,10 @@ def test_no_path_of_this_machine_is_in_the_file(exported):
 
 
 def test_int8_is_smaller_and_close(exported, prepared):
-    content, compute_logits = exported
+    content, forward = exported
+    (logits,) = forward(to_pixels(FACES, 44))
     small = export.quantise(*prepared, [])
-    assert abs(export.run_onnx(small, 44, FACES, "logits")["logits"] - compute_logits(FACES)).max() < 0.5
+    assert abs(export.run_onnx(small, 44, FACES, "logits")["logits"] - logits.numpy()).max() < 0.5
     larger = export.quantise(*prepared, export.list_parts(prepared[0])["layer4.1.conv2"])
     assert len(small) < len(larger) < len(content) and len(small) < 0.6 * len(content)
 
@@ -166,15 +167,15 @@ def test_ranges_are_rounded_outwards(size, sign):
     assert export.round_outwards(np.float32(0)) == 0
 
 
-def test_a_batchnorm_that_is_no_convolutions_is_kept_first(finished_pipeline):
+def test_a_batchnorm_that_is_no_convolutions_is_kept_first(finished_pipeline, tmp_path):
     """The baseline has seven behind its ReLUs; ResNet18's are folded into its convolutions."""
     exports = finished_pipeline.path / "models" / "export"
-    parts = export.list_parts(export.prepare((exports / "baseline.onnx").read_bytes()))
+    parts = export.list_parts(export.prepare((exports / "baseline.onnx").read_bytes(), tmp_path))
     layers = ["conv1_1", "classes", "conv1_2", "dense", "conv2_1", "conv3_2", "conv2_2", "conv3_1"]
     assert list(parts) == ["batch normalisation", *layers]
     assert len(parts.pop("batch normalisation")) >= 2 * 7
     assert all(len(nodes) == 1 for nodes in parts.values())
-    parts = export.list_parts(export.prepare((exports / "resnet18.onnx").read_bytes()))
+    parts = export.list_parts(export.prepare((exports / "resnet18.onnx").read_bytes(), tmp_path))
     assert list(parts)[:3] == ["conv1", "head", "layer1.0.conv1"] and len(parts) == 21
 
 

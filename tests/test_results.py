@@ -158,6 +158,7 @@ def test_further_seeds_are_named_below_the_table(folder, capsys):
     assert (again / "seeds.json").read_bytes() == (folder / "seeds.json").read_bytes() and not capsys.readouterr().out
     rewrite(again, {"metrics/compact.json: accuracy": 0.5})
     assert "seeds" not in make_text(again)
+    (again / "seeds.json").unlink()
     collect.keep_seeds(folder, again)
     assert not (again / "seeds.json").exists() and "left out, as it belongs to another run" in capsys.readouterr().out
     (folder / "seeds.json").write_text("{}")

@@ -43,20 +43,17 @@ def read_causes(lock: str) -> dict[str, Any]:
 
 def describe_changes(root: Path) -> str | None:
     """What to say about the checkout `root`; None if its parameters or code differ from those in git."""
-    results = list_changed(root, RESULTS)
-    if list_changed(root, INPUTS):
-        return None
     recorded = subprocess.run(["git", "show", "HEAD:dvc.lock"], cwd=root, capture_output=True, text=True)
     now = (root / "dvc.lock").read_text(encoding="utf-8") if (root / "dvc.lock").exists() else ""
-    if recorded.returncode or read_causes(recorded.stdout) != read_causes(now):
+    if list_changed(root, INPUTS) or recorded.returncode or read_causes(recorded.stdout) != read_causes(now):
         return None
+    results = list_changed(root, RESULTS)
     if not results:
         return "The results are those in git; `make report` shows them on one page."
     count = "1 file of results differs" if len(results) == 1 else f"{len(results)} files of results differ"
     return (
-        f"{count} from those in git, though parameters and code are the same: this processor or its libraries "
-        f"round differently.\n`git diff` shows the differences; "
-        f"`git checkout {' '.join(RESULTS)}` restores the files."
+        f"{count} from those in git, though parameters and code are the same: this processor or its libraries round "
+        f"differently.\n`git diff` shows the differences; `git checkout {' '.join(RESULTS)}` restores the files."
     )
 
 

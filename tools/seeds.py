@@ -22,7 +22,7 @@ from ruamel.yaml import YAML
 
 import checkout
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.core.files import write_files
+from fer_pipeline.core.files import ROOT, write_files
 from fer_pipeline.core.record import Count, Record, Share
 from fer_pipeline.faces.faces import read_faces
 from fer_pipeline.metrics.comparison import vote
@@ -33,8 +33,6 @@ from fer_pipeline.params.read import read_params
 from fer_pipeline.predictions.predictions import SCORED, Predictions
 from fer_pipeline.running.stage import catch
 from predict import predict_splits
-
-ROOT = Path(__file__).parents[1]
 
 DATA = Path("data/prepared/faces.h5")
 
@@ -64,11 +62,7 @@ class Seeds(Record):
 
 
 def train(network: str, ending: str, seed: int) -> Path:
-    """The file of `network`, trained with `seed`; trains it unless that was done already.
-
-    Raises:
-        InputError: the training failed, and has printed why.
-    """
+    """The file of `network`, trained with `seed`; trains it unless that was done already."""
     folder = Path("build") / "seeds" / f"{network}-{seed}"
     model, origin = folder / f"{network}{ending}", folder / "origin"
     yaml, text = YAML(), StringIO()
@@ -82,20 +76,12 @@ def train(network: str, ending: str, seed: int) -> Path:
     for room in ("stages", "profiles"):
         shutil.copytree(room, folder / room, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "params.yaml").write_text(text.getvalue(), encoding="utf-8")
-    written = {"model": model.name, "report": "training.json", "history": "history.csv", "timing": "timing.json"}
-    outputs = [argument for key, file in written.items() for argument in (f"--{key}", file)]
-    command = [sys.executable, "stages/train.py", "--name", network, "--data", str(DATA.absolute()), *outputs]
-    if subprocess.run(command, cwd=folder).returncode:
+    command = f"stages/train.py --report training.json --history history.csv --timing timing.json --model {model.name}"
+    which = ["--name", network, "--data", str(DATA.absolute())]
+    if subprocess.run([sys.executable, *command.split(), *which], cwd=folder).returncode:
         raise InputError(f"{network}: the training with seed {seed} failed; the lines above say why")
     origin.write_text(made_from)
     return model
-
-
-def score(network: str, path: Path, precision: str) -> dict[str, Predictions]:
-    """{split: `Predictions`} for val and test, by the network's own test crops."""
-    model, splits = load_model(network, path, precision), read_faces(DATA)[0]
-    scored = {split: splits[split] for split in SCORED}
-    return predict_splits(model, scored, find_network(network).TEST_CROPS, path)[0]
 
 
 def main() -> None:
@@ -115,27 +101,26 @@ def main() -> None:
     if subprocess.run(["dvc", "status", "--quiet", f"train_{args.network}"]).returncode:
         raise InputError(f"{path} is not up to date; run `dvc repro train_{args.network}` first")
     paths = {own: path} | {seed: train(args.network, path.suffix, seed) for seed in args.seeds}
-    found = {seed: score(args.network, one, precision) for seed, one in paths.items()}
-    seen = read_faces(DATA)[0]["test"].duplicate_of_train
+    splits, crops = read_faces(DATA)[0], find_network(args.network).TEST_CROPS
+    scored = {split: splits[split] for split in SCORED}
+    found = {
+        seed: predict_splits(load_model(args.network, one, precision), scored, crops, one)[0]
+        for seed, one in paths.items()
+    }
 
     def judge(rows: dict[str, Predictions]) -> Measured:
-        return measure(rows["val"], rows["test"], seen, params.evaluate, own)
+        return measure(rows["val"], rows["test"], splits["test"].duplicate_of_train, params.evaluate, own)
 
-    measured = {seed: judge(rows) for seed, rows in found.items()}
-    accuracies = [one.accuracy for one in measured.values()]
+    listed = [
+        OneSeed(seed=seed, val_accuracy=one.val_accuracy, accuracy=one.accuracy, accuracy_unseen=one.accuracy_unseen)
+        for seed, one in zip(found, map(judge, found.values()), strict=True)
+    ]
+    accuracies = [one.accuracy for one in listed]
     seeds = Seeds(
         network=args.network,
         profile=params.profile,
         split=params.prepare.split,
-        seeds=[
-            OneSeed(
-                seed=seed,
-                val_accuracy=one.val_accuracy,
-                accuracy=one.accuracy,
-                accuracy_unseen=one.accuracy_unseen,
-            )
-            for seed, one in measured.items()
-        ],
+        seeds=listed,
         mean=round(float(np.mean(accuracies)), 6),
         lowest=min(accuracies),
         highest=max(accuracies),

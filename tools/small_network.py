@@ -27,8 +27,7 @@ def write_network(path: Path, seed: int = 0, **metadata: str) -> Path:
     weights = np.random.default_rng(seed).normal(0, 2e-3, (44 * 44, 7)).astype(np.float32)
     for name, array in (("weights", weights), ("temperature", np.array(1.5, np.float32))):
         model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
-    known = {"classes": json.dumps(CLASSES), "crop": "44", "temperature": "1.5", **metadata}
-    onnx.helper.set_model_props(model, known)
+    onnx.helper.set_model_props(model, {"classes": json.dumps(CLASSES), "crop": "44", "temperature": "1.5", **metadata})
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(model.SerializeToString())
     return path

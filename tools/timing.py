@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -12,8 +12,6 @@ from fer_pipeline.exported.record import ExportTimes
 from fer_pipeline.predictions.record import PredictionTimes
 from fer_pipeline.running.timing import read_times
 from fer_pipeline.training.common.run import TrainingTimes
-
-Times = TypeVar("Times", bound=Record)
 
 
 class Timing(NamedTuple):
@@ -28,7 +26,7 @@ def read_timing(path: str | Path, names: Collection[str]) -> Timing:
     """What metrics/timing.json holds of the networks `names`."""
     found = read_times(path)
 
-    def read(stage: str, kind: type[Times]) -> Times | None:
+    def read(stage: str, kind: type[Record]) -> Any:
         try:
             return kind.model_validate(found.get(stage))
         except ValidationError:

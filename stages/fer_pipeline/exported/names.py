@@ -21,11 +21,9 @@ def renumber_names(content: bytes, batch: str | None = "faces") -> bytes:
     uses = {name: place for place, name in enumerate(name for node in graph.node for name in node.input)}
     for weights in graph.initializer:
         weights.name = rename(weights.name)
-    ordered = sorted(graph.initializer, key=lambda weights: uses[weights.name])
-    del graph.initializer[:], graph.value_info[:]
-    graph.initializer.extend(ordered)
+    graph.initializer.sort(key=lambda weights: uses[weights.name])
+    del graph.value_info[:]
     if batch:
         for value in (*graph.input, *graph.output):
             value.type.tensor_type.shape.dim[0].dim_param = batch
-    renumbered: bytes = model.SerializeToString()
-    return renumbered
+    return bytes(model.SerializeToString())

@@ -1,11 +1,6 @@
 """Exported networks: files of `stages/export.py`, read and run with onnxruntime and NumPy alone.
 
-The metadata of a file say what is needed to use it: `architecture`, `classes` (JSON), `crop` (height and width in
-pixels of the centre crop that it takes), `normalisation`, `temperature` (of the softmax of its first head, fitted on
-val), `trained_on` (the data set's file name), `precision`, `val_accuracy` (of this file's first head on the data set's
-labels, one crop, in [0, 1]), `answers` (the output that `probabilities` come from), `answers_temperature`, and how it
-came about (see `stages/export.py`). A second head adds `vote_classes` (JSON) and `votes_temperature`, votes of
-annotators add `val_agreement` (JSON: how often each output agrees with the annotators' majority on val, in [0, 1]).
+Their metadata say what is needed to use them; docs/use.md explains each key.
 """
 
 import json
@@ -31,8 +26,6 @@ TRIAL = np.stack([np.zeros((SIZE, SIZE), np.uint8), np.arange(SIZE * SIZE).resha
 """Two faces for which a network has to give probabilities when it is loaded: a black one, and all kinds of pixels."""
 DRAWN = "drawn faces"
 """`trained_on` of a network of the embedded sample."""
-TOLERANCE = 0.01
-"""By how much the sum of a face's probabilities may differ from 1."""
 REMEDY = "run `dvc repro -f -s export`"
 
 
@@ -119,11 +112,9 @@ def open_session(model: str | bytes, threads: int | None = None, optimise: bool 
 def read_metadata(path: str | Path) -> dict[str, str]:
     """The metadata of an exported network, unchecked, in 10 ms for 20 MB; empty if the file cannot be read."""
     try:
-        session = open_session(str(path), threads=1, optimise=False)
-        metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
+        return dict(open_session(str(path), threads=1, optimise=False).get_modelmeta().custom_metadata_map)
     except Exception:  # `load_exported` says what is wrong with the file, once it is chosen
         return {}
-    return metadata
 
 
 def read_accuracy(metadata: dict[str, str]) -> float:
@@ -188,6 +179,6 @@ def load_exported(path: str | Path, threads: int | None = None) -> OnnxModel:
         raise InputError(f"{path}: not exported by this pipeline; give a file of models/export/")
     model = OnnxModel(session, path.name.removesuffix(".onnx"), classes, crop, temperature, metadata)
     probabilities, _ = model.answer(TRIAL)
-    if probabilities.shape != (len(TRIAL), len(CLASSES)) or abs(probabilities.sum(axis=1) - 1).max() > TOLERANCE:
+    if probabilities.shape != (len(TRIAL), len(CLASSES)) or abs(probabilities.sum(axis=1) - 1).max() > 0.01:
         raise InputError(f"{path}: gives no probabilities; {REMEDY}")
     return model

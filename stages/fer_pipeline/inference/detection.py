@@ -34,13 +34,6 @@ STRIDES = (8, 16, 32)
 """Pixels between two places at which YuNet looks for small, medium and large faces."""
 POINTS_PIXELS, POINTS_WIDTH = 128, 1.6
 """Side of BlazeFace's input in pixels, and as a multiple of the longer side of YuNet's box."""
-ANCHORS = np.concatenate(
-    [
-        np.repeat((np.argwhere(np.ones((cells, cells)))[:, ::-1] + 0.5) / cells, each, axis=0)
-        for cells, each in ((16, 2), (8, 6))
-    ]
-).astype(np.float32)
-"""The places (896, 2), as shares of the crop, from which BlazeFace measures its points."""
 BOX_HEIGHT, MIDDLE_OFFSET = 1.011, 0.012
 """Height of YuNet's box, and how far its middle lies above the crop's, as shares of the side of FER-2013's crop."""
 UPRIGHT = 11
@@ -52,14 +45,13 @@ Floats = NDArray[np.float32]
 
 
 class Found(NamedTuple):
-    """A face in a photo."""
+    """A face in a photo, with a score in [0, 1]."""
 
     middle: tuple[float, float]
     """Middle of its box, in pixels from the left and the top."""
     size: tuple[float, float]
     """Width and height of its box, in pixels."""
     score: float
-    """In [0, 1]."""
     roll: float = 0.0
     """Degrees by which it is turned clockwise, as the viewer sees it."""
     cut: bool = False
@@ -136,8 +128,8 @@ class Detector:
         best = int(logits[:, 0].argmax())
         if 1 / (1 + np.exp(-float(logits[best, 0]))) < LEAST_POINTS:
             return expected
-        points = regressed[best].reshape(8, 2)[2:4] / POINTS_PIXELS + ANCHORS[best]
-        (x, y) = points[1] - points[0]  # from the eye on the viewer's left to the other
+        eyes = regressed[best].reshape(8, 2)[2:4]  # both measured from one place in the crop
+        x, y = eyes[1] - eyes[0]  # from the eye on the viewer's left to the other
         return expected + float(np.degrees(np.arctan2(y, x)))
 
 

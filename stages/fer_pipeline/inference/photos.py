@@ -51,10 +51,8 @@ def read_photo(path: str | Path) -> Photo:
     """The photo in a picture file; an `InputError` says why it cannot be read."""
     path = Path(path)
     try:
-        if not path.exists():
-            raise InputError(f"{path}: not found")
         if not path.is_file():
-            raise InputError(f"{path}: not a file; give a picture")
+            raise InputError(f"{path}: {'not a file; give a picture' if path.exists() else 'not found'}")
         if path.stat().st_size > LARGEST_FILE:
             raise InputError(f"{path} has more than {LARGEST_FILE // 1_000_000:,} MB; scale it down")
         return decode_photo(np.fromfile(path, np.uint8), path)

@@ -1,7 +1,7 @@
 """From photos to expressions: what `apps/predict.py` and `apps/serve.py` share."""
 
 from pathlib import Path
-from typing import Any, NamedTuple, NotRequired, TypedDict
+from typing import Annotated, Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,24 +35,15 @@ class Face(NamedTuple):
 class Description(TypedDict):
     """A face in words and plain numbers, as it goes into JSON, CSV and drawings."""
 
-    box: list[int]
-    """Left, top, width, height, in pixels."""
-    roll: int
-    """Degrees by which the face is turned clockwise; the network saw it upright."""
-    cut: bool
-    """Whether the photo's edge runs through it."""
-    emotion: str
-    """The class with the highest probability."""
-    confidence: float
-    """Probability of `emotion`, with four decimals."""
-    uncertain: bool
-    """Whether the confidence is below the threshold."""
-    annotators: int | None
-    """How many of ten annotators would likely choose `emotion`; None if the network has not learnt votes."""
-    probabilities: dict[str, float]
-    """By class, with four decimals."""
-    number: NotRequired[int]
-    """Number of the face, only in a video: from 0, the same in each frame."""
+    box: Annotated[list[int], "left, top, width, height in pixels"]
+    roll: Annotated[int, "degrees by which the face is turned clockwise; it was judged upright"]
+    cut: Annotated[bool, "whether the picture's edge cuts the face"]
+    emotion: Annotated[str, "the class with the highest probability"]
+    confidence: Annotated[float, "probability of that emotion, calibrated on FER-2013"]
+    uncertain: Annotated[bool, "whether the confidence is below the threshold (0.6)"]
+    annotators: Annotated[int | None, "how many of ten people would likely say so; null if the network learnt no votes"]
+    probabilities: Annotated[dict[str, float], "by class"]
+    number: NotRequired[Annotated[int, "number of the face in a video, from 0, the same in each frame"]]
 
 
 class Recogniser:
@@ -160,11 +151,9 @@ def describe_models() -> list[str]:
         return [f"no network; {tell_models()}"]
     default = choose_model()
     rows = [("network", "trained on", "right on val", "compared with", "MB", "")]
-    for known in map(describe_model, names):
-        name, accuracy = known["name"], known["answers_accuracy"]
+    for name, trained_on, accuracy, reference, _ in (describe_model(name).values() for name in names):
         right = "unknown" if accuracy is None else f"{accuracy:.1%}"
         size = f"{find_model(name).stat().st_size / 1e6:.1f}"
-        note = "(default)" if name == default else ""
-        rows.append((name, known["trained_on"], right, known["answers_compared_with"], size, note))
+        rows.append((name, trained_on, right, reference, size, "(default)" if name == default else ""))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]

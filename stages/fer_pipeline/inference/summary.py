@@ -4,7 +4,6 @@ import csv
 import io
 import math
 from collections.abc import Sequence
-from itertools import cycle, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,7 @@ UNCERTAIN = "uncertain"
 COLOURS = (
     (40, 70, 200), (60, 140, 90), (150, 80, 130), (40, 180, 230), (190, 120, 40), (60, 140, 250), (150, 150, 150),
 )  # fmt: skip
-"""Colours of the seven emotions, in OpenCV's order: blue, green, red. Further classes repeat them."""
+"""Colours of the seven emotions, in OpenCV's order: blue, green, red."""
 PALE = (225, 225, 225)
 """Colour of faces whose emotion is uncertain."""
 MOST_SPANS = 240
@@ -34,7 +33,7 @@ class EmotionSummary:
     def __init__(self, name: str, classes: Sequence[str], video: bool) -> None:
         """Begin with no face; `classes` are the network's, in its order, `name` is that of the source."""
         self.name, self.video, self.until = name, video, 0.0
-        self.colours = dict(zip(classes, cycle(COLOURS), strict=False)) | {UNCERTAIN: PALE}
+        self.colours = dict(zip(classes, COLOURS, strict=True)) | {UNCERTAIN: PALE}
         self.seen: list[tuple[float, float, str]] = []  # seconds since the start, length of the frame, emotion
 
     def add(self, faces: list[Description], seconds: float = 0.0, length: float = 1.0) -> None:
@@ -101,7 +100,9 @@ def draw_one(summary: EmotionSummary) -> Photo:
     below = top + plot + ROW // 2
     if summary.video:
         for part in range(5):
-            label = format_time(summary.until * part / 4, summary.until)
+            seconds = summary.until * part / 4
+            minutes = f"{round(seconds) // 60}:{round(seconds) % 60:02d}"
+            label = f"{seconds:.1f} s" if summary.until < 60 else minutes
             left = EDGE + round(place.shape[1] * part / 4 - measure_text(label, 0.6) * part / 4)
             write(picture, label, left, below, 0.6)
         below += ROW
@@ -116,17 +117,15 @@ def draw_one(summary: EmotionSummary) -> Photo:
 def plot_shares(place: Photo, shares: NDArray[np.float64], colours: list[tuple[int, int, int]]) -> None:
     """Fill a part of a picture with shares (spans, kinds): spans from top to bottom, kinds side by side."""
     height, width = place.shape[:2]
-    rows = np.linspace(0, height, len(shares) + 1).round().astype(int)
+    heights = np.diff(np.linspace(0, height, len(shares) + 1).round().astype(int))
+    ends = np.repeat((np.cumsum(shares, axis=1) * width).round(), heights, axis=0)[:, :, np.newaxis]
     with_white = np.array([*colours, (255, 255, 255)])  # for a span without faces
-    for (top, bottom), row in zip(pairwise(rows), shares, strict=True):
-        ends = (np.cumsum(row) * width).round()
-        place[top:bottom] = with_white[np.searchsorted(ends, np.arange(width), side="right")]
+    place[:] = with_white[(ends <= np.arange(width)).sum(axis=1)]
 
 
 def measure_text(text: str, size: float) -> int:
     """The width of a text in pixels."""
-    width: int = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)[0][0]
-    return width
+    return int(cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)[0][0])
 
 
 def write(picture: Photo, text: str, left: int, top: int, size: float) -> None:
@@ -135,8 +134,3 @@ def write(picture: Photo, text: str, left: int, top: int, size: float) -> None:
         text = text[:-4] + "..."
     plain = text.encode("ascii", "replace").decode()  # OpenCV draws no other letters
     cv2.putText(picture, plain, (left, top + ROW // 2), cv2.FONT_HERSHEY_SIMPLEX, size, TEXT, 1, cv2.LINE_AA)
-
-
-def format_time(seconds: float, until: float) -> str:
-    """A time as minutes and seconds (1:05), or as seconds (7.5 s) if `until` is below a minute."""
-    return f"{seconds:.1f} s" if until < 60 else f"{round(seconds) // 60}:{round(seconds) % 60:02d}"
