@@ -8,6 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +19,6 @@ import torchvision  # noqa: F401 (before any test brings TensorFlow: the other o
 from filelock import FileLock
 from matplotlib.cbook import get_sample_data
 from PIL import Image
-from ruamel.yaml import YAML
 
 import prepare
 from clones import ENVIRONMENT, ROOT, SMALL, Clone, Project, make_narrow  # noqa: F401 (ENVIRONMENT is for tests)
@@ -83,20 +84,23 @@ def write_zip(path, files):
     return path
 
 
+def find(content, source):
+    """What holds the value of a source such as 'metrics/compare.json: ensembles[6].gain_points', and its key there."""
+    file, key = source.split(": ", 1)
+    *above, last = (int(place) if place else name for name, place in re.findall(r"([^.\[\]]+)|\[(\d+)\]", key))
+    return reduce(getitem, above, content[file]), last
+
+
+def put(content, values):
+    """Change values in {path: content}, by their sources (see `find`); an object keeps its other keys."""
+    for source, value in values.items():
+        holder, key = find(content, source)
+        holder[key] = holder[key] | value if isinstance(holder[key], dict) and value else value
+    return content
+
+
 PAPERS = ("baseline", "vgg19", "resnet18")
-"""The paper's networks, of which small tables with known answers are made."""
-
-
-@pytest.fixture(scope="session")
-def of_the_paper(tmp_path_factory):
-    """A folder with stages/ and a params.yaml that lists the paper's networks alone."""
-    folder = tmp_path_factory.mktemp("paper")
-    shutil.copytree(ROOT / "stages", folder / "stages", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "profiles", folder / "profiles")
-    params = YAML(typ="safe").load(ROOT / "params.yaml")
-    params["networks"] = {name: params["networks"][name] for name in PAPERS}
-    (folder / "params.yaml").write_text(json.dumps(params))  # which YAML holds as well
-    return folder
+"""The paper's networks."""
 
 
 @pytest.fixture(scope="session")

@@ -24,23 +24,33 @@ from fer_pipeline.metrics.evaluation import Scores
 from fer_pipeline.networks.network import Shape, find_network
 from fer_pipeline.networks.pytorch.files import load_network, pack_network
 from fer_pipeline.predictions.calibration import temper
+from fer_pipeline.predictions.predictions import SCORED
 from timing import read_timing
 
 NAMES = ("baseline", "vgg19", "resnet18", "compact")
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_network_says_what_it_is(finished_pipeline, name):
-    val = read_faces(finished_pipeline.path / "data/prepared/faces.h5")[0]["val"]
-    scores = Scores.read(finished_pipeline.path / "metrics" / f"{name}.json", "evaluate")
-    for file, precision in ((name, "float32"), (f"{name}.int8", "int8")):
+def test_each_network_says_what_it_is_and_is_measured(finished_pipeline, name):
+    metrics = finished_pipeline.path / "metrics"
+    splits, _ = read_faces(finished_pipeline.path / "data/prepared/faces.h5")
+    scores = Scores.read(metrics / f"{name}.json", "evaluate")
+    report, times = Exports.read(metrics / "export.json", "score_exports"), read_timing(metrics / "timing.json", NAMES)
+    assert times.exports.hardware and [*report.networks] == [*times.exports.networks] == [*NAMES]
+    float32, int8 = report.networks[name].float32, report.networks[name].int8
+    assert float32.largest_difference <= 1e-4 and int8.lost == pytest.approx(float32.accuracy - int8.accuracy, abs=2e-6)
+    for file, precision, found in ((name, "float32", float32), (f"{name}.int8", "int8", int8)):
         path = finished_pipeline.path / "models" / "export" / f"{file}.onnx"
         onnx.checker.check_model(onnx.load(path))
-        model, right = load_exported(path), load_exported(path).predict(val.images).argmax(axis=1) == val.labels
+        model = load_exported(path)
         assert (model.classes, model.crop) == (CLASSES, 48 if name == "baseline" else 44)
         told = {"architecture": name, "precision": precision, "trained_on": "drawn faces"}
         assert told.items() <= model.metadata.items()
-        assert float(model.metadata["val_accuracy"]) == pytest.approx(right.mean(), abs=1e-6)
+        val, test = (
+            (model.predict(rows.images).argmax(axis=1) == rows.labels).mean() for rows in map(splits.get, SCORED)
+        )
+        accuracies = float(model.metadata["val_accuracy"]), found.accuracy
+        assert accuracies == pytest.approx((val, test), abs=1e-6) and found.bytes == path.stat().st_size
         temperatures = model.temperature, float(model.metadata["votes_temperature"])
         assert temperatures == (scores.temperature_single_crop, scores.votes_temperature_single_crop)
         assert json.loads(model.metadata["vote_classes"]) == [*CLASSES, "contempt"]
@@ -48,6 +58,9 @@ def test_each_network_says_what_it_is(finished_pipeline, name):
         assert set(agreement) == {"logits", "votes"} and agreement[model.metadata["answers"]] == max(agreement.values())
         for head, classes in zip(model.answer(np.zeros((3, 48, 48), np.uint8)), (7, 8), strict=True):
             assert head.shape == (3, classes) and head.sum(axis=1) == pytest.approx(1)
+        took = getattr(times.exports.networks[name], precision)
+        latencies = took.latency_ms.threads_1, took.latency_ms.threads_2
+        assert all(0 < latency.median <= latency.p95 for latency in latencies) and took.faces_per_second > 0
 
 
 @pytest.mark.parametrize("name", ["vgg19", "resnet18", "compact"])
@@ -97,25 +110,6 @@ def test_the_baseline_answers_as_its_predictions(finished_pipeline):
     faces = read_faces(finished_pipeline.path / "data/prepared/faces.h5")[0]["test"].images
     model = load_exported(finished_pipeline.path / "models/export/baseline.onnx")
     assert model.predict(faces) == pytest.approx(temper(said, model.temperature), abs=0.05)
-
-
-def test_what_was_measured(finished_pipeline):
-    metrics = finished_pipeline.path / "metrics"
-    report = Exports.read(metrics / "export.json", "score_exports")
-    times = read_timing(metrics / "timing.json", NAMES).exports
-    assert times.hardware and [*report.networks] == [*times.networks] == [*NAMES]
-    test = read_faces(finished_pipeline.path / "data/prepared/faces.h5")[0]["test"]
-    for name, precisions in report.networks.items():
-        assert precisions.float32.largest_difference <= 1e-4
-        lost = precisions.float32.accuracy - precisions.int8.accuracy
-        assert precisions.int8.lost == pytest.approx(lost, abs=2e-6)
-        for file, precision in ((name, "float32"), (f"{name}.int8", "int8")):
-            path = finished_pipeline.path / "models/export" / f"{file}.onnx"
-            found, took = getattr(precisions, precision), getattr(times.networks[name], precision)
-            right = load_exported(path).predict(test.images).argmax(axis=1) == test.labels
-            assert (found.bytes, found.accuracy) == (path.stat().st_size, pytest.approx(right.mean(), abs=1e-6))
-            latencies = took.latency_ms.threads_1, took.latency_ms.threads_2
-            assert all(0 < latency.median <= latency.p95 for latency in latencies) and took.faces_per_second > 0
 
 
 FACES = np.random.default_rng(0).integers(0, 256, (40, 48, 48), np.uint8)
@@ -195,11 +189,6 @@ def test_layers_stay_in_float32_until_little_is_lost(good, exported, monkeypatch
     assert [len(nodes) for nodes in tried] == [*range(min(good, 21))]
     assert small == (b"small" if good == 3 else exported[0])
     assert kept[:2] == ["conv1", "head"] and len(kept) == len(set(kept)) == (2 if good == 3 else 21)
-
-
-def test_the_same_network_gives_the_same_bytes(exported):
-    metadata = {"answers": "logits", "answers_temperature": "1.5"}
-    assert export.finish(exported[0], metadata) == export.finish(exported[0], metadata)
 
 
 def test_another_networks_file(narrow):

@@ -64,7 +64,11 @@ def test_the_legend_of_agreement_fits_the_picture(count):
     set_style()
     figure = draw_agreement(pd.DataFrame([{"emotion": emotion, "images": 1000, **shares} for emotion in CLASSES]))
     figure.canvas.draw()
+    widths = [sum(bar.get_width() for bar in bars) for bars in zip(*figure.axes[0].containers, strict=True)]
+    assert widths == pytest.approx([1] * 7)
     (legend,) = figure.legends
+    between = [f"{k} of {count}" for k in range(count - 1, 0, -1)]
+    assert [text.get_text() for text in legend.get_texts()] == ["all", *between, "none"]
     box = legend.get_window_extent()
     assert box.x0 >= 0 and box.x1 <= figure.bbox.x1
     assert not box.overlaps(figure.axes[0].get_tightbbox())

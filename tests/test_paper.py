@@ -129,8 +129,3 @@ def test_one_other_setting_is_not_the_papers(name):
         edited = PAPERS | {name: changed}
         assert not follows_paper(edited, PAPERS), key
         assert key not in stated or not follows_paper(edited, edited), key
-
-
-def test_networks_of_another_origin_make_no_difference():
-    assert follows_paper({"own": None, "vgg19": PAPERS["vgg19"]}, PAPERS)
-    assert not follows_paper({"own": None}, PAPERS)

@@ -2,14 +2,15 @@
 
 import ast
 import re
-import shutil
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 from conftest import ROOT
 from ruamel.yaml import YAML
 
+import sample
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.params.read import read_params
 from fer_pipeline.training.common import profile
@@ -103,30 +104,21 @@ def test_what_is_wrong_in_a_profile_is_named_with_its_file(case, tmp_path):
 def test_profiles_state_only_what_they_change():
     """No value that the paper's profile has as well; and all but `smoke` have networks of full width."""
     read = {name: YAML(typ="safe").load(text) for name, text in PROFILES.items()}
-    paper = read.pop("paper")
-
-    def list_repeated(base, changes, where):
-        for key, value in changes.items():
-            if isinstance(value, dict):
-                yield from list_repeated(base[key], value, f"{where}.{key}")
-            elif base[key] == value:
-                yield f"{where}.{key}"
-
-    for name, blocks in read.items():
-        assert blocks.keys() == paper.keys()
-        assert not [*list_repeated(paper, blocks, name)]
-        assert name == "smoke" or not any("width" in block for block in blocks.values())
-    assert {block["width"] for block in paper.values()} == {1}
+    flat = {name: dict(pd.json_normalize(blocks).iloc[0]) for name, blocks in read.items()}
+    for name in read.keys() - {"paper"}:
+        assert read[name].keys() == read["paper"].keys()
+        assert not flat[name].items() & flat["paper"].items(), name
+        assert name == "smoke" or not any(key.endswith(".width") for key in flat[name])
+    assert {value for key, value in flat["paper"].items() if key.endswith(".width")} == {1}
 
 
-def test_bad_params_stop_a_stage_before_it_works(of_the_paper, run_stage, tmp_path):
-    shutil.copytree(of_the_paper, tmp_path / "copy")
-    (tmp_path / "copy/params.yaml").write_text(TEXT.replace("split: official", "split: offical"))
-    options = [part for option in ("out", "votes", "sheet") for part in (f"--{option}", tmp_path / option)]
-    process = run_stage(tmp_path / "copy/stages/sample", *options)
-    assert process.returncode == 1
-    assert process.stderr == "error: params.yaml: prepare.split: found 'offical'; it should be 'official' or 'paper'\n"
-    assert [path.name for path in tmp_path.iterdir()] == ["copy"]
+def test_bad_params_stop_a_stage_before_it_works(call_stage, tmp_path, monkeypatch):
+    monkeypatch.setitem(read_params.__kwdefaults__, "path", tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text(TEXT.replace("split: official", "split: offical"))
+    process = call_stage(sample, *(f"--{option}={tmp_path / option}" for option in ("out", "votes", "sheet")))
+    error = "error: params.yaml: prepare.split: found 'offical'; it should be 'official' or 'paper'\n"
+    assert (process.returncode, process.stderr) == (1, error)
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
 def test_all_parameters_are_checked_before_any_stage_runs():

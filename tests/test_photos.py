@@ -7,10 +7,10 @@ import zlib
 
 import numpy as np
 import pytest
-from conftest import damage
 from hypothesis import given, settings
 from PIL import Image, ImageOps
 
+from damage import damaged
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.fer2013 import SIZE
 from fer_pipeline.inference import detection, photos
@@ -93,7 +93,7 @@ def test_an_avif_is_turned_as_its_file_says(orientation, photo):
 
 
 @settings(max_examples=500, deadline=None)
-@given(damage(save_turned(Image.effect_noise((75, 64), 50).convert("RGB"), "AVIF")))
+@given(damaged(save_turned(Image.effect_noise((75, 64), 50).convert("RGB"), "AVIF")))
 def test_a_damaged_avif_is_a_photo_or_one_sentence(content):
     try:
         assert decode(content).ndim == 3

@@ -16,26 +16,6 @@ def test_the_lock_is_current(clone):
     assert "Running stage" not in printed
 
 
-def test_a_second_run_runs_nothing_and_changes_nothing(small_clone):
-    printed = small_clone.run("dvc", "repro", "prepare")
-    assert "Running stage" not in printed
-    assert small_clone.run("git", "status", "--porcelain") == ""
-
-
-def test_switching_the_split_and_back(small_clone):
-    """Only prepare runs for another split; the first split comes back byte for byte, so nothing after it would run."""
-    before = (small_clone.path / "data/prepared/faces.h5").read_bytes()
-    small_clone.edit("params.yaml", {"split: official": "split: paper"})
-    printed = small_clone.run("dvc", "repro", "prepare")
-    assert "Stage 'sample' didn't change" in printed
-    assert "Running stage 'prepare'" in printed
-    assert small_clone.read_data_report()["split"] == "paper"
-    small_clone.run("git", "checkout", "-q", "params.yaml")
-    small_clone.run("dvc", "repro", "-q", "prepare")
-    assert (small_clone.path / "data/prepared/faces.h5").read_bytes() == before
-    assert small_clone.run("git", "status", "--porcelain") == ""
-
-
 def test_ones_own_data_set(small_clone):
     """Another `dataset` is a matter of one line."""
     table = Table(per_class=(5, 2, 2))
@@ -59,34 +39,37 @@ def test_bad_data_loses_nothing(small_clone):
 
 
 def test_an_experiment_changes_what_it_names_and_nothing_else(small_clone):
-    """`dvc exp run -S` writes the files anew: of each no line changes but the one that is named, and comments stay."""
+    """`dvc exp run -S` writes the files anew: of each no line changes but the one that is named, and comments stay.
+
+    Only prepare runs for another split. Back at the first one the faces are byte for byte what they were.
+    """
+    faces, table = small_clone.path / "data/prepared/faces.h5", small_clone.path / "data/raw/sample.csv"
+    before, drawn = faces.read_bytes(), table.stat().st_mtime_ns
     changes = {
         "params.yaml": {"profile: smoke ": "profile: cpu ", "split: official ": "split: paper "},
         "profiles/cpu.yaml": {"  epochs: 9": "  epochs: 5"},
         "profiles/paper.yaml": {"  epochs: 50 ": "  epochs: 9 "},
     }
-    before = {name: (small_clone.path / name).read_text() for name in changes}
-    options = (
-        "prepare.split=paper",
-        "profile=cpu",
-        "profiles/cpu.yaml:vgg19.epochs=5",
-        "profiles/paper.yaml:baseline.epochs=9",
-    )
-    small_clone.run("dvc", "exp", "run", "-q", *(word for option in options for word in ("-S", option)), "prepare")
-    for name, lines in changes.items():
-        old, new = before[name].splitlines(), (small_clone.path / name).read_text().splitlines()
-        assert len(old) == len(new)
-        differing = [
-            pair for pair in zip(old, new, strict=True) if " ".join(pair[0].split()) != " ".join(pair[1].split())
-        ]
-        assert len(differing) == len(lines), differing
-        for (was, now), (start, end) in zip(differing, lines.items(), strict=True):
-            assert was.startswith(start.rstrip()) or start.strip() in was
-            assert end.strip() in " ".join(now.split()) and now.count("#") == was.count("#")
+    expected = {}
+    for name, pairs in changes.items():
+        expected[name] = (small_clone.path / name).read_text()
+        for old, new in pairs.items():
+            assert old in expected[name]
+            expected[name] = expected[name].replace(old, new, 1)
+    values = ("prepare.split=paper", "profile=cpu")
+    values += ("profiles/cpu.yaml:vgg19.epochs=5", "profiles/paper.yaml:baseline.epochs=9")
+    small_clone.run("dvc", "exp", "run", "-q", *(word for value in values for word in ("-S", value)), "prepare")
+    for name, text in expected.items():
+        found = (small_clone.path / name).read_text()
+        assert [line.split() for line in found.splitlines()] == [line.split() for line in text.splitlines()]
     assert small_clone.read_data_report()["split"] == "paper"
     shown = small_clone.run("dvc", "params", "diff")
     for key, value in (("vgg19.epochs", "5"), ("baseline.epochs", "9"), ("profile", "cpu")):
         assert re.search(rf"{re.escape(key)} .*{value}", shown), shown
+    small_clone.run("git", "checkout", "-q", ".")
+    small_clone.run("dvc", "repro", "-q", "prepare")
+    assert faces.read_bytes() == before and table.stat().st_mtime_ns == drawn
+    assert small_clone.run("git", "status", "--porcelain") == ""
 
 
 def test_other_params_of_a_network_rerun_it_and_what_follows_it_and_the_way_back_runs_nothing(finished_clone):
@@ -111,32 +94,14 @@ def test_other_params_of_a_network_rerun_it_and_what_follows_it_and_the_way_back
     keep_the_run(finished_clone)
 
 
-SMALL_NETWORK = '''"""A small network of another input size, for a test."""
-
-from fer_pipeline.faces.fer2013 import CLASSES
-
-TITLE = "Small CNN"
-FRAMEWORK = "pytorch"
-INPUT_SIZE = 40
-TEST_CROPS = 10
-
-
-def build(settings):
-    from collections import OrderedDict
-
-    from torch import nn
-
-    from fer_pipeline.networks.pytorch.layers import GlobalAverage
-
-    features = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU())
-    head = nn.Linear(8, len(CLASSES))
-    return nn.Sequential(OrderedDict(features=features, pool=GlobalAverage(), dropout=nn.Dropout(0.1), head=head))
-'''
-
-
 def add_small_network(clone):
-    """As CONTRIBUTING.md says: one file, its line in params.yaml, its block in a profile, its lines in dvc.yaml."""
-    (clone.path / "stages/fer_pipeline/networks/small.py").write_text(SMALL_NETWORK)
+    """As CONTRIBUTING.md says: one file, its line in params.yaml, its block in a profile, its lines in dvc.yaml.
+
+    The network is Compact, but for faces of 40x40 pixels.
+    """
+    compact = (clone.path / "stages/fer_pipeline/networks/compact.py").read_text()
+    small = compact.replace('"Compact"', '"Small CNN"').replace("INPUT_SIZE = 44", "INPUT_SIZE = 40")
+    (clone.path / "stages/fer_pipeline/networks/small.py").write_text(small)
     clone.edit("params.yaml", {"\nsample: ": "  small: models/small.safetensors\n\nsample: "})
     paper, smoke = (
         YAML(typ="safe").load(clone.path / f"profiles/{name}.yaml")["resnet18"] for name in ("paper", "smoke")
@@ -187,9 +152,7 @@ def test_another_network_is_one_file(finished_clone, photo_file):
     assert compare["weighted_ensemble"]["members"] == names and len(compare["weighted_ensemble"]["weights"]) == 5
     agreement = (finished_clone.path / "plots/compare/agreement.csv").read_text()
     assert "right_by_5,right_by_4,right_by_3,right_by_2,right_by_1,right_by_0" in agreement
-    report = (finished_clone.path / "plots/report.html").read_text()
-    assert report.count("Small CNN") > 20
-    assert "small/test/gradcam.png" not in report
+    assert (finished_clone.path / "plots/report.html").read_text().count("Small CNN") > 20
     assert "models/small.safetensors" in finished_clone.run("dvc", "ls", ".", "-R", "--dvc-only")
     line = finished_clone.run(sys.executable, "apps/predict.py", "--model", "small", photo_file)
     assert "grace_hopper.jpg" in line and "%" in line
@@ -212,7 +175,7 @@ def read_edits():
 
 
 def test_an_edit_reruns_what_the_table_says(finished_clone):
-    """The stages whose deps it changes; those behind them run if an output differs."""
+    """The stages whose deps it changes; those behind them run if an output differs: with a colour no network is opened."""
     edits = dict(read_edits())
     assert len(edits) >= 10
     networks = YAML(typ="safe").load(ROOT / "params.yaml")["networks"]
@@ -226,26 +189,13 @@ def test_an_edit_reruns_what_the_table_says(finished_clone):
         expected = {stage.replace("*", name) for stage in stages for name in networks}
         assert found == expected, file
 
-
-OPENS_A_NETWORK = ("train_", "predict@", "export@", "score_ex")
-
-
-def test_words_colours_and_metrics_open_no_network(finished_clone):
-    """An edit that changes a caption, a colour, a metric's rounding and an error's wording runs what reads files alone."""
-    finished_clone.edit(
-        "stages/fer_pipeline/running/stage.py", {"free some space and run again": "make room and run again"}
-    )
-    assert "Running stage" not in finished_clone.run("dvc", "repro")
-    finished_clone.edit(
-        "stages/fer_pipeline/figures/style.py", {'color_palette("colorblind")': 'color_palette("deep")'}
-    )
-    finished_clone.edit("stages/fer_pipeline/metrics/scores.py", {"TOP_ERRORS = 10": "TOP_ERRORS = 9"})
+    colours = {'color_palette("colorblind")': 'color_palette("deep")'}
+    finished_clone.edit("stages/fer_pipeline/figures/style.py", colours)
     before = (finished_clone.path / "plots/vgg19/test/classes.png").read_bytes()
     ran = find_runs(finished_clone.run("dvc", "repro"))
-    assert {"evaluate@vgg19", "compare", "report"} <= ran
-    assert not [stage for stage in ran if stage.startswith(OPENS_A_NETWORK)]
+    assert {"prepare", "evaluate@vgg19", "compare", "report"} <= ran
+    assert not [stage for stage in ran if stage.startswith(("train_", "predict@", "export@", "score_ex"))]
     assert (finished_clone.path / "plots/vgg19/test/classes.png").read_bytes() != before
-    assert len(json.loads((finished_clone.path / "metrics/vgg19.json").read_text())["errors"]["top"]) <= 9
 
 
 def test_other_results_than_those_in_git_are_said(finished_clone):

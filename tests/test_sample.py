@@ -15,7 +15,6 @@ import sample
 from fer_pipeline.core.files import write_files
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.faces.votes import find_majority
-from fer_pipeline.params.read import read_params
 from fer_pipeline.raw.ferplus import read_votes
 from fer_pipeline.raw.rows import USAGES
 from fer_pipeline.raw.source import read_source
@@ -196,7 +195,3 @@ def test_the_command_writes_its_files(tmp_path, call_stage, monkeypatch):
     with Image.open(BytesIO(written[0][2])) as sheet:
         assert sheet.format == "PNG" and sheet.width >= 10 * 96 and sheet.height >= 7 * 96
         assert np.asarray(sheet).std() > 30
-
-
-def test_weak_faces_are_a_minority_by_params_yaml():
-    assert read_params().sample.weak_share < 0.5

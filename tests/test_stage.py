@@ -146,18 +146,18 @@ def test_json_refuses_nan():
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path):
-    """Also while its parent has not collected it and it is still listed; the file of a running process stays."""
-    target = tmp_path / "x.csv"
+    """Also while its parent has not collected it and it is still listed; files of running processes and others stay."""
     killed, running = (subprocess.Popen(["sleep", "60"]) for _ in range(2))
-    left, kept = (tmp_path / f".x.{process.pid}.unfinished.csv" for process in (killed, running))
-    for path in (left, kept):
+    names = (f".x.{killed.pid}", f".x.{running.pid}", f".y.{killed.pid}", ".x.mine")
+    left, *kept = (tmp_path / f"{name}.unfinished.csv" for name in names)
+    for path in (left, *kept):
         path.touch()
     killed.kill()
     os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)
     try:
-        with replacing(target) as unfinished:
-            unfinished.write_text("new")
-        assert target.read_text() == "new" and not left.exists() and kept.exists()
+        with replacing(tmp_path / "x.csv") as unfinished:
+            unfinished.touch()
+        assert {*tmp_path.iterdir()} == {tmp_path / "x.csv", *kept}
     finally:
         running.kill()
         for process in (killed, running):
