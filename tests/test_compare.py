@@ -217,7 +217,7 @@ DAMAGE = {
     "another class": (lambda d: replace(d / "vgg19.json", '"fear"', '"contempt"'), "vgg19.json: per_class is angry, disgust, contempt, happy"),
     "metrics of other predictions": (lambda d: shutil.copy(d / "baseline.json", d / "vgg19.json"), "vgg19.json: accuracy is 0."),
     "a row is missing": (lambda d: replace(d / "resnet18.csv", "test,41,", "test,42,"), "resnet18.csv: row 41 of test is missing"),
-    "another label": (lambda d: replace(d / "vgg19.csv", "test,5,surprise", "test,5,sad"), "vgg19.csv: row 5 of test is sad, but surprise in the data"),
+    "another label": (lambda d: replace(d / "vgg19.csv", "test,5,surprise", "test,5,sad"), "vgg19.csv: row 5 of test: actual is sad, expected surprise"),
     "another data set": (lambda d: shutil.copy(d / "other" / "baseline.csv", d), "baseline.csv: "),
 }  # fmt: skip
 
