@@ -12,7 +12,7 @@ import numpy.typing as npt
 from fer_pipeline.core.record import Count, Record, Share
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.faces.votes import Votes, find_majority, to_shares
-from fer_pipeline.metrics.scores import average, average_if_any
+from fer_pipeline.metrics.scores import average
 from fer_pipeline.predictions.calibration import SMALLEST, is_emotion
 from fer_pipeline.predictions.predictions import Predictions
 
@@ -66,9 +66,9 @@ def judge_network(test: Predictions, second: Floats | None, votes: Votes | None)
     return Annotators(
         rows=int(among_eight.sum()),
         emotion_rows=int(among_seven.sum()),
-        accuracy=average_if_any((test.predicted == majority)[among_seven]),
+        accuracy=average((test.predicted == majority)[among_seven]),
         cross_entropy=average_cross_entropy(shares[:, : len(CLASSES)], test.probabilities),
-        votes_accuracy=None if second is None else average_if_any((second.argmax(axis=1) == majority)[among_eight]),
+        votes_accuracy=None if second is None else average((second.argmax(axis=1) == majority)[among_eight]),
         votes_cross_entropy=None if second is None else average_cross_entropy(shares, second),
         mistakes=Sides(network=average(network), label=average(label), neither=average(~network & ~label))
         if wrong.any()
@@ -84,4 +84,4 @@ def average_cross_entropy(shares: Floats, probabilities: Floats) -> float | None
     totals = shares.sum(axis=1, keepdims=True)
     known = totals[:, 0] > 0
     logarithms = np.log(np.clip(probabilities[known], SMALLEST, None))
-    return average_if_any(-(shares[known] / totals[known] * logarithms).sum(axis=1))
+    return average(-(shares[known] / totals[known] * logarithms).sum(axis=1))

@@ -1,8 +1,8 @@
 """Networks compared with each other and with the paper, and combined into ensembles.
 
-Functions take {network: predictions of the same images} for at least two networks, and keep their order. Nothing is
-chosen on test rows: only the weights of an ensemble are chosen, and they are chosen on val. A difference in points is
-100 times a difference of accuracies.
+Functions take {network: predictions of the same images} for at least two networks, and keep their order. Only the
+weights of an ensemble are chosen, and they are chosen on val. A difference in points is 100 times a difference of
+accuracies.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,13 +24,12 @@ from fer_pipeline.metrics import paper
 from fer_pipeline.metrics.evaluation import Scores
 from fer_pipeline.metrics.labels import Labels
 from fer_pipeline.metrics.mcnemar import McNemar, apply_mcnemar
-from fer_pipeline.metrics.scores import Measured, average, bound_accuracy
+from fer_pipeline.metrics.scores import Measured, average, bound_accuracy, tabulate_images
 from fer_pipeline.params.schema import Params
 from fer_pipeline.predictions.calibration import SMALLEST
 from fer_pipeline.predictions.predictions import Predictions
 
 WEIGHT_DECIMALS = 3
-"""Decimals of the weights chosen for an ensemble."""
 LISTED = 100
 """compare.json lists at most this many rows of `tabulate_all_wrong`; all_wrong.csv has all of them."""
 ENSEMBLE_TITLE = "Soft vote of all"
@@ -38,6 +37,8 @@ VAL_IN_TEST = "Under the split paper val lies inside test: weights chosen on val
 
 
 class Accuracies(Record):
+    """The numeric columns of the paper's Table 7."""
+
     train_accuracy: Share
     accuracy: Share
     overfitting_gap: Difference
@@ -51,10 +52,6 @@ class AccuracyDifferences(Record):
     overfitting_gap: float
 
 
-BESIDE_PAPER = tuple(Accuracies.model_fields)
-"""The numeric columns of the paper's Table 7."""
-
-
 class Table7Row(Accuracies):
     """Our figures of one network; `paper` and `difference_points` are None if the paper does not have the network."""
 
@@ -66,7 +63,7 @@ class Table7Row(Accuracies):
 
 
 class Ensemble(Record):
-    """A soft vote: the weighted mean of its members' probabilities."""
+    """A soft vote: the weighted mean of its members' probabilities, compared with its most accurate member on test."""
 
     members: list[str]
     weights: list[Share]
@@ -74,15 +71,14 @@ class Ensemble(Record):
     accuracy: Share
     accuracy_ci95: Interval
     best_member: str
-    """The member with the highest accuracy on test."""
     gain_points: float
-    """Accuracy minus that of the best member, on test, in points."""
+    """Accuracy minus that of the best member, in points."""
     p_value: Share
-    """p-value of McNemar's test against the best member, on test."""
+    """Of McNemar's test against the best member."""
 
 
 class WeightedEnsemble(Ensemble):
-    chosen_on: Literal["val"]
+    chosen_on: Literal["val"] = "val"
 
 
 class Pair(Record):
@@ -151,8 +147,8 @@ def describe_run(
     """`comparable` and `label` of `Comparison`.
 
     Figures are comparable if the networks were trained as in the paper, on as many images of each split. `ours` and
-    `papers` are settings of the active profile and of `paper`, as `follows_paper` takes them; `splits` is
-    {'train', 'val', 'test': rows}; `drawn` says whether these rows are the embedded sample.
+    `papers` are those of `follows_paper`; `splits` is {'train', 'val', 'test': rows}; `drawn` says whether these rows
+    are the embedded sample.
     """
     counts = [len(rows.labels) for rows in splits.values()]
     theirs = [paper.TRAIN_IMAGES, paper.VAL_IMAGES, paper.TEST_IMAGES]
@@ -167,25 +163,20 @@ def describe_run(
 
 def collect_notes(names: Iterable[str], split: str) -> list[str]:
     """What to know about the paper's figures for these networks, and about the split."""
-    notes = [paper.PRINTED[name].note for name in names if name in paper.PRINTED and paper.PRINTED[name].note]
-    return [*notes, *([VAL_IN_TEST] if split == "paper" else [])]
+    notes = [paper.PRINTED[name].note for name in names if name in paper.PRINTED]
+    return [note for note in (*notes, VAL_IN_TEST if split == "paper" else "") if note]
 
 
 def set_beside_paper(scores: Mapping[str, Scores]) -> dict[str, Table7Row]:
     """Table 7: our figures, and for networks of the paper also its figures and the differences."""
     table = {}
     for name, one in scores.items():
-        printed = paper.PRINTED.get(name)
-        ours = {key: getattr(one, key) for key in BESIDE_PAPER}
-        theirs = {key: getattr(printed, key) for key in BESIDE_PAPER if printed}
-        gained = {key: round(100 * (ours[key] - theirs[key]), 2) for key in theirs}
-        table[name] = Table7Row(
-            **ours,
-            macro_f1=one.macro_f1,
-            **one.cost.model_dump(exclude={"macs"}),
-            paper=Accuracies(**theirs) if printed else None,
-            difference_points=AccuracyDifferences(**gained) if printed else None,
-        )
+        keys = one.model_dump(include={*Table7Row.model_fields}) | one.cost.model_dump(exclude={"macs"})
+        theirs = gained = None
+        if printed := paper.PRINTED.get(name):
+            theirs = Accuracies(**{key: getattr(printed, key) for key in Accuracies.model_fields})
+            gained = AccuracyDifferences(**{key: round(100 * (keys[key] - value), 2) for key, value in theirs})
+        table[name] = Table7Row(**keys, paper=theirs, difference_points=gained)
     return table
 
 
@@ -194,7 +185,7 @@ def tabulate_table7(table7: Mapping[str, Table7Row], origin: Mapping[str, Any]) 
     rows = []
     for name, row in table7.items():
         values: dict[str, Any] = {"network": name}
-        for key in BESIDE_PAPER:
+        for key in Accuracies.model_fields:
             values[key] = getattr(row, key)
             values[f"paper_{key}"] = getattr(row.paper, key, None)
             values[f"{key}_difference_points"] = getattr(row.difference_points, key, None)
@@ -265,13 +256,10 @@ def round_weights(weights: npt.NDArray[np.float64]) -> list[float]:
 def judge_ensembles(
     val: Mapping[str, Predictions], test: Mapping[str, Predictions], resamples: int, seed: int
 ) -> tuple[list[Ensemble], WeightedEnsemble]:
-    """Soft votes of the networks, each compared with its best member on test.
+    """Soft votes with equal weights, of each pair and then of all networks (of two networks, one vote); and the vote of
+    all networks with weights from `choose_weights`. `resamples` and `seed` are for the bootstrap."""
 
-    Returns the votes with equal weights, of each pair and then of all networks (of two networks, one vote), and the
-    vote of all networks with weights from `choose_weights` on val. `resamples` and `seed` are for the bootstrap.
-    """
-
-    def judge(names: tuple[str, ...], weights: Sequence[float]) -> dict[str, Any]:
+    def judge(names: Sequence[str], weights: Sequence[float]) -> dict[str, Any]:
         best = max(names, key=lambda name: float(test[name].correct.mean()))
         together = vote([test[name] for name in names], weights).correct
         return {
@@ -287,67 +275,50 @@ def judge_ensembles(
 
     groups = dict.fromkeys([*combinations(test, 2), tuple(test)])
     equal = [Ensemble(**judge(names, [1 / len(names)] * len(names))) for names in groups]
-    return equal, WeightedEnsemble(**judge(tuple(test), choose_weights([*val.values()])), chosen_on="val")
+    return equal, WeightedEnsemble(**judge([*test], choose_weights([*val.values()])))
 
 
 def measure_agreement(test: Mapping[str, Predictions]) -> Agreement:
     """How often the networks predict the same class, right or wrong: for each pair, and for all."""
-    predicted, right = {name: rows.predicted for name, rows in test.items()}, count_right(test)
-    pairs = []
-    for (first, one), (second, other) in combinations(predicted.items(), 2):
-        constant = len({*one, *other}) == 1
-        kappa = None if constant else round(float(cohen_kappa_score(one, other)), 6)
+    images, pairs = tabulate_images(test), []
+    for first, second in combinations(test, 2):
+        one, other = images[first], images[second]
+        kappa = round(float(cohen_kappa_score(one, other)), 6) if len({*one, *other}) > 1 else None
         pairs.append(Pair(first=first, second=second, share=average(one == other), kappa=kappa))
-    classes = np.stack(list(predicted.values()))
     return Agreement(
         pairs=pairs,
-        all_share=average((classes == classes[0]).all(axis=0)),
-        right_by=np.bincount(right, minlength=len(test) + 1).tolist(),
-        any_right=average(right > 0),
+        all_share=average(images["same"]),
+        right_by=np.bincount(images["right"], minlength=len(test) + 1).tolist(),
+        any_right=average(images["right"] > 0),
     )
-
-
-def count_right(test: Mapping[str, Predictions]) -> npt.NDArray[np.int64]:
-    """int64 (N,): how many networks classify each of the N images correctly."""
-    counts: npt.NDArray[np.int64] = np.sum([rows.correct for rows in test.values()], axis=0)
-    return counts
 
 
 def tabulate_agreement(test: Mapping[str, Predictions]) -> pd.DataFrame:
     """One row per class with images: emotion, images, and right_by_<k>, the share that exactly k networks get right."""
-    actual, right = next(iter(test.values())).actual, count_right(test)
-    columns = {f"right_by_{k}": right == k for k in range(len(test), -1, -1)}
-    table = pd.DataFrame({"emotion": actual, "images": 1, **columns}).groupby("emotion")
-    shares = table.agg({"images": "sum", **dict.fromkeys(columns, "mean")}).reset_index()
-    return shares.assign(emotion=np.array(CLASSES)[shares["emotion"]])
+    images = tabulate_images(test)
+    present = [emotion for emotion in CLASSES if emotion in set(images["actual"])]
+    shares = pd.crosstab(images["actual"], images["right"], normalize="index")
+    shares = shares.reindex(index=present, columns=range(len(test), -1, -1), fill_value=0.0).add_prefix("right_by_")
+    shares.insert(0, "images", images["actual"].value_counts())
+    return shares.rename_axis(index="emotion", columns=None).reset_index()
 
 
 def tabulate_all_wrong(test: Mapping[str, Predictions]) -> pd.DataFrame:
-    """One row per image that all networks misclassify; images for which all predict the same class come first.
+    """The rows of `tabulate_images` without `right` that no network gets right.
 
-    Columns: index (position in test), actual, the prediction of each network, same (all predictions are equal), and
-    confidence (the networks' mean). Within each of the two groups, rows are sorted by falling confidence.
+    Images for which all predict the same class come first; within both groups, rows are sorted by falling confidence.
     """
-    actual, names = next(iter(test.values())).actual, np.array(CLASSES)
-    predicted = pd.DataFrame({name: names[rows.predicted] for name, rows in test.items()})
-    table = predicted.assign(
-        same=predicted.nunique(axis=1) == 1,
-        confidence=np.mean([rows.confidence for rows in test.values()], axis=0).round(6),
-    )
-    table.insert(0, "index", table.index)
-    table.insert(1, "actual", names[actual])
-    wrong = table[count_right(test) == 0]
+    wrong = tabulate_images(test).query("right == 0").drop(columns="right")
     return wrong.sort_values(["same", "confidence"], ascending=False, kind="stable", ignore_index=True)
 
 
 def count_all_wrong(table: pd.DataFrame, images: int) -> AllWrong:
     """The record of `table`, made by `tabulate_all_wrong` from a test split of `images` images."""
-    same = int(table["same"].sum())
     return AllWrong(
         count=len(table),
         share=round(len(table) / images, 6),
-        same_count=same,
-        same_share=round(same / len(table), 6) if len(table) else None,
+        same_count=int(table["same"].sum()),
+        same_share=average(table["same"]),
         indices=table["index"].head(LISTED).tolist(),
     )
 

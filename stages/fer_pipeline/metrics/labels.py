@@ -15,7 +15,7 @@ from fer_pipeline.faces.fer2013 import CLASSES, VOTE_CLASSES
 from fer_pipeline.faces.votes import Votes
 from fer_pipeline.metrics.annotators import find_favourites
 from fer_pipeline.metrics.mcnemar import McNemar, compare_pairs
-from fer_pipeline.metrics.scores import average, average_if_any, bound_accuracy
+from fer_pipeline.metrics.scores import average, bound_accuracy
 from fer_pipeline.predictions.predictions import Predictions
 
 FAVOURITES = "annotators"
@@ -72,7 +72,7 @@ def judge_labels(
     labels = Labels(
         accuracy=average(right),
         accuracy_ci95=bound_accuracy(right, resamples, seed),
-        recall={name: average_if_any(right[actual == label]) for label, name in enumerate(CLASSES)},
+        recall={name: average(right[actual == label]) for label, name in enumerate(CLASSES)},
         unsupported=average(votes[np.arange(len(actual)), actual] == 0),
         mcnemar=compare_pairs(correct, [(FAVOURITES, name) for name in test]),
         levels=[

@@ -5,10 +5,11 @@ function below that record.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy.stats import binned_statistic
@@ -23,14 +24,9 @@ from fer_pipeline.predictions.predictions import Predictions
 TOP_ERRORS = 10
 
 
-def average(values: Any) -> float:
-    """The mean of numbers or bools, as a float of six decimals."""
-    return round(float(np.mean(values)), 6)
-
-
-def average_if_any(values: Any) -> float | None:
-    """`average`, or None if there are no values."""
-    return average(values) if len(values) else None
+def average(values: Any) -> Any:
+    """The mean of numbers or bools, as a float of six decimals; None if there are none."""
+    return round(float(np.mean(values)), 6) if np.size(values) else None
 
 
 class ClassScores(Record):
@@ -78,12 +74,12 @@ def describe_confidence(rows: Predictions, threshold: float) -> Confidence:
     low = confidence < threshold
     return Confidence(
         mean=average(confidence),
-        mean_correct=average_if_any(confidence[correct]),
-        mean_incorrect=average_if_any(confidence[~correct]),
+        mean_correct=average(confidence[correct]),
+        mean_incorrect=average(confidence[~correct]),
         std=round(float(confidence.std()), 6),
         low_count=int(low.sum()),
         low_share=average(low),
-        low_accuracy=average_if_any(correct[low]),
+        low_accuracy=average(correct[low]),
         threshold=threshold,
     )
 
@@ -219,7 +215,7 @@ def measure(
     present = [scores for scores in classes.values() if scores.support]
     return Measured(
         accuracy=average(correct),
-        accuracy_unseen=average_if_any(unseen),
+        accuracy_unseen=average(unseen),
         unseen_count=len(unseen),
         balanced_accuracy=average([scores.recall for scores in present]),
         macro_f1=average([scores.f1 for scores in present]),
@@ -266,3 +262,17 @@ def cover(rows: Predictions) -> dict[str, NDArray[Any]]:
     kept = rows.confidence >= thresholds[:, np.newaxis]
     accuracy = (kept & rows.correct).sum(axis=1) / kept.sum(axis=1)
     return {"threshold": thresholds, "coverage": kept.mean(axis=1), "accuracy": accuracy}
+
+
+def tabulate_images(test: Mapping[str, Predictions]) -> pd.DataFrame:
+    """One row per image that several networks classify, of {network: its predictions}.
+
+    Columns: index (position in the split), actual, a column with the class that each network predicts, same (all
+    predictions are equal), confidence (the networks' mean) and right (the number of correct predictions).
+    """
+    names, rows = np.array(CLASSES), [*test.values()]
+    table = pd.DataFrame({name: names[one.predicted] for name, one in test.items()})
+    same, right = (table.eq(column, axis=0).sum(axis=1) for column in (table.iloc[:, 0], names[rows[0].actual]))
+    table.insert(0, "actual", names[rows[0].actual])
+    confidence = np.mean([one.confidence for one in rows], axis=0).round(6)
+    return table.assign(same=same == len(rows), confidence=confidence, right=right).reset_index()
