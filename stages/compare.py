@@ -15,7 +15,7 @@ from fer_pipeline.core.files import write_files
 from fer_pipeline.faces.faces import read_faces
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.figures.comparison import draw_comparison
-from fer_pipeline.figures.parts import table_to_csv
+from fer_pipeline.figures.style import table_to_csv
 from fer_pipeline.metrics import comparison
 from fer_pipeline.metrics.comparison import Comparison
 from fer_pipeline.metrics.evaluation import Scores
@@ -70,7 +70,7 @@ def main() -> None:
     ensemble = measure(val_vote, test_vote, faces.duplicate_of_train, settings, seed)
     table7 = comparison.set_beside_paper(scores)
     all_wrong = comparison.tabulate_all_wrong(test)
-    labels, levels, contradicted = judge_labels(faces.votes, test, settings.bootstrap, seed)
+    labels, of_labels = judge_labels(faces.votes, test, settings.bootstrap, seed)
     report = Comparison(
         profile=params.profile,
         split=split,
@@ -92,8 +92,7 @@ def main() -> None:
         "ensembles": comparison.tabulate_ensembles(scores, titles, ensembles, weighted),
         "agreement": comparison.tabulate_agreement(test),
         "all_wrong": all_wrong,
-        "levels": levels,
-        "contradicted": contradicted,
+        **of_labels,
     }
     favourites = None if faces.votes is None else count_favourites(faces.votes, faces.labels)
     pictures = draw_comparison(tables, faces.images, titles, origin["label"], favourites)

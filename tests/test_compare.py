@@ -425,7 +425,7 @@ def test_any_number_of_networks(count, monkeypatch):
         "all_wrong": comparison.tabulate_all_wrong(test),
     }
     assert len(tables["ensembles"]) == count + len(ensembles) + 1
-    monkeypatch.setattr(figures, "set_style", lambda: monkeypatch.setitem(plt.rcParams, "savefig.dpi", 30))
+    monkeypatch.setitem(plt.rcParams, "savefig.dpi", 30)
     pictures = figures.draw_comparison(tables, np.zeros((70, 48, 48), np.uint8), titles, "label", None)
     assert set(pictures) == {*tables, "annotators", "levels", "contradicted"}
     assert all(png.startswith(b"\x89PNG") for png in pictures.values())

@@ -190,10 +190,9 @@ def test_the_temperature_is_found_and_comes_from_val(temperature):
 def test_calibration_bins_and_coverage_by_hand():
     rows = predict([0, 0, 0, 0], [0, 1, 0, 1], [1.0, 0.75, 0.75, 0.6])
     table = bin_confidence(rows, 5)
-    assert table["images"].tolist() == [0, 0, 0, 3, 1]
-    assert table["accuracy"] == pytest.approx([np.nan] * 3 + [1 / 3, 1], nan_ok=True)
-    curve = {name: values.tolist() for name, values in cover(rows).items()}
-    assert curve == {
+    assert table[["low", "images"]].to_numpy().tolist() == [[0.6, 3], [0.8, 1]]
+    assert table["accuracy"].tolist() == pytest.approx([1 / 3, 1])
+    assert cover(rows).to_dict("list") == {
         "threshold": [1, 0.75, 0.6],
         "coverage": [0.25, 0.75, 1],
         "accuracy": [1, pytest.approx(2 / 3), 0.5],

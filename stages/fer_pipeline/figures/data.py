@@ -11,15 +11,13 @@ from matplotlib.figure import Figure
 
 from fer_pipeline.faces.faces import Split
 from fer_pipeline.faces.fer2013 import CLASSES
-from fer_pipeline.figures.parts import show_face, table_to_csv
-from fer_pipeline.figures.style import PERCENT, set_style, to_png
+from fer_pipeline.figures.style import PERCENT, show_face, table_to_csv, to_png
 
 FACES_PER_CLASS = 10
 
 
 def plot_data(splits: Mapping[str, Split]) -> dict[str, bytes]:
     """{file name: content} of classes.csv, classes.png (shares per split) and faces.png (faces per class of train)."""
-    set_style()
     shares = tabulate_classes(splits)
     return {
         "classes.csv": table_to_csv(shares),

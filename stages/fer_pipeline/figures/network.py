@@ -18,8 +18,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sklearn.metrics import confusion_matrix
 
 from fer_pipeline.faces.fer2013 import CLASSES
-from fer_pipeline.figures.parts import SMALL, draw_gallery, draw_sentence, show_face
-from fer_pipeline.figures.style import PALETTE, PERCENT, set_style, to_png
+from fer_pipeline.figures.style import PALETTE, PERCENT, SMALL, draw_gallery, draw_sentence, show_face, to_png
 from fer_pipeline.metrics.scores import ClassScores, Measured, bin_confidence, cover
 from fer_pipeline.predictions.heat import Example
 from fer_pipeline.predictions.predictions import Predictions
@@ -52,7 +51,6 @@ def draw_all(
         bins: number of confidence bins.
         explained: see `draw_grad_cam`; None if the network has no heat maps; gradcam.png then says so.
     """
-    set_style()
     heat_maps = draw_sentence(f"{name}: no Grad-CAM") if explained is None else draw_grad_cam(explained, name)
     figures = {
         "curves.png": draw_curves(history, name),
@@ -127,7 +125,7 @@ def draw_confidence(rows: Predictions, bins: int, ece: float, name: str) -> Figu
     for place, kind in enumerate(kinds):
         if kind not in set(table["prediction"]):
             middle.text(place, 0.5, "none", ha="center")
-    filled = pd.DataFrame(bin_confidence(rows, bins)).query("images > 0")
+    filled = bin_confidence(rows, bins)
     draw_reliability(filled, right)
     counts = table["prediction"].value_counts()
     handles = [
@@ -180,7 +178,7 @@ def draw_classes(classes: Mapping[str, ClassScores], name: str) -> Figure:
     return figure
 
 
-def draw_risk_coverage(curve: Mapping[str, npt.NDArray[np.float64]], name: str) -> Figure:
+def draw_risk_coverage(curve: pd.DataFrame, name: str) -> Figure:
     """Accuracy against the share of images kept (`fer_pipeline.metrics.scores.cover`), with thresholds marked."""
     figure, axes = plt.subplots(figsize=(7, 3.2))
     axes.plot(curve["coverage"], curve["accuracy"], color=BLUE, marker="." if len(curve["coverage"]) < 15 else "")

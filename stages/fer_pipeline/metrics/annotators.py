@@ -84,4 +84,5 @@ def average_cross_entropy(shares: Floats, probabilities: Floats) -> float | None
     totals = shares.sum(axis=1, keepdims=True)
     known = totals[:, 0] > 0
     logarithms = np.log(np.clip(probabilities[known], SMALLEST, None))
-    return average(-(shares[known] / totals[known] * logarithms).sum(axis=1))
+    mean: float | None = average(-(shares[known] / totals[known] * logarithms).sum(axis=1))
+    return mean

@@ -15,7 +15,7 @@ from fer_pipeline.faces.fer2013 import CLASSES, VOTE_CLASSES
 from fer_pipeline.faces.votes import Votes
 from fer_pipeline.metrics.annotators import find_favourites
 from fer_pipeline.metrics.mcnemar import McNemar, compare_pairs
-from fer_pipeline.metrics.scores import average, bound_accuracy
+from fer_pipeline.metrics.scores import average, bound_accuracy, tabulate_images
 from fer_pipeline.predictions.predictions import Predictions
 
 FAVOURITES = "annotators"
@@ -58,16 +58,21 @@ class Labels(Record):
 
 def judge_labels(
     votes: Votes | None, test: Mapping[str, Predictions], resamples: int, seed: int
-) -> tuple[Labels | None, pd.DataFrame, pd.DataFrame]:
-    """`Labels`, `tabulate_levels` and `tabulate_contradicted` of test; None and empty tables if the data have no votes.
+) -> tuple[Labels | None, dict[str, pd.DataFrame]]:
+    """The record, and {'levels', 'contradicted': table}; None and empty tables if the data have no votes.
 
     `test` is {network: its predictions}; `resamples` and `seed` are for the bootstrap.
     """
     if votes is None:
-        return None, pd.DataFrame({"votes": []}), pd.DataFrame({"index_in_test": []})
+        return None, {"levels": pd.DataFrame({"votes": []}), "contradicted": pd.DataFrame({"index_in_test": []})}
     actual = next(iter(test.values())).actual
     right = find_favourites(votes) == actual
-    levels, contradicted = tabulate_levels(votes, test), tabulate_contradicted(votes, test)
+    tables = {"levels": tabulate_levels(votes, test), "contradicted": tabulate_contradicted(votes, test)}
+    levels = [
+        {key: row[key] for key in ("votes", "images", "favourite_is_label")}
+        | {kind: {name: row[f"{name}_{kind}"] for name in test} for kind in ("label", "favourite")}
+        for row in tables["levels"].round(6).to_dict("records")
+    ]
     correct = {FAVOURITES: right, **{name: rows.correct for name, rows in test.items()}}
     labels = Labels(
         accuracy=average(right),
@@ -75,19 +80,10 @@ def judge_labels(
         recall={name: average(right[actual == label]) for label, name in enumerate(CLASSES)},
         unsupported=average(votes[np.arange(len(actual)), actual] == 0),
         mcnemar=compare_pairs(correct, [(FAVOURITES, name) for name in test]),
-        levels=[
-            LevelOfAgreement(
-                votes=row["votes"],
-                images=row["images"],
-                favourite_is_label=row["favourite_is_label"],
-                label={name: row[f"{name}_label"] for name in test},
-                favourite={name: row[f"{name}_favourite"] for name in test},
-            )
-            for row in levels.round(6).to_dict("records")
-        ],
-        contradicted=len(contradicted),
+        levels=[LevelOfAgreement(**level) for level in levels],
+        contradicted=len(tables["contradicted"]),
     )
-    return labels, levels, contradicted
+    return labels, tables
 
 
 def tabulate_levels(votes: Votes, test: Mapping[str, Predictions]) -> pd.DataFrame:
@@ -112,21 +108,19 @@ def tabulate_contradicted(votes: Votes, test: Mapping[str, Predictions]) -> pd.D
     votes, as 'happy 9, neutral 1') and confidence (the networks' mean). Rows are sorted by falling votes, then by
     falling confidence.
     """
-    rows = list(test.values())
-    predicted, actual = rows[0].predicted, rows[0].actual
-    same = np.all([one.predicted == predicted for one in rows], axis=0)
-    places, names = np.arange(len(actual)), np.array(CLASSES)
+    images, network = tabulate_images(test), next(iter(test.values()))
     table = pd.DataFrame(
         {
-            "index_in_test": places,
-            "actual": names[actual],
-            "predicted": names[predicted],
-            "votes": votes[places, predicted],
-            "votes_for_label": votes[places, actual],
+            "index_in_test": images["index"],
+            "actual": images["actual"],
+            "predicted": images[next(iter(test))],
+            "votes": votes[images["index"], network.predicted],
+            "votes_for_label": votes[images["index"], network.actual],
             "said": [describe_votes(row) for row in votes],
-            "confidence": np.mean([one.confidence for one in rows], axis=0).round(6),
+            "confidence": images["confidence"],
         }
-    )[same & (predicted != actual) & (votes[places, predicted] >= SURE)]
+    )
+    table = table[images["same"] & (images["right"] == 0) & (table["votes"] >= SURE)]
     return table.sort_values(["votes", "confidence"], ascending=False, kind="stable", ignore_index=True)
 
 

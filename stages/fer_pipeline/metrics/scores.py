@@ -132,24 +132,23 @@ def average_nll(rows: Predictions) -> float:
     return round(float(log_loss(rows.actual, temper(rows.probabilities, 1), labels=range(len(CLASSES)))), 6)
 
 
-def bin_confidence(rows: Predictions, bins: int) -> dict[str, NDArray[Any]]:
-    """Calibration by confidence: {low, high, images, confidence, accuracy}, arrays (bins,); an empty bin has NaN.
+def bin_confidence(rows: Predictions, bins: int) -> pd.DataFrame:
+    """Calibration by confidence: low, high, images, confidence and accuracy of each bin that has images.
 
     Bins are equally wide and include their lower bound; the last bin also includes its upper bound.
     """
     edges = np.arange(bins + 1) / bins  # the closest floats: linspace(0, 1, 6) misses 0.6
     confidence = rows.confidence.clip(0, 1)  # a weighted mean of ones may exceed 1 in its last bit
-    values = [confidence, rows.correct.astype(float)]
-    means = binned_statistic(confidence, values, "mean", edges).statistic
-    images = np.histogram(confidence, edges)[0]
-    return {"low": edges[:-1], "high": edges[1:], "images": images, "confidence": means[0], "accuracy": means[1]}
+    means = binned_statistic(confidence, [confidence, rows.correct.astype(float)], "mean", edges).statistic
+    table = pd.DataFrame({"low": edges[:-1], "high": edges[1:], "images": np.histogram(confidence, edges)[0]})
+    return table.assign(confidence=means[0], accuracy=means[1]).query("images > 0")
 
 
 def sum_calibration_error(rows: Predictions, bins: int) -> float:
     """The expected calibration error: the mean of |accuracy - confidence| over bins, weighted by their images."""
     table = bin_confidence(rows, bins)
-    gaps = np.abs(table["accuracy"] - table["confidence"])
-    return round(float(np.nansum(gaps * table["images"]) / table["images"].sum()), 6)
+    gaps = abs(table["accuracy"] - table["confidence"])
+    return round(float(np.average(gaps, weights=table["images"])), 6)
 
 
 class Confusion(Record):
@@ -250,8 +249,8 @@ def summarise(measured: Measured) -> Summary:
     return Summary(accuracy=measured.accuracy, macro_f1=measured.macro_f1, ece=measured.calibration.ece)
 
 
-def cover(rows: Predictions) -> dict[str, NDArray[Any]]:
-    """The risk-coverage curve: {threshold, coverage, accuracy}, arrays of up to 100 points, coverage rising to 1.
+def cover(rows: Predictions) -> pd.DataFrame:
+    """The risk-coverage curve: threshold, coverage and accuracy of up to 100 points, coverage rising to 1.
 
     Each point keeps the images with confidence >= threshold. `coverage` is their share of all images, `accuracy` is
     measured on them. Thresholds are the confidences at each hundredth of the images, without repeats.
@@ -261,7 +260,7 @@ def cover(rows: Predictions) -> dict[str, NDArray[Any]]:
     thresholds = np.unique(falling[ranks])[::-1]
     kept = rows.confidence >= thresholds[:, np.newaxis]
     accuracy = (kept & rows.correct).sum(axis=1) / kept.sum(axis=1)
-    return {"threshold": thresholds, "coverage": kept.mean(axis=1), "accuracy": accuracy}
+    return pd.DataFrame({"threshold": thresholds, "coverage": kept.mean(axis=1), "accuracy": accuracy})
 
 
 def tabulate_images(test: Mapping[str, Predictions]) -> pd.DataFrame:
