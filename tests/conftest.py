@@ -110,6 +110,7 @@ def of_the_paper(tmp_path_factory):
     folder = tmp_path_factory.mktemp("paper")
     shutil.copytree(ROOT / "stages", folder / "stages", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "profiles", folder / "profiles")
+    shutil.copy(ROOT / "dvc.yaml", folder)
     params = YAML(typ="safe").load(ROOT / "params.yaml")
     params["networks"] = {name: params["networks"][name] for name in PAPERS}
     (folder / "params.yaml").write_text(json.dumps(params))  # which YAML holds as well

@@ -25,12 +25,10 @@ from fer_pipeline.predictions.predictions import Predictions
 
 BLUE, ORANGE, GREEN, VERMILLION = PALETTE[:4]
 CORRECT, INCORRECT, NEUTRAL = BLUE, VERMILLION, "0.55"
-FEW = 20
-"""A confidence bin with fewer images is drawn pale: the standard error of its accuracy can exceed 11 points."""
+FEW = 20  # a confidence bin with fewer images is drawn pale: the standard error of its accuracy can exceed 11 points
 PALE: dict[str, Any] = {"facecolor": "0.91", "edgecolor": "0.65", "linewidth": 0.5}
 """Style of the bar of a bin with few images."""
-BOX = {"facecolor": "white", "edgecolor": "0.8", "boxstyle": "round,pad=0.4"}
-"""The box around a text inside a plot."""
+BOX = {"facecolor": "white", "edgecolor": "0.8", "boxstyle": "round,pad=0.4"}  # the box around a text inside a plot
 
 
 def draw_all(

@@ -22,8 +22,7 @@ from PIL import Image, ImageChops
 PALETTE: list[str] = sns.color_palette("colorblind").as_hex()
 """Ten colours that colour-blind readers tell apart; .dvc/plots/ has the same."""
 PERCENT = PercentFormatter(1, decimals=0)
-SMALL = 8
-"""The smallest font size, in points."""
+SMALL = 8  # the smallest font size, in points
 
 sns.set_theme(context="paper", style="whitegrid", palette="colorblind", font_scale=1.15)
 plt.rcParams |= {"savefig.dpi": 150, "figure.constrained_layout.use": True}

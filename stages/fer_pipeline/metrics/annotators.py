@@ -30,20 +30,16 @@ class Sides(Record):
 class Annotators(Record):
     """A network against FER+'s annotators on test; `fer_pipeline.metrics.annotators` defines favourite and majority."""
 
-    rows: Count
-    """Test images with a majority."""
-    emotion_rows: Count
-    """Test images with a majority for one of the seven emotions."""
-    accuracy: Share | None
-    """Accuracy of the network against the majority, on the images of `emotion_rows`."""
+    rows: Count  # test images with a majority
+    emotion_rows: Count  # test images with a majority for one of the seven emotions
+    accuracy: Share | None  # accuracy of the network against the majority, on the images of `emotion_rows`
     cross_entropy: float | None
     """Cross-entropy of the network against the vote distribution over the seven emotions, in nats."""
     votes_accuracy: Share | None
     """Accuracy of the second head against the majority, on the images of `rows`; None if the network has one head."""
     votes_cross_entropy: float | None
     """Cross-entropy of the second head against the votes for eight classes, in nats; None if there is one head."""
-    mistakes: Sides | None
-    """None if the network never contradicts a label."""
+    mistakes: Sides | None  # None if the network never contradicts a label
 
 
 def find_favourites(votes: Votes) -> npt.NDArray[np.int64]:

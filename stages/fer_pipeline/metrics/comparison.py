@@ -30,8 +30,7 @@ from fer_pipeline.predictions.calibration import SMALLEST
 from fer_pipeline.predictions.predictions import Predictions
 
 WEIGHT_DECIMALS = 3
-LISTED = 100
-"""compare.json lists at most this many rows of `tabulate_all_wrong`; all_wrong.csv has all of them."""
+LISTED = 100  # compare.json lists at most this many rows of `tabulate_all_wrong`; all_wrong.csv has all of them
 ENSEMBLE_TITLE = "Soft vote of all"
 VAL_IN_TEST = "Under the split paper val lies inside test: weights chosen on val are chosen on test rows as well."
 
@@ -71,10 +70,8 @@ class Ensemble(Record):
     accuracy: Share
     accuracy_ci95: Interval
     best_member: str
-    gain_points: float
-    """Accuracy minus that of the best member, in points."""
-    p_value: Share
-    """Of McNemar's test against the best member."""
+    gain_points: float  # accuracy minus that of the best member, in points
+    p_value: Share  # of McNemar's test against the best member
 
 
 class WeightedEnsemble(Ensemble):
@@ -84,18 +81,15 @@ class WeightedEnsemble(Ensemble):
 class Pair(Record):
     first: str
     second: str
-    share: Share
-    """Share of the test images on which both predict the same class."""
+    share: Share  # share of the test images on which both predict the same class
     kappa: Annotated[float, Field(ge=-1, le=1)] | None
     """Cohen's kappa; None if both predict the same single class for every image."""
 
 
 class Agreement(Record):
     pairs: list[Pair]
-    all_share: Share
-    """Share of the test images on which all networks predict the same class."""
-    right_by: list[Count]
-    """Numbers of test images that exactly 0, 1, ... and all networks classify correctly."""
+    all_share: Share  # share of the test images on which all networks predict the same class
+    right_by: list[Count]  # numbers of test images that exactly 0, 1, ... and all networks classify correctly.
     any_right: Share
     """Share that at least one network classifies correctly: the accuracy of a perfect choice among the networks."""
 
@@ -105,12 +99,9 @@ class AllWrong(Record):
 
     count: Count
     share: Share
-    same_count: Count
-    """Number of these images for which all networks predict the same class."""
-    same_share: Share | None
-    """`same_count` as a share of `count`; None if `count` is 0."""
-    indices: list[Count]
-    """Positions in test, from the first hundred rows of all_wrong.csv."""
+    same_count: Count  # number of these images for which all networks predict the same class
+    same_share: Share | None  # `same_count` as a share of `count`; None if `count` is 0
+    indices: list[Count]  # positions in test, from the first hundred rows of all_wrong.csv
 
 
 class Comparison(Record):
@@ -118,22 +109,17 @@ class Comparison(Record):
 
     profile: str
     split: str
-    comparable: bool
-    """Whether our figures may be compared with the paper's."""
-    label: str
-    """The data and settings behind our figures and the paper's, in words."""
+    comparable: bool  # whether our figures may be compared with the paper's
+    label: str  # the data and settings behind our figures and the paper's, in words
     notes: list[str]
     table7: dict[str, Table7Row]
     mcnemar: list[McNemar]
-    ensembles: list[Ensemble]
-    """Soft votes with equal weights: of each pair of networks, then of all networks."""
+    ensembles: list[Ensemble]  # soft votes with equal weights: of each pair of networks, then of all networks
     weighted_ensemble: WeightedEnsemble
-    ensemble: Measured
-    """The soft vote of all networks, with equal weights."""
+    ensemble: Measured  # the soft vote of all networks, with equal weights
     agreement: Agreement
     all_wrong: AllWrong
-    labels: Labels | None = None
-    """None if the data have no votes."""
+    labels: Labels | None = None  # None if the data have no votes
 
 
 def describe_run(

@@ -16,14 +16,10 @@ class OtherScores(Record):
 
 
 class Other(Record):
-    source: str
-    """The file or folder of the data set, without the folders above it."""
+    source: str  # the file or folder of the data set, without the folders above it
     md5: str
     faces: Count
-    left_out: dict[str, Count]
-    """{folder: number of its pictures}, for folders whose name is no known emotion."""
-    scaled: Count
-    """Pictures scaled to 48x48 from another size."""
-    seen: Count
-    """Faces whose exact pixels are also in FER-2013's train or val rows."""
+    left_out: dict[str, Count]  # {folder: number of its pictures}, for folders whose name is no known emotion
+    scaled: Count  # pictures scaled to 48x48 from another size
+    seen: Count  # faces whose exact pixels are also in FER-2013's train or val rows
     networks: dict[str, OtherScores]

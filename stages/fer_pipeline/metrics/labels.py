@@ -18,39 +18,29 @@ from fer_pipeline.metrics.mcnemar import McNemar, compare_pairs
 from fer_pipeline.metrics.scores import average, bound_accuracy, tabulate_images
 from fer_pipeline.predictions.predictions import Predictions
 
-FAVOURITES = "annotators"
-"""The name of the annotators' favourite where it is compared with networks."""
-SURE = 8
-"""The annotators count as sure of a class if at least this many of the ten chose it."""
-LEAST = 4
-"""The lowest level of agreement; it also holds images whose favourite has fewer votes and so means little."""
+FAVOURITES = "annotators"  # the name of the annotators' favourite where it is compared with networks
+SURE = 8  # the annotators count as sure of a class if at least this many of the ten chose it
+LEAST = 4  # the lowest level of agreement; it also holds images whose favourite has fewer votes and so means little
 
 
 class LevelOfAgreement(Record):
     """The test images on which this many annotators agree on an emotion."""
 
-    votes: Count
-    """Votes for the favourite; the level `LEAST` also holds the images with fewer."""
+    votes: Count  # votes for the favourite; the level `LEAST` also holds the images with fewer
     images: Count
     favourite_is_label: Share
-    label: dict[str, Share]
-    """{network: share of the images on which it predicts the label}."""
-    favourite: dict[str, Share]
-    """{network: share of the images on which it predicts the favourite}."""
+    label: dict[str, Share]  # {network: share of the images on which it predicts the label}
+    favourite: dict[str, Share]  # {network: share of the images on which it predicts the favourite}
 
 
 class Labels(Record):
     """How reliable the test labels are according to FER+'s annotators."""
 
-    accuracy: Share
-    """Share of the test images whose label is the annotators' favourite: the accuracy of the annotators."""
+    accuracy: Share  # share of the test images whose label is the annotators' favourite: the accuracy of the annotators
     accuracy_ci95: Interval
-    recall: dict[str, Share | None]
-    """{emotion: `accuracy` on the images with this label}; None if there are none."""
-    unsupported: Share
-    """Share of the test images whose label got no vote at all."""
-    mcnemar: list[McNemar]
-    """The annotators compared with each network."""
+    recall: dict[str, Share | None]  # {emotion: `accuracy` on the images with this label}; None if there are none
+    unsupported: Share  # share of the test images whose label got no vote at all
+    mcnemar: list[McNemar]  # the annotators compared with each network
     levels: list[LevelOfAgreement]
     contradicted: Count
     """Test images on which all networks and at least eight annotators agree on a class other than the label."""

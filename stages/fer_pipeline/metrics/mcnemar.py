@@ -15,13 +15,10 @@ Bools = npt.NDArray[np.bool_]
 class McNemar(Record):
     first: str
     second: str
-    first_only: Count
-    """Test images that only the first classifies correctly."""
-    second_only: Count
-    """Test images that only the second classifies correctly."""
+    first_only: Count  # test images that only the first classifies correctly
+    second_only: Count  # test images that only the second classifies correctly
     p_value: Share
-    p_value_holm: Share
-    """Adjusted for all tested pairs together."""
+    p_value_holm: Share  # adjusted for all tested pairs together
 
 
 def apply_mcnemar(first: Bools, second: Bools) -> tuple[int, int, float]:

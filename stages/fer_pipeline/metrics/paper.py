@@ -33,8 +33,7 @@ class Work(NamedTuple):
     year: int
     dataset: str
     technique: str
-    accuracy: float | None
-    """None for a review without an accuracy."""
+    accuracy: float | None  # None for a review without an accuracy
 
 
 LITERATURE = (
@@ -107,26 +106,21 @@ class Paper(NamedTuple):
     """Sections 2 and 3 in the same form, as we read them. What the paper does not mention is off."""
     train_accuracy: float
     accuracy: float
-    overfitting_gap: float
-    """Table 7, as the two accuracies."""
-    curves: str
-    """The figures that show accuracy and loss by epoch."""
-    per_class: dict[str, PrintedClass] | None = None
-    """Table 5, in the challenge's order of classes; drawn in Figure 9."""
+    overfitting_gap: float  # Table 7, as the two accuracies
+    curves: str  # the figures that show accuracy and loss by epoch
+    per_class: dict[str, PrintedClass] | None = None  # Table 5, in the challenge's order of classes; drawn in Figure 9
     confidence: PrintedConfidence | None = None
     errors: dict[str, float] | None = None
     """{'count': misclassified test images, 'share': their share} (the misclassification audit)."""
     confusions: dict[str, int] = {}  # noqa: RUF012 (nothing changes it)
     """{'actual → predicted class': test images}: the most frequent ones, which the text names."""
-    note: str = ""
-    """A sentence on a figure that the paper gives in two meanings."""
+    note: str = ""  # a sentence on a figure that the paper gives in two meanings
 
 
 PLAIN = {"width": 1, "labels": "emotion", "label_smoothing": 0, "ema": 0}
 """The full network, trained on labels alone; the paper mentions no smoothing of labels and no average of weights."""
 BASELINE = {"optimizer": "adam", "learning_rate": 0.0001, "batch_size": 64, "epochs": 50}
-SHIFT_AND_FLIP = {"flip": True, "shift": 0.1, "rotation": 0, "scale": 0}
-"""Section 2."""
+SHIFT_AND_FLIP = {"flip": True, "shift": 0.1, "rotation": 0, "scale": 0}  # Section 2
 TRANSFER = {"optimizer": "sgd", "momentum": 0.9, "learning_rate": 0.01, "batch_size": 64, "epochs": 250, "patience": 15}
 TRANSFER_METHOD = {
     **PLAIN,

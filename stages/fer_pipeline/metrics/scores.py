@@ -32,14 +32,11 @@ def average(values: Any) -> Any:
 class ClassScores(Record):
     """Table 5 for one class. Everything but `support` is None for a class without test images."""
 
-    precision: Share | None
-    """Also None for a class that is never predicted."""
+    precision: Share | None  # also None for a class that is never predicted
     recall: Share | None
     f1: Share | None
-    accuracy: Share | None
-    """The recall, which the paper calls accuracy."""
-    support: Count
-    """Test images of the class."""
+    accuracy: Share | None  # the recall, which the paper calls accuracy
+    support: Count  # test images of the class
 
 
 def score_classes(rows: Predictions) -> dict[str, ClassScores]:
@@ -59,10 +56,8 @@ class Confidence(Record):
     mean: Share
     mean_correct: Share | None
     mean_incorrect: Share | None
-    std: float
-    """Population standard deviation."""
-    low_count: Count
-    """Images with a confidence below the threshold."""
+    std: float  # population standard deviation
+    low_count: Count  # images with a confidence below the threshold
     low_share: Share
     low_accuracy: Share | None
     threshold: Share
@@ -87,16 +82,12 @@ def describe_confidence(rows: Predictions, threshold: float) -> Confidence:
 class Calibration(Record):
     """How well the probabilities on test match how often the network is right."""
 
-    ece: Share
-    """Expected calibration error."""
-    nll: float
-    """Mean negative log-likelihood of the true class, in nats."""
+    ece: Share  # expected calibration error
+    nll: float  # mean negative log-likelihood of the true class, in nats
     brier: Annotated[float, Field(ge=0, le=2)]
     """Mean squared difference from the one-hot label, summed over the classes."""
-    temperature: float
-    """Fitted on val."""
-    ece_scaled: Share
-    """`ece` after scaling by the temperature; likewise `nll_scaled`."""
+    temperature: float  # fitted on val
+    ece_scaled: Share  # `ece` after scaling by the temperature; likewise `nll_scaled`
     nll_scaled: float
 
 
@@ -160,8 +151,7 @@ class Confusion(Record):
 class Errors(Record):
     count: Count
     share: Share
-    confident_count: Count
-    """Errors with a confidence of at least `evaluate.confident`."""
+    confident_count: Count  # errors with a confidence of at least `evaluate.confident`
     top: list[Confusion]
     """The ten most frequent confusions, the most frequent first; ties are in the order of the classes."""
 
@@ -185,21 +175,17 @@ class Measured(Record):
     """The metrics of a network or of an ensemble that need nothing but its predictions, on test."""
 
     accuracy: Share
-    accuracy_unseen: Share | None
-    """Accuracy without the test images that are also in train."""
+    accuracy_unseen: Share | None  # accuracy without the test images that are also in train
     unseen_count: Count
-    balanced_accuracy: Share
-    """Mean recall of the classes that have test images."""
+    balanced_accuracy: Share  # mean recall of the classes that have test images
     macro_f1: Share
-    accuracy_ci95: Interval
-    """95 % bootstrap interval."""
+    accuracy_ci95: Interval  # 95 % bootstrap interval
     val_accuracy: Share
     per_class: dict[str, ClassScores]
     confidence: Confidence
     calibration: Calibration
     errors: Errors
-    notes: list[str]
-    """Why a value is None or was not determined."""
+    notes: list[str]  # why a value is None or was not determined
 
 
 def measure(

@@ -8,10 +8,8 @@ from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.faces.votes import Votes, to_shares
 from fer_pipeline.predictions.predictions import Floats, Predictions
 
-TEMPERATURES = (0.05, 20)
-"""Bounds of the fitted temperature."""
-SMALLEST = 1e-6
-"""The smallest probability whose logarithm is taken: predictions have six decimals."""
+TEMPERATURES = (0.05, 20)  # bounds of the fitted temperature
+SMALLEST = 1e-6  # the smallest probability whose logarithm is taken: predictions have six decimals
 
 
 def temper(probabilities: Floats, temperature: float) -> Floats:

@@ -19,8 +19,7 @@ from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.faces import Split
 from fer_pipeline.faces.fer2013 import CLASSES, VOTED
 
-SCORED = ("val", "test")
-"""The splits whose rows are scored."""
+SCORED = ("val", "test")  # the splits whose rows are scored
 COLUMNS = ("split", "index", "actual", "predicted", "confidence", *CLASSES)
 VOTE_COLUMNS = ("split", "index", "predicted", "confidence", *VOTED)
 DECIMALS = 6
@@ -33,10 +32,8 @@ Ints = npt.NDArray[np.int64]
 class Predictions(NamedTuple):
     """A network's predictions for the N images of one split, in the order of faces.h5."""
 
-    actual: Bytes
-    """uint8 (N,), 0..6: the labels of the data set."""
-    probabilities: Floats
-    """float64 (N, 7), in [0, 1] with six decimals; each row adds up to 1 within 1e-5."""
+    actual: Bytes  # uint8 (N,), 0..6: the labels of the data set
+    probabilities: Floats  # float64 (N, 7), in [0, 1] with six decimals; each row adds up to 1 within 1e-5
 
     @property
     def predicted(self) -> Ints:

@@ -6,6 +6,8 @@ Accuracies, shares and confidences come in [0, 1] and are shown in percent. `per
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import pandas as pd
+
 NONE = "–"
 
 
@@ -45,6 +47,11 @@ def pick(rows: Mapping[str, Any], key: str) -> dict[str, Any]:
     return {name: getattr(row, key) for name, row in rows.items()}
 
 
+def known(values: Mapping[str, float | None]) -> "pd.Series[float]":
+    """{name: number or None} as a series of the numbers."""
+    return pd.Series(values, dtype=float).dropna()
+
+
 def named(names: Iterable[str], titles: Mapping[str, str]) -> list[str]:
     """Networks as the page names them."""
     return [titles[name] for name in names]
@@ -63,7 +70,7 @@ def phrases(values: Mapping[str, Any], form: str, titles: Mapping[str, str] | No
 
 FILTERS: dict[str, Callable[..., Any]] = {
     **{function.__name__: function for function in (percent, decimal, interval, listing, plural, times)},
-    **{function.__name__: function for function in (pick, named, fill, phrases)},
+    **{function.__name__: function for function in (pick, known, named, fill, phrases)},
     "count": "{:,.0f}".format,  # 7178 as '7,178', 1039.7 as '1,040'
     "two_digits": "{:.2g}".format,  # a p-value or a small difference: 0.0312 as '0.031', 2.14e-8 as '2.1e-08'
     "points": lambda difference: f"{100 * difference:+z.2f}",  # of accuracies, in [-1, 1]: 0.0125 as '+1.25'
