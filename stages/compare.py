@@ -17,9 +17,9 @@ from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.figures.comparison import draw_comparison
 from fer_pipeline.figures.style import table_to_csv
 from fer_pipeline.metrics import comparison
+from fer_pipeline.metrics.annotators import count_favourites, judge_labels
 from fer_pipeline.metrics.comparison import Comparison
 from fer_pipeline.metrics.evaluation import Scores
-from fer_pipeline.metrics.labels import count_favourites, judge_labels
 from fer_pipeline.metrics.mcnemar import compare_pairs
 from fer_pipeline.metrics.paper import PRINTED
 from fer_pipeline.metrics.scores import measure, summarise

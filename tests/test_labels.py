@@ -12,10 +12,16 @@ from fer_pipeline.faces.faces import read_faces
 from fer_pipeline.faces.fer2013 import CLASSES, VOTE_CLASSES
 from fer_pipeline.faces.votes import find_majority
 from fer_pipeline.figures.comparison import draw_annotators, draw_contradicted, draw_levels
-from fer_pipeline.metrics.annotators import find_favourites, judge_network
+from fer_pipeline.metrics.annotators import (
+    count_favourites,
+    find_favourites,
+    judge_labels,
+    judge_network,
+    tabulate_contradicted,
+    tabulate_levels,
+)
 from fer_pipeline.metrics.comparison import Comparison
 from fer_pipeline.metrics.evaluation import Scores
-from fer_pipeline.metrics.labels import count_favourites, judge_labels, tabulate_contradicted, tabulate_levels
 from fer_pipeline.predictions.calibration import fit_votes_temperature
 from fer_pipeline.predictions.predictions import votes_to_csv
 

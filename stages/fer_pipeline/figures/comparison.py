@@ -28,8 +28,8 @@ from fer_pipeline.figures.style import (
     pick_colours,
     to_png,
 )
+from fer_pipeline.metrics.annotators import LEAST, SURE
 from fer_pipeline.metrics.comparison import ENSEMBLE_TITLE
-from fer_pipeline.metrics.labels import LEAST, SURE
 
 SOURCES = {"literature": ("Table 1 of the paper", "o"), "paper": ("the paper's networks", "s"), "ours": ("ours", "D")}
 """{source of an accuracy: (its name, its mark)}"""
@@ -49,7 +49,7 @@ def draw_comparison(
     """{name: PNG} of every picture of the comparison. To add one, write its function and list it here.
 
     Args:
-        tables: {name: table} as `fer_pipeline.metrics.comparison` and `fer_pipeline.metrics.labels` make them.
+        tables: {name: table} as `fer_pipeline.metrics.comparison` and `fer_pipeline.metrics.annotators` make them.
         images: uint8 (N, 48, 48), the test images.
         titles: {network: its title}.
         label: on what our figures and the paper's come from.

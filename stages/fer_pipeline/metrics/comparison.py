@@ -21,8 +21,8 @@ from fer_pipeline.core.record import Count, Difference, Interval, Record, Share
 from fer_pipeline.faces.faces import Split
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.metrics import paper
+from fer_pipeline.metrics.annotators import Labels
 from fer_pipeline.metrics.evaluation import Scores
-from fer_pipeline.metrics.labels import Labels
 from fer_pipeline.metrics.mcnemar import McNemar, apply_mcnemar
 from fer_pipeline.metrics.scores import Measured, average, bound_accuracy, tabulate_images
 from fer_pipeline.params.schema import Params

@@ -10,7 +10,7 @@ import jinja2
 import pandas as pd
 
 from fer_pipeline.faces.fer2013 import CLASSES, SPLITS
-from fer_pipeline.metrics import labels, paper
+from fer_pipeline.metrics import annotators, paper
 from fer_pipeline.networks.network import Network
 from fer_pipeline.params.schema import Params
 from fer_pipeline.report.evidence import EMPTY, Cell, Files, list_pictures, spread
@@ -79,7 +79,7 @@ def make_page(
         scores=scores,
         f1=f1,
         paper=paper,
-        worth=labels,
+        worth=annotators,
         titles=titles,
         params=params,
         settings=settings,
