@@ -21,7 +21,7 @@ from fer_pipeline.metrics.annotators import count_favourites, judge_labels
 from fer_pipeline.metrics.comparison import Comparison
 from fer_pipeline.metrics.evaluation import Scores
 from fer_pipeline.metrics.mcnemar import compare_pairs
-from fer_pipeline.metrics.paper import PRINTED
+from fer_pipeline.metrics.paper import PRINTED, follows_paper
 from fer_pipeline.metrics.scores import measure, summarise
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
@@ -64,7 +64,8 @@ def main() -> None:
 
     split, faces = attributes["split"], splits["test"]
     papers = {name: read_training(params, name, BASE) for name in names if name in PRINTED}
-    origin = comparison.describe_run(params, read_trainings(params), papers, split, splits, is_sample(params.dataset))
+    follows, counts = follows_paper(read_trainings(params), papers), [len(one.labels) for one in splits.values()]
+    origin = comparison.describe_run(params, follows, split, counts, is_sample(params.dataset))
     ensembles, weighted = comparison.judge_ensembles(val, test, settings.bootstrap, seed)
     val_vote, test_vote = (comparison.vote(list(members.values())) for members in (val, test))
     ensemble = measure(val_vote, test_vote, faces.duplicate_of_train, settings, seed)

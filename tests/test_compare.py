@@ -19,14 +19,14 @@ from sklearn.metrics import f1_score
 
 import compare
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.faces.faces import Split, pack_faces
+from fer_pipeline.faces.faces import pack_faces
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.figures import comparison as figures
 from fer_pipeline.figures.comparison import draw_agreement, draw_all_wrong, draw_class_f1, name_errors
 from fer_pipeline.metrics import comparison, mcnemar
 from fer_pipeline.metrics.comparison import Comparison
 from fer_pipeline.metrics.evaluation import Scores
-from fer_pipeline.metrics.paper import PRINTED
+from fer_pipeline.metrics.paper import PRINTED, follows_paper
 from fer_pipeline.metrics.scores import measure
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
@@ -252,15 +252,17 @@ COUNTS = (22_968, 1_432, 7_178)
 
 def describe(profile, dataset, counts, networks=NETWORKS, **vgg19):
     """`describe_run` of a profile, VGG19's section changed by `vgg19`; networks of other names have no paper."""
-    splits = {name: Split(None, np.zeros(n), None) for name, n in zip(("train", "val", "test"), counts, strict=True)}
-    params = read_params().model_copy(update={"profile": profile, "dataset": dataset})
+    params = read_params().model_copy(
+        update={"profile": profile, "dataset": dataset, "networks": dict.fromkeys(networks)}
+    )
     ours, papers = (
         dict.fromkeys(networks) | {name: read_training(params, name, one) for name in networks if name in PRINTED}
         for one in (profile, "paper")
     )
     if vgg19:
         ours["vgg19"] = ours["vgg19"].model_copy(update=vgg19)
-    return comparison.describe_run(params, ours, papers, "paper", splits, is_sample(dataset))
+    params = params.model_copy(update={"networks": dict.fromkeys(networks)})
+    return comparison.describe_run(params, follows_paper(ours, papers), "paper", counts, is_sample(dataset))
 
 
 @pytest.mark.parametrize(
@@ -378,7 +380,7 @@ def test_a_network_that_the_paper_has_not_stands_without_it():
     table7 = comparison.set_beside_paper(dict.fromkeys(titles, make_scores()))
     assert (table7["own"].paper, table7["own"].difference_points) == (None, None)
     gained = {"train_accuracy": 2.0, "accuracy": 0.0, "overfitting_gap": 2.0}
-    assert table7["vgg19"].difference_points.model_dump() == gained
+    assert table7["vgg19"].difference_points == gained
     table = comparison.tabulate_table7(table7, origin).set_index("network")
     assert np.isnan(table.loc["own", "paper_accuracy"]) and table.loc["vgg19", "paper_accuracy"] == 0.7031
     assert list(table.columns[:3]) == ["train_accuracy", "paper_train_accuracy", "train_accuracy_difference_points"]

@@ -26,14 +26,6 @@ SURE = 8  # the annotators count as sure of a class if at least this many of the
 LEAST = 4  # the lowest level of agreement; it also holds images whose favourite has fewer votes and so means little
 
 
-class Sides(Record):
-    """Whether the annotators' favourite is the network's class, the label or neither: shares of its errors on test."""
-
-    network: Share
-    label: Share
-    neither: Share
-
-
 class Annotators(Record):
     """A network against FER+'s annotators, on test."""
 
@@ -46,7 +38,8 @@ class Annotators(Record):
     """Accuracy of the second head against the majority, on the images of `rows`; None if the network has one head."""
     votes_cross_entropy: float | None
     """Cross-entropy of the second head against the votes for eight classes, in nats; None if there is one head."""
-    mistakes: Sides | None  # None if the network never contradicts a label
+    mistakes: dict[str, Share] | None
+    """Shares of its errors for which the annotators' favourite is what `network` says, the `label` or `neither`."""
 
 
 class LevelOfAgreement(Record):
@@ -89,6 +82,7 @@ def judge_network(test: Predictions, second: Floats | None, votes: Votes | None)
     among_seven, among_eight = is_emotion(majority), majority >= 0
     wrong, favourites = ~test.correct, find_favourites(votes)
     network, label = (favourites[wrong] == classes[wrong] for classes in (test.predicted, test.actual))
+    sides = {"network": average(network), "label": average(label), "neither": average(~network & ~label)}
     return Annotators(
         rows=int(among_eight.sum()),
         emotion_rows=int(among_seven.sum()),
@@ -96,9 +90,7 @@ def judge_network(test: Predictions, second: Floats | None, votes: Votes | None)
         cross_entropy=average_cross_entropy(shares[:, : len(CLASSES)], test.probabilities),
         votes_accuracy=None if second is None else average((second.argmax(axis=1) == majority)[among_eight]),
         votes_cross_entropy=None if second is None else average_cross_entropy(shares, second),
-        mistakes=Sides(network=average(network), label=average(label), neither=average(~network & ~label))
-        if wrong.any()
-        else None,
+        mistakes=sides if wrong.any() else None,
     )
 
 
@@ -184,8 +176,8 @@ def tabulate_contradicted(votes: Votes, test: Mapping[str, Predictions]) -> pd.D
 
 def describe_votes(counts: npt.NDArray[np.uint8]) -> str:
     """The votes for one face, uint8 (10,), in words: 'happy 9, neutral 1', the most frequent first."""
-    order = np.argsort(-counts.astype(int), kind="stable")
-    return ", ".join(f"{VOTE_CLASSES[place]} {counts[place]}" for place in order if counts[place])
+    given = [(name, count) for name, count in zip(VOTE_CLASSES, counts.tolist(), strict=True) if count]
+    return ", ".join(f"{name} {count}" for name, count in sorted(given, key=lambda one: -one[1]))
 
 
 def count_favourites(votes: Votes, labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:

@@ -18,7 +18,6 @@ from scipy.optimize import minimize
 from sklearn.metrics import cohen_kappa_score
 
 from fer_pipeline.core.record import Count, Difference, Interval, Record, Share
-from fer_pipeline.faces.faces import Split
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.metrics import paper
 from fer_pipeline.metrics.annotators import Labels
@@ -29,36 +28,24 @@ from fer_pipeline.params.schema import Params
 from fer_pipeline.predictions.calibration import SMALLEST
 from fer_pipeline.predictions.predictions import Predictions
 
+BESIDE_PAPER = ("train_accuracy", "accuracy", "overfitting_gap")  # the numeric columns of the paper's Table 7
 WEIGHT_DECIMALS = 3
 LISTED = 100  # compare.json lists at most this many rows of `tabulate_all_wrong`; all_wrong.csv has all of them
 ENSEMBLE_TITLE = "Soft vote of all"
 VAL_IN_TEST = "Under the split paper val lies inside test: weights chosen on val are chosen on test rows as well."
 
 
-class Accuracies(Record):
-    """The numeric columns of the paper's Table 7."""
+class Table7Row(Record):
+    """Our figures of one network."""
 
     train_accuracy: Share
     accuracy: Share
     overfitting_gap: Difference
-
-
-class AccuracyDifferences(Record):
-    """Our value minus the paper's, in points."""
-
-    train_accuracy: float
-    accuracy: float
-    overfitting_gap: float
-
-
-class Table7Row(Accuracies):
-    """Our figures of one network; `paper` and `difference_points` are None if the paper does not have the network."""
-
     macro_f1: Share
     parameters: Count
     model_bytes: Count
-    paper: Accuracies | None
-    difference_points: AccuracyDifferences | None
+    paper: dict[str, float] | None  # its figures under `BESIDE_PAPER`; None if it does not have the network
+    difference_points: dict[str, float] | None  # our value minus the paper's, in points; None likewise
 
 
 class Ensemble(Record):
@@ -122,29 +109,20 @@ class Comparison(Record):
     labels: Labels | None = None  # None if the data have no votes
 
 
-def describe_run(
-    params: Params,
-    ours: Mapping[str, Any],
-    papers: Mapping[str, Any],
-    split: str,
-    splits: Mapping[str, Split],
-    drawn: bool,
-) -> dict[str, Any]:
+def describe_run(params: Params, follows: bool, split: str, counts: Sequence[int], drawn: bool) -> dict[str, Any]:
     """`comparable` and `label` of `Comparison`.
 
-    Figures are comparable if the networks were trained as in the paper, on as many images of each split. `ours` and
-    `papers` are those of `follows_paper`; `splits` is {'train', 'val', 'test': rows}; `drawn` says whether these rows
-    are the embedded sample.
+    Figures are comparable if the training `follows` the paper's, on as many images: `counts` are those of train, val
+    and test. `drawn` says whether they are the embedded sample.
     """
-    counts = [len(rows.labels) for rows in splits.values()]
-    theirs = [paper.TRAIN_IMAGES, paper.VAL_IMAGES, paper.TEST_IMAGES]
     source = "drawn faces, not FER-2013" if drawn else Path(params.dataset).name
-    epochs = [paper.PRINTED[name].training["epochs"] for name in ours if name in paper.PRINTED]
+    epochs = [paper.PRINTED[name].training["epochs"] for name in params.networks if name in paper.PRINTED]
     label = (
         f"Ours: profile {params.profile}, split {split}, {counts[2]:,} test images ({source}). The paper: FER-2013, "
         f"its own split, {paper.TEST_IMAGES:,} test images{f', up to {max(epochs)} epochs' if epochs else ''}."
     )
-    return {"comparable": paper.follows_paper(ours, papers) and not drawn and counts == theirs, "label": label}
+    same_images = not drawn and (*counts,) == (paper.TRAIN_IMAGES, paper.VAL_IMAGES, paper.TEST_IMAGES)
+    return {"comparable": follows and same_images, "label": label}
 
 
 def collect_notes(names: Iterable[str], split: str) -> list[str]:
@@ -157,12 +135,11 @@ def set_beside_paper(scores: Mapping[str, Scores]) -> dict[str, Table7Row]:
     """Table 7: our figures, and for networks of the paper also its figures and the differences."""
     table = {}
     for name, one in scores.items():
-        keys = one.model_dump(include={*Table7Row.model_fields}) | one.cost.model_dump(exclude={"macs"})
-        theirs = gained = None
-        if printed := paper.PRINTED.get(name):
-            theirs = Accuracies(**{key: getattr(printed, key) for key in Accuracies.model_fields})
-            gained = AccuracyDifferences(**{key: round(100 * (keys[key] - value), 2) for key, value in theirs})
-        table[name] = Table7Row(**keys, paper=theirs, difference_points=gained)
+        ours = one.model_dump(include={*BESIDE_PAPER, "macro_f1"}) | one.cost.model_dump(exclude={"macs"})
+        printed = paper.PRINTED.get(name)
+        theirs = {key: getattr(printed, key) for key in BESIDE_PAPER} if printed else None
+        gained = {key: round(100 * (ours[key] - theirs[key]), 2) for key in BESIDE_PAPER} if theirs else None
+        table[name] = Table7Row(**ours, paper=theirs, difference_points=gained)
     return table
 
 
@@ -171,10 +148,10 @@ def tabulate_table7(table7: Mapping[str, Table7Row], origin: Mapping[str, Any]) 
     rows = []
     for name, row in table7.items():
         values: dict[str, Any] = {"network": name}
-        for key in Accuracies.model_fields:
+        for key in BESIDE_PAPER:
             values[key] = getattr(row, key)
-            values[f"paper_{key}"] = getattr(row.paper, key, None)
-            values[f"{key}_difference_points"] = getattr(row.difference_points, key, None)
+            values[f"paper_{key}"] = (row.paper or {}).get(key)
+            values[f"{key}_difference_points"] = (row.difference_points or {}).get(key)
         rows.append({**values, **row.model_dump(include={"macro_f1", "parameters", "model_bytes"}), **origin})
     return pd.DataFrame(rows).dropna(axis="columns", how="all")
 
@@ -190,9 +167,10 @@ def tabulate_literature(
         ("literature", f"{work.reference} [{work.number}]", work.year, work.dataset, work.accuracy)
         for work in paper.LITERATURE
     ]
-    rows += [("paper", titles[name], None, "FER-2013", row.paper.accuracy) for name, row in table7.items() if row.paper]
-    rows += [("ours", titles[name], None, "ours", row.accuracy) for name, row in table7.items()]
-    rows += [("ours", ENSEMBLE_TITLE, None, "ours", ensemble_accuracy)]
+    papers = [(titles[name], row.paper["accuracy"]) for name, row in table7.items() if row.paper]
+    ours = [*((titles[name], row.accuracy) for name, row in table7.items()), (ENSEMBLE_TITLE, ensemble_accuracy)]
+    rows += [("paper", name, None, "FER-2013", accuracy) for name, accuracy in papers]
+    rows += [("ours", name, None, "ours", accuracy) for name, accuracy in ours]
     table = pd.DataFrame(rows, columns=["source", "name", "year", "dataset", "accuracy"]).astype({"year": "Int64"})
     known = table.dropna(subset="accuracy")
     return known.sort_values("accuracy", ascending=False, kind="stable").assign(**origin)

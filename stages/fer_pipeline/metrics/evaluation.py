@@ -1,14 +1,14 @@
-"""metrics/<network>.json: all scores of one network on test."""
+"""The scores of networks as files: metrics/<network>.json on test, metrics/other/<set>.json on another data set."""
 
 from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field
 
-from fer_pipeline.core.record import Difference, Share
+from fer_pipeline.core.record import Count, Difference, Interval, Record, Share
 from fer_pipeline.faces.faces import Split
 from fer_pipeline.metrics.annotators import Annotators, judge_network
-from fer_pipeline.metrics.scores import Measured, average, measure
+from fer_pipeline.metrics.scores import ClassScores, Measured, average, measure
 from fer_pipeline.params.schema import Evaluate
 from fer_pipeline.predictions.calibration import fit_temperature, fit_votes_temperature
 from fer_pipeline.predictions.predictions import Floats, Predictions
@@ -30,6 +30,29 @@ class Scores(Measured):
     cost: Cost
     device: Device  # where the predictions were computed
     precision: Precision
+
+
+class OtherScores(Record):
+    """One network on all faces of another data set."""
+
+    accuracy: Share
+    accuracy_ci95: Interval
+    balanced_accuracy: Share
+    per_class: dict[str, ClassScores]
+    confusion: list[list[Count]]
+    """int (7, 7): faces by label (rows) and prediction (columns), in the order of the classes."""
+
+
+class Other(Record):
+    """metrics/other/<set>.json: all networks on another data set, on which nothing was trained or chosen."""
+
+    source: str  # the file or folder of the data set, without the folders above it
+    md5: str
+    faces: Count
+    left_out: dict[str, Count]  # {folder: number of its pictures}, for folders whose name is no known emotion
+    scaled: Count  # pictures scaled to 48x48 from another size
+    seen: Count  # faces whose exact pixels are also in FER-2013's train or val rows
+    networks: dict[str, OtherScores]
 
 
 def judge(

@@ -73,27 +73,6 @@ VOTES_LITERATURE = (
 """Accuracies on FER+: from the FER+ paper, and from the study's literature review."""
 
 
-class PrintedClass(NamedTuple):
-    """A row of Table 5; its accuracy is the recall, to one decimal of a percent."""
-
-    precision: float
-    recall: float
-    f1: float
-    accuracy: float
-
-
-class PrintedConfidence(NamedTuple):
-    """Table 6; low is below 0.6, and `low_share` is from the text (Evaluation Metrics 2)."""
-
-    mean: float
-    mean_correct: float
-    mean_incorrect: float
-    std: float
-    low_count: int
-    low_accuracy: float
-    low_share: float
-
-
 class Paper(NamedTuple):
     """What the paper reports of one network; None or empty where it reports nothing.
 
@@ -108,13 +87,18 @@ class Paper(NamedTuple):
     accuracy: float
     overfitting_gap: float  # Table 7, as the two accuracies
     curves: str  # the figures that show accuracy and loss by epoch
-    per_class: dict[str, PrintedClass] | None = None  # Table 5, in the challenge's order of classes; drawn in Figure 9
-    confidence: PrintedConfidence | None = None
+    per_class: dict[str, dict[str, float]] | None = None  # Table 5, in the challenge's order; drawn in Figure 9
+    confidence: dict[str, float] | None = None  # Table 6, low is below 0.6; `low_share` is from Evaluation Metrics 2
     errors: dict[str, float] | None = None
     """{'count': misclassified test images, 'share': their share} (the misclassification audit)."""
     confusions: dict[str, int] = {}  # noqa: RUF012 (nothing changes it)
     """{'actual → predicted class': test images}: the most frequent ones, which the text names."""
     note: str = ""  # a sentence on a figure that the paper gives in two meanings
+
+
+def read_table_5(**rows: tuple[float, ...]) -> dict[str, dict[str, float]]:
+    """The rows of Table 5 by class; their accuracy is the recall, to one decimal of a percent."""
+    return {name: dict(zip(("precision", "recall", "f1", "accuracy"), row, strict=True)) for name, row in rows.items()}
 
 
 PLAIN = {"width": 1, "labels": "emotion", "label_smoothing": 0, "ema": 0}
@@ -157,16 +141,17 @@ PRINTED: dict[str, Paper] = {
         accuracy=0.7031,
         overfitting_gap=0.231,
         curves="Figure 6",
-        per_class={
-            "angry": PrintedClass(0.6592, 0.5856, 0.6202, 0.586),
-            "disgust": PrintedClass(0.8831, 0.6126, 0.7234, 0.613),
-            "fear": PrintedClass(0.6212, 0.4805, 0.5419, 0.480),
-            "happy": PrintedClass(0.8837, 0.8777, 0.8807, 0.878),
-            "sad": PrintedClass(0.5683, 0.6504, 0.6066, 0.650),
-            "surprise": PrintedClass(0.7735, 0.8508, 0.8103, 0.851),
-            "neutral": PrintedClass(0.6280, 0.6902, 0.6577, 0.690),
-        },
-        confidence=PrintedConfidence(0.882, 0.925, 0.779, 0.165, 735, 0.358, low_share=0.102),
+        per_class=read_table_5(
+            angry=(0.6592, 0.5856, 0.6202, 0.586),
+            disgust=(0.8831, 0.6126, 0.7234, 0.613),
+            fear=(0.6212, 0.4805, 0.5419, 0.480),
+            happy=(0.8837, 0.8777, 0.8807, 0.878),
+            sad=(0.5683, 0.6504, 0.6066, 0.650),
+            surprise=(0.7735, 0.8508, 0.8103, 0.851),
+            neutral=(0.6280, 0.6902, 0.6577, 0.690),
+        ),
+        confidence={"mean": 0.882, "mean_correct": 0.925, "mean_incorrect": 0.779, "std": 0.165}
+        | {"low_count": 735, "low_share": 0.102, "low_accuracy": 0.358},
         errors={"count": 2_131, "share": 0.297},
         confusions={"fear → sad": 220, "neutral → sad": 189, "angry → sad": 139},
     ),

@@ -19,8 +19,7 @@ from fer_pipeline.core.record import Record
 from fer_pipeline.exported.record import Exports
 from fer_pipeline.faces.fer2013 import CLASSES, SPLITS
 from fer_pipeline.metrics.comparison import Comparison
-from fer_pipeline.metrics.evaluation import Scores
-from fer_pipeline.metrics.external import Other
+from fer_pipeline.metrics.evaluation import Other, Scores
 from fer_pipeline.networks.network import Network
 from fer_pipeline.raw.record import Data
 from fer_pipeline.report.show import NONE, show

@@ -14,7 +14,7 @@ from fer_pipeline.metrics import annotators, paper
 from fer_pipeline.networks.network import Network
 from fer_pipeline.params.schema import Params
 from fer_pipeline.report.evidence import EMPTY, Cell, Files, list_pictures, spread
-from fer_pipeline.report.show import FILTERS, pick
+from fer_pipeline.report.show import FILTERS, series
 
 LIBRARIES = ("tensorflow", "torch", "torchvision", "lightning", "scikit-learn", "numpy", "dvc")
 
@@ -59,7 +59,7 @@ def make_page(
     files["literature"] = {work.source: work for work in paper.VOTES_LITERATURE}
     compare, titles = files["metrics/compare.json"], {name: network.TITLE for name, network in networks.items()}
     train, scores = ({name: files[f"metrics/{folder}{name}.json"] for name in titles} for folder in ("train/", ""))
-    f1 = pd.DataFrame({name: pick(one.per_class, "f1") for name, one in scores.items()}, dtype=float).dropna()
+    f1 = pd.DataFrame({name: series(one.per_class, "f1") for name, one in scores.items()}).reindex(CLASSES).dropna()
     sections = [
         ("data", "Data", "data.html.j2"),
         *([("labels", "What the labels are worth", "labels.html.j2")] if compare.labels else []),

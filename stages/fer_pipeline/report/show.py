@@ -42,14 +42,10 @@ def times(number: int) -> str:
     return {1: "once", 2: "twice"}.get(number, f"{number:,} times")
 
 
-def pick(rows: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """{name: one of a row's values} of {name: row}."""
-    return {name: getattr(row, key) for name, row in rows.items()}
-
-
-def known(values: Mapping[str, float | None]) -> "pd.Series[float]":
-    """{name: number or None} as a series of the numbers."""
-    return pd.Series(values, dtype=float).dropna()
+def series(values: Mapping[str, Any], key: str = "") -> "pd.Series[float]":
+    """The known numbers of {name: number or None}, or of {name: row} under `key`."""
+    numbers = {name: getattr(value, key) if key else value for name, value in values.items()}
+    return pd.Series(numbers, dtype=float).dropna()
 
 
 def named(names: Iterable[str], titles: Mapping[str, str]) -> list[str]:
@@ -57,20 +53,18 @@ def named(names: Iterable[str], titles: Mapping[str, str]) -> list[str]:
     return [titles[name] for name in names]
 
 
-def fill(rows: Iterable[Any], form: str, keys: str, titles: Mapping[str, str] | None = None) -> list[str]:
-    """A form, filled with these values of each row: '{} [{}]' and 'reference number' give ['Li et al. [1]', ...]."""
-    values = [[getattr(row, key) for key in keys.split()] for row in rows]
+def fill(rows: Any, form: str, keys: str = "", titles: Mapping[str, str] | None = None) -> list[str]:
+    """A form, filled with these values of each row, or with each name and value of {name: value}.
+
+    '{} [{}]' and 'reference number' give ['Li et al. [1]', ...], '{0} in {1}' gives ['VGG19 in 3', ...].
+    """
+    values = [[getattr(row, key) for key in keys.split()] for row in rows] if keys else rows.items()
     return [form.format(*((titles or {}).get(value, value) for value in row)) for row in values]
-
-
-def phrases(values: Mapping[str, Any], form: str, titles: Mapping[str, str] | None = None) -> list[str]:
-    """One phrase per name and value, as `form` puts them: '{0} in {1}' gives ['VGG19 in 3', ...]."""
-    return [form.format((titles or {}).get(name, name), value) for name, value in values.items()]
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
     **{function.__name__: function for function in (percent, decimal, interval, listing, plural, times)},
-    **{function.__name__: function for function in (pick, known, named, fill, phrases)},
+    **{function.__name__: function for function in (series, named, fill)},
     "count": "{:,.0f}".format,  # 7178 as '7,178', 1039.7 as '1,040'
     "two_digits": "{:.2g}".format,  # a p-value or a small difference: 0.0312 as '0.031', 2.14e-8 as '2.1e-08'
     "points": lambda difference: f"{100 * difference:+z.2f}",  # of accuracies, in [-1, 1]: 0.0125 as '+1.25'
