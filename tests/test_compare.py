@@ -252,9 +252,7 @@ COUNTS = (22_968, 1_432, 7_178)
 
 def describe(profile, dataset, counts, networks=NETWORKS, **vgg19):
     """`describe_run` of a profile, VGG19's section changed by `vgg19`; networks of other names have no paper."""
-    params = read_params().model_copy(
-        update={"profile": profile, "dataset": dataset, "networks": dict.fromkeys(networks)}
-    )
+    params = read_params().model_copy(update={"profile": profile, "dataset": dataset})
     ours, papers = (
         dict.fromkeys(networks) | {name: read_training(params, name, one) for name in networks if name in PRINTED}
         for one in (profile, "paper")

@@ -3,6 +3,7 @@
 import textwrap
 from collections import Counter
 from collections.abc import Mapping
+from itertools import cycle
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -17,26 +18,15 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from fer_pipeline.faces.fer2013 import CLASSES, VOTE_CLASSES
-from fer_pipeline.figures.style import (
-    PALETTE,
-    PERCENT,
-    SMALL,
-    add_note,
-    count_columns,
-    draw_gallery,
-    draw_sentence,
-    pick_colours,
-    to_png,
-)
+from fer_pipeline.figures.style import PALETTE, PERCENT, SMALL, add_note, draw_gallery, draw_sentence, to_png
 from fer_pipeline.metrics.annotators import LEAST, SURE
 from fer_pipeline.metrics.comparison import ENSEMBLE_TITLE
 
 SOURCES = {"literature": ("Table 1 of the paper", "o"), "paper": ("the paper's networks", "s"), "ours": ("ours", "D")}
 """{source of an accuracy: (its name, its mark)}"""
+NO_VOTES = "The data set has no votes of annotators"
 SIX_COLUMNS: dict[str, Any] = {"columns": 6, "margin": 0.9, "pad": 6, "title_size": 11}
 """Style of a gallery of faces with much text."""
-ENSEMBLE_COLOUR = "0.35"
-WITHOUT_VOTES = "The data set has no votes of annotators"
 
 
 def draw_comparison(
@@ -48,12 +38,8 @@ def draw_comparison(
 ) -> dict[str, bytes]:
     """{name: PNG} of every picture of the comparison. To add one, write its function and list it here.
 
-    Args:
-        tables: {name: table} as `fer_pipeline.metrics.comparison` and `fer_pipeline.metrics.annotators` make them.
-        images: uint8 (N, 48, 48), the test images.
-        titles: {network: its title}.
-        label: on what our figures and the paper's come from.
-        favourites: see `draw_annotators`; None if the data have no votes: pictures of votes then hold a sentence.
+    `tables` are those of `stages/compare.py`, `images` uint8 (N, 48, 48) the test images, `titles` {network: title};
+    `label` says where the figures come from. Without votes (`favourites`, see `draw_annotators`) pictures say so.
     """
     figures = {
         "literature": draw_literature(tables["literature"], label),
@@ -63,7 +49,7 @@ def draw_comparison(
         "all_wrong": draw_all_wrong(tables["all_wrong"], images, list(titles)),
     }
     if favourites is None:
-        figures |= dict.fromkeys(("annotators", "levels", "contradicted"), draw_sentence(WITHOUT_VOTES))
+        figures |= dict.fromkeys(("annotators", "levels", "contradicted"), draw_sentence(NO_VOTES))
     else:
         figures["annotators"] = draw_annotators(favourites)
         figures["levels"] = draw_levels(tables["levels"], titles)
@@ -88,8 +74,9 @@ def draw_literature(table: pd.DataFrame, label: str) -> Figure:
     for tick, source in zip(axes.get_yticklabels(), table["source"][::-1], strict=True):
         tick.set_fontweight("bold" if source == "ours" else "normal")
     lowest = min(0.55, table["accuracy"].min() - 0.05)
-    axes.set(xlim=(max(0, lowest), min(1.08, table["accuracy"].max() + 0.06)), ylim=(-0.7, len(table) - 0.3))
-    axes.set(xlabel="accuracy", title="Accuracy: literature, paper and this run")
+    highest = min(1.08, table["accuracy"].max() + 0.06)
+    axes.set(xlim=(max(0, lowest), highest), ylim=(-0.7, len(table) - 0.3), xlabel="accuracy")
+    axes.set_title("Accuracy: literature, paper and this run")
     axes.xaxis.set_major_formatter(PERCENT)
     axes.grid(False, axis="y")
     handles = [
@@ -97,13 +84,17 @@ def draw_literature(table: pd.DataFrame, label: str) -> Figure:
         for source, (name, mark) in SOURCES.items()
         if source in set(table["source"])
     ]
-    hollow = Line2D([], [], color=colours["literature"], markerfacecolor="white", marker="o", linestyle="")
-    hollow.set_label("Table 1, on another data set")
-    handles.insert(1, hollow)
+    hollow = {"markerfacecolor": "white", "marker": "o", "linestyle": "", "label": "Table 1, on another data set"}
+    handles.insert(1, Line2D([], [], color=colours["literature"], **hollow))
     figure.legend(handles=handles, loc="outside upper center", ncols=4, fontsize=SMALL, frameon=False, columnspacing=1)
     add_note(figure, label)
     sns.despine(figure, left=True)
     return figure
+
+
+def count_columns(entries: int) -> int:
+    """Columns of a legend as wide as a picture: up to four entries share one row, more are in rows of three."""
+    return entries if entries <= 4 else 3
 
 
 def write_near(axes: Axes, text: str, point: tuple[float, float], offset: tuple[float, float], **look: Any) -> None:
@@ -114,8 +105,7 @@ def write_near(axes: Axes, text: str, point: tuple[float, float], offset: tuple[
 def draw_class_f1(table: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
     """Bars of F1 per class, one colour per network; a class without test images stays empty."""
     figure, axes = plt.subplots(figsize=(7, 3.4))
-    colours = {titles[name]: colour for name, colour in zip(titles, pick_colours(len(titles)), strict=True)}
-    colours[ENSEMBLE_TITLE] = ENSEMBLE_COLOUR
+    colours = dict(zip(titles.values(), cycle(PALETTE), strict=False)) | {ENSEMBLE_TITLE: "0.35"}
     named = table.rename(columns={**titles, "ensemble": ENSEMBLE_TITLE})
     sns.barplot(
         named.melt("emotion", var_name="network", value_name="F1").dropna(), x="emotion", y="F1", hue="network",
@@ -238,7 +228,7 @@ def draw_levels(levels: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
     places = [f"{'≤' * (row.votes == LEAST)}{row.votes}\n{row.images:,}" for row in levels.itertuples()]
     kinds = ((left, "favourite", "predicts the class with most votes"), (right, "label", "predicts the label"))
     for axes, column, title in kinds:
-        for name, colour in zip(titles, pick_colours(len(titles)), strict=True):
+        for name, colour in zip(titles, cycle(PALETTE), strict=False):
             axes.plot(ticks, levels[f"{name}_{column}"], "o-", color=colour, markersize=4, label=titles[name])
         axes.set(title=title, ylim=(0, 1.02))
         axes.set_xticks(ticks, places)

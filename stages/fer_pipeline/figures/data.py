@@ -17,22 +17,19 @@ FACES_PER_CLASS = 10
 
 
 def plot_data(splits: Mapping[str, Split]) -> dict[str, bytes]:
-    """{file name: content} of classes.csv, classes.png (shares per split) and faces.png (faces per class of train)."""
-    shares = tabulate_classes(splits)
-    return {
-        "classes.csv": table_to_csv(shares),
-        "classes.png": to_png(draw_classes(shares)),
-        "faces.png": to_png(draw_faces(splits["train"])),
-    }
-
-
-def tabulate_classes(splits: Mapping[str, Split]) -> pd.DataFrame:
-    """One row per split and class: split, emotion, images, share (of the split, in [0, 1])."""
-    return pd.DataFrame(
+    """{file name: content} of classes.csv, classes.png (shares per split) and faces.png (ten per class of train)."""
+    shares = pd.DataFrame(
         {"split": name, "emotion": emotion, "images": count, "share": count / len(rows.labels)}
         for name, rows in splits.items()
         for emotion, count in zip(CLASSES, np.bincount(rows.labels, minlength=len(CLASSES)), strict=True)
     )
+    train = splits["train"]
+    faces = {emotion: train.images[train.labels == label] for label, emotion in enumerate(CLASSES)}
+    return {
+        "classes.csv": table_to_csv(shares),
+        "classes.png": to_png(draw_classes(shares)),
+        "faces.png": to_png(draw_rows(faces, FACES_PER_CLASS, 5.1)),
+    }
 
 
 def draw_classes(shares: pd.DataFrame) -> Figure:
@@ -47,12 +44,6 @@ def draw_classes(shares: pd.DataFrame) -> Figure:
     names = [f"{name} ({total:,} images)" for name, total in totals.items()]
     axes.legend(axes.containers, names, framealpha=1, edgecolor="none")
     return figure
-
-
-def draw_faces(rows: Split) -> Figure:
-    """The first ten faces of each class that has any: one row per class, its name at the left."""
-    faces = {emotion: rows.images[rows.labels == label] for label, emotion in enumerate(CLASSES)}
-    return draw_rows(faces, FACES_PER_CLASS, 5.1)
 
 
 def draw_varied(faces: Mapping[str, npt.NDArray[np.uint8]], labels: Sequence[str]) -> Figure:

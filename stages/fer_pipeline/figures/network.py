@@ -1,7 +1,4 @@
-"""The pictures of one network's results (Figures 3 to 9); `name` is the network's title.
-
-To add a picture, write a function that returns a matplotlib figure, and list it in `draw_all`.
-"""
+"""The pictures of one network's results (Figures 3 to 9); `name` is the network's title."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -40,14 +37,10 @@ def draw_all(
     bins: int,
     explained: Mapping[str, Sequence[Example | None]] | None,
 ) -> dict[str, bytes]:
-    """{file name: PNG} of every picture of a network.
+    """{file name: PNG} of every picture of a network. To add one, write its function and list it here.
 
-    Args:
-        history: one row per epoch, with the columns of history.csv.
-        images: uint8 (N, 48, 48), the test images; `test` holds the network's predictions for them.
-        measured: the metrics of `test`.
-        bins: number of confidence bins.
-        explained: see `draw_grad_cam`; None if the network has no heat maps; gradcam.png then says so.
+    `history` has the columns of history.csv, `images` are uint8 (N, 48, 48), `test` and `measured` the predictions for
+    them and their metrics. Without heat maps (`explained`, see `draw_grad_cam`) gradcam.png says so.
     """
     heat_maps = draw_sentence(f"{name}: no Grad-CAM") if explained is None else draw_grad_cam(explained, name)
     figures = {
@@ -87,7 +80,7 @@ def draw_confusion(rows: Predictions, name: str) -> Figure:
     """The confusion matrix, one row per actual class; cells show the share of the row and, below it, the count."""
     counts = confusion_matrix(rows.actual, rows.predicted, labels=range(len(CLASSES)))
     totals = counts.sum(axis=1, keepdims=True)
-    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+    shares = counts / np.maximum(totals, 1)
     figure, axes = plt.subplots(figsize=(7, 5.6))
     pairs = zip(shares.ravel(), counts.ravel(), strict=True)
     cells = np.reshape([f"{share:.2f}\n{count:,}" if count else "0" for share, count in pairs], counts.shape)
@@ -126,17 +119,13 @@ def draw_confidence(rows: Predictions, bins: int, ece: float, name: str) -> Figu
     filled = bin_confidence(rows, bins)
     draw_reliability(filled, right)
     counts = table["prediction"].value_counts()
-    handles = [
-        Patch(color=color, alpha=0.6, label=f"{kind} ({counts.get(kind, 0):,})") for kind, color in kinds.items()
-    ]
+    handles = [Patch(color=kinds[kind], alpha=0.6, label=f"{kind} ({counts.get(kind, 0):,})") for kind in kinds]
     handles.append(Patch(color=NEUTRAL, label="accuracy of the bin"))
     if filled["images"].min() < FEW:
         handles.append(Patch(**PALE, label=f"fewer than {FEW} images"))
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=SMALL, columnspacing=1.4
-    )
-    title = f"{name}: confidence on test, expected calibration error {ece:.3f}"
-    figure.suptitle(title, fontsize=plt.rcParams["axes.titlesize"])
+    look = {"ncols": 4, "frameon": False, "fontsize": SMALL, "columnspacing": 1.4}
+    figure.legend(handles=handles, loc="outside lower center", **look)
+    figure.suptitle(f"{name}: confidence on test, expected calibration error {ece:.3f}")
     return figure
 
 
@@ -188,16 +177,13 @@ def draw_risk_coverage(curve: pd.DataFrame, name: str) -> Figure:
     )  # fmt: skip
     room = 1.0
     for threshold in (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99):
-        kept = np.flatnonzero(curve["threshold"] >= threshold)
-        if len(kept) and curve["coverage"][kept[-1]] < room:
-            point = curve["coverage"][kept[-1]], curve["accuracy"][kept[-1]]
-            room = point[0] - 0.1  # space for the text of this mark
-            label = None if axes.get_legend_handles_labels()[0] else "confidence ≥ …"
-            axes.plot(*point, "o", color=VERMILLION, markersize=5, label=label)
+        kept = curve[curve["threshold"] >= threshold]
+        if len(kept) and (point := (kept["coverage"].iloc[-1], kept["accuracy"].iloc[-1]))[0] < room:
+            (mark,) = axes.plot(*point, "o", color=VERMILLION, markersize=5)
             side = "right" if point[0] > 0.1 else "left"  # the curve falls, so the space below and to its left is free
             axes.annotate(f"{threshold:g}", point, (-5, -13), textcoords="offset points", ha=side)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="lower left", framealpha=1, edgecolor="none")
+            axes.legend([mark], ["confidence ≥ …"], loc="lower left", framealpha=1, edgecolor="none")
+            room = point[0] - 0.1  # space for the text of this mark
     axes.xaxis.set_major_formatter(PERCENT)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=1 if low > 0.95 else 0))
     return figure
@@ -240,6 +226,5 @@ def draw_grad_cam(columns: Mapping[str, Sequence[Example | None]], name: str) ->
             above.set_title(title, fontsize=9, pad=3)
         for cell, text in zip(grid[row : row + 2, 0], (kind, "Grad-CAM"), strict=True):
             cell.text(-0.1, 0.5, text, transform=cell.transAxes, ha="right", va="center", rotation=90, fontsize=9)
-    title = f"{name}: Grad-CAM, evidence for the predicted class (brighter is more)"
-    figure.suptitle(title, fontsize=plt.rcParams["axes.titlesize"])
+    figure.suptitle(f"{name}: Grad-CAM, evidence for the predicted class (brighter is more)")
     return figure

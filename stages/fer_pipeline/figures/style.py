@@ -3,7 +3,6 @@
 import textwrap
 from collections.abc import Sequence
 from io import BytesIO
-from itertools import cycle, islice
 
 import matplotlib
 
@@ -26,17 +25,8 @@ SMALL = 8  # the smallest font size, in points
 
 sns.set_theme(context="paper", style="whitegrid", palette="colorblind", font_scale=1.15)
 plt.rcParams |= {"savefig.dpi": 150, "figure.constrained_layout.use": True}
+plt.rcParams["figure.titlesize"] = plt.rcParams["axes.titlesize"]
 plt.rcParams |= {"axes.spines.top": False, "axes.spines.right": False}
-
-
-def count_columns(entries: int) -> int:
-    """Columns of a legend as wide as a picture: up to four entries share one row, more are in rows of three."""
-    return entries if entries <= 4 else 3
-
-
-def pick_colours(count: int) -> list[str]:
-    """The colours of `count` networks, in their order; they repeat after ten."""
-    return list(islice(cycle(PALETTE), count))
 
 
 def to_png(figure: Figure) -> bytes:
@@ -64,7 +54,7 @@ def draw_gallery(
     row_height: float = 1.2,
     margin: float = 0.4,
     pad: float = 3,
-    title_size: float = plt.rcParams["axes.titlesize"],
+    title_size: float | None = None,
 ) -> Figure:
     """Faces uint8 (N, height, width) in rows, a caption above each; N may be 0. The first N axes are the faces'.
 
