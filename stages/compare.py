@@ -20,9 +20,8 @@ from fer_pipeline.metrics import comparison
 from fer_pipeline.metrics.annotators import count_favourites, judge_labels
 from fer_pipeline.metrics.comparison import Comparison
 from fer_pipeline.metrics.evaluation import Scores
-from fer_pipeline.metrics.mcnemar import compare_pairs
 from fer_pipeline.metrics.paper import PRINTED, follows_paper
-from fer_pipeline.metrics.scores import measure, summarise
+from fer_pipeline.metrics.scores import compare_pairs, measure, summarise
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
 from fer_pipeline.predictions.predictions import Predictions, read_predictions

@@ -32,8 +32,7 @@ def main() -> None:
     params = read_params()
     networks = find_networks(params.networks)
     files = read_evidence(args.metrics, args.plots, networks, params.other_sets)
-    captions = {name: text for name, _, text in (caption.partition(": ") for caption in args.caption)}
-    page = make_page(files, networks, params, read_trainings(params), captions).encode()
+    page = make_page(files, networks, params, read_trainings(params), args.caption).encode()
     write_files({args.out: page})
     print(f"{sum(path.endswith('.png') for path in files)} pictures, {len(page) / 1e6:.1f} MB -> {args.out}")
 

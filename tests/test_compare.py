@@ -23,7 +23,7 @@ from fer_pipeline.faces.faces import pack_faces
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.figures import comparison as figures
 from fer_pipeline.figures.comparison import draw_agreement, draw_all_wrong, draw_class_f1, name_errors
-from fer_pipeline.metrics import comparison, mcnemar
+from fer_pipeline.metrics import comparison, scores
 from fer_pipeline.metrics.comparison import Comparison
 from fer_pipeline.metrics.evaluation import Scores
 from fer_pipeline.metrics.paper import PRINTED, follows_paper
@@ -293,15 +293,15 @@ def test_mcnemar_by_hand():
     first = np.array([True] * 20 + [True] * 9 + [False] * 2 + [False] * 5)
     second = np.array([True] * 20 + [False] * 9 + [True] * 2 + [False] * 5)
     p_value = 2 * sum(comb(11, k) for k in range(3)) / 2**11
-    assert mcnemar.apply_mcnemar(first, second) == (9, 2, pytest.approx(p_value, rel=1e-5))
-    assert mcnemar.apply_mcnemar(first, first) == (0, 0, 1.0)
-    assert mcnemar.apply_mcnemar(first, ~first & False) == (29, 0, pytest.approx(2 / 2**29, rel=1e-5))
+    assert scores.apply_mcnemar(first, second) == (9, 2, pytest.approx(p_value, rel=1e-5))
+    assert scores.apply_mcnemar(first, first) == (0, 0, 1.0)
+    assert scores.apply_mcnemar(first, ~first & False) == (29, 0, pytest.approx(2 / 2**29, rel=1e-5))
 
 
 def test_holm_by_hand():
-    assert mcnemar.adjust_holm([0.02, 0.01, 0.9]) == [0.04, 0.03, 0.9]
-    assert mcnemar.adjust_holm([0.02, 0.015, 0.03]) == [0.045, 0.045, 0.045]
-    assert mcnemar.adjust_holm([0.7, 0.6, 0.5]) == [1.0, 1.0, 1.0]
+    assert scores.adjust_holm([0.02, 0.01, 0.9]) == [0.04, 0.03, 0.9]
+    assert scores.adjust_holm([0.02, 0.015, 0.03]) == [0.045, 0.045, 0.045]
+    assert scores.adjust_holm([0.7, 0.6, 0.5]) == [1.0, 1.0, 1.0]
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 6])

@@ -12,7 +12,7 @@ from itertools import chain
 from operator import getitem
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import MappingProxyType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -121,7 +121,7 @@ PROFILE, TRAININGS = PARAMS.profile, read_trainings(PARAMS)
 SETTINGS = {name: one.model_dump() for name, one in TRAININGS.items()}
 
 
-def render(content, dataset="data/raw/fer2013.csv", networks=NETWORKS, captions=MappingProxyType({})):
+def render(content, dataset="data/raw/fer2013.csv", networks=NETWORKS, captions=()):
     sets = ["ck"] if "metrics/other/ck.json" in content else []
     params = PARAMS.model_copy(update={"dataset": dataset, "other_sets": dict.fromkeys(sets, "")})
     with TemporaryDirectory() as folder:
@@ -453,7 +453,7 @@ def test_a_picture_that_no_template_shows_has_its_caption_from_dvc_yaml(content,
         pipeline.replace('gradcam.png"', 'gradcam.png",\n        "plots/${key}/test/new.png"')
     )
     monkeypatch.setattr(evidence, "ROOT", tmp_path)
-    page = render(content, captions={"new.png": "Fine. It is new."})
+    page = render(content, captions=["new.png: Fine. It is new."])
     assert len(re.findall("<img ", page)) == len(list_pictures(NETWORKS)) - 1
     assert read_caption(page, "vgg19-new") == "VGG19: Fine. It is new."
 
@@ -514,7 +514,7 @@ def test_what_comes_from_outside_is_text(content):
 
 def test_words_for_one_none_and_many():
     assert [show.plural(n, "image") for n in (0, 1, 1234)] == ["no images", "1 image", "1,234 images"]
-    assert [show.times(n) for n in (1, 2, 3)] == ["once", "twice", "3 times"]
+    assert [show.show(n, "times") for n in (1, 2, 3)] == ["once", "twice", "3 times"]
     assert [show.listing("abc"[:n]) for n in (1, 2, 3)] == ["a", "a and b", "a, b and c"]
     assert show.percent(None) == show.decimal(None) == "–"
     assert show.show(-1e-9, "points") == "+0.00"

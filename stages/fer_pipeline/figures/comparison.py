@@ -8,7 +8,6 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -21,20 +20,16 @@ from fer_pipeline.faces.fer2013 import CLASSES, VOTE_CLASSES
 from fer_pipeline.figures.style import PALETTE, PERCENT, SMALL, add_note, draw_gallery, draw_sentence, to_png
 from fer_pipeline.metrics.annotators import LEAST, SURE
 from fer_pipeline.metrics.comparison import ENSEMBLE_TITLE
+from fer_pipeline.predictions.predictions import Bytes, Ints
 
 SOURCES = {"literature": ("Table 1 of the paper", "o"), "paper": ("the paper's networks", "s"), "ours": ("ours", "D")}
 """{source of an accuracy: (its name, its mark)}"""
 NO_VOTES = "The data set has no votes of annotators"
-SIX_COLUMNS: dict[str, Any] = {"columns": 6, "margin": 0.9, "pad": 6, "title_size": 11}
-"""Style of a gallery of faces with much text."""
+SIX_COLUMNS: dict[str, Any] = {"columns": 6, "margin": 0.9, "pad": 6, "title_size": 11}  # for much text
 
 
 def draw_comparison(
-    tables: Mapping[str, pd.DataFrame],
-    images: npt.NDArray[np.uint8],
-    titles: Mapping[str, str],
-    label: str,
-    favourites: npt.NDArray[np.int64] | None,
+    tables: Mapping[str, pd.DataFrame], images: Bytes, titles: Mapping[str, str], label: str, favourites: Ints | None
 ) -> dict[str, bytes]:
     """{name: PNG} of every picture of the comparison. To add one, write its function and list it here.
 
@@ -84,17 +79,13 @@ def draw_literature(table: pd.DataFrame, label: str) -> Figure:
         for source, (name, mark) in SOURCES.items()
         if source in set(table["source"])
     ]
-    hollow = {"markerfacecolor": "white", "marker": "o", "linestyle": "", "label": "Table 1, on another data set"}
-    handles.insert(1, Line2D([], [], color=colours["literature"], **hollow))
+    hollow = Line2D([], [], color=colours["literature"], markerfacecolor="white", marker="o", linestyle="")
+    hollow.set_label("Table 1, on another data set")
+    handles.insert(1, hollow)
     figure.legend(handles=handles, loc="outside upper center", ncols=4, fontsize=SMALL, frameon=False, columnspacing=1)
     add_note(figure, label)
     sns.despine(figure, left=True)
     return figure
-
-
-def count_columns(entries: int) -> int:
-    """Columns of a legend as wide as a picture: up to four entries share one row, more are in rows of three."""
-    return entries if entries <= 4 else 3
 
 
 def write_near(axes: Axes, text: str, point: tuple[float, float], offset: tuple[float, float], **look: Any) -> None:
@@ -113,7 +104,8 @@ def draw_class_f1(table: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
     )  # fmt: skip
     axes.set(xlabel="", ylabel="F1", ylim=(0, 1), title="F1 per class on test")
     handles = [Patch(color=colour, label=name) for name, colour in colours.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=count_columns(len(handles)), frameon=False)
+    columns = len(handles) if len(handles) <= 4 else 3
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
     return figure
 
 
@@ -175,7 +167,7 @@ def draw_agreement(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def draw_all_wrong(table: pd.DataFrame, images: npt.NDArray[np.uint8], networks: list[str]) -> Figure:
+def draw_all_wrong(table: pd.DataFrame, images: Bytes, networks: list[str]) -> Figure:
     """The first images that no network gets right; `networks` are the columns of `table` with their predictions."""
     shown = table.head(18)
     captions = [name_errors(row, networks) for row in shown.to_dict("records")]
@@ -202,7 +194,7 @@ def name_errors(row: Mapping[str, Any], networks: list[str]) -> str:
     return f"{row['index']}: {row['actual']}\n→ {wrapped}"
 
 
-def draw_annotators(counts: npt.NDArray[np.int64]) -> Figure:
+def draw_annotators(counts: Ints) -> Figure:
     """The annotators' confusion matrix against the labels, int64 (7, 10), as shares of each row."""
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     texts = np.array([f"{share:.0%}" if share >= 0.005 else "" for share in shares.flat]).reshape(counts.shape)
@@ -236,13 +228,14 @@ def draw_levels(levels: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
     right.plot(ticks, levels["favourite_is_label"], "--", color="0.4", label="class with most votes")
     left.set_ylabel("share of the test images")
     handles, names = right.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=count_columns(len(names)), frameon=False)
+    columns = len(names) if len(names) <= 4 else 3
+    figure.legend(handles, names, loc="outside upper center", ncols=columns, frameon=False)
     note = "votes of ten annotators for the most-voted class; below, number of test images"
     figure.supxlabel(note, fontsize="medium")
     return figure
 
 
-def draw_contradicted(table: pd.DataFrame, images: npt.NDArray[np.uint8]) -> Figure:
+def draw_contradicted(table: pd.DataFrame, images: Bytes) -> Figure:
     """The first thirty of `tabulate_contradicted`: label, what the networks predict, and the votes."""
     described = f"whose label all networks and at least {SURE} of 10 annotators contradict"
     if not len(table):

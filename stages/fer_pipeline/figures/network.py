@@ -1,11 +1,10 @@
 """The pictures of one network's results (Figures 3 to 9); `name` is the network's title."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -17,38 +16,31 @@ from sklearn.metrics import confusion_matrix
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.figures.style import PALETTE, PERCENT, SMALL, draw_gallery, draw_sentence, show_face, to_png
 from fer_pipeline.metrics.scores import ClassScores, Measured, bin_confidence, cover
-from fer_pipeline.predictions.heat import Example
-from fer_pipeline.predictions.predictions import Predictions
+from fer_pipeline.predictions.heat import Examples
+from fer_pipeline.predictions.predictions import Bytes, Predictions
 
 BLUE, ORANGE, GREEN, VERMILLION = PALETTE[:4]
 CORRECT, INCORRECT, NEUTRAL = BLUE, VERMILLION, "0.55"
 FEW = 20  # a confidence bin with fewer images is drawn pale: the standard error of its accuracy can exceed 11 points
-PALE: dict[str, Any] = {"facecolor": "0.91", "edgecolor": "0.65", "linewidth": 0.5}
-"""Style of the bar of a bin with few images."""
+PALE: dict[str, Any] = {"facecolor": "0.91", "edgecolor": "0.65", "linewidth": 0.5}  # a bar of few images
 BOX = {"facecolor": "white", "edgecolor": "0.8", "boxstyle": "round,pad=0.4"}  # the box around a text inside a plot
 
 
 def draw_all(
-    name: str,
-    history: pd.DataFrame,
-    images: npt.NDArray[np.uint8],
-    test: Predictions,
-    measured: Measured,
-    bins: int,
-    explained: Mapping[str, Sequence[Example | None]] | None,
+    name: str, epochs: pd.DataFrame, faces: Bytes, test: Predictions, scores: Measured, bins: int, heat: Examples | None
 ) -> dict[str, bytes]:
     """{file name: PNG} of every picture of a network. To add one, write its function and list it here.
 
-    `history` has the columns of history.csv, `images` are uint8 (N, 48, 48), `test` and `measured` the predictions for
-    them and their metrics. Without heat maps (`explained`, see `draw_grad_cam`) gradcam.png says so.
+    `epochs` has the columns of history.csv, `faces` are uint8 (N, 48, 48), `test` and `scores` the predictions for
+    them and their metrics. Without `heat` maps (see `draw_grad_cam`) gradcam.png says so.
     """
-    heat_maps = draw_sentence(f"{name}: no Grad-CAM") if explained is None else draw_grad_cam(explained, name)
+    heat_maps = draw_sentence(f"{name}: no Grad-CAM") if heat is None else draw_grad_cam(heat, name)
     figures = {
-        "curves.png": draw_curves(history, name),
+        "curves.png": draw_curves(epochs, name),
         "confusion.png": draw_confusion(test, name),
-        "confidence.png": draw_confidence(test, bins, measured.calibration.ece, name),
-        "classes.png": draw_classes(measured.per_class, name),
-        "mistakes.png": draw_mistakes(images, test, name),
+        "confidence.png": draw_confidence(test, bins, scores.calibration.ece, name),
+        "classes.png": draw_classes(scores.per_class, name),
+        "mistakes.png": draw_mistakes(faces, test, name),
         "risk_coverage.png": draw_risk_coverage(cover(test), name),
         "gradcam.png": heat_maps,  # DVC requires this file for every network
     }
@@ -189,7 +181,7 @@ def draw_risk_coverage(curve: pd.DataFrame, name: str) -> Figure:
     return figure
 
 
-def draw_mistakes(faces: npt.NDArray[np.uint8], rows: Predictions, name: str, count: int = 32) -> Figure:
+def draw_mistakes(faces: Bytes, rows: Predictions, name: str, count: int = 32) -> Figure:
     """A gallery of the `count` most confident errors: actual → predicted, and the confidence."""
     wrong = np.flatnonzero(~rows.correct)
     chosen = wrong[np.argsort(-rows.confidence[wrong], kind="stable")][:count]
@@ -200,7 +192,7 @@ def draw_mistakes(faces: npt.NDArray[np.uint8], rows: Predictions, name: str, co
     return draw_gallery(faces[chosen], captions, title if len(chosen) else f"{name}: no error on test")
 
 
-def draw_grad_cam(columns: Mapping[str, Sequence[Example | None]], name: str) -> Figure:
+def draw_grad_cam(columns: Examples, name: str) -> Figure:
     """Faces, each above its Grad-CAM heat map for the predicted class; one column per actual class.
 
     `columns` is {'correct', 'incorrect': an example or None per class}; each key gives one row of faces.

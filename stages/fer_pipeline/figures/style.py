@@ -18,8 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from PIL import Image, ImageChops
 
-PALETTE: list[str] = sns.color_palette("colorblind").as_hex()
-"""Ten colours that colour-blind readers tell apart; .dvc/plots/ has the same."""
+PALETTE: list[str] = sns.color_palette("colorblind").as_hex()  # ten, for colour-blind readers too; as in .dvc/plots/
 PERCENT = PercentFormatter(1, decimals=0)
 SMALL = 8  # the smallest font size, in points
 

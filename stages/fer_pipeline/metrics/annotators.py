@@ -9,17 +9,15 @@ majority are left out, as in published accuracies on FER+.
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from sklearn.metrics import confusion_matrix
 
 from fer_pipeline.core.record import Count, Interval, Record, Share
 from fer_pipeline.faces.fer2013 import CLASSES, VOTE_CLASSES
 from fer_pipeline.faces.votes import Votes, find_majority, to_shares
-from fer_pipeline.metrics.mcnemar import McNemar, compare_pairs
-from fer_pipeline.metrics.scores import average, bound_accuracy, tabulate_images
+from fer_pipeline.metrics.scores import McNemar, average, bound_accuracy, compare_pairs, tabulate_images
 from fer_pipeline.predictions.calibration import SMALLEST, is_emotion
-from fer_pipeline.predictions.predictions import Floats, Predictions
+from fer_pipeline.predictions.predictions import Bytes, Floats, Ints, Predictions
 
 FAVOURITES = "annotators"  # the name of the annotators' favourite where it is compared with networks
 SURE = 8  # the annotators count as sure of a class if at least this many of the ten chose it
@@ -32,14 +30,10 @@ class Annotators(Record):
     rows: Count  # test images with a majority
     emotion_rows: Count  # test images with a majority for one of the seven emotions
     accuracy: Share | None  # accuracy of the network against the majority, on the images of `emotion_rows`
-    cross_entropy: float | None
-    """Cross-entropy of the network against the vote distribution over the seven emotions, in nats."""
-    votes_accuracy: Share | None
-    """Accuracy of the second head against the majority, on the images of `rows`; None if the network has one head."""
-    votes_cross_entropy: float | None
-    """Cross-entropy of the second head against the votes for eight classes, in nats; None if there is one head."""
-    mistakes: dict[str, Share] | None
-    """Shares of its errors for which the annotators' favourite is what `network` says, the `label` or `neither`."""
+    cross_entropy: float | None  # of the network against the vote distribution over the seven emotions, in nats
+    votes_accuracy: Share | None  # of the second head against the majority, on `rows`; None if there is one head
+    votes_cross_entropy: float | None  # of the second head, over eight classes, in nats; None if there is one head
+    mistakes: dict[str, Share] | None  # shares of its errors: the favourite is `network`'s, the `label` or `neither`
 
 
 class LevelOfAgreement(Record):
@@ -61,14 +55,12 @@ class Labels(Record):
     unsupported: Share  # share of the test images whose label got no vote at all
     mcnemar: list[McNemar]  # the annotators compared with each network
     levels: list[LevelOfAgreement]
-    contradicted: Count
-    """Test images on which all networks and at least eight annotators agree on a class other than the label."""
+    contradicted: Count  # test images on which all networks and eight annotators or more agree on another class
 
 
-def find_favourites(votes: Votes) -> npt.NDArray[np.int64]:
+def find_favourites(votes: Votes) -> Ints:
     """The class with the most votes (the first, if tied): int64 (N,), positions in `VOTE_CLASSES`."""
-    favourites: npt.NDArray[np.int64] = votes.argmax(axis=1)
-    return favourites
+    return np.asarray(votes.argmax(axis=1), np.int64)
 
 
 def judge_network(test: Predictions, second: Floats | None, votes: Votes | None) -> Annotators | None:
@@ -109,10 +101,7 @@ def average_cross_entropy(shares: Floats, probabilities: Floats) -> float | None
 def judge_labels(
     votes: Votes | None, test: Mapping[str, Predictions], resamples: int, seed: int
 ) -> tuple[Labels | None, dict[str, pd.DataFrame]]:
-    """The record, and {'levels', 'contradicted': table}; None and empty tables if the data have no votes.
-
-    `test` is {network: its predictions}; `resamples` and `seed` are for the bootstrap.
-    """
+    """The record, and {'levels', 'contradicted': table}; None and empty tables if the data have no votes."""
     if votes is None:
         return None, {"levels": pd.DataFrame({"votes": []}), "contradicted": pd.DataFrame({"index_in_test": []})}
     actual = next(iter(test.values())).actual
@@ -154,33 +143,25 @@ def tabulate_levels(votes: Votes, test: Mapping[str, Predictions]) -> pd.DataFra
 def tabulate_contradicted(votes: Votes, test: Mapping[str, Predictions]) -> pd.DataFrame:
     """The faces on which all networks and at least eight annotators agree on a class other than the label.
 
-    Columns: index_in_test, actual (the label), predicted, votes (for the predicted class), votes_for_label, said (all
-    votes, as 'happy 9, neutral 1') and confidence (the networks' mean). Rows are sorted by falling votes, then by
-    falling confidence.
+    They are sorted by falling `votes` for the predicted class, then by the networks' falling confidence.
     """
-    images, network = tabulate_images(test), next(iter(test.values()))
-    table = pd.DataFrame(
-        {
-            "index_in_test": images["index"],
-            "actual": images["actual"],
-            "predicted": images[next(iter(test))],
-            "votes": votes[images["index"], network.predicted],
-            "votes_for_label": votes[images["index"], network.actual],
-            "said": [describe_votes(row) for row in votes],
-            "confidence": images["confidence"],
-        }
-    )
-    table = table[images["same"] & (images["right"] == 0) & (table["votes"] >= SURE)]
-    return table.sort_values(["votes", "confidence"], ascending=False, kind="stable", ignore_index=True)
+    name, network = next(iter(test.items()))
+    places = np.arange(len(votes))
+    table = tabulate_images(test).rename(columns={"index": "index_in_test", name: "predicted"})
+    table["votes"], table["votes_for_label"] = votes[places, network.predicted], votes[places, network.actual]
+    table["said"] = [describe_votes(row) for row in votes]
+    table = table[table["same"] & (table["right"] == 0) & (table["votes"] >= SURE)]
+    table = table.sort_values(["votes", "confidence"], ascending=False, kind="stable", ignore_index=True)
+    return table[["index_in_test", "actual", "predicted", "votes", "votes_for_label", "said", "confidence"]]
 
 
-def describe_votes(counts: npt.NDArray[np.uint8]) -> str:
+def describe_votes(counts: Bytes) -> str:
     """The votes for one face, uint8 (10,), in words: 'happy 9, neutral 1', the most frequent first."""
     given = [(name, count) for name, count in zip(VOTE_CLASSES, counts.tolist(), strict=True) if count]
     return ", ".join(f"{name} {count}" for name, count in sorted(given, key=lambda one: -one[1]))
 
 
-def count_favourites(votes: Votes, labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+def count_favourites(votes: Votes, labels: Bytes) -> Ints:
     """The annotators' confusion matrix: int64 (7, 10), images by label (rows) and favourite (columns)."""
     counts = confusion_matrix(labels, find_favourites(votes), labels=range(len(VOTE_CLASSES)))
     return np.array(counts[: len(CLASSES)])

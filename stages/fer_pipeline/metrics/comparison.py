@@ -22,8 +22,7 @@ from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.metrics import paper
 from fer_pipeline.metrics.annotators import Labels
 from fer_pipeline.metrics.evaluation import Scores
-from fer_pipeline.metrics.mcnemar import McNemar, apply_mcnemar
-from fer_pipeline.metrics.scores import Measured, average, bound_accuracy, tabulate_images
+from fer_pipeline.metrics.scores import McNemar, Measured, apply_mcnemar, average, bound_accuracy, tabulate_images
 from fer_pipeline.params.schema import Params
 from fer_pipeline.predictions.calibration import SMALLEST
 from fer_pipeline.predictions.predictions import Predictions
@@ -69,16 +68,14 @@ class Pair(Record):
     first: str
     second: str
     share: Share  # share of the test images on which both predict the same class
-    kappa: Annotated[float, Field(ge=-1, le=1)] | None
-    """Cohen's kappa; None if both predict the same single class for every image."""
+    kappa: Annotated[float, Field(ge=-1, le=1)] | None  # Cohen's; None if both predict one class for every image
 
 
 class Agreement(Record):
     pairs: list[Pair]
     all_share: Share  # share of the test images on which all networks predict the same class
     right_by: list[Count]  # numbers of test images that exactly 0, 1, ... and all networks classify correctly.
-    any_right: Share
-    """Share that at least one network classifies correctly: the accuracy of a perfect choice among the networks."""
+    any_right: Share  # share that at least one network gets right: the accuracy of a perfect choice among them
 
 
 class AllWrong(Record):
@@ -159,10 +156,7 @@ def tabulate_table7(table7: Mapping[str, Table7Row], origin: Mapping[str, Any]) 
 def tabulate_literature(
     table7: Mapping[str, Table7Row], titles: Mapping[str, str], ensemble_accuracy: float, origin: Mapping[str, Any]
 ) -> pd.DataFrame:
-    """Figure 10 as a table: Table 1, the paper's networks, our networks and our ensemble, best first.
-
-    Columns: source ('literature', 'paper' or 'ours'), name, year, dataset, accuracy, and those of `origin`.
-    """
+    """Figure 10 as a table: Table 1, the paper's networks, our networks and our ensemble, best first."""
     rows: list[tuple[str, str, int | None, str, float | None]] = [
         ("literature", f"{work.reference} [{work.number}]", work.year, work.dataset, work.accuracy)
         for work in paper.LITERATURE
@@ -195,15 +189,10 @@ def choose_weights(members: Sequence[Predictions]) -> list[float]:
         together = weights @ of_truth
         return -float(np.log(together).mean()), -(of_truth / together).mean(axis=1)
 
-    found = minimize(
-        measure_loss,
-        np.full(len(members), 1 / len(members)),
-        jac=True,
-        method="SLSQP",
-        bounds=[(0, 1)] * len(members),
-        constraints={"type": "eq", "fun": lambda weights: weights.sum() - 1, "jac": np.ones_like},
-        options={"ftol": 1e-12, "maxiter": 1000},
-    )
+    start, bounds = np.full(len(members), 1 / len(members)), [(0, 1)] * len(members)
+    whole = {"type": "eq", "fun": lambda weights: weights.sum() - 1, "jac": np.ones_like}
+    exact = {"ftol": 1e-12, "maxiter": 1000}
+    found = minimize(measure_loss, start, jac=True, method="SLSQP", bounds=bounds, constraints=whole, options=exact)
     return round_weights(found.x)
 
 
@@ -298,11 +287,8 @@ def tabulate_ensembles(
     scores: Mapping[str, Scores], titles: Mapping[str, str], ensembles: Sequence[Ensemble], weighted: WeightedEnsemble
 ) -> pd.DataFrame:
     """One row per network and ensemble: name, kind, weights, accuracy, ci95_low, ci95_high, gain_points, p_value."""
-    rows = [
-        {"kind": "one network", "members": [name], "weights": [1.0]}
-        | one.model_dump(include={"accuracy", "accuracy_ci95"})
-        for name, one in scores.items()
-    ]
+    singles = {name: one.model_dump(include={"accuracy", "accuracy_ci95"}) for name, one in scores.items()}
+    rows = [{"kind": "one network", "members": [name], "weights": [1.0], **one} for name, one in singles.items()]
     rows += [{"kind": "equal weights", **one.model_dump()} for one in ensembles]
     table = pd.DataFrame([*rows, {"kind": "weights chosen on val", **weighted.model_dump()}])
     table["name"] = [" + ".join(titles[name] for name in members) for members in table["members"]]

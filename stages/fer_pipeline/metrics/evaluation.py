@@ -19,13 +19,11 @@ class Scores(Measured):
     """metrics/<network>.json."""
 
     accuracy_single_crop: Share  # accuracy on test, by the centre crop alone
-    temperature_single_crop: Annotated[float, Field(gt=0, lt=1000)]
-    """Like `calibration.temperature`, for the centre crop alone: the temperature of the exported network."""
+    temperature_single_crop: Annotated[float, Field(gt=0, lt=1000)]  # for the centre crop alone: of the export
     votes_temperature_single_crop: Annotated[float, Field(gt=0, lt=1000)] | None = None
     """That of the second head, fitted to the votes on val; None if there is no second head or no vote."""
     annotators: Annotators | None = None  # None if the data have no votes
-    train_accuracy: Share
-    """Accuracy of the finished network on training faces without augmentation, by the centre crop alone."""
+    train_accuracy: Share  # on training faces without augmentation, by the centre crop alone
     overfitting_gap: Difference  # train accuracy minus test accuracy
     cost: Cost
     device: Device  # where the predictions were computed
@@ -39,8 +37,7 @@ class OtherScores(Record):
     accuracy_ci95: Interval
     balanced_accuracy: Share
     per_class: dict[str, ClassScores]
-    confusion: list[list[Count]]
-    """int (7, 7): faces by label (rows) and prediction (columns), in the order of the classes."""
+    confusion: list[list[Count]]  # int (7, 7): faces by label (rows) and prediction (columns)
 
 
 class Other(Record):
@@ -63,12 +60,10 @@ def judge(
     settings: Evaluate,
     seed: int,
 ) -> Scores:
-    """All scores of one network, from its predictions and the data.
+    """All scores of one network; `seed` is for the bootstrap.
 
-    Args:
-        rows: {'test_crops', 'single_crop': {'val', 'test': predictions}, 'train': {'train': predictions}}.
-        votes: {'test_crops', 'single_crop': {'val', 'test': probabilities of the second head} or {}}.
-        seed: of the bootstrap.
+    `rows` is {'test_crops', 'single_crop': {'val', 'test': predictions}, 'train': {'train': predictions}}, `votes`
+    {'test_crops', 'single_crop': {'val', 'test': probabilities of the second head} or {}}.
     """
     val, test = rows["test_crops"]["val"], rows["test_crops"]["test"]
     measured = measure(val, test, faces["test"].duplicate_of_train, settings, seed)

@@ -56,21 +56,13 @@ LITERATURE = (
 """Table 1, row by row; drawn in Figure 10."""
 
 
-class VotesWork(NamedTuple):
-    """A published accuracy against the majority of FER+'s annotators."""
-
-    reference: str
-    technique: str
-    accuracy: float
-    protocol: str
-    source: str
-
-
-VOTES_LITERATURE = (
-    VotesWork("Barsoum et al. 2016", "VGG13 on the votes' distribution", 0.8499, "PrivateTest, majority", "the FER+ paper"),
-    VotesWork("Shi et al. 2021", "MBCC-CNN", 0.8810, "not named", "the study's Literature Review"),
-)  # fmt: skip
-"""Accuracies on FER+: from the FER+ paper, and from the study's literature review."""
+VOTES_LITERATURE: dict[str, dict[str, Any]] = {
+    "the FER+ paper": {"reference": "Barsoum et al. 2016", "technique": "VGG13 on the votes' distribution"}
+    | {"accuracy": 0.8499, "protocol": "PrivateTest, majority"},
+    "the study's Literature Review": {"reference": "Shi et al. 2021", "technique": "MBCC-CNN"}
+    | {"accuracy": 0.8810, "protocol": "not named"},
+}
+"""Published accuracies against the majority of FER+'s annotators, by source."""
 
 
 class Paper(NamedTuple):
@@ -89,8 +81,7 @@ class Paper(NamedTuple):
     curves: str  # the figures that show accuracy and loss by epoch
     per_class: dict[str, dict[str, float]] | None = None  # Table 5, in the challenge's order; drawn in Figure 9
     confidence: dict[str, float] | None = None  # Table 6, low is below 0.6; `low_share` is from Evaluation Metrics 2
-    errors: dict[str, float] | None = None
-    """{'count': misclassified test images, 'share': their share} (the misclassification audit)."""
+    errors: dict[str, float] | None = None  # misclassification audit: {'count': test images, 'share': their share}
     confusions: dict[str, int] = {}  # noqa: RUF012 (nothing changes it)
     """{'actual → predicted class': test images}: the most frequent ones, which the text names."""
     note: str = ""  # a sentence on a figure that the paper gives in two meanings
@@ -168,11 +159,10 @@ PRINTED: dict[str, Paper] = {
 
 
 def follows_paper(ours: Mapping[str, Any], papers: Mapping[str, Any]) -> bool:
-    """Whether we train the paper's networks as the paper does.
+    """Whether we train the paper's networks as the paper does; False if we train none of them.
 
     Each setting must be that of the profile `paper`, and this profile, which a user may edit, must say what Table 3 and
-    sections 2 and 3 say. Other networks make no difference; without any of the paper's it is False. `ours` and `papers`
-    are {network: its settings, a section of pydantic} of the active profile and of `paper`.
+    sections 2 and 3 say. `ours` and `papers` are {network: its settings} of the active profile and of `paper`.
     """
     shared = {name: PRINTED[name].training | PRINTED[name].method for name in ours if name in PRINTED}
     return bool(shared) and all(ours[name] == papers[name] and agrees(ours[name], shared[name]) for name in shared)

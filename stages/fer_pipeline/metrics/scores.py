@@ -1,18 +1,15 @@
-"""The metrics of one network or ensemble that need nothing but its predictions (Tables 5 and 6), to six decimals.
-
-To add a metric, add its key to a record (default None, because files of earlier runs lack it), and its value to the
-function below that record.
-"""
+"""The metrics that need nothing but predictions: of one network or ensemble (Tables 5 and 6), and McNemar's test."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
 from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.stats import binned_statistic
+from scipy.stats import binned_statistic, binomtest
 from sklearn.metrics import log_loss, precision_recall_fscore_support
 
 from fer_pipeline.core.record import Count, Interval, Record, Share
@@ -22,6 +19,8 @@ from fer_pipeline.predictions.calibration import TEMPERATURES, fit_temperature, 
 from fer_pipeline.predictions.predictions import Predictions
 
 TOP_ERRORS = 10
+
+Bools = NDArray[np.bool_]
 
 
 def average(values: Any) -> Any:
@@ -84,8 +83,7 @@ class Calibration(Record):
 
     ece: Share  # expected calibration error
     nll: float  # mean negative log-likelihood of the true class, in nats
-    brier: Annotated[float, Field(ge=0, le=2)]
-    """Mean squared difference from the one-hot label, summed over the classes."""
+    brier: Annotated[float, Field(ge=0, le=2)]  # mean squared distance of a row from its one-hot label
     temperature: float  # fitted on val
     ece_scaled: Share  # `ece` after scaling by the temperature; likewise `nll_scaled`
     nll_scaled: float
@@ -152,8 +150,7 @@ class Errors(Record):
     count: Count
     share: Share
     confident_count: Count  # errors with a confidence of at least `evaluate.confident`
-    top: list[Confusion]
-    """The ten most frequent confusions, the most frequent first; ties are in the order of the classes."""
+    top: list[Confusion]  # the ten most frequent confusions, the most frequent first, ties in the order of classes
 
 
 def count_errors(rows: Predictions, confident: float) -> Errors:
@@ -188,9 +185,7 @@ class Measured(Record):
     notes: list[str]  # why a value is None or was not determined
 
 
-def measure(
-    val: Predictions, test: Predictions, seen: NDArray[np.bool_] | None, settings: Evaluate, seed: int
-) -> Measured:
+def measure(val: Predictions, test: Predictions, seen: Bools | None, settings: Evaluate, seed: int) -> Measured:
     """The metrics of one network or ensemble; `seed` is for the bootstrap.
 
     `seen`, bool (N,), marks the test rows whose exact image is also in train; None marks no row.
@@ -214,7 +209,7 @@ def measure(
     )
 
 
-def bound_accuracy(correct: NDArray[np.bool_], resamples: int, seed: int) -> list[float]:
+def bound_accuracy(correct: Bools, resamples: int, seed: int) -> list[float]:
     """[low, high]: the 95 % percentile bootstrap interval of the mean of `correct` (bool (N,)).
 
     Of N rows drawn with replacement, a binomial number is correct: only this number is drawn, not the rows.
@@ -247,6 +242,47 @@ def cover(rows: Predictions) -> pd.DataFrame:
     kept = rows.confidence >= thresholds[:, np.newaxis]
     accuracy = (kept & rows.correct).sum(axis=1) / kept.sum(axis=1)
     return pd.DataFrame({"threshold": thresholds, "coverage": kept.mean(axis=1), "accuracy": accuracy})
+
+
+class McNemar(Record):
+    """McNemar's exact test: do two classifiers differ in accuracy on the same images?"""
+
+    first: str
+    second: str
+    first_only: Count  # test images that only the first classifies correctly
+    second_only: Count  # test images that only the second classifies correctly
+    p_value: Share
+    p_value_holm: Share  # adjusted for all tested pairs together
+
+
+def apply_mcnemar(first: Bools, second: Bools) -> tuple[int, int, float]:
+    """The images, bool (N,), that only `first` gets right, those that only `second` does, and p (six digits).
+
+    If both were equally accurate, each of these images would be a fair coin toss. Without such images p is 1.
+    """
+    first_only, second_only = int((first & ~second).sum()), int((second & ~first).sum())
+    discordant = first_only + second_only
+    p_value = binomtest(first_only, discordant).pvalue if discordant else 1.0
+    return first_only, second_only, float(f"{p_value:.6g}")
+
+
+def adjust_holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's adjustment of the p-values of several comparisons made together."""
+    order = np.argsort(p_values)
+    factors = np.arange(len(p_values), 0, -1)
+    adjusted = np.minimum(1, np.maximum.accumulate(np.array(p_values)[order] * factors))
+    return [float(f"{p:.6g}") for p in adjusted[np.argsort(order)]]
+
+
+def compare_pairs(correct: Mapping[str, Bools], pairs: Iterable[tuple[str, str]] = ()) -> list[McNemar]:
+    """McNemar's test of each pair in {classifier: bool (N,)}, or of `pairs` only, with Holm's adjustment for all."""
+    pairs = [*pairs] or [*combinations(correct, 2)]
+    found = [apply_mcnemar(correct[first], correct[second]) for first, second in pairs]
+    holm = adjust_holm([p_value for _, _, p_value in found])
+    return [
+        McNemar(first=first, second=second, first_only=one, second_only=other, p_value=p, p_value_holm=adjusted)
+        for (first, second), (one, other, p), adjusted in zip(pairs, found, holm, strict=True)
+    ]
 
 
 def tabulate_images(test: Mapping[str, Predictions]) -> pd.DataFrame:

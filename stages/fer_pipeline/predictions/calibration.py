@@ -19,8 +19,7 @@ def temper(probabilities: Floats, temperature: float) -> Floats:
     """
     logits = np.log(np.clip(probabilities, SMALLEST, None)) / temperature
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    tempered: Floats = powers / powers.sum(axis=1, keepdims=True)
-    return tempered
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float64)
 
 
 def fit_temperature(rows: Predictions) -> float:

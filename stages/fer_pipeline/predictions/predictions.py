@@ -38,14 +38,12 @@ class Predictions(NamedTuple):
     @property
     def predicted(self) -> Ints:
         """int64 (N,), 0..6: the most probable class (the first, if tied)."""
-        best: Ints = self.probabilities.argmax(axis=1)
-        return best
+        return np.asarray(self.probabilities.argmax(axis=1), np.int64)
 
     @property
     def confidence(self) -> Floats:
         """float64 (N,): the probability of the predicted class."""
-        highest: Floats = self.probabilities.max(axis=1)
-        return highest
+        return np.asarray(self.probabilities.max(axis=1), np.float64)
 
     @property
     def correct(self) -> npt.NDArray[np.bool_]:
@@ -92,20 +90,15 @@ def read_predictions(
 ) -> dict[str, Predictions]:
     """Read a CSV written by `to_csv`, with rows in any order: {split: predictions for the images in `faces`}.
 
-    Raises:
-        InputError: the file is missing or not such a CSV; a row is missing, repeated or not of an image in `faces`;
-            probabilities do not add up to 1, or disagree with `predicted` or `confidence`.
+    Raises `InputError` if the file is missing or not such a CSV, if a row is missing, repeated or not of an image in
+    `faces`, or if probabilities do not add up to 1, or disagree with `predicted` or `confidence`.
     """
     found = read_shares(path, COLUMNS, {split: faces[split].labels for split in splits})
     return {split: Predictions(faces[split].labels, shares) for split, shares in found.items()}
 
 
 def read_votes(path: str | Path, faces: Mapping[str, Split]) -> dict[str, Floats]:
-    """Read a CSV written by `votes_to_csv`: {split: probabilities float64 (N, 8)} of val and test; {} if only a header.
-
-    Raises:
-        InputError: as `read_predictions`.
-    """
+    """Read a CSV written by `votes_to_csv` likewise: {split: probabilities float64 (N, 8)}; {} if only a header."""
     return read_shares(path, VOTE_COLUMNS, {split: faces[split].labels for split in SCORED})
 
 

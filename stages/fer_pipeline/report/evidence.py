@@ -25,29 +25,25 @@ from fer_pipeline.raw.record import Data
 from fer_pipeline.report.show import NONE, show
 from fer_pipeline.training.common.run import Training
 
-PRINTED = ("paper", "literature")  # Sources whose cells are titled by the place that prints their value
+PRINTED = ("paper", "literature")  # sources whose cells are titled by the place that prints their value
 
 
 class Cell(NamedTuple):
     """A cell of a table."""
 
     text: str
-    source: str = ""
-    """`metrics/resnet18.json: macro_f1` or `paper: Table 5`, the cell's title in HTML; empty if it is not a number."""
+    source: str = ""  # `metrics/resnet18.json: macro_f1` or `paper: Table 5`; empty if it is not a number
 
 
 EMPTY = Cell(NONE)
-Table = list[list[Cell]]  # Rows, the head first; the first cell of each row is its name
+Table = list[list[Cell]]  # rows, the head first; the first cell of each row is its name
 
 
 class Files(dict[str, Any]):
     """{path, as cells name it: content} of the files that cells are from: records, dicts and lists in each other."""
 
     def cell(self, source: str, form: str, place: str = "") -> Cell:
-        """The value of a source, shown in a form; 'file: a / b' is a quotient.
-
-        A dash if the value is None, or is the paper's and has no `place` there.
-        """
+        """The value of a source in a form; a dash for None, and for the paper's without a `place`. ' / ' divides."""
         path, key = source.split(": ")
         known = place or path not in PRINTED
         value, *divisor = (follow(self[path], part) for part in key.split(" / ")) if known else (None,)
@@ -111,10 +107,8 @@ def read_evidence(
 ) -> Files:
     """Read the folders `metrics` and `plots`; `sets` are the names of other data sets.
 
-    Paths of the result begin with metrics/ or plots/. JSON files are records; for others see `read_plot`.
-
-    Raises:
-        InputError: a file is missing or damaged, lacks a key, or was made for other networks.
+    Paths of the result begin with metrics/ or plots/. JSON files are records; for others see `read_plot`. Raises
+    `InputError` if a file is missing or damaged, lacks a key, or was made for other networks.
     """
     names = tuple(networks)
     kinds: dict[str, type[Record]] = {
@@ -144,11 +138,7 @@ def read_evidence(
 
 
 def read_plot(path: Path) -> Any:
-    """A PNG as base64, or a risk-coverage curve as [[coverage, accuracy], ...] in [0, 1].
-
-    Raises:
-        InputError: the file is missing, is not a PNG, or its columns are not these numbers.
-    """
+    """A PNG as base64, or a curve as [[coverage, accuracy], ...] in [0, 1]; InputError if the file is neither."""
     problem = "not a PNG" if path.suffix == ".png" else "expected the columns coverage and accuracy, with numbers"
     try:
         if path.suffix == ".png":

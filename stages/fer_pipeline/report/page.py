@@ -1,6 +1,6 @@
 """The page as HTML: its sections, and what their templates, which hold all tables and sentences, are filled with."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
+from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.fer2013 import CLASSES, SPLITS
 from fer_pipeline.metrics import annotators, paper
 from fer_pipeline.networks.network import Network
@@ -41,25 +42,24 @@ def render(template: str, *folders: Path, **context: Any) -> str:
 
 
 def make_page(
-    files: Files,
-    networks: Mapping[str, Network],
-    params: Params,
-    trainings: Mapping[str, Any],
-    captions: Mapping[str, str],
+    files: Files, networks: Mapping[str, Network], params: Params, trainings: Mapping[str, Any], captions: Sequence[str]
 ) -> str:
-    """The report.
+    """The report; `files` are from `read_evidence`, `trainings` is {network: its settings}.
 
-    `files` are from `read_evidence`, `trainings` is {network: its settings}, `captions` {name of a PNG that no template
-    shows: title and caption}.
+    `captions`: '<file>.png: Title. Caption.' of pictures that no template shows.
     """
     settings = f"profiles/paper.yaml, {params.profile}.yaml"
     files = Files(files)
     files[settings] = {name: one.model_dump() for name, one in trainings.items()}
     files["paper"] = {**paper.PRINTED, "Table 1": list(paper.LITERATURE)}
-    files["literature"] = {work.source: work for work in paper.VOTES_LITERATURE}
+    files["literature"] = paper.VOTES_LITERATURE
     compare, titles = files["metrics/compare.json"], {name: network.TITLE for name, network in networks.items()}
     train, scores = ({name: files[f"metrics/{folder}{name}.json"] for name in titles} for folder in ("train/", ""))
     f1 = pd.DataFrame({name: series(one.per_class, "f1") for name, one in scores.items()}).reindex(CLASSES).dropna()
+    texts = {name: text for name, _, text in (caption.partition(": ") for caption in captions)}
+    pictures = {path: Path(path).name for path in list_pictures(networks)}
+    for name in texts.keys() - pictures.values():
+        raise InputError(f"caption of {name!r}: no such picture in dvc.yaml; write '<file>.png: Title. Caption.' there")
     sections = [
         ("data", "Data", "data.html.j2"),
         *([("labels", "What the labels are worth", "labels.html.j2")] if compare.labels else []),
@@ -84,7 +84,7 @@ def make_page(
         params=params,
         settings=settings,
         sections=sections,
-        captions={path: captions[Path(path).name] for path in list_pictures(networks) if Path(path).name in captions},
+        captions={path: texts[name] for path, name in pictures.items() if name in texts},
         libraries=[f"{library} {version(library)}" for library in LIBRARIES],
         classes=dict(zip(CLASSES, CLASSES, strict=True)),
         splits=dict(zip(SPLITS, SPLITS, strict=True)),

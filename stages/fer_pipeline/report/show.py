@@ -21,11 +21,6 @@ def decimal(number: float | None, decimals: int = 4) -> str:
     return NONE if number is None else f"{number:.{decimals}f}"
 
 
-def interval(bounds: list[float]) -> str:
-    """[0.9, 0.95] as '90.00 to 95.00%'."""
-    return f"{100 * bounds[0]:.2f} to {percent(bounds[1])}"
-
-
 def listing(words: Iterable[str]) -> str:
     """['a', 'b', 'c'] as 'a, b and c'."""
     *head, last = words
@@ -37,20 +32,10 @@ def plural(number: int, noun: str) -> str:
     return f"{f'{number:,}' if number else 'no'} {noun}{'' if number == 1 else 's'}"
 
 
-def times(number: int) -> str:
-    """'once', 'twice', '3 times'."""
-    return {1: "once", 2: "twice"}.get(number, f"{number:,} times")
-
-
 def series(values: Mapping[str, Any], key: str = "") -> "pd.Series[float]":
     """The known numbers of {name: number or None}, or of {name: row} under `key`."""
     numbers = {name: getattr(value, key) if key else value for name, value in values.items()}
     return pd.Series(numbers, dtype=float).dropna()
-
-
-def named(names: Iterable[str], titles: Mapping[str, str]) -> list[str]:
-    """Networks as the page names them."""
-    return [titles[name] for name in names]
 
 
 def fill(rows: Any, form: str, keys: str = "", titles: Mapping[str, str] | None = None) -> list[str]:
@@ -63,8 +48,10 @@ def fill(rows: Any, form: str, keys: str = "", titles: Mapping[str, str] | None 
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
-    **{function.__name__: function for function in (percent, decimal, interval, listing, plural, times)},
-    **{function.__name__: function for function in (series, named, fill)},
+    **{function.__name__: function for function in (percent, decimal, listing, plural, series, fill)},
+    "interval": lambda bounds: f"{100 * bounds[0]:.2f} to {percent(bounds[1])}",  # [0.9, 0.95] as '90.00 to 95.00%'
+    "times": lambda number: {1: "once", 2: "twice"}.get(number, f"{number:,} times"),
+    "named": lambda names, titles: [titles[name] for name in names],  # networks as the page names them
     "count": "{:,.0f}".format,  # 7178 as '7,178', 1039.7 as '1,040'
     "two_digits": "{:.2g}".format,  # a p-value or a small difference: 0.0312 as '0.031', 2.14e-8 as '2.1e-08'
     "points": lambda difference: f"{100 * difference:+z.2f}",  # of accuracies, in [-1, 1]: 0.0125 as '+1.25'
