@@ -15,14 +15,13 @@ from fer_pipeline.core.files import write_files
 from fer_pipeline.faces.faces import read_faces
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.figures.comparison import draw_comparison
-from fer_pipeline.figures.parts import table_to_csv
+from fer_pipeline.figures.style import table_to_csv
 from fer_pipeline.metrics import comparison
+from fer_pipeline.metrics.annotators import count_favourites, judge_labels
 from fer_pipeline.metrics.comparison import Comparison
 from fer_pipeline.metrics.evaluation import Scores
-from fer_pipeline.metrics.labels import count_favourites, judge_labels
-from fer_pipeline.metrics.mcnemar import compare_pairs
-from fer_pipeline.metrics.paper import PRINTED
-from fer_pipeline.metrics.scores import measure, summarise
+from fer_pipeline.metrics.paper import PRINTED, follows_paper
+from fer_pipeline.metrics.scores import compare_pairs, measure, summarise
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
 from fer_pipeline.predictions.predictions import Predictions, read_predictions
@@ -64,13 +63,14 @@ def main() -> None:
 
     split, faces = attributes["split"], splits["test"]
     papers = {name: read_training(params, name, BASE) for name in names if name in PRINTED}
-    origin = comparison.describe_run(params, read_trainings(params), papers, split, splits, is_sample(params.dataset))
+    follows, counts = follows_paper(read_trainings(params), papers), [len(one.labels) for one in splits.values()]
+    origin = comparison.describe_run(params, follows, split, counts, is_sample(params.dataset))
     ensembles, weighted = comparison.judge_ensembles(val, test, settings.bootstrap, seed)
     val_vote, test_vote = (comparison.vote(list(members.values())) for members in (val, test))
     ensemble = measure(val_vote, test_vote, faces.duplicate_of_train, settings, seed)
     table7 = comparison.set_beside_paper(scores)
     all_wrong = comparison.tabulate_all_wrong(test)
-    labels, levels, contradicted = judge_labels(faces.votes, test, settings.bootstrap, seed)
+    labels, of_labels = judge_labels(faces.votes, test, settings.bootstrap, seed)
     report = Comparison(
         profile=params.profile,
         split=split,
@@ -92,8 +92,7 @@ def main() -> None:
         "ensembles": comparison.tabulate_ensembles(scores, titles, ensembles, weighted),
         "agreement": comparison.tabulate_agreement(test),
         "all_wrong": all_wrong,
-        "levels": levels,
-        "contradicted": contradicted,
+        **of_labels,
     }
     favourites = None if faces.votes is None else count_favourites(faces.votes, faces.labels)
     pictures = draw_comparison(tables, faces.images, titles, origin["label"], favourites)

@@ -17,7 +17,7 @@ from fer_pipeline.core.files import write_files
 from fer_pipeline.faces.faces import read_faces
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.figures.data import draw_varied
-from fer_pipeline.figures.style import set_style, to_png
+from fer_pipeline.figures.style import to_png
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
 from fer_pipeline.running.apart import call_apart
@@ -51,7 +51,6 @@ def main() -> None:
     found = call_apart(partial(vary, faces=faces, settings=settings, seed=params.seed), [*frameworks])
     varied = {name: crops for of_framework in found.values() for name, crops in of_framework.items()}
     pictures = {network.TITLE: varied[name] for name, network in networks.items()}
-    set_style()
     figure = draw_varied({"as they are": faces, **pictures}, [CLASSES[label] for label in train.labels[rows]])
     write_files({args.picture: to_png(figure)})
     print(f"{len(rows)} faces, {len(networks)} networks -> {args.picture}")

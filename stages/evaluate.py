@@ -20,7 +20,7 @@ from fer_pipeline.core.files import write_files
 from fer_pipeline.faces.faces import read_faces
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.figures.network import draw_all
-from fer_pipeline.figures.parts import table_to_csv
+from fer_pipeline.figures.style import table_to_csv
 from fer_pipeline.metrics.evaluation import judge
 from fer_pipeline.metrics.scores import Measured, bin_confidence, cover, summarise
 from fer_pipeline.networks.network import find_network
@@ -55,12 +55,12 @@ def tabulate(test: Predictions, measured: Measured, bins: int) -> dict[str, byte
     names = np.array(CLASSES)
     tables = {
         "confusion.csv": pd.DataFrame({"actual": names[test.actual], "predicted": names[test.predicted]}),
-        "calibration.csv": pd.DataFrame(bin_confidence(test, bins)).query("images > 0"),
+        "calibration.csv": bin_confidence(test, bins),
         "classes.csv": pd.DataFrame(
             {"emotion": emotion, **scores.model_dump(exclude={"accuracy"})}  # equal to recall
             for emotion, scores in measured.per_class.items()
         ),
-        "risk_coverage.csv": pd.DataFrame(cover(test)),
+        "risk_coverage.csv": cover(test),
     }
     return {name: table_to_csv(table) for name, table in tables.items()}
 

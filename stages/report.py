@@ -14,8 +14,8 @@ import argparse
 from fer_pipeline.core.files import write_files
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
+from fer_pipeline.report.evidence import read_evidence
 from fer_pipeline.report.page import make_page
-from fer_pipeline.report.read import read_evidence
 from fer_pipeline.running.stage import run
 from fer_pipeline.training.common.profile import read_trainings
 
@@ -27,11 +27,12 @@ def main() -> None:
     )
     parser.add_argument("--plots", required=True, help="folder with data/, a folder per network, compare/")
     parser.add_argument("--out", required=True, help="HTML file to write")
+    parser.add_argument("--caption", nargs="*", default=[], help="'<file>.png: Title. Caption.' of other pictures")
     args = parser.parse_args()
     params = read_params()
     networks = find_networks(params.networks)
     files = read_evidence(args.metrics, args.plots, networks, params.other_sets)
-    page = make_page(files, networks, params, read_trainings(params)).encode()
+    page = make_page(files, networks, params, read_trainings(params), args.caption).encode()
     write_files({args.out: page})
     print(f"{sum(path.endswith('.png') for path in files)} pictures, {len(page) / 1e6:.1f} MB -> {args.out}")
 

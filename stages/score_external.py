@@ -21,7 +21,7 @@ from sklearn.metrics import confusion_matrix
 from fer_pipeline.core.files import write_files
 from fer_pipeline.faces.faces import Split, read_faces
 from fer_pipeline.faces.fer2013 import CLASSES
-from fer_pipeline.metrics.external import Other, OtherScores
+from fer_pipeline.metrics.evaluation import Other, OtherScores
 from fer_pipeline.metrics.scores import average, bound_accuracy, score_classes
 from fer_pipeline.networks.load import load_model, predict
 from fer_pipeline.networks.network import find_network

@@ -16,13 +16,13 @@ from sklearn.metrics import cohen_kappa_score, f1_score
 
 import compare
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.faces.faces import Split, pack_faces
+from fer_pipeline.faces.faces import pack_faces
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.figures.comparison import draw_all_wrong, draw_class_f1, name_errors
-from fer_pipeline.metrics import comparison, mcnemar
+from fer_pipeline.metrics import comparison, scores
 from fer_pipeline.metrics.comparison import Comparison
 from fer_pipeline.metrics.evaluation import Scores
-from fer_pipeline.metrics.paper import PRINTED
+from fer_pipeline.metrics.paper import PRINTED, follows_paper
 from fer_pipeline.metrics.scores import measure
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
@@ -240,13 +240,13 @@ COUNTS = (22_968, 1_432, 7_178)
 
 def describe(profile, dataset, counts, networks=NETWORKS):
     """`describe_run` of a profile; networks of other names have no paper."""
-    splits = {name: Split(None, np.zeros(n), None) for name, n in zip(("train", "val", "test"), counts, strict=True)}
     params = read_params().model_copy(update={"profile": profile, "dataset": dataset})
     ours, papers = (
         dict.fromkeys(networks) | {name: read_training(params, name, one) for name in networks if name in PRINTED}
         for one in (profile, "paper")
     )
-    return comparison.describe_run(params, ours, papers, "paper", splits, is_sample(dataset))
+    params = params.model_copy(update={"networks": dict.fromkeys(networks)})
+    return comparison.describe_run(params, follows_paper(ours, papers), "paper", counts, is_sample(dataset))
 
 
 @pytest.mark.parametrize(
@@ -276,15 +276,15 @@ def test_mcnemar_by_hand():
     first = np.array([True] * 20 + [True] * 9 + [False] * 2 + [False] * 5)
     second = np.array([True] * 20 + [False] * 9 + [True] * 2 + [False] * 5)
     p_value = 2 * sum(comb(11, k) for k in range(3)) / 2**11
-    assert mcnemar.apply_mcnemar(first, second) == (9, 2, pytest.approx(p_value, rel=1e-5))
-    assert mcnemar.apply_mcnemar(first, first) == (0, 0, 1.0)
-    assert mcnemar.apply_mcnemar(first, ~first & False) == (29, 0, pytest.approx(2 / 2**29, rel=1e-5))
+    assert scores.apply_mcnemar(first, second) == (9, 2, pytest.approx(p_value, rel=1e-5))
+    assert scores.apply_mcnemar(first, first) == (0, 0, 1.0)
+    assert scores.apply_mcnemar(first, ~first & False) == (29, 0, pytest.approx(2 / 2**29, rel=1e-5))
 
 
 def test_holm_by_hand():
-    assert mcnemar.adjust_holm([0.02, 0.01, 0.9]) == [0.04, 0.03, 0.9]
-    assert mcnemar.adjust_holm([0.02, 0.015, 0.03]) == [0.045, 0.045, 0.045]
-    assert mcnemar.adjust_holm([0.7, 0.6, 0.5]) == [1.0, 1.0, 1.0]
+    assert scores.adjust_holm([0.02, 0.01, 0.9]) == [0.04, 0.03, 0.9]
+    assert scores.adjust_holm([0.02, 0.015, 0.03]) == [0.045, 0.045, 0.045]
+    assert scores.adjust_holm([0.7, 0.6, 0.5]) == [1.0, 1.0, 1.0]
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 6])

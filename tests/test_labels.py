@@ -8,9 +8,14 @@ from answers import predict
 from conftest import PAPERS as NETWORKS
 
 from fer_pipeline.faces.fer2013 import CLASSES, VOTE_CLASSES
-from fer_pipeline.figures.labels import draw_annotators, draw_contradicted, draw_levels
-from fer_pipeline.metrics.annotators import judge_network
-from fer_pipeline.metrics.labels import count_favourites, judge_labels, tabulate_contradicted, tabulate_levels
+from fer_pipeline.figures.comparison import draw_annotators, draw_contradicted, draw_levels
+from fer_pipeline.metrics.annotators import (
+    count_favourites,
+    judge_labels,
+    judge_network,
+    tabulate_contradicted,
+    tabulate_levels,
+)
 from fer_pipeline.predictions.calibration import fit_votes_temperature
 from fer_pipeline.predictions.predictions import votes_to_csv
 
@@ -80,7 +85,8 @@ def three():
 
 def test_what_the_labels_are_worth(three):
     """Favourites: happy, sad, neutral, contempt, unknown, fear (the first of equals)."""
-    labels, levels, contradicted = judge_labels(VOTES, three, resamples=100, seed=0)
+    labels, tables = judge_labels(VOTES, three, resamples=100, seed=0)
+    levels, contradicted = tables.values()
     assert (labels.accuracy, labels.unsupported, labels.contradicted) == (0.166667, 0.166667, 1)
     assert [labels.recall[name] for name in ("happy", "fear", "angry")] == [0.5, 0, None]
     pairs = [tuple(pair.model_dump(exclude={"p_value", "p_value_holm"}).values()) for pair in labels.mcnemar]
@@ -99,8 +105,8 @@ def test_what_the_labels_are_worth(three):
     (row,) = contradicted.drop(columns="confidence").to_dict("records")
     expected = {"actual": "fear", "predicted": "sad", "votes": 8, "votes_for_label": 0, "said": "sad 8, neutral 2"}
     assert row == {"index_in_test": 1, **expected}
-    labels, *tables = judge_labels(None, three, resamples=100, seed=0)
-    assert labels is None and all(table.empty for table in tables), "without votes there is nothing to tell"
+    labels, tables = judge_labels(None, three, resamples=100, seed=0)
+    assert labels is None and all(table.empty for table in tables.values()), "without votes there is nothing to tell"
 
 
 def test_few_who_agree_share_a_level(three):
@@ -134,7 +140,7 @@ def read_texts(figure):
 
 def test_pictures_say_what_the_tables_hold(three):
     titles = {name: name.title() for name in NETWORKS}
-    _, levels, contradicted = judge_labels(VOTES, three, resamples=100, seed=0)
+    levels, contradicted = judge_labels(VOTES, three, resamples=100, seed=0)[1].values()
     counts = np.zeros((7, 10), int)
     counts[3, 3], counts[3, 6], counts[2, 9] = 3, 1, 5
     assert [text for text in read_texts(draw_annotators(counts)) if text] == ["100%", "75%", "25%"]

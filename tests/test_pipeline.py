@@ -188,6 +188,8 @@ def test_an_edit_reruns_what_the_table_says(finished_clone):
         path.write_bytes(before)
         expected = {stage.replace("*", name) for stage in stages for name in networks}
         assert found == expected, file
+    finished_clone.edit("dvc.yaml", {"caption: []": "caption: ['curves.png: Curves.']"})
+    assert find_runs(finished_clone.run("dvc", "repro", "--dry")) == {"report"}, "a caption"
 
     colours = {'color_palette("colorblind")': 'color_palette("deep")'}
     finished_clone.edit("stages/fer_pipeline/figures/style.py", colours)

@@ -23,9 +23,9 @@ from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.metrics import paper
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
-from fer_pipeline.report import show
+from fer_pipeline.report import evidence, show
+from fer_pipeline.report.evidence import list_pictures, read_evidence
 from fer_pipeline.report.page import make_page
-from fer_pipeline.report.read import COMPARED, OF_DATA, list_figures, read_evidence
 from fer_pipeline.running.hardware import name_cpu
 from fer_pipeline.running.timing import record_times
 from fer_pipeline.training.common.profile import read_trainings
@@ -54,15 +54,9 @@ def make_content():
     return files | {"metrics/other/ck.json": OTHER | {"networks": on_other}} | curves
 
 
-def list_pictures(networks=NETWORKS):
-    """The pictures that the page shows, as paths below plots/."""
-    of_networks = [f"{name}/test/{figure}.png" for name in networks for figure in list_figures(networks[name])]
-    return [*OF_DATA, *(f"compare/{name}.png" for name in COMPARED), *of_networks]
-
-
 def write_evidence(folder, content, networks=NETWORKS, picture=b"\x89PNG"):
     """Write all that the report reads into metrics/ and plots/ below `folder`; returns the folder."""
-    files = {f"plots/{path}": picture for path in list_pictures(networks)}
+    files = dict.fromkeys(list_pictures(networks), picture)
     for path, one in content.items():
         if path.endswith(".csv"):
             rows = [f"{1 - coverage},{coverage},{accuracy}\n" for coverage, accuracy in one]
@@ -81,13 +75,13 @@ PROFILE, TRAININGS = PARAMS.profile, read_trainings(PARAMS)
 SETTINGS = {name: one.model_dump() for name, one in TRAININGS.items()}
 
 
-def render(content, dataset="data/raw/fer2013.csv", networks=NETWORKS):
+def render(content, dataset="data/raw/fer2013.csv", networks=NETWORKS, captions=()):
     sets = ["ck"] if "metrics/other/ck.json" in content else []
     params = PARAMS.model_copy(update={"dataset": dataset, "other_sets": dict.fromkeys(sets, "")})
     with TemporaryDirectory() as folder:
         written = write_evidence(Path(folder), content, networks)
         files = read_evidence(written / "metrics", written / "plots", networks, sets)
-    return make_page(files, networks, params, {name: TRAININGS[name] for name in networks})
+    return make_page(files, networks, params, {name: TRAININGS[name] for name in networks}, captions)
 
 
 def read_rows(page, id):
@@ -387,7 +381,7 @@ def test_two_networks(content):
 
 
 def test_files_of_other_networks_are_refused(folders):
-    found = "table7 is baseline, vgg19, resnet18, compact, expected baseline, vgg19; run `dvc repro compare`"
+    found = "table7 is baseline, vgg19, resnet18, compact, expected baseline, vgg19; run `dvc repro report`"
     with pytest.raises(InputError, match=f"compare.json: {found}"):
         read_evidence(folders / "metrics", folders / "plots", {name: NETWORKS[name] for name in NAMES[:2]})
 
@@ -415,7 +409,19 @@ def test_one_page_without_scripts_and_without_addresses(content):
     ids = re.findall(r' id="([^"]+)"', page)
     assert len(ids) == len(set(ids))
     assert {source[1:] for source in sources if source.startswith("#")} <= set(ids)
-    assert len(re.findall("<img ", page)) == len(list_pictures())
+    assert len(re.findall("<img ", page)) == len(list_pictures(NETWORKS)) - 1, "all but that of the sample"
+
+
+def test_a_picture_that_no_template_shows_has_its_caption_from_dvc_yaml(content, monkeypatch, tmp_path):
+    """The drawing function, and output and caption in dvc.yaml, are all that a new picture needs."""
+    pipeline = (ROOT / "dvc.yaml").read_text()
+    (tmp_path / "dvc.yaml").write_text(
+        pipeline.replace('gradcam.png"', 'gradcam.png",\n        "plots/${key}/test/new.png"')
+    )
+    monkeypatch.setattr(evidence, "ROOT", tmp_path)
+    page = render(content, captions=["new.png: Fine. It is new."])
+    assert len(re.findall("<img ", page)) == len(list_pictures(NETWORKS)) - 1
+    assert read_caption(page, "vgg19-new") == "VGG19: Fine. It is new."
 
 
 def test_nothing_of_this_machine_is_on_the_page(content):
@@ -448,7 +454,7 @@ def test_what_comes_from_outside_is_text(content):
 
 def test_words_for_one_none_and_many():
     assert [show.plural(n, "image") for n in (0, 1, 1234)] == ["no images", "1 image", "1,234 images"]
-    assert [show.times(n) for n in (1, 2, 3)] == ["once", "twice", "3 times"]
+    assert [show.show(n, "times") for n in (1, 2, 3)] == ["once", "twice", "3 times"]
     assert [show.listing("abc"[:n]) for n in (1, 2, 3)] == ["a", "a and b", "a, b and c"]
     assert show.percent(None) == show.decimal(None) == "–"
     assert show.show(-1e-9, "points") == "+0.00"
@@ -487,15 +493,15 @@ def test_same_files_same_bytes(run_here, folders, run_stage):
 
 
 DAMAGE = {
-    "no metrics": ("metrics/vgg19.json", None, "not found; run `dvc repro evaluate`"),
-    "no comparison": ("metrics/compare.json", None, "not found; run `dvc repro compare`"),
-    "no exports": ("metrics/export.json", None, "not found; run `dvc repro score_exports`"),
-    "no picture": ("plots/resnet18/test/gradcam.png", None, "not found; run `dvc repro evaluate`"),
-    "no training": ("metrics/train/vgg19.json", None, "not found; run `dvc repro train_vgg19`"),
+    "no metrics": ("metrics/vgg19.json", None, "not found; run `dvc repro report`"),
+    "no comparison": ("metrics/compare.json", None, "not found; run `dvc repro report`"),
+    "no exports": ("metrics/export.json", None, "not found; run `dvc repro report`"),
+    "no picture": ("plots/resnet18/test/gradcam.png", None, "not found; run `dvc repro report`"),
+    "no training": ("metrics/train/vgg19.json", None, "not found; run `dvc repro report`"),
     "no JSON": ("metrics/data.json", b"{", "the file: Invalid JSON: EOF while parsing an object"),
-    "a list": ("metrics/data.json", b"[]", "the file: Input should be an object; run `dvc repro prepare`"),
-    "a key less": ("metrics/vgg19.json", b'{"accuracy": 0.5}', "accuracy_unseen: Field required; run `dvc repro evaluate`"),
-    "no PNG": ("plots/compare/literature.png", b"GIF89a", "not a PNG; run `dvc repro compare`"),
+    "a list": ("metrics/data.json", b"[]", "the file: Input should be an object; run `dvc repro report`"),
+    "a key less": ("metrics/vgg19.json", b'{"accuracy": 0.5}', "accuracy_unseen: Field required; run `dvc repro report`"),
+    "no PNG": ("plots/compare/literature.png", b"GIF89a", "not a PNG; run `dvc repro report`"),
     "other columns": ("plots/vgg19/test/risk_coverage.csv", b"a,b\n1,2\n", "expected the columns coverage and accuracy"),
 }  # fmt: skip
 
@@ -539,7 +545,7 @@ def test_nothing_is_wider_than_the_screen(width, run_here, browse):
     assert page.requests == []
     measured = json.loads(html.unescape(re.search(r"\{.*\}", page.dom).group()))
     assert measured.pop("content") <= width and (measured.pop("scrolling") > 5) == (width == 390)
-    assert measured == {"width": width, "outside": [], "pictures": len(list_pictures())}
+    assert measured == {"width": width, "outside": [], "pictures": len(list_pictures(NETWORKS)) - 1}
 
 
 def test_times_are_on_a_page_of_their_own(tmp_path):

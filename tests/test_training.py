@@ -241,7 +241,7 @@ FAILURES = {  # what is replaced in fer_pipeline/training/: by what, and the sen
     "keras.train.keras.Sequential.fit": (NO_MEMORY, "batches of 16 images; set batch_size .* to 8"),
     "pytorch.train.as_input": (spoil_crops, "the loss is nan in epoch 1, step 1, at learning rate 0.002; lower"),
     "pytorch.train.score": (spoil_scores, "the val loss is inf after epoch 1, at learning rate"),
-    "pytorch.train.TrainingModule.configure_optimizers": (
+    "pytorch.train.derive_seed": (
         Mock(side_effect=torch.cuda.OutOfMemoryError),
         "try batch_size 8 in params.yaml",
     ),

@@ -14,7 +14,7 @@ import checkout
 from fer_pipeline.core.files import write_files
 from fer_pipeline.networks.network import Network, find_networks
 from fer_pipeline.params.read import read_params
-from fer_pipeline.report.read import COMPARED, OF_DATA, list_figures
+from fer_pipeline.report.evidence import list_pictures
 from fer_pipeline.running.stage import catch
 
 OUTPUT = Path(__file__).parents[1] / "plots" / "dvc.yaml"
@@ -46,9 +46,7 @@ def list_plots(networks: Mapping[str, Network]) -> list[Any]:
         template = "reliability" if "calibration" in file else "curves"
         files = {f"{name}/{file}.csv": y for name in networks}
         plots.append({title: {"template": template, "x": x, "x_label": x_label, "y": files, "y_label": y_label}})
-    pictures = [f"{name}/test/{figure}" for name, network in networks.items() for figure in list_figures(network)]
-    compared = [f"compare/{figure}" for figure in COMPARED]
-    return [*plots, "sample.png", *OF_DATA, *(f"{picture}.png" for picture in [*pictures, *compared])]
+    return [*plots, *(path.removeprefix("plots/") for path in list_pictures(networks))]
 
 
 def main() -> None:

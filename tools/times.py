@@ -13,7 +13,7 @@ import checkout
 from fer_pipeline.core.files import ROOT, write_files
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
-from fer_pipeline.report.cells import Files, Table, spread
+from fer_pipeline.report.evidence import Files, Table, spread
 from fer_pipeline.report.page import render
 from fer_pipeline.running.stage import catch
 from timing import Timing, read_timing

@@ -1,13 +1,13 @@
-"""The pictures that compare two or more networks, drawn from the tables of `fer_pipeline.metrics.comparison`."""
+"""The pictures that compare networks and annotators, drawn from the tables that `stages/compare.py` writes."""
 
 import textwrap
 from collections import Counter
 from collections.abc import Mapping
+from itertools import cycle
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -16,36 +16,26 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from fer_pipeline.figures.labels import draw_annotators, draw_contradicted, draw_levels
-from fer_pipeline.figures.parts import SMALL, TITLE, add_note, draw_gallery, draw_sentence
-from fer_pipeline.figures.style import PALETTE, PERCENT, count_columns, pick_colours, set_style, to_png
+from fer_pipeline.faces.fer2013 import CLASSES, VOTE_CLASSES
+from fer_pipeline.figures.style import PALETTE, PERCENT, SMALL, add_note, draw_gallery, draw_sentence, to_png
+from fer_pipeline.metrics.annotators import LEAST, SURE
 from fer_pipeline.metrics.comparison import ENSEMBLE_TITLE
+from fer_pipeline.predictions.predictions import Bytes, Ints
 
 SOURCES = {"literature": ("Table 1 of the paper", "o"), "paper": ("the paper's networks", "s"), "ours": ("ours", "D")}
 """{source of an accuracy: (its name, its mark)}"""
-ROWS, COLUMNS = 3, 6
-"""Faces of the gallery of misclassified images."""
-ENSEMBLE_COLOUR = "0.35"
-WITHOUT_VOTES = "The data set has no votes of annotators"
+NO_VOTES = "The data set has no votes of annotators"
+SIX_COLUMNS: dict[str, Any] = {"columns": 6, "margin": 0.9, "pad": 6, "title_size": 11}  # for much text
 
 
 def draw_comparison(
-    tables: Mapping[str, pd.DataFrame],
-    images: npt.NDArray[np.uint8],
-    titles: Mapping[str, str],
-    label: str,
-    favourites: npt.NDArray[np.int64] | None,
+    tables: Mapping[str, pd.DataFrame], images: Bytes, titles: Mapping[str, str], label: str, favourites: Ints | None
 ) -> dict[str, bytes]:
     """{name: PNG} of every picture of the comparison. To add one, write its function and list it here.
 
-    Args:
-        tables: {name: table} as `fer_pipeline.metrics.comparison` and `fer_pipeline.metrics.labels` make them.
-        images: uint8 (N, 48, 48), the test images.
-        titles: {network: its title}.
-        label: on what our figures and the paper's come from.
-        favourites: see `draw_annotators`; None if the data have no votes: pictures of votes then hold a sentence.
+    `tables` are those of `stages/compare.py`, `images` uint8 (N, 48, 48) the test images, `titles` {network: title};
+    `label` says where the figures come from. Without votes (`favourites`, see `draw_annotators`) pictures say so.
     """
-    set_style()
     figures = {
         "literature": draw_literature(tables["literature"], label),
         "class_f1": draw_class_f1(tables["class_f1"], titles),
@@ -54,7 +44,7 @@ def draw_comparison(
         "all_wrong": draw_all_wrong(tables["all_wrong"], images, list(titles)),
     }
     if favourites is None:
-        figures |= dict.fromkeys(("annotators", "levels", "contradicted"), draw_sentence(WITHOUT_VOTES))
+        figures |= dict.fromkeys(("annotators", "levels", "contradicted"), draw_sentence(NO_VOTES))
     else:
         figures["annotators"] = draw_annotators(favourites)
         figures["levels"] = draw_levels(tables["levels"], titles)
@@ -79,8 +69,9 @@ def draw_literature(table: pd.DataFrame, label: str) -> Figure:
     for tick, source in zip(axes.get_yticklabels(), table["source"][::-1], strict=True):
         tick.set_fontweight("bold" if source == "ours" else "normal")
     lowest = min(0.55, table["accuracy"].min() - 0.05)
-    axes.set(xlim=(max(0, lowest), min(1.08, table["accuracy"].max() + 0.06)), ylim=(-0.7, len(table) - 0.3))
-    axes.set(xlabel="accuracy", title="Accuracy: literature, paper and this run")
+    highest = min(1.08, table["accuracy"].max() + 0.06)
+    axes.set(xlim=(max(0, lowest), highest), ylim=(-0.7, len(table) - 0.3), xlabel="accuracy")
+    axes.set_title("Accuracy: literature, paper and this run")
     axes.xaxis.set_major_formatter(PERCENT)
     axes.grid(False, axis="y")
     handles = [
@@ -105,8 +96,7 @@ def write_near(axes: Axes, text: str, point: tuple[float, float], offset: tuple[
 def draw_class_f1(table: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
     """Bars of F1 per class, one colour per network; a class without test images stays empty."""
     figure, axes = plt.subplots(figsize=(7, 3.4))
-    colours = {titles[name]: colour for name, colour in zip(titles, pick_colours(len(titles)), strict=True)}
-    colours[ENSEMBLE_TITLE] = ENSEMBLE_COLOUR
+    colours = dict(zip(titles.values(), cycle(PALETTE), strict=False)) | {ENSEMBLE_TITLE: "0.35"}
     named = table.rename(columns={**titles, "ensemble": ENSEMBLE_TITLE})
     sns.barplot(
         named.melt("emotion", var_name="network", value_name="F1").dropna(), x="emotion", y="F1", hue="network",
@@ -114,7 +104,8 @@ def draw_class_f1(table: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
     )  # fmt: skip
     axes.set(xlabel="", ylabel="F1", ylim=(0, 1), title="F1 per class on test")
     handles = [Patch(color=colour, label=name) for name, colour in colours.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=count_columns(len(handles)), frameon=False)
+    columns = len(handles) if len(handles) <= 4 else 3
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
     return figure
 
 
@@ -176,18 +167,16 @@ def draw_agreement(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def draw_all_wrong(table: pd.DataFrame, images: npt.NDArray[np.uint8], networks: list[str]) -> Figure:
+def draw_all_wrong(table: pd.DataFrame, images: Bytes, networks: list[str]) -> Figure:
     """The first images that no network gets right; `networks` are the columns of `table` with their predictions."""
-    shown = table.head(ROWS * COLUMNS)
+    shown = table.head(18)
     captions = [name_errors(row, networks) for row in shown.to_dict("records")]
     lines = max((caption.count("\n") for caption in captions), default=0)
     title = "Every test image is classified correctly by at least one network"
     if len(table):
         number = f"{len(table):,} test image{'s' if len(table) > 1 else ''}"
         title = f"{number} that no network classifies correctly; on {table['same'].sum():,} all predict the same"
-    figure = draw_gallery(
-        images[shown["index"]], captions, title, COLUMNS, 1.2 + 0.15 * lines, 0.9, pad=6, title_size=TITLE
-    )
+    figure = draw_gallery(images[shown["index"]], captions, title, row_height=1.2 + 0.15 * lines, **SIX_COLUMNS)
     if len(table):
         add_note(
             figure,
@@ -203,3 +192,64 @@ def name_errors(row: Mapping[str, Any], networks: list[str]) -> str:
     instead = votes[0][0] if len(votes) == 1 else ", ".join(f"{one} ×{n}" if n > 1 else one for one, n in votes)
     wrapped = textwrap.fill(instead.replace(" ×", "\xa0×"), 14).replace("\xa0", " ")
     return f"{row['index']}: {row['actual']}\n→ {wrapped}"
+
+
+def draw_annotators(counts: Ints) -> Figure:
+    """The annotators' confusion matrix against the labels, int64 (7, 10), as shares of each row."""
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    texts = np.array([f"{share:.0%}" if share >= 0.005 else "" for share in shares.flat]).reshape(counts.shape)
+    figure, axes = plt.subplots(figsize=(7, 4.6))
+    sns.heatmap(
+        shares, annot=texts, fmt="", cmap="Blues", vmin=0, vmax=1, cbar=False, linewidths=0.5, ax=axes,
+        annot_kws={"fontsize": 9},
+    )  # fmt: skip
+    rows = [f"{name} ({number:,})" for name, number in zip(CLASSES, counts.sum(axis=1), strict=True)]
+    axes.set_yticks(np.arange(len(CLASSES)) + 0.5, rows, rotation=0)
+    axes.set_xticks(np.arange(len(VOTE_CLASSES)) + 0.5, VOTE_CLASSES, rotation=40, ha="right")
+    axes.set(ylabel="label (test images)", xlabel="class with most votes (the first, if tied)")
+    axes.set_title("FER-2013's labels, and the class with most votes of ten annotators")
+    return figure
+
+
+def draw_levels(levels: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
+    """Accuracy against label and favourite, by the number of annotators who agree; its ticks give the images."""
+    if not len(levels):
+        return draw_sentence("There is no face whose class with most votes is one of the seven emotions")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7, 3.8), sharey=True)
+    ticks = levels["votes"].tolist()
+    places = [f"{'≤' * (row.votes == LEAST)}{row.votes}\n{row.images:,}" for row in levels.itertuples()]
+    kinds = ((left, "favourite", "predicts the class with most votes"), (right, "label", "predicts the label"))
+    for axes, column, title in kinds:
+        for name, colour in zip(titles, cycle(PALETTE), strict=False):
+            axes.plot(ticks, levels[f"{name}_{column}"], "o-", color=colour, markersize=4, label=titles[name])
+        axes.set(title=title, ylim=(0, 1.02))
+        axes.set_xticks(ticks, places)
+        axes.yaxis.set_major_formatter(PERCENT)
+    right.plot(ticks, levels["favourite_is_label"], "--", color="0.4", label="class with most votes")
+    left.set_ylabel("share of the test images")
+    handles, names = right.get_legend_handles_labels()
+    columns = len(names) if len(names) <= 4 else 3
+    figure.legend(handles, names, loc="outside upper center", ncols=columns, frameon=False)
+    note = "votes of ten annotators for the most-voted class; below, number of test images"
+    figure.supxlabel(note, fontsize="medium")
+    return figure
+
+
+def draw_contradicted(table: pd.DataFrame, images: Bytes) -> Figure:
+    """The first thirty of `tabulate_contradicted`: label, what the networks predict, and the votes."""
+    described = f"whose label all networks and at least {SURE} of 10 annotators contradict"
+    if not len(table):
+        return draw_sentence(f"There is no face {described}")
+    shown = table.head(30)
+    captions = [f"{row.actual}\n→ {row.predicted}" for row in shown.itertuples()]
+    title = f"{len(table):,} test images {described}"
+    figure = draw_gallery(images[shown["index_in_test"]], captions, title, row_height=1.72, **SIX_COLUMNS)
+    for cell, said in zip(figure.axes, shown["said"], strict=False):
+        text = textwrap.fill(textwrap.shorten(said, 34, placeholder=" …"), 18)
+        cell.text(0.5, -0.04, text, fontsize=SMALL - 0.5, ha="center", va="top", transform=cell.transAxes)
+    add_note(
+        figure,
+        "Above each face: its label, and the class that all networks predict instead. Below: the votes of ten "
+        "annotators. Faces with most votes for that class come first, then the most confident.",
+    )
+    return figure

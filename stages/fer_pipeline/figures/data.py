@@ -11,30 +11,23 @@ from matplotlib.figure import Figure
 
 from fer_pipeline.faces.faces import Split
 from fer_pipeline.faces.fer2013 import CLASSES
-from fer_pipeline.figures.parts import show_face, table_to_csv
-from fer_pipeline.figures.style import PERCENT, set_style, to_png
-
-FACES_PER_CLASS = 10
+from fer_pipeline.figures.style import PERCENT, show_face, table_to_csv, to_png
 
 
 def plot_data(splits: Mapping[str, Split]) -> dict[str, bytes]:
-    """{file name: content} of classes.csv, classes.png (shares per split) and faces.png (faces per class of train)."""
-    set_style()
-    shares = tabulate_classes(splits)
-    return {
-        "classes.csv": table_to_csv(shares),
-        "classes.png": to_png(draw_classes(shares)),
-        "faces.png": to_png(draw_faces(splits["train"])),
-    }
-
-
-def tabulate_classes(splits: Mapping[str, Split]) -> pd.DataFrame:
-    """One row per split and class: split, emotion, images, share (of the split, in [0, 1])."""
-    return pd.DataFrame(
+    """{file name: content} of classes.csv, classes.png (shares per split) and faces.png (ten per class of train)."""
+    shares = pd.DataFrame(
         {"split": name, "emotion": emotion, "images": count, "share": count / len(rows.labels)}
         for name, rows in splits.items()
         for emotion, count in zip(CLASSES, np.bincount(rows.labels, minlength=len(CLASSES)), strict=True)
     )
+    train = splits["train"]
+    faces = {emotion: train.images[train.labels == label] for label, emotion in enumerate(CLASSES)}
+    return {
+        "classes.csv": table_to_csv(shares),
+        "classes.png": to_png(draw_classes(shares)),
+        "faces.png": to_png(draw_rows(faces, 10, 5.1)),
+    }
 
 
 def draw_classes(shares: pd.DataFrame) -> Figure:
@@ -51,26 +44,15 @@ def draw_classes(shares: pd.DataFrame) -> Figure:
     return figure
 
 
-def draw_faces(rows: Split) -> Figure:
-    """The first ten faces of each class that has any: one row per class, its name at the left."""
-    faces = {emotion: rows.images[rows.labels == label] for label, emotion in enumerate(CLASSES)}
-    return draw_rows(faces, FACES_PER_CLASS, 5.1)
-
-
 def draw_varied(faces: Mapping[str, npt.NDArray[np.uint8]], labels: Sequence[str]) -> Figure:
-    """The same N faces in several states, {name: uint8 (N, height, width)}: one row per state, its name at the left.
-
-    `labels` are the names of the faces' classes, for above each face. The size may differ from state to state.
-    """
+    """The same N faces in several states, {name: uint8 (N, height, width)}, below the names of their classes."""
     figure = draw_rows(faces, len(labels), 0.86 * len(faces) + 0.3, fontsize=9)
     for cell, label in zip(figure.axes, labels, strict=False):
         cell.set_title(label, fontsize=9, pad=4)
     return figure
 
 
-def draw_rows(
-    faces: Mapping[str, npt.NDArray[np.uint8]], columns: int, height: float, fontsize: float | None = None
-) -> Figure:
+def draw_rows(faces: Mapping[str, npt.NDArray[np.uint8]], columns: int, height: float, **font: float) -> Figure:
     """Rows of the first `columns` faces of {name: faces}, their names at the left; `height` in inches."""
     figure, grid = plt.subplots(len(faces), columns, figsize=(7, height), squeeze=False)
     for cells, (name, row) in zip(grid, faces.items(), strict=True):
@@ -78,5 +60,5 @@ def draw_rows(
             cell.axis("off")
             for face in row[place : place + 1]:
                 show_face(cell, face)
-        cells[0].text(-0.15, 0.5, name, transform=cells[0].transAxes, ha="right", va="center", fontsize=fontsize)
+        cells[0].text(-0.15, 0.5, name, transform=cells[0].transAxes, ha="right", va="center", **font)
     return figure

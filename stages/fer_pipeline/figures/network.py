@@ -1,14 +1,10 @@
-"""The pictures of one network's results (Figures 3 to 9); `name` is the network's title.
+"""The pictures of one network's results (Figures 3 to 9); `name` is the network's title."""
 
-To add a picture, write a function that returns a matplotlib figure, and list it in `draw_all`.
-"""
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -18,48 +14,33 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sklearn.metrics import confusion_matrix
 
 from fer_pipeline.faces.fer2013 import CLASSES
-from fer_pipeline.figures.parts import SMALL, draw_gallery, draw_sentence, show_face
-from fer_pipeline.figures.style import PALETTE, PERCENT, set_style, to_png
+from fer_pipeline.figures.style import PALETTE, PERCENT, SMALL, draw_gallery, draw_sentence, show_face, to_png
 from fer_pipeline.metrics.scores import ClassScores, Measured, bin_confidence, cover
-from fer_pipeline.predictions.heat import Example
-from fer_pipeline.predictions.predictions import Predictions
+from fer_pipeline.predictions.heat import Examples
+from fer_pipeline.predictions.predictions import Bytes, Predictions
 
 BLUE, ORANGE, GREEN, VERMILLION = PALETTE[:4]
 CORRECT, INCORRECT, NEUTRAL = BLUE, VERMILLION, "0.55"
-FEW = 20
-"""A confidence bin with fewer images is drawn pale: the standard error of its accuracy can exceed 11 points."""
-PALE: dict[str, Any] = {"facecolor": "0.91", "edgecolor": "0.65", "linewidth": 0.5}
-"""Style of the bar of a bin with few images."""
-BOX = {"facecolor": "white", "edgecolor": "0.8", "boxstyle": "round,pad=0.4"}
-"""The box around a text inside a plot."""
+FEW = 20  # a confidence bin with fewer images is drawn pale: the standard error of its accuracy can exceed 11 points
+PALE: dict[str, Any] = {"facecolor": "0.91", "edgecolor": "0.65", "linewidth": 0.5}  # a bar of few images
+BOX = {"facecolor": "white", "edgecolor": "0.8", "boxstyle": "round,pad=0.4"}  # the box around a text inside a plot
 
 
 def draw_all(
-    name: str,
-    history: pd.DataFrame,
-    images: npt.NDArray[np.uint8],
-    test: Predictions,
-    measured: Measured,
-    bins: int,
-    explained: Mapping[str, Sequence[Example | None]] | None,
+    name: str, epochs: pd.DataFrame, faces: Bytes, test: Predictions, scores: Measured, bins: int, heat: Examples | None
 ) -> dict[str, bytes]:
-    """{file name: PNG} of every picture of a network.
+    """{file name: PNG} of every picture of a network. To add one, write its function and list it here.
 
-    Args:
-        history: one row per epoch, with the columns of history.csv.
-        images: uint8 (N, 48, 48), the test images; `test` holds the network's predictions for them.
-        measured: the metrics of `test`.
-        bins: number of confidence bins.
-        explained: see `draw_grad_cam`; None if the network has no heat maps; gradcam.png then says so.
+    `epochs` has the columns of history.csv, `faces` are uint8 (N, 48, 48), `test` and `scores` the predictions for
+    them and their metrics. Without `heat` maps (see `draw_grad_cam`) gradcam.png says so.
     """
-    set_style()
-    heat_maps = draw_sentence(f"{name}: no Grad-CAM") if explained is None else draw_grad_cam(explained, name)
+    heat_maps = draw_sentence(f"{name}: no Grad-CAM") if heat is None else draw_grad_cam(heat, name)
     figures = {
-        "curves.png": draw_curves(history, name),
+        "curves.png": draw_curves(epochs, name),
         "confusion.png": draw_confusion(test, name),
-        "confidence.png": draw_confidence(test, bins, measured.calibration.ece, name),
-        "classes.png": draw_classes(measured.per_class, name),
-        "mistakes.png": draw_mistakes(images, test, name),
+        "confidence.png": draw_confidence(test, bins, scores.calibration.ece, name),
+        "classes.png": draw_classes(scores.per_class, name),
+        "mistakes.png": draw_mistakes(faces, test, name),
         "risk_coverage.png": draw_risk_coverage(cover(test), name),
         "gradcam.png": heat_maps,  # DVC requires this file for every network
     }
@@ -91,7 +72,7 @@ def draw_confusion(rows: Predictions, name: str) -> Figure:
     """The confusion matrix, one row per actual class; cells show the share of the row and, below it, the count."""
     counts = confusion_matrix(rows.actual, rows.predicted, labels=range(len(CLASSES)))
     totals = counts.sum(axis=1, keepdims=True)
-    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+    shares = counts / np.maximum(totals, 1)
     figure, axes = plt.subplots(figsize=(7, 5.6))
     pairs = zip(shares.ravel(), counts.ravel(), strict=True)
     cells = np.reshape([f"{share:.2f}\n{count:,}" if count else "0" for share, count in pairs], counts.shape)
@@ -127,20 +108,16 @@ def draw_confidence(rows: Predictions, bins: int, ece: float, name: str) -> Figu
     for place, kind in enumerate(kinds):
         if kind not in set(table["prediction"]):
             middle.text(place, 0.5, "none", ha="center")
-    filled = pd.DataFrame(bin_confidence(rows, bins)).query("images > 0")
+    filled = bin_confidence(rows, bins)
     draw_reliability(filled, right)
     counts = table["prediction"].value_counts()
-    handles = [
-        Patch(color=color, alpha=0.6, label=f"{kind} ({counts.get(kind, 0):,})") for kind, color in kinds.items()
-    ]
+    handles = [Patch(color=kinds[kind], alpha=0.6, label=f"{kind} ({counts.get(kind, 0):,})") for kind in kinds]
     handles.append(Patch(color=NEUTRAL, label="accuracy of the bin"))
     if filled["images"].min() < FEW:
         handles.append(Patch(**PALE, label=f"fewer than {FEW} images"))
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=SMALL, columnspacing=1.4
-    )
-    title = f"{name}: confidence on test, expected calibration error {ece:.3f}"
-    figure.suptitle(title, fontsize=plt.rcParams["axes.titlesize"])
+    look = {"ncols": 4, "frameon": False, "fontsize": SMALL, "columnspacing": 1.4}
+    figure.legend(handles=handles, loc="outside lower center", **look)
+    figure.suptitle(f"{name}: confidence on test, expected calibration error {ece:.3f}")
     return figure
 
 
@@ -180,7 +157,7 @@ def draw_classes(classes: Mapping[str, ClassScores], name: str) -> Figure:
     return figure
 
 
-def draw_risk_coverage(curve: Mapping[str, npt.NDArray[np.float64]], name: str) -> Figure:
+def draw_risk_coverage(curve: pd.DataFrame, name: str) -> Figure:
     """Accuracy against the share of images kept (`fer_pipeline.metrics.scores.cover`), with thresholds marked."""
     figure, axes = plt.subplots(figsize=(7, 3.2))
     axes.plot(curve["coverage"], curve["accuracy"], color=BLUE, marker="." if len(curve["coverage"]) < 15 else "")
@@ -192,22 +169,19 @@ def draw_risk_coverage(curve: Mapping[str, npt.NDArray[np.float64]], name: str) 
     )  # fmt: skip
     room = 1.0
     for threshold in (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99):
-        kept = np.flatnonzero(curve["threshold"] >= threshold)
-        if len(kept) and curve["coverage"][kept[-1]] < room:
-            point = curve["coverage"][kept[-1]], curve["accuracy"][kept[-1]]
-            room = point[0] - 0.1  # space for the text of this mark
-            label = None if axes.get_legend_handles_labels()[0] else "confidence ≥ …"
-            axes.plot(*point, "o", color=VERMILLION, markersize=5, label=label)
+        kept = curve[curve["threshold"] >= threshold]
+        if len(kept) and (point := (kept["coverage"].iloc[-1], kept["accuracy"].iloc[-1]))[0] < room:
+            (mark,) = axes.plot(*point, "o", color=VERMILLION, markersize=5)
             side = "right" if point[0] > 0.1 else "left"  # the curve falls, so the space below and to its left is free
             axes.annotate(f"{threshold:g}", point, (-5, -13), textcoords="offset points", ha=side)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="lower left", framealpha=1, edgecolor="none")
+            axes.legend([mark], ["confidence ≥ …"], loc="lower left", framealpha=1, edgecolor="none")
+            room = point[0] - 0.1  # space for the text of this mark
     axes.xaxis.set_major_formatter(PERCENT)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=1 if low > 0.95 else 0))
     return figure
 
 
-def draw_mistakes(faces: npt.NDArray[np.uint8], rows: Predictions, name: str, count: int = 32) -> Figure:
+def draw_mistakes(faces: Bytes, rows: Predictions, name: str, count: int = 32) -> Figure:
     """A gallery of the `count` most confident errors: actual → predicted, and the confidence."""
     wrong = np.flatnonzero(~rows.correct)
     chosen = wrong[np.argsort(-rows.confidence[wrong], kind="stable")][:count]
@@ -218,7 +192,7 @@ def draw_mistakes(faces: npt.NDArray[np.uint8], rows: Predictions, name: str, co
     return draw_gallery(faces[chosen], captions, title if len(chosen) else f"{name}: no error on test")
 
 
-def draw_grad_cam(columns: Mapping[str, Sequence[Example | None]], name: str) -> Figure:
+def draw_grad_cam(columns: Examples, name: str) -> Figure:
     """Faces, each above its Grad-CAM heat map for the predicted class; one column per actual class.
 
     `columns` is {'correct', 'incorrect': an example or None per class}; each key gives one row of faces.
@@ -244,6 +218,5 @@ def draw_grad_cam(columns: Mapping[str, Sequence[Example | None]], name: str) ->
             above.set_title(title, fontsize=9, pad=3)
         for cell, text in zip(grid[row : row + 2, 0], (kind, "Grad-CAM"), strict=True):
             cell.text(-0.1, 0.5, text, transform=cell.transAxes, ha="right", va="center", rotation=90, fontsize=9)
-    title = f"{name}: Grad-CAM, evidence for the predicted class (brighter is more)"
-    figure.suptitle(title, fontsize=plt.rcParams["axes.titlesize"])
+    figure.suptitle(f"{name}: Grad-CAM, evidence for the predicted class (brighter is more)")
     return figure

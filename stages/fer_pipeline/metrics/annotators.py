@@ -1,4 +1,4 @@
-"""One network compared with the ten annotators of each face (FER+).
+"""Networks and FER-2013's labels compared with the ten annotators of each face (FER+).
 
 The votes for a face are read in two ways. Its *favourite* is the class with the most votes (the first, if tied): every
 face has one, so the annotators can be scored like any other classifier. Its *majority* follows FER+ (`find_majority`):
@@ -6,50 +6,61 @@ one of the seven emotions or contempt, if it has more than half of the votes aft
 majority are left out, as in published accuracies on FER+.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
-import numpy.typing as npt
+import pandas as pd
+from sklearn.metrics import confusion_matrix
 
-from fer_pipeline.core.record import Count, Record, Share
-from fer_pipeline.faces.fer2013 import CLASSES
+from fer_pipeline.core.record import Count, Interval, Record, Share
+from fer_pipeline.faces.fer2013 import CLASSES, VOTE_CLASSES
 from fer_pipeline.faces.votes import Votes, find_majority, to_shares
-from fer_pipeline.metrics.scores import average, average_if_any
+from fer_pipeline.metrics.scores import McNemar, average, bound_accuracy, compare_pairs, tabulate_images
 from fer_pipeline.predictions.calibration import SMALLEST, is_emotion
-from fer_pipeline.predictions.predictions import Predictions
+from fer_pipeline.predictions.predictions import Bytes, Floats, Ints, Predictions
 
-Floats = npt.NDArray[np.float64]
-
-
-class Sides(Record):
-    """Whether the annotators' favourite is the network's class, the label or neither: shares of its errors on test."""
-
-    network: Share
-    label: Share
-    neither: Share
+FAVOURITES = "annotators"  # the name of the annotators' favourite where it is compared with networks
+SURE = 8  # the annotators count as sure of a class if at least this many of the ten chose it
+LEAST = 4  # the lowest level of agreement; it also holds images whose favourite has fewer votes and so means little
 
 
 class Annotators(Record):
-    """A network against FER+'s annotators on test; `fer_pipeline.metrics.annotators` defines favourite and majority."""
+    """A network against FER+'s annotators, on test."""
 
-    rows: Count
-    """Test images with a majority."""
-    emotion_rows: Count
-    """Test images with a majority for one of the seven emotions."""
-    accuracy: Share | None
-    """Accuracy of the network against the majority, on the images of `emotion_rows`."""
-    cross_entropy: float | None
-    """Cross-entropy of the network against the vote distribution over the seven emotions, in nats."""
-    votes_accuracy: Share | None
-    """Accuracy of the second head against the majority, on the images of `rows`; None if the network has one head."""
-    votes_cross_entropy: float | None
-    """Cross-entropy of the second head against the votes for eight classes, in nats; None if there is one head."""
-    mistakes: Sides | None
-    """None if the network never contradicts a label."""
+    rows: Count  # test images with a majority
+    emotion_rows: Count  # test images with a majority for one of the seven emotions
+    accuracy: Share | None  # accuracy of the network against the majority, on the images of `emotion_rows`
+    cross_entropy: float | None  # of the network against the vote distribution over the seven emotions, in nats
+    votes_accuracy: Share | None  # of the second head against the majority, on `rows`; None if there is one head
+    votes_cross_entropy: float | None  # of the second head, over eight classes, in nats; None if there is one head
+    mistakes: dict[str, Share] | None  # shares of its errors: the favourite is `network`'s, the `label` or `neither`
 
 
-def find_favourites(votes: Votes) -> npt.NDArray[np.int64]:
+class LevelOfAgreement(Record):
+    """The test images on which this many annotators agree on an emotion."""
+
+    votes: Count  # votes for the favourite; the level `LEAST` also holds the images with fewer
+    images: Count
+    favourite_is_label: Share
+    label: dict[str, Share]  # {network: share of the images on which it predicts the label}
+    favourite: dict[str, Share]  # {network: share of the images on which it predicts the favourite}
+
+
+class Labels(Record):
+    """How reliable the test labels are according to FER+'s annotators."""
+
+    accuracy: Share  # share of the test images whose label is the annotators' favourite: the accuracy of the annotators
+    accuracy_ci95: Interval
+    recall: dict[str, Share | None]  # {emotion: `accuracy` on the images with this label}; None if there are none
+    unsupported: Share  # share of the test images whose label got no vote at all
+    mcnemar: list[McNemar]  # the annotators compared with each network
+    levels: list[LevelOfAgreement]
+    contradicted: Count  # test images on which all networks and eight annotators or more agree on another class
+
+
+def find_favourites(votes: Votes) -> Ints:
     """The class with the most votes (the first, if tied): int64 (N,), positions in `VOTE_CLASSES`."""
-    favourites: npt.NDArray[np.int64] = votes.argmax(axis=1)
-    return favourites
+    return np.asarray(votes.argmax(axis=1), np.int64)
 
 
 def judge_network(test: Predictions, second: Floats | None, votes: Votes | None) -> Annotators | None:
@@ -63,16 +74,15 @@ def judge_network(test: Predictions, second: Floats | None, votes: Votes | None)
     among_seven, among_eight = is_emotion(majority), majority >= 0
     wrong, favourites = ~test.correct, find_favourites(votes)
     network, label = (favourites[wrong] == classes[wrong] for classes in (test.predicted, test.actual))
+    sides = {"network": average(network), "label": average(label), "neither": average(~network & ~label)}
     return Annotators(
         rows=int(among_eight.sum()),
         emotion_rows=int(among_seven.sum()),
-        accuracy=average_if_any((test.predicted == majority)[among_seven]),
+        accuracy=average((test.predicted == majority)[among_seven]),
         cross_entropy=average_cross_entropy(shares[:, : len(CLASSES)], test.probabilities),
-        votes_accuracy=None if second is None else average_if_any((second.argmax(axis=1) == majority)[among_eight]),
+        votes_accuracy=None if second is None else average((second.argmax(axis=1) == majority)[among_eight]),
         votes_cross_entropy=None if second is None else average_cross_entropy(shares, second),
-        mistakes=Sides(network=average(network), label=average(label), neither=average(~network & ~label))
-        if wrong.any()
-        else None,
+        mistakes=sides if wrong.any() else None,
     )
 
 
@@ -84,4 +94,74 @@ def average_cross_entropy(shares: Floats, probabilities: Floats) -> float | None
     totals = shares.sum(axis=1, keepdims=True)
     known = totals[:, 0] > 0
     logarithms = np.log(np.clip(probabilities[known], SMALLEST, None))
-    return average_if_any(-(shares[known] / totals[known] * logarithms).sum(axis=1))
+    mean: float | None = average(-(shares[known] / totals[known] * logarithms).sum(axis=1))
+    return mean
+
+
+def judge_labels(
+    votes: Votes | None, test: Mapping[str, Predictions], resamples: int, seed: int
+) -> tuple[Labels | None, dict[str, pd.DataFrame]]:
+    """The record, and {'levels', 'contradicted': table}; None and empty tables if the data have no votes."""
+    if votes is None:
+        return None, {"levels": pd.DataFrame({"votes": []}), "contradicted": pd.DataFrame({"index_in_test": []})}
+    actual = next(iter(test.values())).actual
+    right = find_favourites(votes) == actual
+    tables = {"levels": tabulate_levels(votes, test), "contradicted": tabulate_contradicted(votes, test)}
+    levels = [
+        {key: row[key] for key in ("votes", "images", "favourite_is_label")}
+        | {kind: {name: row[f"{name}_{kind}"] for name in test} for kind in ("label", "favourite")}
+        for row in tables["levels"].round(6).to_dict("records")
+    ]
+    correct = {FAVOURITES: right, **{name: rows.correct for name, rows in test.items()}}
+    labels = Labels(
+        accuracy=average(right),
+        accuracy_ci95=bound_accuracy(right, resamples, seed),
+        recall={name: average(right[actual == label]) for label, name in enumerate(CLASSES)},
+        unsupported=average(votes[np.arange(len(actual)), actual] == 0),
+        mcnemar=compare_pairs(correct, [(FAVOURITES, name) for name in test]),
+        levels=[LevelOfAgreement(**level) for level in levels],
+        contradicted=len(tables["contradicted"]),
+    )
+    return labels, tables
+
+
+def tabulate_levels(votes: Votes, test: Mapping[str, Predictions]) -> pd.DataFrame:
+    """Accuracy of the networks by the number of annotators who agree: one row for each, from ten down to `LEAST`.
+
+    Columns as in `LevelOfAgreement`, but `label` and `favourite` are one column per network: <network>_label and
+    <network>_favourite. Images whose favourite is not one of the seven emotions and empty levels are left out.
+    """
+    favourites, most = find_favourites(votes), np.maximum(votes.max(axis=1), LEAST)
+    columns = {"favourite_is_label": favourites == next(iter(test.values())).actual}
+    for name, rows in test.items():
+        columns |= {f"{name}_label": rows.correct, f"{name}_favourite": rows.predicted == favourites}
+    table = pd.DataFrame({"votes": most, "images": 1, **columns})[favourites < len(CLASSES)]
+    levels = table.groupby("votes").agg({"images": "sum", **dict.fromkeys(columns, "mean")})
+    return levels[::-1].reset_index()
+
+
+def tabulate_contradicted(votes: Votes, test: Mapping[str, Predictions]) -> pd.DataFrame:
+    """The faces on which all networks and at least eight annotators agree on a class other than the label.
+
+    They are sorted by falling `votes` for the predicted class, then by the networks' falling confidence.
+    """
+    name, network = next(iter(test.items()))
+    places = np.arange(len(votes))
+    table = tabulate_images(test).rename(columns={"index": "index_in_test", name: "predicted"})
+    table["votes"], table["votes_for_label"] = votes[places, network.predicted], votes[places, network.actual]
+    table["said"] = [describe_votes(row) for row in votes]
+    table = table[table["same"] & (table["right"] == 0) & (table["votes"] >= SURE)]
+    table = table.sort_values(["votes", "confidence"], ascending=False, kind="stable", ignore_index=True)
+    return table[["index_in_test", "actual", "predicted", "votes", "votes_for_label", "said", "confidence"]]
+
+
+def describe_votes(counts: Bytes) -> str:
+    """The votes for one face, uint8 (10,), in words: 'happy 9, neutral 1', the most frequent first."""
+    given = [(name, count) for name, count in zip(VOTE_CLASSES, counts.tolist(), strict=True) if count]
+    return ", ".join(f"{name} {count}" for name, count in sorted(given, key=lambda one: -one[1]))
+
+
+def count_favourites(votes: Votes, labels: Bytes) -> Ints:
+    """The annotators' confusion matrix: int64 (7, 10), images by label (rows) and favourite (columns)."""
+    counts = confusion_matrix(labels, find_favourites(votes), labels=range(len(VOTE_CLASSES)))
+    return np.array(counts[: len(CLASSES)])

@@ -1,8 +1,8 @@
 """Networks compared with each other and with the paper, and combined into ensembles.
 
-Functions take {network: predictions of the same images} for at least two networks, and keep their order. Nothing is
-chosen on test rows: only the weights of an ensemble are chosen, and they are chosen on val. A difference in points is
-100 times a difference of accuracies.
+Functions take {network: predictions of the same images} for at least two networks, and keep their order. Only the
+weights of an ensemble are chosen, and they are chosen on val. A difference in points is 100 times a difference of
+accuracies.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,55 +18,37 @@ from scipy.optimize import minimize
 from sklearn.metrics import cohen_kappa_score
 
 from fer_pipeline.core.record import Count, Difference, Interval, Record, Share
-from fer_pipeline.faces.faces import Split
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.metrics import paper
+from fer_pipeline.metrics.annotators import Labels
 from fer_pipeline.metrics.evaluation import Scores
-from fer_pipeline.metrics.labels import Labels
-from fer_pipeline.metrics.mcnemar import McNemar, apply_mcnemar
-from fer_pipeline.metrics.scores import Measured, average, bound_accuracy
+from fer_pipeline.metrics.scores import McNemar, Measured, apply_mcnemar, average, bound_accuracy, tabulate_images
 from fer_pipeline.params.schema import Params
 from fer_pipeline.predictions.calibration import SMALLEST
 from fer_pipeline.predictions.predictions import Predictions
 
+BESIDE_PAPER = ("train_accuracy", "accuracy", "overfitting_gap")  # the numeric columns of the paper's Table 7
 WEIGHT_DECIMALS = 3
-"""Decimals of the weights chosen for an ensemble."""
-LISTED = 100
-"""compare.json lists at most this many rows of `tabulate_all_wrong`; all_wrong.csv has all of them."""
+LISTED = 100  # compare.json lists at most this many rows of `tabulate_all_wrong`; all_wrong.csv has all of them
 ENSEMBLE_TITLE = "Soft vote of all"
 VAL_IN_TEST = "Under the split paper val lies inside test: weights chosen on val are chosen on test rows as well."
 
 
-class Accuracies(Record):
+class Table7Row(Record):
+    """Our figures of one network."""
+
     train_accuracy: Share
     accuracy: Share
     overfitting_gap: Difference
-
-
-class AccuracyDifferences(Record):
-    """Our value minus the paper's, in points."""
-
-    train_accuracy: float
-    accuracy: float
-    overfitting_gap: float
-
-
-BESIDE_PAPER = tuple(Accuracies.model_fields)
-"""The numeric columns of the paper's Table 7."""
-
-
-class Table7Row(Accuracies):
-    """Our figures of one network; `paper` and `difference_points` are None if the paper does not have the network."""
-
     macro_f1: Share
     parameters: Count
     model_bytes: Count
-    paper: Accuracies | None
-    difference_points: AccuracyDifferences | None
+    paper: dict[str, float] | None  # its figures under `BESIDE_PAPER`; None if it does not have the network
+    difference_points: dict[str, float] | None  # our value minus the paper's, in points; None likewise
 
 
 class Ensemble(Record):
-    """A soft vote: the weighted mean of its members' probabilities."""
+    """A soft vote: the weighted mean of its members' probabilities, compared with its most accurate member on test."""
 
     members: list[str]
     weights: list[Share]
@@ -74,34 +56,26 @@ class Ensemble(Record):
     accuracy: Share
     accuracy_ci95: Interval
     best_member: str
-    """The member with the highest accuracy on test."""
-    gain_points: float
-    """Accuracy minus that of the best member, on test, in points."""
-    p_value: Share
-    """p-value of McNemar's test against the best member, on test."""
+    gain_points: float  # accuracy minus that of the best member, in points
+    p_value: Share  # of McNemar's test against the best member
 
 
 class WeightedEnsemble(Ensemble):
-    chosen_on: Literal["val"]
+    chosen_on: Literal["val"] = "val"
 
 
 class Pair(Record):
     first: str
     second: str
-    share: Share
-    """Share of the test images on which both predict the same class."""
-    kappa: Annotated[float, Field(ge=-1, le=1)] | None
-    """Cohen's kappa; None if both predict the same single class for every image."""
+    share: Share  # share of the test images on which both predict the same class
+    kappa: Annotated[float, Field(ge=-1, le=1)] | None  # Cohen's; None if both predict one class for every image
 
 
 class Agreement(Record):
     pairs: list[Pair]
-    all_share: Share
-    """Share of the test images on which all networks predict the same class."""
-    right_by: list[Count]
-    """Numbers of test images that exactly 0, 1, ... and all networks classify correctly."""
-    any_right: Share
-    """Share that at least one network classifies correctly: the accuracy of a perfect choice among the networks."""
+    all_share: Share  # share of the test images on which all networks predict the same class
+    right_by: list[Count]  # numbers of test images that exactly 0, 1, ... and all networks classify correctly.
+    any_right: Share  # share that at least one network gets right: the accuracy of a perfect choice among them
 
 
 class AllWrong(Record):
@@ -109,12 +83,9 @@ class AllWrong(Record):
 
     count: Count
     share: Share
-    same_count: Count
-    """Number of these images for which all networks predict the same class."""
-    same_share: Share | None
-    """`same_count` as a share of `count`; None if `count` is 0."""
-    indices: list[Count]
-    """Positions in test, from the first hundred rows of all_wrong.csv."""
+    same_count: Count  # number of these images for which all networks predict the same class
+    same_share: Share | None  # `same_count` as a share of `count`; None if `count` is 0
+    indices: list[Count]  # positions in test, from the first hundred rows of all_wrong.csv
 
 
 class Comparison(Record):
@@ -122,70 +93,50 @@ class Comparison(Record):
 
     profile: str
     split: str
-    comparable: bool
-    """Whether our figures may be compared with the paper's."""
-    label: str
-    """The data and settings behind our figures and the paper's, in words."""
+    comparable: bool  # whether our figures may be compared with the paper's
+    label: str  # the data and settings behind our figures and the paper's, in words
     notes: list[str]
     table7: dict[str, Table7Row]
     mcnemar: list[McNemar]
-    ensembles: list[Ensemble]
-    """Soft votes with equal weights: of each pair of networks, then of all networks."""
+    ensembles: list[Ensemble]  # soft votes with equal weights: of each pair of networks, then of all networks
     weighted_ensemble: WeightedEnsemble
-    ensemble: Measured
-    """The soft vote of all networks, with equal weights."""
+    ensemble: Measured  # the soft vote of all networks, with equal weights
     agreement: Agreement
     all_wrong: AllWrong
-    labels: Labels | None = None
-    """None if the data have no votes."""
+    labels: Labels | None = None  # None if the data have no votes
 
 
-def describe_run(
-    params: Params,
-    ours: Mapping[str, Any],
-    papers: Mapping[str, Any],
-    split: str,
-    splits: Mapping[str, Split],
-    drawn: bool,
-) -> dict[str, Any]:
+def describe_run(params: Params, follows: bool, split: str, counts: Sequence[int], drawn: bool) -> dict[str, Any]:
     """`comparable` and `label` of `Comparison`.
 
-    Figures are comparable if the networks were trained as in the paper, on as many images of each split. `ours` and
-    `papers` are settings of the active profile and of `paper`, as `follows_paper` takes them; `splits` is
-    {'train', 'val', 'test': rows}; `drawn` says whether these rows are the embedded sample.
+    Figures are comparable if the training `follows` the paper's, on as many images: `counts` are those of train, val
+    and test. `drawn` says whether they are the embedded sample.
     """
-    counts = [len(rows.labels) for rows in splits.values()]
-    theirs = [paper.TRAIN_IMAGES, paper.VAL_IMAGES, paper.TEST_IMAGES]
     source = "drawn faces, not FER-2013" if drawn else Path(params.dataset).name
-    epochs = [paper.PRINTED[name].training["epochs"] for name in ours if name in paper.PRINTED]
+    epochs = [paper.PRINTED[name].training["epochs"] for name in params.networks if name in paper.PRINTED]
     label = (
         f"Ours: profile {params.profile}, split {split}, {counts[2]:,} test images ({source}). The paper: FER-2013, "
         f"its own split, {paper.TEST_IMAGES:,} test images{f', up to {max(epochs)} epochs' if epochs else ''}."
     )
-    return {"comparable": paper.follows_paper(ours, papers) and not drawn and counts == theirs, "label": label}
+    same_images = not drawn and (*counts,) == (paper.TRAIN_IMAGES, paper.VAL_IMAGES, paper.TEST_IMAGES)
+    return {"comparable": follows and same_images, "label": label}
 
 
 def collect_notes(names: Iterable[str], split: str) -> list[str]:
     """What to know about the paper's figures for these networks, and about the split."""
-    notes = [paper.PRINTED[name].note for name in names if name in paper.PRINTED and paper.PRINTED[name].note]
-    return [*notes, *([VAL_IN_TEST] if split == "paper" else [])]
+    notes = [paper.PRINTED[name].note for name in names if name in paper.PRINTED]
+    return [note for note in (*notes, VAL_IN_TEST if split == "paper" else "") if note]
 
 
 def set_beside_paper(scores: Mapping[str, Scores]) -> dict[str, Table7Row]:
     """Table 7: our figures, and for networks of the paper also its figures and the differences."""
     table = {}
     for name, one in scores.items():
+        ours = one.model_dump(include={*BESIDE_PAPER, "macro_f1"}) | one.cost.model_dump(exclude={"macs"})
         printed = paper.PRINTED.get(name)
-        ours = {key: getattr(one, key) for key in BESIDE_PAPER}
-        theirs = {key: getattr(printed, key) for key in BESIDE_PAPER if printed}
-        gained = {key: round(100 * (ours[key] - theirs[key]), 2) for key in theirs}
-        table[name] = Table7Row(
-            **ours,
-            macro_f1=one.macro_f1,
-            **one.cost.model_dump(exclude={"macs"}),
-            paper=Accuracies(**theirs) if printed else None,
-            difference_points=AccuracyDifferences(**gained) if printed else None,
-        )
+        theirs = {key: getattr(printed, key) for key in BESIDE_PAPER} if printed else None
+        gained = {key: round(100 * (ours[key] - theirs[key]), 2) for key in BESIDE_PAPER} if theirs else None
+        table[name] = Table7Row(**ours, paper=theirs, difference_points=gained)
     return table
 
 
@@ -196,8 +147,8 @@ def tabulate_table7(table7: Mapping[str, Table7Row], origin: Mapping[str, Any]) 
         values: dict[str, Any] = {"network": name}
         for key in BESIDE_PAPER:
             values[key] = getattr(row, key)
-            values[f"paper_{key}"] = getattr(row.paper, key, None)
-            values[f"{key}_difference_points"] = getattr(row.difference_points, key, None)
+            values[f"paper_{key}"] = (row.paper or {}).get(key)
+            values[f"{key}_difference_points"] = (row.difference_points or {}).get(key)
         rows.append({**values, **row.model_dump(include={"macro_f1", "parameters", "model_bytes"}), **origin})
     return pd.DataFrame(rows).dropna(axis="columns", how="all")
 
@@ -205,17 +156,15 @@ def tabulate_table7(table7: Mapping[str, Table7Row], origin: Mapping[str, Any]) 
 def tabulate_literature(
     table7: Mapping[str, Table7Row], titles: Mapping[str, str], ensemble_accuracy: float, origin: Mapping[str, Any]
 ) -> pd.DataFrame:
-    """Figure 10 as a table: Table 1, the paper's networks, our networks and our ensemble, best first.
-
-    Columns: source ('literature', 'paper' or 'ours'), name, year, dataset, accuracy, and those of `origin`.
-    """
+    """Figure 10 as a table: Table 1, the paper's networks, our networks and our ensemble, best first."""
     rows: list[tuple[str, str, int | None, str, float | None]] = [
         ("literature", f"{work.reference} [{work.number}]", work.year, work.dataset, work.accuracy)
         for work in paper.LITERATURE
     ]
-    rows += [("paper", titles[name], None, "FER-2013", row.paper.accuracy) for name, row in table7.items() if row.paper]
-    rows += [("ours", titles[name], None, "ours", row.accuracy) for name, row in table7.items()]
-    rows += [("ours", ENSEMBLE_TITLE, None, "ours", ensemble_accuracy)]
+    papers = [(titles[name], row.paper["accuracy"]) for name, row in table7.items() if row.paper]
+    ours = [*((titles[name], row.accuracy) for name, row in table7.items()), (ENSEMBLE_TITLE, ensemble_accuracy)]
+    rows += [("paper", name, None, "FER-2013", accuracy) for name, accuracy in papers]
+    rows += [("ours", name, None, "ours", accuracy) for name, accuracy in ours]
     table = pd.DataFrame(rows, columns=["source", "name", "year", "dataset", "accuracy"]).astype({"year": "Int64"})
     known = table.dropna(subset="accuracy")
     return known.sort_values("accuracy", ascending=False, kind="stable").assign(**origin)
@@ -240,15 +189,10 @@ def choose_weights(members: Sequence[Predictions]) -> list[float]:
         together = weights @ of_truth
         return -float(np.log(together).mean()), -(of_truth / together).mean(axis=1)
 
-    found = minimize(
-        measure_loss,
-        np.full(len(members), 1 / len(members)),
-        jac=True,
-        method="SLSQP",
-        bounds=[(0, 1)] * len(members),
-        constraints={"type": "eq", "fun": lambda weights: weights.sum() - 1, "jac": np.ones_like},
-        options={"ftol": 1e-12, "maxiter": 1000},
-    )
+    start, bounds = np.full(len(members), 1 / len(members)), [(0, 1)] * len(members)
+    whole = {"type": "eq", "fun": lambda weights: weights.sum() - 1, "jac": np.ones_like}
+    exact = {"ftol": 1e-12, "maxiter": 1000}
+    found = minimize(measure_loss, start, jac=True, method="SLSQP", bounds=bounds, constraints=whole, options=exact)
     return round_weights(found.x)
 
 
@@ -265,13 +209,10 @@ def round_weights(weights: npt.NDArray[np.float64]) -> list[float]:
 def judge_ensembles(
     val: Mapping[str, Predictions], test: Mapping[str, Predictions], resamples: int, seed: int
 ) -> tuple[list[Ensemble], WeightedEnsemble]:
-    """Soft votes of the networks, each compared with its best member on test.
+    """Soft votes with equal weights, of each pair and then of all networks (of two networks, one vote); and the vote of
+    all networks with weights from `choose_weights`. `resamples` and `seed` are for the bootstrap."""
 
-    Returns the votes with equal weights, of each pair and then of all networks (of two networks, one vote), and the
-    vote of all networks with weights from `choose_weights` on val. `resamples` and `seed` are for the bootstrap.
-    """
-
-    def judge(names: tuple[str, ...], weights: Sequence[float]) -> dict[str, Any]:
+    def judge(names: Sequence[str], weights: Sequence[float]) -> dict[str, Any]:
         best = max(names, key=lambda name: float(test[name].correct.mean()))
         together = vote([test[name] for name in names], weights).correct
         return {
@@ -287,67 +228,50 @@ def judge_ensembles(
 
     groups = dict.fromkeys([*combinations(test, 2), tuple(test)])
     equal = [Ensemble(**judge(names, [1 / len(names)] * len(names))) for names in groups]
-    return equal, WeightedEnsemble(**judge(tuple(test), choose_weights([*val.values()])), chosen_on="val")
+    return equal, WeightedEnsemble(**judge([*test], choose_weights([*val.values()])))
 
 
 def measure_agreement(test: Mapping[str, Predictions]) -> Agreement:
     """How often the networks predict the same class, right or wrong: for each pair, and for all."""
-    predicted, right = {name: rows.predicted for name, rows in test.items()}, count_right(test)
-    pairs = []
-    for (first, one), (second, other) in combinations(predicted.items(), 2):
-        constant = len({*one, *other}) == 1
-        kappa = None if constant else round(float(cohen_kappa_score(one, other)), 6)
+    images, pairs = tabulate_images(test), []
+    for first, second in combinations(test, 2):
+        one, other = images[first], images[second]
+        kappa = round(float(cohen_kappa_score(one, other)), 6) if len({*one, *other}) > 1 else None
         pairs.append(Pair(first=first, second=second, share=average(one == other), kappa=kappa))
-    classes = np.stack(list(predicted.values()))
     return Agreement(
         pairs=pairs,
-        all_share=average((classes == classes[0]).all(axis=0)),
-        right_by=np.bincount(right, minlength=len(test) + 1).tolist(),
-        any_right=average(right > 0),
+        all_share=average(images["same"]),
+        right_by=np.bincount(images["right"], minlength=len(test) + 1).tolist(),
+        any_right=average(images["right"] > 0),
     )
-
-
-def count_right(test: Mapping[str, Predictions]) -> npt.NDArray[np.int64]:
-    """int64 (N,): how many networks classify each of the N images correctly."""
-    counts: npt.NDArray[np.int64] = np.sum([rows.correct for rows in test.values()], axis=0)
-    return counts
 
 
 def tabulate_agreement(test: Mapping[str, Predictions]) -> pd.DataFrame:
     """One row per class with images: emotion, images, and right_by_<k>, the share that exactly k networks get right."""
-    actual, right = next(iter(test.values())).actual, count_right(test)
-    columns = {f"right_by_{k}": right == k for k in range(len(test), -1, -1)}
-    table = pd.DataFrame({"emotion": actual, "images": 1, **columns}).groupby("emotion")
-    shares = table.agg({"images": "sum", **dict.fromkeys(columns, "mean")}).reset_index()
-    return shares.assign(emotion=np.array(CLASSES)[shares["emotion"]])
+    images = tabulate_images(test)
+    present = [emotion for emotion in CLASSES if emotion in set(images["actual"])]
+    shares = pd.crosstab(images["actual"], images["right"], normalize="index")
+    shares = shares.reindex(index=present, columns=range(len(test), -1, -1), fill_value=0.0).add_prefix("right_by_")
+    shares.insert(0, "images", images["actual"].value_counts())
+    return shares.rename_axis(index="emotion", columns=None).reset_index()
 
 
 def tabulate_all_wrong(test: Mapping[str, Predictions]) -> pd.DataFrame:
-    """One row per image that all networks misclassify; images for which all predict the same class come first.
+    """The rows of `tabulate_images` without `right` that no network gets right.
 
-    Columns: index (position in test), actual, the prediction of each network, same (all predictions are equal), and
-    confidence (the networks' mean). Within each of the two groups, rows are sorted by falling confidence.
+    Images for which all predict the same class come first; within both groups, rows are sorted by falling confidence.
     """
-    actual, names = next(iter(test.values())).actual, np.array(CLASSES)
-    predicted = pd.DataFrame({name: names[rows.predicted] for name, rows in test.items()})
-    table = predicted.assign(
-        same=predicted.nunique(axis=1) == 1,
-        confidence=np.mean([rows.confidence for rows in test.values()], axis=0).round(6),
-    )
-    table.insert(0, "index", table.index)
-    table.insert(1, "actual", names[actual])
-    wrong = table[count_right(test) == 0]
+    wrong = tabulate_images(test).query("right == 0").drop(columns="right")
     return wrong.sort_values(["same", "confidence"], ascending=False, kind="stable", ignore_index=True)
 
 
 def count_all_wrong(table: pd.DataFrame, images: int) -> AllWrong:
     """The record of `table`, made by `tabulate_all_wrong` from a test split of `images` images."""
-    same = int(table["same"].sum())
     return AllWrong(
         count=len(table),
         share=round(len(table) / images, 6),
-        same_count=same,
-        same_share=round(same / len(table), 6) if len(table) else None,
+        same_count=int(table["same"].sum()),
+        same_share=average(table["same"]),
         indices=table["index"].head(LISTED).tolist(),
     )
 
@@ -363,11 +287,8 @@ def tabulate_ensembles(
     scores: Mapping[str, Scores], titles: Mapping[str, str], ensembles: Sequence[Ensemble], weighted: WeightedEnsemble
 ) -> pd.DataFrame:
     """One row per network and ensemble: name, kind, weights, accuracy, ci95_low, ci95_high, gain_points, p_value."""
-    rows = [
-        {"kind": "one network", "members": [name], "weights": [1.0]}
-        | one.model_dump(include={"accuracy", "accuracy_ci95"})
-        for name, one in scores.items()
-    ]
+    singles = {name: one.model_dump(include={"accuracy", "accuracy_ci95"}) for name, one in scores.items()}
+    rows = [{"kind": "one network", "members": [name], "weights": [1.0], **one} for name, one in singles.items()]
     rows += [{"kind": "equal weights", **one.model_dump()} for one in ensembles]
     table = pd.DataFrame([*rows, {"kind": "weights chosen on val", **weighted.model_dump()}])
     table["name"] = [" + ".join(titles[name] for name in members) for members in table["members"]]

@@ -33,8 +33,7 @@ class Work(NamedTuple):
     year: int
     dataset: str
     technique: str
-    accuracy: float | None
-    """None for a review without an accuracy."""
+    accuracy: float | None  # None for a review without an accuracy
 
 
 LITERATURE = (
@@ -57,42 +56,13 @@ LITERATURE = (
 """Table 1, row by row; drawn in Figure 10."""
 
 
-class VotesWork(NamedTuple):
-    """A published accuracy against the majority of FER+'s annotators."""
-
-    reference: str
-    technique: str
-    accuracy: float
-    protocol: str
-    source: str
-
-
-VOTES_LITERATURE = (
-    VotesWork("Barsoum et al. 2016", "VGG13 on the votes' distribution", 0.8499, "PrivateTest, majority", "the FER+ paper"),
-    VotesWork("Shi et al. 2021", "MBCC-CNN", 0.8810, "not named", "the study's Literature Review"),
-)  # fmt: skip
-"""Accuracies on FER+: from the FER+ paper, and from the study's literature review."""
-
-
-class PrintedClass(NamedTuple):
-    """A row of Table 5; its accuracy is the recall, to one decimal of a percent."""
-
-    precision: float
-    recall: float
-    f1: float
-    accuracy: float
-
-
-class PrintedConfidence(NamedTuple):
-    """Table 6; low is below 0.6, and `low_share` is from the text (Evaluation Metrics 2)."""
-
-    mean: float
-    mean_correct: float
-    mean_incorrect: float
-    std: float
-    low_count: int
-    low_accuracy: float
-    low_share: float
+VOTES_LITERATURE: dict[str, dict[str, Any]] = {
+    "the FER+ paper": {"reference": "Barsoum et al. 2016", "technique": "VGG13 on the votes' distribution"}
+    | {"accuracy": 0.8499, "protocol": "PrivateTest, majority"},
+    "the study's Literature Review": {"reference": "Shi et al. 2021", "technique": "MBCC-CNN"}
+    | {"accuracy": 0.8810, "protocol": "not named"},
+}
+"""Published accuracies against the majority of FER+'s annotators, by source."""
 
 
 class Paper(NamedTuple):
@@ -107,26 +77,25 @@ class Paper(NamedTuple):
     """Sections 2 and 3 in the same form, as we read them. What the paper does not mention is off."""
     train_accuracy: float
     accuracy: float
-    overfitting_gap: float
-    """Table 7, as the two accuracies."""
-    curves: str
-    """The figures that show accuracy and loss by epoch."""
-    per_class: dict[str, PrintedClass] | None = None
-    """Table 5, in the challenge's order of classes; drawn in Figure 9."""
-    confidence: PrintedConfidence | None = None
-    errors: dict[str, float] | None = None
-    """{'count': misclassified test images, 'share': their share} (the misclassification audit)."""
+    overfitting_gap: float  # Table 7, as the two accuracies
+    curves: str  # the figures that show accuracy and loss by epoch
+    per_class: dict[str, dict[str, float]] | None = None  # Table 5, in the challenge's order; drawn in Figure 9
+    confidence: dict[str, float] | None = None  # Table 6, low is below 0.6; `low_share` is from Evaluation Metrics 2
+    errors: dict[str, float] | None = None  # misclassification audit: {'count': test images, 'share': their share}
     confusions: dict[str, int] = {}  # noqa: RUF012 (nothing changes it)
     """{'actual → predicted class': test images}: the most frequent ones, which the text names."""
-    note: str = ""
-    """A sentence on a figure that the paper gives in two meanings."""
+    note: str = ""  # a sentence on a figure that the paper gives in two meanings
+
+
+def read_table_5(**rows: tuple[float, ...]) -> dict[str, dict[str, float]]:
+    """The rows of Table 5 by class; their accuracy is the recall, to one decimal of a percent."""
+    return {name: dict(zip(("precision", "recall", "f1", "accuracy"), row, strict=True)) for name, row in rows.items()}
 
 
 PLAIN = {"width": 1, "labels": "emotion", "label_smoothing": 0, "ema": 0}
 """The full network, trained on labels alone; the paper mentions no smoothing of labels and no average of weights."""
 BASELINE = {"optimizer": "adam", "learning_rate": 0.0001, "batch_size": 64, "epochs": 50}
-SHIFT_AND_FLIP = {"flip": True, "shift": 0.1, "rotation": 0, "scale": 0}
-"""Section 2."""
+SHIFT_AND_FLIP = {"flip": True, "shift": 0.1, "rotation": 0, "scale": 0}  # Section 2
 TRANSFER = {"optimizer": "sgd", "momentum": 0.9, "learning_rate": 0.01, "batch_size": 64, "epochs": 250, "patience": 15}
 TRANSFER_METHOD = {
     **PLAIN,
@@ -163,16 +132,17 @@ PRINTED: dict[str, Paper] = {
         accuracy=0.7031,
         overfitting_gap=0.231,
         curves="Figure 6",
-        per_class={
-            "angry": PrintedClass(0.6592, 0.5856, 0.6202, 0.586),
-            "disgust": PrintedClass(0.8831, 0.6126, 0.7234, 0.613),
-            "fear": PrintedClass(0.6212, 0.4805, 0.5419, 0.480),
-            "happy": PrintedClass(0.8837, 0.8777, 0.8807, 0.878),
-            "sad": PrintedClass(0.5683, 0.6504, 0.6066, 0.650),
-            "surprise": PrintedClass(0.7735, 0.8508, 0.8103, 0.851),
-            "neutral": PrintedClass(0.6280, 0.6902, 0.6577, 0.690),
-        },
-        confidence=PrintedConfidence(0.882, 0.925, 0.779, 0.165, 735, 0.358, low_share=0.102),
+        per_class=read_table_5(
+            angry=(0.6592, 0.5856, 0.6202, 0.586),
+            disgust=(0.8831, 0.6126, 0.7234, 0.613),
+            fear=(0.6212, 0.4805, 0.5419, 0.480),
+            happy=(0.8837, 0.8777, 0.8807, 0.878),
+            sad=(0.5683, 0.6504, 0.6066, 0.650),
+            surprise=(0.7735, 0.8508, 0.8103, 0.851),
+            neutral=(0.6280, 0.6902, 0.6577, 0.690),
+        ),
+        confidence={"mean": 0.882, "mean_correct": 0.925, "mean_incorrect": 0.779, "std": 0.165}
+        | {"low_count": 735, "low_share": 0.102, "low_accuracy": 0.358},
         errors={"count": 2_131, "share": 0.297},
         confusions={"fear → sad": 220, "neutral → sad": 189, "angry → sad": 139},
     ),
@@ -189,11 +159,10 @@ PRINTED: dict[str, Paper] = {
 
 
 def follows_paper(ours: Mapping[str, Any], papers: Mapping[str, Any]) -> bool:
-    """Whether we train the paper's networks as the paper does.
+    """Whether we train the paper's networks as the paper does; False if we train none of them.
 
     Each setting must be that of the profile `paper`, and this profile, which a user may edit, must say what Table 3 and
-    sections 2 and 3 say. Other networks make no difference; without any of the paper's it is False. `ours` and `papers`
-    are {network: its settings, a section of pydantic} of the active profile and of `paper`.
+    sections 2 and 3 say. `ours` and `papers` are {network: its settings} of the active profile and of `paper`.
     """
     shared = {name: PRINTED[name].training | PRINTED[name].method for name in ours if name in PRINTED}
     return bool(shared) and all(ours[name] == papers[name] and agrees(ours[name], shared[name]) for name in shared)

@@ -1,17 +1,15 @@
-"""The metrics of one network or ensemble that need nothing but its predictions (Tables 5 and 6), to six decimals.
-
-To add a metric, add its key to a record (default None, because files of earlier runs lack it), and its value to the
-function below that record.
-"""
+"""The metrics that need nothing but predictions: of one network or ensemble (Tables 5 and 6), and McNemar's test."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
 from typing import Annotated, Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.stats import binned_statistic
+from scipy.stats import binned_statistic, binomtest
 from sklearn.metrics import log_loss, precision_recall_fscore_support
 
 from fer_pipeline.core.record import Count, Interval, Record, Share
@@ -22,28 +20,22 @@ from fer_pipeline.predictions.predictions import Predictions
 
 TOP_ERRORS = 10
 
-
-def average(values: Any) -> float:
-    """The mean of numbers or bools, as a float of six decimals."""
-    return round(float(np.mean(values)), 6)
+Bools = NDArray[np.bool_]
 
 
-def average_if_any(values: Any) -> float | None:
-    """`average`, or None if there are no values."""
-    return average(values) if len(values) else None
+def average(values: Any) -> Any:
+    """The mean of numbers or bools, as a float of six decimals; None if there are none."""
+    return round(float(np.mean(values)), 6) if np.size(values) else None
 
 
 class ClassScores(Record):
     """Table 5 for one class. Everything but `support` is None for a class without test images."""
 
-    precision: Share | None
-    """Also None for a class that is never predicted."""
+    precision: Share | None  # also None for a class that is never predicted
     recall: Share | None
     f1: Share | None
-    accuracy: Share | None
-    """The recall, which the paper calls accuracy."""
-    support: Count
-    """Test images of the class."""
+    accuracy: Share | None  # the recall, which the paper calls accuracy
+    support: Count  # test images of the class
 
 
 def score_classes(rows: Predictions) -> dict[str, ClassScores]:
@@ -63,10 +55,8 @@ class Confidence(Record):
     mean: Share
     mean_correct: Share | None
     mean_incorrect: Share | None
-    std: float
-    """Population standard deviation."""
-    low_count: Count
-    """Images with a confidence below the threshold."""
+    std: float  # population standard deviation
+    low_count: Count  # images with a confidence below the threshold
     low_share: Share
     low_accuracy: Share | None
     threshold: Share
@@ -78,12 +68,12 @@ def describe_confidence(rows: Predictions, threshold: float) -> Confidence:
     low = confidence < threshold
     return Confidence(
         mean=average(confidence),
-        mean_correct=average_if_any(confidence[correct]),
-        mean_incorrect=average_if_any(confidence[~correct]),
+        mean_correct=average(confidence[correct]),
+        mean_incorrect=average(confidence[~correct]),
         std=round(float(confidence.std()), 6),
         low_count=int(low.sum()),
         low_share=average(low),
-        low_accuracy=average_if_any(correct[low]),
+        low_accuracy=average(correct[low]),
         threshold=threshold,
     )
 
@@ -91,16 +81,11 @@ def describe_confidence(rows: Predictions, threshold: float) -> Confidence:
 class Calibration(Record):
     """How well the probabilities on test match how often the network is right."""
 
-    ece: Share
-    """Expected calibration error."""
-    nll: float
-    """Mean negative log-likelihood of the true class, in nats."""
-    brier: Annotated[float, Field(ge=0, le=2)]
-    """Mean squared difference from the one-hot label, summed over the classes."""
-    temperature: float
-    """Fitted on val."""
-    ece_scaled: Share
-    """`ece` after scaling by the temperature; likewise `nll_scaled`."""
+    ece: Share  # expected calibration error
+    nll: float  # mean negative log-likelihood of the true class, in nats
+    brier: Annotated[float, Field(ge=0, le=2)]  # mean squared distance of a row from its one-hot label
+    temperature: float  # fitted on val
+    ece_scaled: Share  # `ece` after scaling by the temperature; likewise `nll_scaled`
     nll_scaled: float
 
 
@@ -136,24 +121,23 @@ def average_nll(rows: Predictions) -> float:
     return round(float(log_loss(rows.actual, temper(rows.probabilities, 1), labels=range(len(CLASSES)))), 6)
 
 
-def bin_confidence(rows: Predictions, bins: int) -> dict[str, NDArray[Any]]:
-    """Calibration by confidence: {low, high, images, confidence, accuracy}, arrays (bins,); an empty bin has NaN.
+def bin_confidence(rows: Predictions, bins: int) -> pd.DataFrame:
+    """Calibration by confidence: low, high, images, confidence and accuracy of each bin that has images.
 
     Bins are equally wide and include their lower bound; the last bin also includes its upper bound.
     """
     edges = np.arange(bins + 1) / bins  # the closest floats: linspace(0, 1, 6) misses 0.6
     confidence = rows.confidence.clip(0, 1)  # a weighted mean of ones may exceed 1 in its last bit
-    values = [confidence, rows.correct.astype(float)]
-    means = binned_statistic(confidence, values, "mean", edges).statistic
-    images = np.histogram(confidence, edges)[0]
-    return {"low": edges[:-1], "high": edges[1:], "images": images, "confidence": means[0], "accuracy": means[1]}
+    means = binned_statistic(confidence, [confidence, rows.correct.astype(float)], "mean", edges).statistic
+    table = pd.DataFrame({"low": edges[:-1], "high": edges[1:], "images": np.histogram(confidence, edges)[0]})
+    return table.assign(confidence=means[0], accuracy=means[1]).query("images > 0")
 
 
 def sum_calibration_error(rows: Predictions, bins: int) -> float:
     """The expected calibration error: the mean of |accuracy - confidence| over bins, weighted by their images."""
     table = bin_confidence(rows, bins)
-    gaps = np.abs(table["accuracy"] - table["confidence"])
-    return round(float(np.nansum(gaps * table["images"]) / table["images"].sum()), 6)
+    gaps = abs(table["accuracy"] - table["confidence"])
+    return round(float(np.average(gaps, weights=table["images"])), 6)
 
 
 class Confusion(Record):
@@ -165,10 +149,8 @@ class Confusion(Record):
 class Errors(Record):
     count: Count
     share: Share
-    confident_count: Count
-    """Errors with a confidence of at least `evaluate.confident`."""
-    top: list[Confusion]
-    """The ten most frequent confusions, the most frequent first; ties are in the order of the classes."""
+    confident_count: Count  # errors with a confidence of at least `evaluate.confident`
+    top: list[Confusion]  # the ten most frequent confusions, the most frequent first, ties in the order of classes
 
 
 def count_errors(rows: Predictions, confident: float) -> Errors:
@@ -190,26 +172,20 @@ class Measured(Record):
     """The metrics of a network or of an ensemble that need nothing but its predictions, on test."""
 
     accuracy: Share
-    accuracy_unseen: Share | None
-    """Accuracy without the test images that are also in train."""
+    accuracy_unseen: Share | None  # accuracy without the test images that are also in train
     unseen_count: Count
-    balanced_accuracy: Share
-    """Mean recall of the classes that have test images."""
+    balanced_accuracy: Share  # mean recall of the classes that have test images
     macro_f1: Share
-    accuracy_ci95: Interval
-    """95 % bootstrap interval."""
+    accuracy_ci95: Interval  # 95 % bootstrap interval
     val_accuracy: Share
     per_class: dict[str, ClassScores]
     confidence: Confidence
     calibration: Calibration
     errors: Errors
-    notes: list[str]
-    """Why a value is None or was not determined."""
+    notes: list[str]  # why a value is None or was not determined
 
 
-def measure(
-    val: Predictions, test: Predictions, seen: NDArray[np.bool_] | None, settings: Evaluate, seed: int
-) -> Measured:
+def measure(val: Predictions, test: Predictions, seen: Bools | None, settings: Evaluate, seed: int) -> Measured:
     """The metrics of one network or ensemble; `seed` is for the bootstrap.
 
     `seen`, bool (N,), marks the test rows whose exact image is also in train; None marks no row.
@@ -219,7 +195,7 @@ def measure(
     present = [scores for scores in classes.values() if scores.support]
     return Measured(
         accuracy=average(correct),
-        accuracy_unseen=average_if_any(unseen),
+        accuracy_unseen=average(unseen),
         unseen_count=len(unseen),
         balanced_accuracy=average([scores.recall for scores in present]),
         macro_f1=average([scores.f1 for scores in present]),
@@ -233,7 +209,7 @@ def measure(
     )
 
 
-def bound_accuracy(correct: NDArray[np.bool_], resamples: int, seed: int) -> list[float]:
+def bound_accuracy(correct: Bools, resamples: int, seed: int) -> list[float]:
     """[low, high]: the 95 % percentile bootstrap interval of the mean of `correct` (bool (N,)).
 
     Of N rows drawn with replacement, a binomial number is correct: only this number is drawn, not the rows.
@@ -254,8 +230,8 @@ def summarise(measured: Measured) -> Summary:
     return Summary(accuracy=measured.accuracy, macro_f1=measured.macro_f1, ece=measured.calibration.ece)
 
 
-def cover(rows: Predictions) -> dict[str, NDArray[Any]]:
-    """The risk-coverage curve: {threshold, coverage, accuracy}, arrays of up to 100 points, coverage rising to 1.
+def cover(rows: Predictions) -> pd.DataFrame:
+    """The risk-coverage curve: threshold, coverage and accuracy of up to 100 points, coverage rising to 1.
 
     Each point keeps the images with confidence >= threshold. `coverage` is their share of all images, `accuracy` is
     measured on them. Thresholds are the confidences at each hundredth of the images, without repeats.
@@ -265,4 +241,59 @@ def cover(rows: Predictions) -> dict[str, NDArray[Any]]:
     thresholds = np.unique(falling[ranks])[::-1]
     kept = rows.confidence >= thresholds[:, np.newaxis]
     accuracy = (kept & rows.correct).sum(axis=1) / kept.sum(axis=1)
-    return {"threshold": thresholds, "coverage": kept.mean(axis=1), "accuracy": accuracy}
+    return pd.DataFrame({"threshold": thresholds, "coverage": kept.mean(axis=1), "accuracy": accuracy})
+
+
+class McNemar(Record):
+    """McNemar's exact test: do two classifiers differ in accuracy on the same images?"""
+
+    first: str
+    second: str
+    first_only: Count  # test images that only the first classifies correctly
+    second_only: Count  # test images that only the second classifies correctly
+    p_value: Share
+    p_value_holm: Share  # adjusted for all tested pairs together
+
+
+def apply_mcnemar(first: Bools, second: Bools) -> tuple[int, int, float]:
+    """The images, bool (N,), that only `first` gets right, those that only `second` does, and p (six digits).
+
+    If both were equally accurate, each of these images would be a fair coin toss. Without such images p is 1.
+    """
+    first_only, second_only = int((first & ~second).sum()), int((second & ~first).sum())
+    discordant = first_only + second_only
+    p_value = binomtest(first_only, discordant).pvalue if discordant else 1.0
+    return first_only, second_only, float(f"{p_value:.6g}")
+
+
+def adjust_holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's adjustment of the p-values of several comparisons made together."""
+    order = np.argsort(p_values)
+    factors = np.arange(len(p_values), 0, -1)
+    adjusted = np.minimum(1, np.maximum.accumulate(np.array(p_values)[order] * factors))
+    return [float(f"{p:.6g}") for p in adjusted[np.argsort(order)]]
+
+
+def compare_pairs(correct: Mapping[str, Bools], pairs: Iterable[tuple[str, str]] = ()) -> list[McNemar]:
+    """McNemar's test of each pair in {classifier: bool (N,)}, or of `pairs` only, with Holm's adjustment for all."""
+    pairs = [*pairs] or [*combinations(correct, 2)]
+    found = [apply_mcnemar(correct[first], correct[second]) for first, second in pairs]
+    holm = adjust_holm([p_value for _, _, p_value in found])
+    return [
+        McNemar(first=first, second=second, first_only=one, second_only=other, p_value=p, p_value_holm=adjusted)
+        for (first, second), (one, other, p), adjusted in zip(pairs, found, holm, strict=True)
+    ]
+
+
+def tabulate_images(test: Mapping[str, Predictions]) -> pd.DataFrame:
+    """One row per image that several networks classify, of {network: its predictions}.
+
+    Columns: index (position in the split), actual, a column with the class that each network predicts, same (all
+    predictions are equal), confidence (the networks' mean) and right (the number of correct predictions).
+    """
+    names, rows = np.array(CLASSES), [*test.values()]
+    table = pd.DataFrame({name: names[one.predicted] for name, one in test.items()})
+    same, right = (table.eq(column, axis=0).sum(axis=1) for column in (table.iloc[:, 0], names[rows[0].actual]))
+    table.insert(0, "actual", names[rows[0].actual])
+    confidence = np.mean([one.confidence for one in rows], axis=0).round(6)
+    return table.assign(same=same == len(rows), confidence=confidence, right=right).reset_index()

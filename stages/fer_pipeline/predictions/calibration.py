@@ -8,10 +8,8 @@ from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.faces.votes import Votes, to_shares
 from fer_pipeline.predictions.predictions import Floats, Predictions
 
-TEMPERATURES = (0.05, 20)
-"""Bounds of the fitted temperature."""
-SMALLEST = 1e-6
-"""The smallest probability whose logarithm is taken: predictions have six decimals."""
+TEMPERATURES = (0.05, 20)  # bounds of the fitted temperature
+SMALLEST = 1e-6  # the smallest probability whose logarithm is taken: predictions have six decimals
 
 
 def temper(probabilities: Floats, temperature: float) -> Floats:
@@ -21,8 +19,7 @@ def temper(probabilities: Floats, temperature: float) -> Floats:
     """
     logits = np.log(np.clip(probabilities, SMALLEST, None)) / temperature
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    tempered: Floats = powers / powers.sum(axis=1, keepdims=True)
-    return tempered
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float64)
 
 
 def fit_temperature(rows: Predictions) -> float:

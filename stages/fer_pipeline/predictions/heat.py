@@ -18,6 +18,7 @@ from fer_pipeline.predictions.predictions import Predictions
 
 Example = tuple[NDArray[np.uint8], NDArray[np.float32], int]
 """A crop uint8 (size, size), its heat map (size, size) in [0, 1], and the predicted class in 0..6."""
+Examples = dict[str, list[Example | None]]  # {'correct', 'incorrect': an example of each class, or None}
 
 
 def pack_heat(model: Any, images: NDArray[np.uint8], test: Predictions) -> bytes:
@@ -33,13 +34,9 @@ def pack_heat(model: Any, images: NDArray[np.uint8], test: Predictions) -> bytes
     return content.getvalue()
 
 
-def read_heat(path: str | Path, test: Predictions) -> dict[str, list[Example | None]]:
-    """{'correct', 'incorrect': an example of each class, or None}.
-
-    Raises:
-        InputError: the file is missing, damaged or of other predictions.
-    """
-    examples: dict[str, list[Example | None]] = {kind: [None] * len(CLASSES) for kind in ("correct", "incorrect")}
+def read_heat(path: str | Path, test: Predictions) -> Examples:
+    """The heat maps in a file; InputError if it is missing, damaged or not that of the predictions `test`."""
+    examples: Examples = {kind: [None] * len(CLASSES) for kind in ("correct", "incorrect")}
     try:
         with np.load(path) as file:
             for row, crop, heat in zip(file["row"], file["crops"], file["heat"], strict=True):

@@ -9,10 +9,8 @@ Precision = Literal["float32", "bfloat16"]
 
 
 class Cost(Record):
-    parameters: Count
-    """Trainable ones."""
-    macs: Count
-    """Multiply-accumulates for one image."""
+    parameters: Count  # trainable ones
+    macs: Count  # multiply-accumulates for one image
     model_bytes: Count
 
 
@@ -20,16 +18,13 @@ class NetworkFacts(Record):
     """data/predictions/<network>.json."""
 
     cost: Cost
-    device: Device
-    """Where the predictions were computed."""
+    device: Device  # where the predictions were computed
     precision: Precision
 
 
 class PredictionTimes(Record):
     """metrics/timing.json: predict@<network>. From faces in memory to probabilities in memory, one crop each."""
 
-    latency_ms_batch1: float
-    """Of one image: the median call."""
-    images_per_second: float
-    """In batches of 256: the fastest."""
+    latency_ms_batch1: float  # of one image: the median call
+    images_per_second: float  # in batches of 256: the fastest
     hardware: str

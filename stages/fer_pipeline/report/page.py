@@ -1,49 +1,30 @@
 """The page as HTML: its sections, and what their templates, which hold all tables and sentences, are filled with."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jinja2
 import pandas as pd
 
+from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.fer2013 import CLASSES, SPLITS
-from fer_pipeline.metrics import labels, paper
+from fer_pipeline.metrics import annotators, paper
 from fer_pipeline.networks.network import Network
 from fer_pipeline.params.schema import Params
-from fer_pipeline.report.cells import EMPTY, Cell, Files, spread
-from fer_pipeline.report.show import FILTERS, pick
+from fer_pipeline.report.evidence import EMPTY, Cell, Files, list_pictures, spread
+from fer_pipeline.report.show import FILTERS, series
 
 LIBRARIES = ("tensorflow", "torch", "torchvision", "lightning", "scikit-learn", "numpy", "dvc")
-HERE = Path(__file__).parent
-
-
-class Extremes(NamedTuple):
-    """The ends of {name: number}, each with the names that reach it."""
-
-    highest: list[str]
-    most: float
-    lowest: list[str]
-    least: float
-
-
-def find_extremes(values: Mapping[str, float | None]) -> Extremes | None:
-    """The ends of the numbers that are known; None if there are none."""
-    known = {name: value for name, value in values.items() if value is not None}
-    if not known:
-        return None
-    most, least = max(known.values()), min(known.values())
-    highest, lowest = ([name for name, value in known.items() if value == end] for end in (most, least))
-    return Extremes(highest, most, lowest, least)
 
 
 @cache
 def load_template(name: str, *folders: Path) -> jinja2.Template:
     """A template of this room or of `folders`, with the filters and functions of the report."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([HERE, *folders]),
+        loader=jinja2.FileSystemLoader([Path(__file__).parent, *folders]),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -51,8 +32,7 @@ def load_template(name: str, *folders: Path) -> jinja2.Template:
         extensions=["jinja2.ext.do"],
     )
     environment.filters |= FILTERS
-    environment.globals |= {one.__name__: one for one in (zip, enumerate, Cell, find_extremes, spread)}
-    environment.globals["EMPTY"] = EMPTY
+    environment.globals |= {"zip": zip, "enumerate": enumerate, "spread": spread, "Cell": Cell, "EMPTY": EMPTY}
     return environment.get_template(name)
 
 
@@ -61,18 +41,25 @@ def render(template: str, *folders: Path, **context: Any) -> str:
     return load_template(template, *folders).render(context).lstrip()
 
 
-def make_page(files: Files, networks: Mapping[str, Network], params: Params, trainings: Mapping[str, Any]) -> str:
-    """The report; `files` are from `read_evidence`, `trainings` is {network: its settings}."""
+def make_page(
+    files: Files, networks: Mapping[str, Network], params: Params, trainings: Mapping[str, Any], captions: Sequence[str]
+) -> str:
+    """The report; `files` are from `read_evidence`, `trainings` is {network: its settings}.
+
+    `captions`: '<file>.png: Title. Caption.' of pictures that no template shows.
+    """
     settings = f"profiles/paper.yaml, {params.profile}.yaml"
-    files = Files(
-        files
-        | {settings: {name: one.model_dump() for name, one in trainings.items()}}
-        | {"paper": {**paper.PRINTED, "Table 1": list(paper.LITERATURE)}}
-        | {"literature": {work.source: work for work in paper.VOTES_LITERATURE}}
-    )
+    files = Files(files)
+    files[settings] = {name: one.model_dump() for name, one in trainings.items()}
+    files["paper"] = {**paper.PRINTED, "Table 1": list(paper.LITERATURE)}
+    files["literature"] = paper.VOTES_LITERATURE
     compare, titles = files["metrics/compare.json"], {name: network.TITLE for name, network in networks.items()}
     train, scores = ({name: files[f"metrics/{folder}{name}.json"] for name in titles} for folder in ("train/", ""))
-    f1 = pd.DataFrame({name: pick(one.per_class, "f1") for name, one in scores.items()}, dtype=float).dropna()
+    f1 = pd.DataFrame({name: series(one.per_class, "f1") for name, one in scores.items()}).reindex(CLASSES).dropna()
+    texts = {name: text for name, _, text in (caption.partition(": ") for caption in captions)}
+    pictures = {path: Path(path).name for path in list_pictures(networks)}
+    for name in texts.keys() - pictures.values():
+        raise InputError(f"caption of {name!r}: no such picture in dvc.yaml; write '<file>.png: Title. Caption.' there")
     sections = [
         ("data", "Data", "data.html.j2"),
         *([("labels", "What the labels are worth", "labels.html.j2")] if compare.labels else []),
@@ -92,12 +79,12 @@ def make_page(files: Files, networks: Mapping[str, Network], params: Params, tra
         scores=scores,
         f1=f1,
         paper=paper,
-        worth=labels,
+        worth=annotators,
         titles=titles,
         params=params,
         settings=settings,
         sections=sections,
-        devices=dict.fromkeys(f"{one.device}, {one.precision}" for one in train.values()),
+        captions={path: texts[name] for path, name in pictures.items() if name in texts},
         libraries=[f"{library} {version(library)}" for library in LIBRARIES],
         classes=dict(zip(CLASSES, CLASSES, strict=True)),
         splits=dict(zip(SPLITS, SPLITS, strict=True)),

@@ -6,6 +6,8 @@ Accuracies, shares and confidences come in [0, 1] and are shown in percent. `per
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import pandas as pd
+
 NONE = "–"
 
 
@@ -19,11 +21,6 @@ def decimal(number: float | None, decimals: int = 4) -> str:
     return NONE if number is None else f"{number:.{decimals}f}"
 
 
-def interval(bounds: list[float]) -> str:
-    """[0.9, 0.95] as '90.00 to 95.00%'."""
-    return f"{100 * bounds[0]:.2f} to {percent(bounds[1])}"
-
-
 def listing(words: Iterable[str]) -> str:
     """['a', 'b', 'c'] as 'a, b and c'."""
     *head, last = words
@@ -35,35 +32,26 @@ def plural(number: int, noun: str) -> str:
     return f"{f'{number:,}' if number else 'no'} {noun}{'' if number == 1 else 's'}"
 
 
-def times(number: int) -> str:
-    """'once', 'twice', '3 times'."""
-    return {1: "once", 2: "twice"}.get(number, f"{number:,} times")
+def series(values: Mapping[str, Any], key: str = "") -> "pd.Series[float]":
+    """The known numbers of {name: number or None}, or of {name: row} under `key`."""
+    numbers = {name: getattr(value, key) if key else value for name, value in values.items()}
+    return pd.Series(numbers, dtype=float).dropna()
 
 
-def pick(rows: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """{name: one of a row's values} of {name: row}."""
-    return {name: getattr(row, key) for name, row in rows.items()}
+def fill(rows: Any, form: str, keys: str = "", titles: Mapping[str, str] | None = None) -> list[str]:
+    """A form, filled with these values of each row, or with each name and value of {name: value}.
 
-
-def named(names: Iterable[str], titles: Mapping[str, str]) -> list[str]:
-    """Networks as the page names them."""
-    return [titles[name] for name in names]
-
-
-def fill(rows: Iterable[Any], form: str, keys: str, titles: Mapping[str, str] | None = None) -> list[str]:
-    """A form, filled with these values of each row: '{} [{}]' and 'reference number' give ['Li et al. [1]', ...]."""
-    values = [[getattr(row, key) for key in keys.split()] for row in rows]
+    '{} [{}]' and 'reference number' give ['Li et al. [1]', ...], '{0} in {1}' gives ['VGG19 in 3', ...].
+    """
+    values = [[getattr(row, key) for key in keys.split()] for row in rows] if keys else rows.items()
     return [form.format(*((titles or {}).get(value, value) for value in row)) for row in values]
 
 
-def phrases(values: Mapping[str, Any], form: str, titles: Mapping[str, str] | None = None) -> list[str]:
-    """One phrase per name and value, as `form` puts them: '{0} in {1}' gives ['VGG19 in 3', ...]."""
-    return [form.format((titles or {}).get(name, name), value) for name, value in values.items()]
-
-
 FILTERS: dict[str, Callable[..., Any]] = {
-    **{function.__name__: function for function in (percent, decimal, interval, listing, plural, times)},
-    **{function.__name__: function for function in (pick, named, fill, phrases)},
+    **{function.__name__: function for function in (percent, decimal, listing, plural, series, fill)},
+    "interval": lambda bounds: f"{100 * bounds[0]:.2f} to {percent(bounds[1])}",  # [0.9, 0.95] as '90.00 to 95.00%'
+    "times": lambda number: {1: "once", 2: "twice"}.get(number, f"{number:,} times"),
+    "named": lambda names, titles: [titles[name] for name in names],  # networks as the page names them
     "count": "{:,.0f}".format,  # 7178 as '7,178', 1039.7 as '1,040'
     "two_digits": "{:.2g}".format,  # a p-value or a small difference: 0.0312 as '0.031', 2.14e-8 as '2.1e-08'
     "points": lambda difference: f"{100 * difference:+z.2f}",  # of accuracies, in [-1, 1]: 0.0125 as '+1.25'
