@@ -13,7 +13,7 @@ endef
 repro: $(READY)      ## run the whole pipeline, or what is left of it
 	@PYTHONPATH=stages python -m fer_pipeline.training.common.profile
 	dvc repro
-	@python tools/changes.py
+	@echo "make report shows the results on one page; if git status lists changed files, docs/evidence.md says why"
 
 # One worker more than cores, as tests wait for processes that they start; of one thread each, or they would spin.
 test test-all: export OMP_NUM_THREADS = 1

@@ -200,26 +200,6 @@ def test_an_edit_reruns_what_the_table_says(finished_clone):
     assert (finished_clone.path / "plots/vgg19/test/classes.png").read_bytes() != before
 
 
-def test_other_results_than_those_in_git_are_said(finished_clone):
-    """At the end of `make repro`, and how to take them back; not where others were asked for."""
-    command = (sys.executable, "tools/changes.py")
-    assert finished_clone.run(*command).startswith("The results are those in git")
-    (finished_clone.path / "metrics/summary/ensemble.json").write_text("{}")
-    lock = (finished_clone.path / "dvc.lock").read_text()
-    model = re.search(r"- path: models/vgg19.safetensors\n.*\n +md5: (\w+)", lock).group(1)
-    (finished_clone.path / "dvc.lock").write_text(lock.replace(model, "0" * 32))
-    said = finished_clone.run(*command)
-    assert said.startswith("2 files of results differ from those in git")
-    finished_clone.run("sh", "-c", re.search("`(git checkout .+?)`", said).group(1))
-    assert finished_clone.run(*command).startswith("The results are those in git")
-    (finished_clone.path / "dvc.lock").write_text(lock.replace(model, "0" * 32))
-    finished_clone.edit("params.yaml", {"seed: 2013": "seed: 1"})
-    assert finished_clone.run(*command) == ""
-    finished_clone.run("git", "commit", "-q", "-m", "seed", "params.yaml")
-    (finished_clone.path / "dvc.lock").write_text(lock.replace("seed: 2013", "seed: 1"))
-    assert finished_clone.run(*command) == ""
-
-
 def keep_the_run(clone):
     """What `make results` does with a finished run, and with one that is not."""
     command = (sys.executable, "tools/collect.py", "tiny")
