@@ -51,12 +51,9 @@ FILES = {"float32": "{}.onnx", "int8": "{}.int8.onnx"}
 class Accuracy(Record):
     """How accurate one file is on test, averaged over one crop or ten."""
 
-    measured: Measured
-    """Compared with the labels; its temperature is fitted to this file's answers on val."""
-    annotators: Annotators | None
-    """None if the data have no votes."""
-    votes_ci95: Interval | None
-    """95 % interval of the second head's agreement with the annotators' majority."""
+    measured: Measured  # compared with the labels; its temperature is fitted to this file's answers on val
+    annotators: Annotators | None  # None if the data have no votes
+    votes_ci95: Interval | None  # 95 % interval of the second head's agreement with the annotators' majority
 
 
 class ReleasedFile(Record):
@@ -64,34 +61,27 @@ class ReleasedFile(Record):
 
     bytes: Count
     sha256: str
-    temperature: float
-    """Of the softmax, in the file's metadata."""
-    ece: Share
-    """Expected calibration error of its first head on test, by one crop and with `temperature`."""
-    answers: str
-    """The head that its `probabilities` come from."""
+    temperature: float  # of the softmax, in the file's metadata
+    ece: Share  # expected calibration error of its first head on test, by one crop and with `temperature`
+    answers: str  # the head that its `probabilities` come from
     val_agreement: dict[str, Share] | None
     """{head: how often it agrees with the annotators' majority on val}; None if the data have no votes."""
     answers_accuracy: Share | None
     """How often `probabilities` agree with the annotators' majority on the test faces that have one of the seven
     emotions as theirs, by one crop."""
-    answers_ece: Share | None
-    """Expected calibration error of `probabilities` on these faces."""
-    lost_on_val: float
-    """Points of val accuracy that it has less than the float32 file, by one crop."""
+    answers_ece: Share | None  # expected calibration error of `probabilities` on these faces
+    lost_on_val: float  # points of val accuracy that it has less than the float32 file, by one crop
     kept_in_float32: list[str]
     one_crop: Accuracy
     ten_crops: Accuracy
-    speed: ExportedTimes | None
-    """As the kept run measured it."""
+    speed: ExportedTimes | None  # as the kept run measured it
 
 
 class Card(Record):
     """pretrained/<network>.json."""
 
     network: str
-    run: str
-    """Folder of results/."""
+    run: str  # folder of results/
     profile: str
     split: str
     seed: Count
@@ -102,8 +92,7 @@ class Card(Record):
     training: Training
     training_hardware: str | None
     speed_hardware: str | None
-    files: dict[str, ReleasedFile]
-    """{precision: file}."""
+    files: dict[str, ReleasedFile]  # {precision: file}
 
 
 def fetch(path: str, md5: str, cache: Path) -> Path:

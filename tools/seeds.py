@@ -40,10 +40,8 @@ DATA = Path("data/prepared/faces.h5")
 class OneSeed(Record):
     seed: Count
     val_accuracy: Share
-    accuracy: Share
-    """On test."""
-    accuracy_unseen: Share | None
-    """On the test images that are not in train."""
+    accuracy: Share  # on test
+    accuracy_unseen: Share | None  # on the test images that are not in train
 
 
 class Seeds(Record):
@@ -53,12 +51,10 @@ class Seeds(Record):
     profile: str
     split: str
     seeds: list[OneSeed]
-    mean: Share
-    """Mean of the networks' accuracies on test."""
+    mean: Share  # mean of the networks' accuracies on test
     lowest: Share
     highest: Share
-    vote: Measured
-    """The soft vote of the networks, with equal weights."""
+    vote: Measured  # the soft vote of the networks, with equal weights
 
 
 def train(network: str, ending: str, seed: int) -> Path:

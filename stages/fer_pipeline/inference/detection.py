@@ -19,8 +19,7 @@ from fer_pipeline.inference.opencv import cv2
 from fer_pipeline.inference.photos import Box, Crop, Photo
 
 WEIGHTS = Path(__file__).parent / "weights"
-PHOTO_SIDE = 1024
-"""Longest side in pixels of a photo that is searched; a larger photo is scaled down."""
+PHOTO_SIDE = 1024  # longest side in pixels of a photo that is searched; a larger photo is scaled down
 FRAME_SIDE = 320
 """Longest side in pixels of a video frame, and in a second search of a photo: YuNet misses faces over 300 pixels."""
 ANGLES = (0, 35, -35)
@@ -30,8 +29,7 @@ LEAST_SCORE, LEAST_POINTS = 0.7, 0.5
 SAME_FACE, INSIDE = 0.3, 0.4
 """Two boxes are one face if their intersection over union exceeds SAME_FACE, or if their middles differ by less than
 INSIDE times the larger width and height: a search at another angle or size may give a smaller box."""
-STRIDES = (8, 16, 32)
-"""Pixels between two places at which YuNet looks for small, medium and large faces."""
+STRIDES = (8, 16, 32)  # pixels between two places at which YuNet looks for small, medium and large faces
 POINTS_PIXELS, POINTS_WIDTH = 128, 1.6
 """Side of BlazeFace's input in pixels, and as a multiple of the longer side of YuNet's box."""
 BOX_HEIGHT, MIDDLE_OFFSET = 1.011, 0.012
@@ -47,15 +45,11 @@ Floats = NDArray[np.float32]
 class Found(NamedTuple):
     """A face in a photo, with a score in [0, 1]."""
 
-    middle: tuple[float, float]
-    """Middle of its box, in pixels from the left and the top."""
-    size: tuple[float, float]
-    """Width and height of its box, in pixels."""
+    middle: tuple[float, float]  # middle of its box, in pixels from the left and the top
+    size: tuple[float, float]  # width and height of its box, in pixels
     score: float
-    roll: float = 0.0
-    """Degrees by which it is turned clockwise, as the viewer sees it."""
-    cut: bool = False
-    """Whether the photo's edge runs through it."""
+    roll: float = 0.0  # degrees by which it is turned clockwise, as the viewer sees it
+    cut: bool = False  # whether the photo's edge runs through it
 
     @property
     def box(self) -> Box:

@@ -17,10 +17,8 @@ COLOURS = (
     (40, 70, 200), (60, 140, 90), (150, 80, 130), (40, 180, 230), (190, 120, 40), (60, 140, 250), (150, 150, 150),
 )  # fmt: skip
 """Colours of the seven emotions, in OpenCV's order: blue, green, red."""
-PALE = (225, 225, 225)
-"""Colour of faces whose emotion is uncertain."""
-MOST_SPANS = 240
-"""Most spans of time in the picture of a video."""
+PALE = (225, 225, 225)  # colour of faces whose emotion is uncertain
+MOST_SPANS = 240  # most spans of time in the picture of a video
 WIDTH, PLOT, ROW, EDGE = 1200, 320, 34, 24
 """Pixels: width of the picture, height of its plot, height of a line of text, width of the border."""
 TEXT, LINE = (40, 40, 40), (150, 150, 150)
