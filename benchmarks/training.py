@@ -165,7 +165,7 @@ def time_our_epoch(
     if compute.compile:
         compile_network(model)
     with contextlib.redirect_stdout(None):
-        trainer = make_trainer(settings, compute, choose_precision(compute.precision), [clock], logger=False)
+        trainer = make_trainer(settings, compute, choose_precision(compute.precision), [clock])
         trainer.fit(TrainingModule(model, size, settings, 0, train, few))
     return len(train) // settings.batch_size * settings.batch_size / clock.seconds
 

@@ -14,7 +14,6 @@ from typing import Any
 import lightning as L
 import torch
 import torch.nn.functional as F
-from dvclive.lightning import DVCLiveLogger
 from lightning.pytorch.callbacks import EarlyStopping, TQDMProgressBar, WeightAveraging
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
@@ -279,9 +278,7 @@ def train(name: str, settings: PyTorchTraining, compute: Compute, seed: int, dat
     module = TrainingModule(network, architecture.INPUT_SIZE, settings, seed, train_rows, val_rows)
     keep = partial(MovableCheckpoint, checkpoints, save_on_train_epoch_end=True, enable_version_counter=False)
     best, last = keep("best", monitor="val_accuracy", mode="max"), keep("last")  # `save_last` skips epochs not the best
-    # The log is for watching a run, and starts anew at a resume; history.csv comes from the checkpoints.
-    logger = DVCLiveLogger(dir=str(checkpoints / "live"), dvcyaml=False, save_dvc_exp=False)
-    trainer = make_trainer(settings, compute, precision, callbacks=[best, last], logger=logger)
+    trainer = make_trainer(settings, compute, precision, [best, last])
     try:
         trainer.fit(module, ckpt_path=find_last(checkpoints), weights_only=True)
     except SystemExit:  # Lightning raises it on Ctrl-C
@@ -319,9 +316,9 @@ def compile_network(network: nn.Module) -> None:
 
 
 def make_trainer(
-    settings: PyTorchTraining, compute: Compute, precision: Precision, callbacks: Sequence[L.Callback], logger: Any
+    settings: PyTorchTraining, compute: Compute, precision: Precision, callbacks: Sequence[L.Callback]
 ) -> L.Trainer:
-    """Lightning's Trainer, with a logger or False; InputError if `compute` does not fit Lightning or the batches."""
+    """Lightning's Trainer; InputError if `compute` does not fit Lightning or the batches."""
     wait: Any = {"patience": settings.patience, "min_delta": settings.min_delta}
     patience = Patience("val_accuracy", mode="max", check_on_train_epoch_end=True, **wait)
     if compute.num_nodes > 1 and not LAUNCHED & os.environ.keys():
@@ -346,9 +343,9 @@ def make_trainer(
             gradient_clip_algorithm=settings.clip_by,
             callbacks=[*averages, patience, *callbacks, *([TQDMProgressBar()] if terminal else [])],
             enable_progress_bar=terminal,
-            enable_checkpointing=bool(logger),
+            enable_checkpointing=any(isinstance(one, MovableCheckpoint) for one in callbacks),
             enable_model_summary=False,
-            logger=logger,
+            logger=False,
             plugins=[WholeCheckpoints(), *([GlobalBatchNorm()] if several else [])],
             use_distributed_sampler=False,  # `make_batches` shares out the rows
             num_sanity_val_steps=0,
