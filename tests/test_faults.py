@@ -97,7 +97,7 @@ def test_stopped_at_a_random_moment(what, clone, unbroken):
 
     It may take a remedy of docs/trouble.md: the moment can fall into the writing of one of DVC's own files.
     """
-    clone.edit("dvc.lock", {"cmd: python stages/report.py": "cmd: another"})
+    clone.edit("dvc.lock", {"python stages/report.py": "another"})
     (clone.path / ".dvc/cache/runs").rename(clone.path.parent / "runs")  # or it would be restored from there
     clone.stop(what, np.random.default_rng().uniform(1, 8))
     wrong, _remedies = clone.finish(unbroken)
