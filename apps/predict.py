@@ -168,13 +168,13 @@ class PhotoQueue:
 class Film:
     """A video file that is being written, as MPEG-4 with a constant frame rate."""
 
-    def __init__(self, path: Path, rate: float, size: tuple[int, int]) -> None:
-        """Open `path`, which has to end in .mp4; `rate` in frames per second, `size` (width, height) in pixels."""
-        self.path, self.rate, self.frames = str(path), rate, 0
+    def __init__(self, path: Path, rate: float, size: tuple[int, int], source: str) -> None:
+        """Open `path`, an .mp4 of `source`; `rate` in frames per second, `size` (width, height) in pixels."""
+        self.path, self.rate, self.frames, self.source = str(path), rate, 0, source
         with no_stderr():
             self.writer = cv2.VideoWriter(self.path, cv2.VideoWriter.fourcc(*"mp4v"), rate, size)
         if not self.writer.isOpened():
-            raise InputError("no MP4 can be written there; leave --draw out")
+            raise InputError(f"{source}: no MP4 can be written in the folder of --draw; name another, or leave it out")
 
     def write_frame(self, photo: Photo, seconds: float) -> None:
         """Repeat `photo` until the film is `seconds` long: a camera's frames come at irregular times."""
@@ -187,7 +187,7 @@ class Film:
         with no_stderr():
             self.writer.release()
             if cv2.VideoCapture(self.path).get(cv2.CAP_PROP_FRAME_COUNT) != self.frames:
-                raise InputError("the drawn video could not be written in full; free some space and run again")
+                raise InputError(f"{self.source}: the drawn video is incomplete; free some space and run again")
 
 
 def judge_video(source: Path | int, recogniser: Recogniser, drawing: Path | None, output: Output) -> None:
@@ -222,7 +222,7 @@ def judge_video(source: Path | int, recogniser: Recogniser, drawing: Path | None
                 described = [recogniser.describe(face) for face in faces]
                 output.write(name, described, frame, round(seconds, 3), seconds - before if camera else 1 / rate)
                 if unfinished:
-                    film = film or Film(unfinished, rate, (photo.shape[1], photo.shape[0]))
+                    film = film or Film(unfinished, rate, (photo.shape[1], photo.shape[0]), name)
                     film.write_frame(draw_faces(photo, described), seconds)
                 frame, before = frame + 1, seconds
         if not frame:
@@ -255,6 +255,8 @@ def parse_arguments() -> argparse.Namespace:
     rows = "write a row per face, and one per picture without faces; print nothing"
     form.add_argument("--csv", type=Path, metavar="FILE", help=rows)
     args = parser.parse_args()
+    if args.summary and not args.summary.name:
+        parser.error("--summary names no file: give the NAME of NAME.csv and NAME.png")
     if not 0 <= args.threshold <= 1:
         parser.error(f"--threshold is {args.threshold}, expected 0 to 1")
     if args.camera is not None and not 0 <= args.camera < 1000:

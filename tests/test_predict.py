@@ -370,7 +370,7 @@ def test_a_name_that_opencv_cannot_take(predict, photo_file, tmp_path):
 
 def test_a_film_keeps_time(tmp_path):
     """Three frames within a second, at 10 per second."""
-    film = app.Film(tmp_path / "x.mp4", 10, (64, 48))
+    film = app.Film(tmp_path / "x.mp4", 10, (64, 48), "x.avi")
     for seconds in (0, 0.4, 1):
         film.write_frame(np.zeros((48, 64, 3), np.uint8), seconds)
     film.finish()

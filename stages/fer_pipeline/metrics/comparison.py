@@ -28,6 +28,7 @@ from fer_pipeline.predictions.calibration import SMALLEST
 from fer_pipeline.predictions.predictions import Predictions
 
 BESIDE_PAPER = ("train_accuracy", "accuracy", "overfitting_gap")  # the numeric columns of the paper's Table 7
+Beside = Annotated[dict[str, float], Field(min_length=len(BESIDE_PAPER))]
 WEIGHT_DECIMALS = 3
 LISTED = 100  # compare.json lists at most this many rows of `tabulate_all_wrong`; all_wrong.csv has all of them
 ENSEMBLE_TITLE = "Soft vote of all"
@@ -43,8 +44,8 @@ class Table7Row(Record):
     macro_f1: Share
     parameters: Count
     model_bytes: Count
-    paper: dict[str, float] | None  # its figures under `BESIDE_PAPER`; None if it does not have the network
-    difference_points: dict[str, float] | None  # our value minus the paper's, in points; None likewise
+    paper: Beside | None  # its figures under `BESIDE_PAPER`; None if it does not have the network
+    difference_points: Beside | None  # our value minus the paper's, in points; None likewise
 
 
 class Ensemble(Record):

@@ -33,7 +33,7 @@ class Predictions(NamedTuple):
     """A network's predictions for the N images of one split, in the order of faces.h5."""
 
     actual: Bytes  # uint8 (N,), 0..6: the labels of the data set
-    probabilities: Floats  # float64 (N, 7), in [0, 1] with six decimals; each row adds up to 1 within 1e-5
+    probabilities: Floats  # float64 (N, 7), in [0, 1] with six decimals; each row adds up to 1 within 5e-6
 
     @property
     def predicted(self) -> Ints:
@@ -129,8 +129,8 @@ def check(table: pd.DataFrame, labels: Mapping[str, Bytes]) -> dict[str, Floats]
     images = pd.MultiIndex.from_tuples([(split, str(row)) for split in labels for row in range(len(labels[split]))])
     for problem, places in {
         "is there more than once": table.index[table.index.duplicated()],
-        "is missing": images.difference(table.index, sort=False),
         "is not in the data": table.index.difference(images, sort=False),
+        "is missing": images.difference(table.index, sort=False),
     }.items():
         for split, row in places:
             raise InputError(f"row {row:.40} of {split:.40} {problem}")
@@ -138,6 +138,9 @@ def check(table: pd.DataFrame, labels: Mapping[str, Bytes]) -> dict[str, Floats]
     classes = table.columns[table.columns.get_loc("confidence") + 1 :]
     # NaN where a field is not a number; rounded because pandas' last bit may be wrong
     numbers = table[["confidence", *classes]].apply(pd.to_numeric, errors="coerce").to_numpy(float).round(DECIMALS)
+    for place, column in np.argwhere(~np.isfinite(numbers)):
+        (split, row), name = images[place], ("confidence", *classes)[column]
+        raise InputError(f"row {row} of {split}: {name} is {table[name].iat[place]!r:.40}, expected a number")
     shares, lowest = numbers[:, 1:], numbers[:, 1:].min(axis=1)
     stated = {  # what a row says, and what it should say
         "the sum of its probabilities": (shares.sum(axis=1).round(DECIMALS - 1), np.ones(len(shares))),
