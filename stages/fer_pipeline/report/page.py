@@ -14,7 +14,7 @@ from fer_pipeline.faces.fer2013 import CLASSES, SPLITS
 from fer_pipeline.metrics import annotators, paper
 from fer_pipeline.networks.network import Network
 from fer_pipeline.params.schema import Params
-from fer_pipeline.report.evidence import EMPTY, Cell, Files, list_pictures, spread
+from fer_pipeline.report.evidence import EMPTY, Cell, Files, spread
 from fer_pipeline.report.show import FILTERS, series
 
 LIBRARIES = ("tensorflow", "torch", "torchvision", "lightning", "scikit-learn", "numpy", "dvc")
@@ -57,7 +57,7 @@ def make_page(
     train, scores = ({name: files[f"metrics/{folder}{name}.json"] for name in titles} for folder in ("train/", ""))
     f1 = pd.DataFrame({name: series(one.per_class, "f1") for name, one in scores.items()}).reindex(CLASSES).dropna()
     texts = {name: text for name, _, text in (caption.partition(": ") for caption in captions)}
-    pictures = {path: Path(path).name for path in list_pictures(networks)}
+    pictures = {path: Path(path).name for path in files if path.endswith(".png")}
     for name in texts.keys() - pictures.values():
         raise InputError(f"caption of {name!r}: no such picture in dvc.yaml; write '<file>.png: Title. Caption.' there")
     sections = [
