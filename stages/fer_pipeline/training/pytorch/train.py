@@ -171,7 +171,6 @@ class TrainingModule(L.LightningModule):
                 f"the val loss is {loss.item()} after epoch {self.current_epoch + 1}, at learning rate "
                 f"{self.learning_rate:.3g}; lower `learning_rate` (every epoch before is kept)"
             )
-        self.log("val_loss", loss)
         self.log("val_accuracy", self.metrics["val_accuracy"].compute(), prog_bar=True)
 
     def on_train_epoch_end(self) -> None:
@@ -181,7 +180,6 @@ class TrainingModule(L.LightningModule):
             metric.reset()
         if self.settings.schedule == "plateau":
             self.lr_schedulers().step(epoch["val_accuracy"])  # type: ignore[union-attr, call-arg]
-        self.log_dict({name: epoch[name] for name in ("train_loss", "train_accuracy")})
         self.seconds += time.perf_counter() - self.started
         self.history.append(epoch)
         if not sys.stderr.isatty() and self.trainer.is_global_zero:
