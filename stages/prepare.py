@@ -20,8 +20,8 @@ from PIL import Image, ImageStat
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import write_files
-from fer_pipeline.faces.faces import Split, pack_faces
-from fer_pipeline.faces.fer2013 import CLASSES, SPLITS
+from fer_pipeline.faces.faces import SPLITS, Facts, Split, pack_faces
+from fer_pipeline.faces.fer2013 import CLASSES, NAME, SIZE, VOTED
 from fer_pipeline.params.read import read_params
 from fer_pipeline.params.schema import Params, Prepare
 from fer_pipeline.raw.ferplus import read_votes
@@ -151,7 +151,8 @@ def make_outputs(
         dropped=dropped,
         conversions=dict(raw.conversions),
     )
-    outputs = {out: pack_faces(splits, split, raw.md5), report: found.to_bytes()}
+    facts = Facts(NAME, CLASSES, () if voted is None else VOTED, SIZE, False, split, raw.md5)
+    outputs = {out: pack_faces(splits, facts), report: found.to_bytes()}
     if plots:
         from fer_pipeline.figures.data import plot_data  # matplotlib takes as long to load as 10,000 rows
 

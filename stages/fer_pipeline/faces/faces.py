@@ -12,29 +12,54 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.faces.fer2013 import CLASSES, SIZE, SPLITS, VOTE_CLASSES
+from fer_pipeline.faces.votes import NO_CLASS
 
-CHUNK_ROWS = 128  # rows per HDF5 chunk of 288 KiB: small enough to fetch a row quickly, large enough to compress well
+SPLITS = ("train", "val", "test")
+CHUNK_ROWS = 128  # rows per HDF5 chunk, 288 KiB of FER-2013: small enough to fetch a row quickly, and compresses well
+
+
+class Facts(NamedTuple):
+    """What is true of the data set as a whole: the attributes of faces.h5, which everything after `prepare` follows."""
+
+    name: str  # 'FER-2013', 'FER+', or that of the source's file or folder
+    classes: tuple[str, ...]  # K names, in the order of the labels
+    voted: tuple[str, ...]  # V names that annotators chose from, `classes` first; empty without votes
+    size: int  # height and width of a face, in pixels
+    colour: bool  # whether faces have three channels (RGB), or one (grey)
+    split: str  # how the rows were split: 'official', 'paper', or 'made' by `prepare`
+    source_md5: str
+
+    @property
+    def channels(self) -> int:
+        """3 for colour, 1 for grey."""
+        return 3 if self.colour else 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of a face: (size, size), in colour (size, size, 3)."""
+        return (self.size, self.size, *((3,) if self.colour else ()))
+
+    @property
+    def vote_classes(self) -> tuple[str, ...]:
+        """The columns of votes: `voted` and `NO_CLASS`; empty without votes."""
+        return (*self.voted, *NO_CLASS) if self.voted else ()
 
 
 class Split(NamedTuple):
-    """The rows of one split."""
+    """The rows of one split; S is the size of a face, K the number of classes."""
 
-    images: npt.NDArray[np.uint8]  # uint8 (N, 48, 48), 0..255
-    labels: npt.NDArray[np.uint8]  # uint8 (N,), 0..6, positions in `CLASSES`
+    images: npt.NDArray[np.uint8]  # uint8 (N, S, S), or (N, S, S, 3) in colour, 0..255
+    labels: npt.NDArray[np.uint8]  # uint8 (N,), 0..K-1, positions in `Facts.classes`
     duplicate_of_train: npt.NDArray[np.bool_] | None  # bool (N,): whether train has the same image; None for train
-    votes: npt.NDArray[np.uint8] | None = None  # uint8 (N, 10), 0..10: how many chose each of `VOTE_CLASSES`, if known
+    votes: npt.NDArray[np.uint8] | None = None  # uint8 (N, V + 2): how many chose each of `Facts.vote_classes`
 
 
-def pack_faces(splits: Mapping[str, Split], split: str, source_md5: str) -> memoryview:
-    """The bytes of faces.h5, equal for equal content; `split` is 'official' or 'paper', `source_md5` the raw data's."""
+def pack_faces(splits: Mapping[str, Split], facts: Facts) -> memoryview:
+    """The bytes of faces.h5, equal for equal content."""
     content = BytesIO()
     with h5py.File(content, "w") as file:
-        file.attrs["classes"] = CLASSES
-        file.attrs["split"] = split
-        file.attrs["source_md5"] = source_md5
-        if any(rows.votes is not None for rows in splits.values()):
-            file.attrs["vote_classes"] = VOTE_CLASSES
+        attributes = {key: getattr(facts, key) for key in ("name", "classes", "split", "source_md5", "vote_classes")}
+        file.attrs.update({key: value for key, value in attributes.items() if value})
         for name, rows in splits.items():
             group = file.create_group(name)
             write_chunks(group, "images", rows.images)
@@ -63,26 +88,22 @@ def write_chunks(group: h5py.Group, name: str, rows: npt.NDArray[np.uint8]) -> N
     starts = range(0, len(rows), CHUNK_ROWS)
     with ThreadPoolExecutor() as pool:
         for start, compressed in zip(starts, pool.map(compress, starts), strict=True):
-            dataset.id.write_direct_chunk((start, 0, 0), compressed)
+            dataset.id.write_direct_chunk((start, *[0] * (rows.ndim - 1)), compressed)
 
 
-def read_faces(path: str | Path) -> tuple[dict[str, Split], dict[str, str]]:
-    """Read all of faces.h5: {'train', 'val', 'test': Split}, and its attributes `split` and `source_md5`.
+def read_faces(path: str | Path) -> tuple[dict[str, Split], Facts]:
+    """Read all of faces.h5: {'train', 'val', 'test': Split}, and what is true of the data set.
 
-    Raises `InputError` if the file is missing or not HDF5, or has another layout, other classes, a label or vote out of
-    range, or an empty split.
+    Raises `InputError` if the file is missing or not HDF5, or has another layout, a label out of range, or an empty
+    split.
     """
     remedy = "run `dvc repro prepare`"
     if not Path(path).is_file():
         raise InputError(f"{path}: not found; {remedy}")
     try:
         with h5py.File(path, "r") as file:
-            for key, expected in (("classes", [*CLASSES]), ("vote_classes", [*VOTE_CLASSES])):
-                found = [str(name) for name in np.atleast_1d(file.attrs.get(key, []))]
-                if found != expected and (found or key == "classes"):
-                    raise InputError(f"{key} are {', '.join(found) or 'missing'}, expected {', '.join(expected)}")
-            splits = {name: read_split(file, name, "vote_classes" in file.attrs) for name in SPLITS}
-            return splits, {key: str(file.attrs[key]) for key in ("split", "source_md5")}
+            facts = read_facts(file)
+            return {name: read_split(file, name, facts) for name in SPLITS}, facts
     except InputError as error:
         raise InputError(f"{path}: {error}; {remedy}") from None
     except Exception as error:  # h5py may raise almost anything on a damaged file
@@ -90,16 +111,30 @@ def read_faces(path: str | Path) -> tuple[dict[str, Split], dict[str, str]]:
         raise InputError(f"{path}: not HDF5, damaged, or of another layout ({reason}); {remedy}") from None
 
 
-def read_split(file: h5py.File, name: str, voted: bool) -> Split:
-    """One group of faces.h5 as a `Split`, with votes if `voted`; `read_faces` adds file and remedy to its errors."""
+def read_facts(file: h5py.File) -> Facts:
+    """The attributes of faces.h5; errors as in `read_split`."""
+    classes, vote_classes = (tuple(map(str, file.attrs.get(key, ()))) for key in ("classes", "vote_classes"))
+    voted, rest = vote_classes[: -len(NO_CLASS)], vote_classes[-len(NO_CLASS) :]
+    if len({*classes}) < max(2, len(classes)):
+        raise InputError(f"classes are {', '.join(classes) or 'missing'}, expected two or more")
+    if vote_classes and (rest != NO_CLASS or voted[: len(classes)] != classes):
+        expected = ", ".join((*classes, *NO_CLASS))
+        raise InputError(f"vote_classes are {', '.join(vote_classes)}, expected {expected}, or others between them")
+    size, colour = file["train/images"].shape[1], file["train/images"].ndim == 4
+    texts = (str(file.attrs[key]) for key in ("split", "source_md5"))
+    return Facts(str(file.attrs["name"]), classes, voted, size, colour, *texts)
+
+
+def read_split(file: h5py.File, name: str, facts: Facts) -> Split:
+    """One group of faces.h5 as a `Split`; `read_faces` adds file and remedy to its errors."""
     count = file[f"{name}/labels"].shape[0]
     if count == 0:
         raise InputError(f"{name} is empty")
-    layout = {"images": ("uint8", (count, SIZE, SIZE)), "labels": ("uint8", (count,))}
+    layout = {"images": ("uint8", (count, *facts.shape)), "labels": ("uint8", (count,))}
     if name != "train":
         layout["duplicate_of_train"] = ("bool", (count,))
-    if voted:
-        layout["votes"] = ("uint8", (count, len(VOTE_CLASSES)))
+    if facts.voted:
+        layout["votes"] = ("uint8", (count, len(facts.vote_classes)))
     for key, (kind, shape) in layout.items():
         found = file[f"{name}/{key}"]
         if (found.dtype, found.shape) != (np.dtype(kind), shape):
@@ -110,8 +145,6 @@ def read_split(file: h5py.File, name: str, voted: bool) -> Split:
             found.id.read_direct_chunk((start, *[0] * (found.ndim - 1)))  # HDF5 would read a lost chunk as zeros
     arrays: dict[str, Any] = {key: file[f"{name}/{key}"][()] for key in layout}
     rows = Split(**{"duplicate_of_train": None} | arrays)
-    if rows.labels.max() >= len(CLASSES):
-        raise InputError(f"{name} has label {rows.labels.max()}, expected 0..6")
-    if rows.votes is not None and rows.votes.max() > 10:
-        raise InputError(f"{name} has {rows.votes.max()} votes for one class, expected 0..10")
+    if rows.labels.max() >= len(facts.classes):
+        raise InputError(f"{name} has label {rows.labels.max()}, expected 0..{len(facts.classes) - 1}")
     return rows

@@ -2,10 +2,10 @@
 
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # the challenge's labels 0..6
 
-VOTE_CLASSES = (*CLASSES, "contempt", "unknown", "no face")  # what FER+'s annotators could say of a face
-
-VOTED = VOTE_CLASSES[:8]  # the vote classes that a network learns: the seven emotions, and contempt
-
-SPLITS = ("train", "val", "test")
+VOTED = (*CLASSES, "contempt")  # the classes that FER+'s annotators could choose
 
 SIZE = 48  # height and width of a face, in pixels
+
+NAME = "FER-2013"  # the name in faces.h5 of data in its form: the challenge's, or the drawn sample's
+
+VOTES_NAME = "FER+"  # likewise, where the labels are the annotators' majority

@@ -5,11 +5,12 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from fer_pipeline.faces.fer2013 import CLASSES, VOTED
-
 Array = TypeVar("Array", bound=Any)
 
-Votes = npt.NDArray[np.uint8]  # uint8 (N, 10), 0..10: how many annotators chose each of `VOTE_CLASSES`
+NO_CLASS = ("unknown", "no face")  # what else annotators could say: the last two columns of all votes
+
+Votes = npt.NDArray[np.uint8]  # uint8 (N, V + 2): how many annotators chose each of V classes, and of `NO_CLASS`
+"""The V classes that annotators choose from begin with the K classes of the labels (FER+: V is 8, K is 7)."""
 
 
 def drop_single(votes: Votes) -> Votes:
@@ -19,29 +20,29 @@ def drop_single(votes: Votes) -> Votes:
 
 
 def find_majority(votes: Votes) -> npt.NDArray[np.int64]:
-    """The class with more than half of the votes, after `drop_single`: int64 (N,), positions in `VOTED`.
+    """The class with more than half of the votes, after `drop_single`: int64 (N,), 0..V-1.
 
     -1 for a row without a majority in FER+: no class has more than half, or it is 'unknown' or 'no face'.
     """
     kept = drop_single(votes)
     best = kept.argmax(axis=1)
     found = 2 * kept.max(axis=1).astype(np.int64) > kept.sum(axis=1)
-    return np.where(found & (best < len(VOTED)), best, -1)
+    return np.where(found & (best < votes.shape[1] - len(NO_CLASS)), best, -1)
 
 
 def to_shares(votes: Votes) -> npt.NDArray[np.float32]:
-    """The shares of votes that a network learns: float32 (N, 8) over `VOTED`, after `drop_single`.
+    """The shares of votes that a network learns: float32 (N, V), after `drop_single`.
 
     Unlike FER+'s own training, rows without a majority are learnt as well. A row adds up to 1; or to 0, which leaves it
-    out of the loss, if 'unknown' or 'no face' has at least as many votes as any emotion, or no two annotators agree.
+    out of the loss, if 'unknown' or 'no face' has at least as many votes as any class, or no two annotators agree.
     """
     kept = drop_single(votes)
-    emotions = kept[:, : len(VOTED)].astype(np.float32)
-    total = emotions.sum(axis=1, keepdims=True)
-    valid = (total > 0) & (emotions.max(axis=1, keepdims=True) > kept[:, len(VOTED) :].max(axis=1, keepdims=True))
-    return np.where(valid, emotions / np.maximum(total, 1), 0).astype(np.float32)
+    voted, others = kept[:, : -len(NO_CLASS)].astype(np.float32), kept[:, -len(NO_CLASS) :]
+    total = voted.sum(axis=1, keepdims=True)
+    valid = (total > 0) & (voted.max(axis=1, keepdims=True) > others.max(axis=1, keepdims=True))
+    return np.where(valid, voted / np.maximum(total, 1), 0).astype(np.float32)
 
 
-def split_heads(scores: Array) -> tuple[Array, Array]:
-    """The scores of a network's two heads, arrays of any library: (N, 7) and (N, 8); (N, 0) without a second head."""
-    return scores[:, : len(CLASSES)], scores[:, len(CLASSES) :]
+def split_heads(scores: Array, classes: int) -> tuple[Array, Array]:
+    """The scores of a network's two heads, arrays of any library: (N, classes) and (N, V), V = 0 without a second."""
+    return scores[:, :classes], scores[:, classes:]
