@@ -10,10 +10,11 @@ The networks are those of params.yaml, in its order: two or more.
 
 import argparse
 
+import pandas as pd
+
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import write_files
 from fer_pipeline.faces.faces import read_faces
-from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.figures.comparison import draw_comparison
 from fer_pipeline.figures.style import table_to_csv
 from fer_pipeline.metrics import comparison
@@ -34,9 +35,9 @@ def read_scores(path: str, test: Predictions) -> Scores:
     """metrics/<network>.json, checked against the network's predictions of test; InputError if they do not fit."""
     remedy = "run `dvc repro evaluate`"
     scores = Scores.read(path, "evaluate")
-    if set(scores.per_class) != set(CLASSES):
+    if (*scores.per_class,) != test.classes:
         listed = ", ".join(scores.per_class) or "empty"
-        raise InputError(f"{path}: per_class is {listed}, expected {', '.join(CLASSES)}; {remedy}")
+        raise InputError(f"{path}: per_class is {listed}, expected {', '.join(test.classes)}; {remedy}")
     measured = test.correct.mean()
     if abs(scores.accuracy - measured) > 1e-4:  # below the share of one image of 7,178
         raise InputError(f"{path}: accuracy is {scores.accuracy}, that of the predictions {measured:.6f}; {remedy}")
@@ -56,12 +57,12 @@ def main() -> None:
     names, seed, settings = [*params.networks], params.seed, params.evaluate
     titles = {name: network.TITLE for name, network in find_networks(names).items()}
 
-    splits, attributes = read_faces(args.data)
-    rows = {name: read_predictions(f"{args.predictions}/{name}.csv", splits) for name in names}
+    splits, facts = read_faces(args.data)
+    rows = {name: read_predictions(f"{args.predictions}/{name}.csv", splits, facts.classes) for name in names}
     val, test = ({name: one[split] for name, one in rows.items()} for split in ("val", "test"))
     scores = {name: read_scores(f"{args.metrics}/{name}.json", test[name]) for name in names}
 
-    split, faces = attributes["split"], splits["test"]
+    split, faces = facts.split, splits["test"]
     papers = {name: read_training(params, name, BASE) for name in names if name in PRINTED}
     follows, counts = follows_paper(read_trainings(params), papers), [len(one.labels) for one in splits.values()]
     origin = comparison.describe_run(params, follows, split, counts, is_sample(params.dataset))
@@ -70,7 +71,7 @@ def main() -> None:
     ensemble = measure(val_vote, test_vote, faces.duplicate_of_train, settings, seed)
     table7 = comparison.set_beside_paper(scores)
     all_wrong = comparison.tabulate_all_wrong(test)
-    labels, of_labels = judge_labels(faces.votes, test, settings.bootstrap, seed)
+    labels, of_labels = judge_labels(faces.votes, facts.vote_classes, test, settings.bootstrap, seed)
     report = Comparison(
         profile=params.profile,
         split=split,
@@ -94,7 +95,10 @@ def main() -> None:
         "all_wrong": all_wrong,
         **of_labels,
     }
-    favourites = None if faces.votes is None else count_favourites(faces.votes, faces.labels)
+    favourites = None
+    if faces.votes is not None:
+        by_label = count_favourites(faces.votes, faces.labels, len(facts.classes))
+        favourites = pd.DataFrame(by_label, index=facts.classes, columns=facts.vote_classes)
     pictures = draw_comparison(tables, faces.images, titles, origin["label"], favourites)
     write_files(
         {

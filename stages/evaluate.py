@@ -18,7 +18,6 @@ import pandas as pd
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import write_files
 from fer_pipeline.faces.faces import read_faces
-from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.figures.network import draw_all
 from fer_pipeline.figures.style import table_to_csv
 from fer_pipeline.metrics.evaluation import judge
@@ -52,7 +51,7 @@ def read_history(path: str | Path) -> pd.DataFrame:
 
 def tabulate(test: Predictions, measured: Measured, bins: int) -> dict[str, bytes]:
     """{file name: bytes}: the tables behind the pictures, for `dvc plots`."""
-    names = np.array(CLASSES)
+    names = np.array(test.classes)
     tables = {
         "confusion.csv": pd.DataFrame({"actual": names[test.actual], "predicted": names[test.predicted]}),
         "calibration.csv": bin_confidence(test, bins),
@@ -75,15 +74,15 @@ def main() -> None:
     parser.add_argument("--plots", required=True, help="folder for the pictures and their tables")
     args = parser.parse_args()
     params, network = read_params(), find_network(args.name)
-    faces, _ = read_faces(args.data)
+    faces, facts = read_faces(args.data)
     history = read_history(args.history)
     said = f"{args.predictions}/{args.name}"
     by_crops = {"test_crops": said, "single_crop": f"{said}_single_crop"}
-    rows = {crops: read_predictions(f"{path}.csv", faces) for crops, path in by_crops.items()}
-    rows["train"] = read_predictions(f"{said}_train.csv", faces, ["train"])
-    votes = {crops: read_votes(f"{path}_votes.csv", faces) for crops, path in by_crops.items()}
-    facts = NetworkFacts.read(f"{said}.json", "predict")
-    scores = judge(rows, votes, faces, facts, params.evaluate, params.seed)
+    rows = {crops: read_predictions(f"{path}.csv", faces, facts.classes) for crops, path in by_crops.items()}
+    rows["train"] = read_predictions(f"{said}_train.csv", faces, facts.classes, ["train"])
+    votes = {crops: read_votes(f"{path}_votes.csv", faces, facts.voted) for crops, path in by_crops.items()}
+    told = NetworkFacts.read(f"{said}.json", "predict")
+    scores = judge(rows, votes, faces, told, params.evaluate, params.seed)
     images, test, bins = faces["test"].images, rows["test_crops"]["test"], params.evaluate.bins
     explained = read_heat(f"{said}_heat.npz", test) if hasattr(network, "find_explained_layer") else None
     pictures = draw_all(network.TITLE, history, images, test, scores, bins, explained) | tabulate(test, scores, bins)

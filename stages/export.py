@@ -29,12 +29,11 @@ from scipy.special import softmax
 from fer_pipeline.core.files import write_files
 from fer_pipeline.exported.names import renumber_names
 from fer_pipeline.exported.onnx import ANSWER, DRAWN, INPUT, OUTPUT, VOTES, OnnxModel, open_session, to_pixels
-from fer_pipeline.faces.faces import Split, read_faces
-from fer_pipeline.faces.fer2013 import CLASSES, VOTED
-from fer_pipeline.faces.votes import find_majority
-from fer_pipeline.networks.network import find_network
+from fer_pipeline.faces.faces import Facts, Split, read_faces
+from fer_pipeline.faces.votes import find_majority, has_label
+from fer_pipeline.networks.network import find_crop, find_network
 from fer_pipeline.params.read import read_params
-from fer_pipeline.predictions.calibration import fit_temperature, fit_temperature_to, fit_votes_temperature, is_emotion
+from fer_pipeline.predictions.calibration import fit_temperature, fit_temperature_to, fit_votes_temperature
 from fer_pipeline.predictions.predictions import read_predictions, read_votes
 from fer_pipeline.running.quiet import quiet_stderr
 from fer_pipeline.running.stage import run
@@ -50,22 +49,21 @@ CALIBRATION_FACES = 512
 BATCH = 64
 
 Images = npt.NDArray[np.uint8]
-"""Grey faces (N, 48, 48)."""
+"""Faces (N, S, S), or (N, S, S, 3) in colour."""
 Pixels = npt.NDArray[np.float32]
-"""The input of an exported network (N, crop, crop)."""
+"""The input of an exported network: (N, crop, crop), or (N, crop, crop, 3) in colour."""
 Forward = Callable[[Pixels], Iterable[Any]]
-"""Gives the logits of each head, (N, 7) and (N, 8), as arrays of NumPy or of a framework."""
+"""Gives the logits of each head, (N, K) and (N, V), as arrays of NumPy or of a framework."""
 
 
-def convert_keras(path: str | Path, name: str) -> tuple[bytes, Forward]:
+def convert_keras(path: str | Path, name: str, facts: Facts) -> tuple[bytes, Forward]:
     """A trained Keras network as an ONNX model (bytes), and the network itself as a function."""
     from fer_pipeline.networks.keras.files import load_network
     from fer_pipeline.networks.keras.framework import keras, tf
 
     tf.config.experimental.enable_op_determinism()
-    size = find_network(name).INPUT_SIZE
-    trained = load_network(path, name)
-    two = trained.output_shape[1] > len(CLASSES)
+    trained = load_network(path, name, facts)
+    two = trained.output_shape[1] > len(facts.classes)
     heads = {OUTPUT: "classes", VOTES: "votes"} if two else {OUTPUT: trained.layers[-1].name}
 
     def copy(layer: Any) -> Any:
@@ -75,9 +73,10 @@ def convert_keras(path: str | Path, name: str) -> tuple[bytes, Forward]:
     network = keras.models.clone_model(trained, clone_function=copy)
     network.set_weights(trained.get_weights())
     last = keras.Model(network.inputs, {head: network.get_layer(layer).output for head, layer in heads.items()})
-    pixels = keras.Input((size, size), name=INPUT)
-    whole = keras.Model(pixels, last(keras.layers.Reshape((size, size, 1))(pixels)))
-    signature = [tf.TensorSpec((None, size, size), tf.float32, name=INPUT)]
+    pixels = keras.Input(facts.shape, name=INPUT)
+    images = pixels if facts.colour else keras.layers.Reshape((*facts.shape, 1))(pixels)
+    whole = keras.Model(pixels, last(images))
+    signature = [tf.TensorSpec((None, *facts.shape), tf.float32, name=INPUT)]
     with tempfile.TemporaryDirectory() as folder, quiet_stderr():
         file = Path(folder) / f"{name}.onnx"
         whole.export(file, format="onnx", input_signature=signature, verbose=False)
@@ -86,15 +85,15 @@ def convert_keras(path: str | Path, name: str) -> tuple[bytes, Forward]:
     return content, lambda batch: map(forward(batch).get, heads)
 
 
-def convert_pytorch(path: str | Path, name: str) -> tuple[bytes, Forward]:
+def convert_pytorch(path: str | Path, name: str, facts: Facts) -> tuple[bytes, Forward]:
     """A trained PyTorch network as an ONNX model (bytes), and the network itself as a function."""
     import torch
 
     from fer_pipeline.networks.pytorch.files import load_network
     from fer_pipeline.networks.pytorch.heads import TwoHeads
 
-    size = find_network(name).INPUT_SIZE
-    network, _ = load_network(path, name)
+    network = load_network(path, name).network
+    shape = (find_crop(name, facts.size),) * 2 + facts.shape[2:]
 
     class Whole(torch.nn.Module):
         def __init__(self) -> None:
@@ -102,12 +101,13 @@ def convert_pytorch(path: str | Path, name: str) -> tuple[bytes, Forward]:
             self.network = network
 
         def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            images = (pixels / 255).unsqueeze(1).expand(-1, 3, -1, -1)
+            scaled = pixels / 255
+            images = scaled.permute(0, 3, 1, 2) if facts.colour else scaled.unsqueeze(1).expand(-1, 3, -1, -1)
             return self.network.compute_heads(images) if isinstance(self.network, TwoHeads) else (self.network(images),)
 
     whole = Whole().eval()
     model = torch.onnx.export(
-        whole, (torch.zeros(2, size, size),), input_names=[INPUT],
+        whole, (torch.zeros(2, *shape),), input_names=[INPUT],
         output_names=[OUTPUT, VOTES] if isinstance(network, TwoHeads) else [OUTPUT],
         dynamic_shapes=({0: torch.export.Dim("faces")},), dynamo=True, verbose=False,
     ).model_proto  # type: ignore[union-attr]  # fmt: skip
@@ -213,36 +213,38 @@ def score(content: bytes, crop: int, rows: Split) -> float:
 
 def run_onnx(content: bytes, crop: int, faces: Images, *heads: str) -> dict[str, npt.NDArray[np.float64]]:
     """{head: its logits for faces} of an ONNX model (bytes)."""
-    return OnnxModel(open_session(content), "", CLASSES, crop, 1.0, {}).compute(faces, *heads)
+    return OnnxModel(open_session(content), "", (), crop, faces.shape[1:], 1.0, {}).compute(faces, *heads)
 
 
-def choose_answers(logits: Mapping[str, npt.NDArray[np.float64]], val: Split, temperature: float) -> dict[str, str]:
+def choose_answers(
+    logits: Mapping[str, npt.NDArray[np.float64]], val: Split, classes: int, temperature: float
+) -> dict[str, str]:
     """Metadata on the head that answers where one answer is wanted: the one that agrees best with annotators on val.
 
-    `logits` are each head's, (N, 7) or (N, 8), for all rows of `val`. The temperature of the answer, one of the seven
-    emotions, is fitted to the majority. Without a majority for one of the seven, the first head answers, with its own
+    `logits` are each head's, (N, K) or (N, V), for all rows of `val`. The temperature of the answer, one of the K
+    classes, is fitted to the majority. Without a majority for one of them, the first head answers, with its own
     `temperature`.
     """
     majority = np.full(len(val.labels), -1) if val.votes is None else find_majority(val.votes)
-    known = is_emotion(majority)
+    known = has_label(majority, classes)
     if not known.any():
         return {"answers": OUTPUT, "answers_temperature": str(temperature)}
     wanted = majority[known]
-    said = {head: softmax(one[known, : len(CLASSES)], axis=1) for head, one in logits.items()}
+    said = {head: softmax(one[known, :classes], axis=1) for head, one in logits.items()}
     agreement = {head: round(float((one.argmax(axis=1) == wanted).mean()), 6) for head, one in said.items()}
     best = max(agreement, key=lambda head: agreement[head])
-    fitted = round(fit_temperature_to(said[best], np.eye(len(CLASSES))[wanted]), 6)
+    fitted = round(fit_temperature_to(said[best], np.eye(classes)[wanted]), 6)
     return {"answers": best, "answers_temperature": str(fitted), "val_agreement": json.dumps(agreement)}
 
 
-def finish(content: bytes, metadata: dict[str, str]) -> bytes:
+def finish(content: bytes, classes: int, metadata: dict[str, str]) -> bytes:
     """An ONNX model (bytes) with `metadata`, and the output that it answers by; the same bytes each time."""
     model = onnx.load_from_string(content)
     onnx.helper.set_model_props(model, metadata)
     graph, make = model.graph, onnx.helper
     constants = {
         "answer_from": np.array([0]),
-        "answer_to": np.array([len(CLASSES)]),
+        "answer_to": np.array([classes]),
         "answer_axis": np.array([1]),
         "answer_temperature": np.array(float(metadata["answers_temperature"]), np.float32),
     }
@@ -251,7 +253,7 @@ def finish(content: bytes, metadata: dict[str, str]) -> bytes:
     graph.node.append(make.make_node("Slice", [metadata["answers"], *ends], ["answer_logits"]))
     graph.node.append(make.make_node("Div", ["answer_logits", temperature], ["answer_scaled"]))
     graph.node.append(make.make_node("Softmax", ["answer_scaled"], [ANSWER], axis=1))
-    graph.output.append(make.make_tensor_value_info(ANSWER, onnx.TensorProto.FLOAT, ["faces", len(CLASSES)]))
+    graph.output.append(make.make_tensor_value_info(ANSWER, onnx.TensorProto.FLOAT, ["faces", classes]))
     return model.SerializeToString(deterministic=True)
 
 
@@ -264,14 +266,14 @@ def main() -> None:
     parser.add_argument("--out", required=True, help="folder for <name>.onnx and <name>.int8.onnx")
     args = parser.parse_args()
     params = read_params()
-    splits, _ = read_faces(args.data)
+    splits, facts = read_faces(args.data)
     name, faces, val = args.name, splits["train"].images, splits["val"]
-    temperature = fit_temperature(read_predictions(f"{args.predictions}/{name}_single_crop.csv", splits)["val"])
-    votes = read_votes(f"{args.predictions}/{name}_single_crop_votes.csv", splits).get("val")
+    said, classes = f"{args.predictions}/{name}_single_crop", len(facts.classes)
+    temperature = fit_temperature(read_predictions(f"{said}.csv", splits, facts.classes)["val"])
+    votes = read_votes(f"{said}_votes.csv", splits, facts.voted).get("val")
     temperatures = {OUTPUT: round(temperature, 6), VOTES: fit_votes_temperature(votes, val.votes) or 1.0}
-    network = find_network(name)
-    crop = network.INPUT_SIZE
-    content, forward = CONVERTERS[network.FRAMEWORK](args.model, name)
+    crop = find_crop(name, facts.size)
+    content, forward = CONVERTERS[find_network(name).FRAMEWORK](args.model, name, facts)
     drawn = np.random.default_rng(params.seed).permutation(len(faces))[:CALIBRATION_FACES]
     small, kept = quantise_well(content, faces[drawn], crop, val)
 
@@ -286,9 +288,10 @@ def main() -> None:
             raise RuntimeError(f"{file} differs by {difference:.2g} in a probability, {AGREEMENT:g} are allowed")
         metadata = {
             "architecture": name,
-            "classes": json.dumps(CLASSES),
+            "classes": json.dumps(facts.classes),
             "crop": str(crop),
-            "normalisation": "grey, 0..255; the network itself divides by 255",
+            "size": str(facts.size),
+            "normalisation": f"{'RGB' if facts.colour else 'grey'}, 0..255; the network itself divides by 255",
             "temperature": str(temperatures[OUTPUT]),
             "trained_on": DRAWN if is_sample(params.dataset) else Path(params.dataset).name,
             "precision": precision,
@@ -296,10 +299,10 @@ def main() -> None:
             "largest_difference": f"{max(difference, LEAST_DIFFERENCE):.3g}",
             "val_accuracy": str(round(float((on_val[OUTPUT].argmax(axis=1) == val.labels).mean()), 6)),
         }
-        metadata |= choose_answers(on_val, val, temperatures[OUTPUT])
+        metadata |= choose_answers(on_val, val, classes, temperatures[OUTPUT])
         if VOTES in heads:
-            metadata |= {"vote_classes": json.dumps(VOTED), "votes_temperature": str(temperatures[VOTES])}
-        outputs[f"{args.out}/{file}"] = finished = finish(exported, metadata)
+            metadata |= {"vote_classes": json.dumps(facts.voted), "votes_temperature": str(temperatures[VOTES])}
+        outputs[f"{args.out}/{file}"] = finished = finish(exported, classes, metadata)
         print(f"{file}: {len(finished):,} bytes, probabilities differ by {difference:.2g} at most")
     write_files(outputs)
 

@@ -13,6 +13,8 @@ only: ten crops of 28,709 faces would take ten times as long.
 """
 
 import argparse
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from fer_pipeline.networks.load import load_model, predict
 from fer_pipeline.networks.network import find_network
 from fer_pipeline.params.read import read_params
 from fer_pipeline.predictions.heat import pack_heat
-from fer_pipeline.predictions.predictions import SCORED, Predictions, as_written, to_csv, votes_to_csv
+from fer_pipeline.predictions.predictions import SCORED, Predictions, as_written, round_rows, to_csv, votes_to_csv
 from fer_pipeline.predictions.record import Cost, NetworkFacts, PredictionTimes
 from fer_pipeline.running.stage import run
 from fer_pipeline.running.timing import record_times, time_calls
@@ -34,15 +36,15 @@ BATCH = 256  # batch size at which the rate is measured
 
 
 def predict_splits(
-    model: Any, splits: dict[str, Split], crops: int, path: str | Path
+    model: Any, splits: dict[str, Split], classes: Sequence[str], crops: int, path: str | Path
 ) -> tuple[dict[str, Predictions], dict[str, NDArray[np.float64]]]:
-    """By split: predictions of the first head, and probabilities of the second, float64 (N, 8), {} if none."""
+    """By split: predictions of the first head, and probabilities of the second, float64 (N, V), {} if none."""
     rows, votes = {}, {}
     for split, faces in splits.items():
         first, second = predict(model, faces.images, crops, path)
-        rows[split] = as_written(faces.labels, first)
+        rows[split] = as_written(classes, faces.labels, first)
         if second.shape[1]:
-            votes[split] = as_written(faces.labels, second).probabilities
+            votes[split] = round_rows(second)
     return rows, votes
 
 
@@ -67,26 +69,27 @@ def main() -> None:
     parser.add_argument("--timing", required=True, help="JSON to add to: how fast it is")
     args = parser.parse_args()
     params, network = read_params(), find_network(args.name)
-    splits, _ = read_faces(args.data)
+    splits, facts = read_faces(args.data)
     scored = {split: splits[split] for split in SCORED}
-    model = load_model(args.name, args.model, params.compute.precision)
+    model = load_model(args.name, args.model, params.compute.precision, facts)
+    predict_all = partial(predict_splits, model, classes=facts.classes, path=args.model)
 
-    rows, votes = predict_splits(model, scored, network.TEST_CROPS, args.model)
-    single, single_votes = predict_splits(model, scored, 1, args.model) if network.TEST_CROPS > 1 else (rows, votes)
-    train, _ = predict_splits(model, {"train": splits["train"]}, 1, args.model)
+    rows, votes = predict_all(scored, crops=network.TEST_CROPS)
+    single, single_votes = predict_all(scored, crops=1) if network.TEST_CROPS > 1 else (rows, votes)
+    train, _ = predict_all({"train": splits["train"]}, crops=1)
     test = splits["test"].images
     cost = Cost(
         parameters=model.count_parameters(), macs=model.count_macs(), model_bytes=Path(args.model).stat().st_size
     )
-    facts = NetworkFacts(cost=cost, device=model.device, precision=model.precision)
+    told = NetworkFacts(cost=cost, device=model.device, precision=model.precision)
     outputs = {
         ".csv": to_csv(rows),
-        "_votes.csv": votes_to_csv(votes),
+        "_votes.csv": votes_to_csv(votes, facts.voted),
         "_single_crop.csv": to_csv(single),
-        "_single_crop_votes.csv": votes_to_csv(single_votes),
+        "_single_crop_votes.csv": votes_to_csv(single_votes, facts.voted),
         "_train.csv": to_csv(train),
         "_heat.npz": pack_heat(model, test, rows["test"]) if hasattr(network, "find_explained_layer") else b"",
-        ".json": facts.to_bytes(),
+        ".json": told.to_bytes(),
     }
     write_files({f"{args.out}/{args.name}{ending}": content for ending, content in outputs.items()})
     record_times(args.timing, f"predict@{args.name}", measure_speed(model, test))

@@ -156,7 +156,7 @@ def make_outputs(
     if plots:
         from fer_pipeline.figures.data import plot_data  # matplotlib takes as long to load as 10,000 rows
 
-        outputs |= {f"{plots}/{name}": content for name, content in plot_data(splits).items()}
+        outputs |= {f"{plots}/{name}": content for name, content in plot_data(splits, CLASSES).items()}
     return outputs, splits
 
 

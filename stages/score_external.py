@@ -19,8 +19,7 @@ import numpy.typing as npt
 from sklearn.metrics import confusion_matrix
 
 from fer_pipeline.core.files import write_files
-from fer_pipeline.faces.faces import Split, read_faces
-from fer_pipeline.faces.fer2013 import CLASSES
+from fer_pipeline.faces.faces import Facts, Split, read_faces
 from fer_pipeline.metrics.evaluation import Other, OtherScores
 from fer_pipeline.metrics.scores import average, bound_accuracy, score_classes
 from fer_pipeline.networks.load import load_model, predict
@@ -33,15 +32,15 @@ from fer_pipeline.running.stage import run
 
 
 def predict_apart(
-    name: str, networks: Mapping[str, str], images: npt.NDArray[np.uint8], precision: str
+    name: str, networks: Mapping[str, str], images: npt.NDArray[np.uint8], precision: str, facts: Facts
 ) -> npt.NDArray[np.float64]:
-    """Probabilities float64 (N, 7) of faces uint8 (N, 48, 48), by one of `networks`, {name: file}."""
-    model = load_model(name, networks[name], precision)
+    """Probabilities float64 (N, K) of faces (N, *facts.shape), by one of `networks`, {name: file}."""
+    model = load_model(name, networks[name], precision, facts)
     return predict(model, images, find_network(name).TEST_CROPS, networks[name])[0]
 
 
 def count_seen(images: npt.NDArray[np.uint8], faces: Mapping[str, Split]) -> int:
-    """How many of the images uint8 (N, 48, 48) are, pixel by pixel, in train or val."""
+    """How many of the images, uint8 (N, S, S) or (N, S, S, 3), are, pixel by pixel, in train or val."""
     known = {face.tobytes() for split in ("train", "val") for face in faces[split].images}
     return sum(image.tobytes() in known for image in images)
 
@@ -54,7 +53,7 @@ def judge(rows: Predictions, resamples: int, seed: int) -> OtherScores:
         accuracy_ci95=bound_accuracy(rows.correct, resamples, seed),
         balanced_accuracy=average([scores.recall for scores in classes.values() if scores.support]),
         per_class=classes,
-        confusion=confusion_matrix(rows.actual, rows.predicted, labels=range(len(CLASSES))).tolist(),
+        confusion=confusion_matrix(rows.actual, rows.predicted, labels=range(len(rows.classes))).tolist(),
     )
 
 
@@ -66,11 +65,14 @@ def main() -> None:
     args = parser.parse_args()
     params = read_params()
     rows = read_other(args.source)
-    faces, _ = read_faces(args.data)
+    faces, facts = read_faces(args.data)
     precision, evaluate = params.compute.precision, params.evaluate
-    predict_all = partial(predict_apart, networks=params.networks, images=rows.images, precision=precision)
-    found = call_apart(predict_all, [*params.networks])
-    scores = {name: judge(as_written(rows.labels, one), evaluate.bootstrap, params.seed) for name, one in found.items()}
+    predict_all = partial(predict_apart, networks=params.networks, images=rows.images, precision=precision, facts=facts)
+    said = {
+        name: as_written(facts.classes, rows.labels, one)
+        for name, one in call_apart(predict_all, [*params.networks]).items()
+    }
+    scores = {name: judge(one, evaluate.bootstrap, params.seed) for name, one in said.items()}
     report = Other(
         source=Path(args.source).name,
         md5=rows.md5,

@@ -28,15 +28,13 @@ from fer_pipeline.core.record import Count, Interval, Record, Share
 from fer_pipeline.exported.onnx import DRAWN, OUTPUT, VOTES, OnnxModel, load_exported, to_probabilities
 from fer_pipeline.exported.record import ExportedTimes
 from fer_pipeline.faces.faces import Split, read_faces
-from fer_pipeline.faces.fer2013 import SIZE
-from fer_pipeline.faces.votes import find_majority
+from fer_pipeline.faces.votes import find_majority, has_label
 from fer_pipeline.metrics.annotators import Annotators, judge_network
 from fer_pipeline.metrics.evaluation import Scores
 from fer_pipeline.metrics.scores import Measured, bound_accuracy, measure, sum_calibration_error
 from fer_pipeline.networks.network import find_network
 from fer_pipeline.params.read import read_params
 from fer_pipeline.params.schema import Evaluate
-from fer_pipeline.predictions.calibration import is_emotion
 from fer_pipeline.predictions.predictions import SCORED, Predictions, as_written
 from fer_pipeline.report.show import percent
 from fer_pipeline.running.stage import catch
@@ -104,10 +102,10 @@ def fetch(path: str, md5: str, cache: Path) -> Path:
 
 
 def shift_for_crops(faces: NDArray[np.uint8], crop: int, crops: int) -> list[NDArray[np.uint8]]:
-    """Faces (N, 48, 48), once for each crop: moved and mirrored so that their centre crops are TenCrop's."""
+    """Faces (N, S, S, ...), once for each crop: moved and mirrored so that their centre crops are TenCrop's."""
     if crops == 1:
         return [faces]
-    edge = (SIZE - crop) // 2
+    edge = (faces.shape[1] - crop) // 2
     shifts = [(0, 0), *itertools.product((edge, -edge), repeat=2)]
     return [np.roll(mirrored, shift, axis=(1, 2)) for mirrored in (faces, faces[:, :, ::-1]) for shift in shifts]
 
@@ -121,7 +119,10 @@ def predict(model: OnnxModel, faces: NDArray[np.uint8], crops: int, head: str) -
 def measure_accuracy(model: OnnxModel, splits: dict[str, Split], crops: int, settings: Evaluate, seed: int) -> Accuracy:
     """How accurate a file is on test, by one crop or ten."""
     test = splits["test"]
-    rows = {one: as_written(splits[one].labels, predict(model, splits[one].images, crops, OUTPUT)) for one in SCORED}
+    rows = {
+        one: as_written(model.classes, splits[one].labels, predict(model, splits[one].images, crops, OUTPUT))
+        for one in SCORED
+    }
     second = predict(model, test.images, crops, VOTES) if model.has_votes else None
     annotators = judge_network(rows["test"], second, test.votes)
     interval = None
@@ -141,13 +142,17 @@ def measure_file(
     one, ten = (measure_accuracy(model, splits, crops, settings, seed) for crops in (1, 10))
     reference = float32.one_crop if float32 else one
     majority = np.full(len(test.labels), -1) if test.votes is None else find_majority(test.votes)
-    known = is_emotion(majority)
-    said = as_written(majority[known].astype(np.uint8), model.answer(test.images[known])[0]) if known.any() else None
+    known = has_label(majority, len(model.classes))
+    said = (
+        as_written(model.classes, majority[known].astype(np.uint8), model.answer(test.images[known])[0])
+        if known.any()
+        else None
+    )
     return ReleasedFile(
         bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
         temperature=model.temperature,
-        ece=sum_calibration_error(Predictions(test.labels, model.predict(test.images)), settings.bins),
+        ece=sum_calibration_error(Predictions(model.classes, test.labels, model.predict(test.images)), settings.bins),
         answers=model.metadata["answers"],
         val_agreement=json.loads(model.metadata.get("val_agreement", "null")),
         answers_accuracy=said and round(float(said.correct.mean()), 6),

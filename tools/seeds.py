@@ -97,10 +97,10 @@ def main() -> None:
     if subprocess.run(["dvc", "status", "--quiet", f"train_{args.network}"]).returncode:
         raise InputError(f"{path} is not up to date; run `dvc repro train_{args.network}` first")
     paths = {own: path} | {seed: train(args.network, path.suffix, seed) for seed in args.seeds}
-    splits, crops = read_faces(DATA)[0], find_network(args.network).TEST_CROPS
+    (splits, facts), crops = read_faces(DATA), find_network(args.network).TEST_CROPS
     scored = {split: splits[split] for split in SCORED}
     found = {
-        seed: predict_splits(load_model(args.network, one, precision), scored, crops, one)[0]
+        seed: predict_splits(load_model(args.network, one, precision, facts), scored, facts.classes, crops, one)[0]
         for seed, one in paths.items()
     }
 

@@ -13,17 +13,16 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.faces.fer2013 import CLASSES, SIZE, VOTED
 from fer_pipeline.running.hardware import count_cores
 
 BATCH = 64
 INPUT, OUTPUT, VOTES, ANSWER = "pixels", "logits", "votes", "probabilities"
-"""Names in the graph. A network with a second head has `VOTES`; `ANSWER` is the softmax over the seven classes of one
-head, divided by its temperature."""
+"""Names in the graph. A network with a second head has `VOTES`; `ANSWER` is the softmax over the K classes of one head,
+divided by its temperature."""
 MAJORITY, LABELS = "the annotators' majority", "the data set's labels"
 """What an answer is compared with, to say how often it is right."""
-TRIAL = np.stack([np.zeros((SIZE, SIZE), np.uint8), np.arange(SIZE * SIZE).reshape(SIZE, SIZE).astype(np.uint8)])
-"""Two faces for which a network has to give probabilities when it is loaded: a black one, and all kinds of pixels."""
+DEFAULT_SIZE = 48
+"""Pixels of a face for files that lack `size`: older ones, all trained on FER-2013."""
 DRAWN = "drawn faces"
 """`trained_on` of a network of the embedded sample."""
 REMEDY = "run `dvc repro -f -s export`"
@@ -38,18 +37,20 @@ class OnnxModel(NamedTuple):
     """The file's name without `.onnx`: '<network>.int8'."""
     classes: tuple[str, ...]
     crop: int
+    shape: tuple[int, ...]
+    """That of a face: (size, size), in colour (size, size, 3)."""
     temperature: float
     metadata: dict[str, str]
 
     def predict(self, faces: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Calibrated class probabilities float64 (N, 7) of grey faces uint8 (N, 48, 48), from the centre crop."""
+        """Calibrated class probabilities float64 (N, K) of faces uint8 (N, *shape), from the centre crop."""
         return to_probabilities(self.compute(faces, OUTPUT)[OUTPUT], self.temperature)
 
     def answer(self, faces: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-        """The answer about grey faces uint8 (N, 48, 48), by the head that agrees best with annotators.
+        """The answer about faces uint8 (N, *shape), by the head that agrees best with annotators.
 
-        It is the calibrated probability of each emotion, float64 (N, 7), and the share of annotators expected to choose
-        each class of `VOTED`, float64 (N, 8), or None if the network has one head.
+        It is the calibrated probability of each class, float64 (N, K), and the share of annotators expected to choose
+        each class of `voted`, float64 (N, V), or None if the network has one head.
         """
         if not self.has_votes:
             return self.compute(faces, ANSWER)[ANSWER], None
@@ -61,8 +62,13 @@ class OnnxModel(NamedTuple):
         """Whether the network has a second head."""
         return "votes_temperature" in self.metadata
 
+    @property
+    def voted(self) -> tuple[str, ...]:
+        """The classes of the second head; empty without one."""
+        return tuple(json.loads(self.metadata["vote_classes"])) if self.has_votes else ()
+
     def compute(self, faces: NDArray[np.uint8], *outputs: str) -> dict[str, NDArray[np.float64]]:
-        """{output: float64 (N, 7), or (N, 8) for `VOTES`} of grey faces uint8 (N, 48, 48).
+        """{output: float64 (N, K), or (N, V) for `VOTES`} of faces uint8 (N, *shape).
 
         An `InputError` says that the network fails, or gives values that are not finite.
         """
@@ -74,7 +80,7 @@ class OnnxModel(NamedTuple):
             raise InputError(f"{self.name}: fails ({' '.join(str(error).split())[:200]}); {REMEDY}") from None
         if not all(np.isfinite(values).all() for part in parts for values in part):
             raise InputError(f"{self.name}: gives values that are not finite; {REMEDY}")
-        widths = [len(VOTED) if output == VOTES else len(self.classes) for output in outputs]
+        widths = [len(self.voted) if output == VOTES else len(self.classes) for output in outputs]
         columns = zip(*([np.empty((0, width)) for width in widths], *parts), strict=True)
         return {output: np.concatenate(values) for output, values in zip(outputs, columns, strict=True)}
 
@@ -88,8 +94,8 @@ def to_probabilities(logits: NDArray[np.float64], temperature: float) -> NDArray
 
 
 def to_pixels(faces: NDArray[np.uint8], crop: int) -> NDArray[np.float32]:
-    """The input of an exported network: the centre of faces uint8 (N, 48, 48) as float32 (N, crop, crop), 0..255."""
-    border = (SIZE - crop) // 2
+    """The input of an exported network: the centre of faces uint8 (N, S, S, ...) as float32 (N, crop, crop, ...)."""
+    border = (faces.shape[1] - crop) // 2
     return faces[:, border : border + crop, border : border + crop].astype(np.float32)
 
 
@@ -158,27 +164,31 @@ def load_exported(path: str | Path, threads: int | None = None) -> OnnxModel:
         raise InputError(f"{path}: not an ONNX file, or damaged ({reason}); run `dvc repro export`") from None
     metadata = session.get_modelmeta().custom_metadata_map
     try:
-        classes = tuple(json.loads(metadata["classes"]))
+        classes, voted = (tuple(json.loads(metadata.get(key, "[]"))) for key in ("classes", "vote_classes"))
         crop, temperature = int(metadata["crop"]), float(metadata["temperature"])
+        size = int(metadata.get("size", DEFAULT_SIZE))
         values = [*session.get_inputs(), *session.get_outputs()]
         shapes, temperatures = {value.name: value.shape[1:] for value in values}, [temperature]
-        expected = {INPUT: [crop, crop], OUTPUT: [len(CLASSES)], ANSWER: [len(CLASSES)]}
+        colour = (3,) * (len(shapes.get(INPUT, ())) == 3)
+        expected = {INPUT: [crop, crop, *colour], OUTPUT: [len(classes)], ANSWER: [len(classes)]}
         if VOTES in shapes:
-            expected[VOTES] = [len(VOTED)]
+            expected[VOTES] = [len(voted)]
             temperatures.append(float(metadata["votes_temperature"]))
         valid = (
             shapes == expected
             and {value.type for value in values} == {"tensor(float)"}
-            and len(set(map(str, classes))) == len(CLASSES)
-            and 0 < crop <= SIZE
+            and len(set(map(str, classes))) == len(classes) > 1
+            and 0 < crop <= size
             and all(0 < one < math.inf for one in temperatures)
         )
     except (KeyError, ValueError, TypeError):
         valid = False
     if not valid:
         raise InputError(f"{path}: not exported by this pipeline; give a file of models/export/")
-    model = OnnxModel(session, path.name.removesuffix(".onnx"), classes, crop, temperature, metadata)
-    probabilities, _ = model.answer(TRIAL)
-    if probabilities.shape != (len(TRIAL), len(CLASSES)) or abs(probabilities.sum(axis=1) - 1).max() > 0.01:
+    shape = (size, size, *colour)
+    model = OnnxModel(session, path.name.removesuffix(".onnx"), classes, crop, shape, temperature, metadata)
+    black, noise = np.zeros(shape), np.arange(math.prod(shape)).reshape(shape)
+    probabilities, _ = model.answer(np.stack([black, noise]).astype(np.uint8))
+    if probabilities.shape != (2, len(classes)) or abs(probabilities.sum(axis=1) - 1).max() > 0.01:
         raise InputError(f"{path}: gives no probabilities; {REMEDY}")
     return model

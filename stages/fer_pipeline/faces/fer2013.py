@@ -1,8 +1,12 @@
-"""The terms of FER-2013: its classes, splits and image size, and what FER+'s annotators could say."""
+"""The terms of FER-2013: its classes and image size, and what FER+'s annotators could say."""
+
+from fer_pipeline.faces.votes import NO_CLASS
 
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # the challenge's labels 0..6
 
 VOTED = (*CLASSES, "contempt")  # the classes that FER+'s annotators could choose
+
+VOTE_CLASSES = (*VOTED, *NO_CLASS)  # all that they could say
 
 SIZE = 48  # height and width of a face, in pixels
 

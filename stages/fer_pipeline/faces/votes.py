@@ -30,6 +30,11 @@ def find_majority(votes: Votes) -> npt.NDArray[np.int64]:
     return np.where(found & (best < votes.shape[1] - len(NO_CLASS)), best, -1)
 
 
+def has_label(majority: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np.bool_]:
+    """Whether what `find_majority` found, (N,), is one of the `classes` classes of the labels: bool (N,)."""
+    return (majority >= 0) & (majority < classes)
+
+
 def to_shares(votes: Votes) -> npt.NDArray[np.float32]:
     """The shares of votes that a network learns: float32 (N, V), after `drop_single`.
 

@@ -16,11 +16,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from fer_pipeline.faces.fer2013 import CLASSES, VOTE_CLASSES
 from fer_pipeline.figures.style import PALETTE, PERCENT, SMALL, add_note, draw_gallery, draw_sentence, to_png
 from fer_pipeline.metrics.annotators import LEAST, SURE
 from fer_pipeline.metrics.comparison import ENSEMBLE_TITLE
-from fer_pipeline.predictions.predictions import Bytes, Ints
+from fer_pipeline.predictions.predictions import Bytes
 
 SOURCES = {"literature": ("Table 1 of the paper", "o"), "paper": ("the paper's networks", "s"), "ours": ("ours", "D")}
 """{source of an accuracy: (its name, its mark)}"""
@@ -29,11 +28,15 @@ SIX_COLUMNS: dict[str, Any] = {"columns": 6, "margin": 0.9, "pad": 6, "title_siz
 
 
 def draw_comparison(
-    tables: Mapping[str, pd.DataFrame], images: Bytes, titles: Mapping[str, str], label: str, favourites: Ints | None
+    tables: Mapping[str, pd.DataFrame],
+    images: Bytes,
+    titles: Mapping[str, str],
+    label: str,
+    favourites: pd.DataFrame | None,
 ) -> dict[str, bytes]:
     """{name: PNG} of every picture of the comparison. To add one, write its function and list it here.
 
-    `tables` are those of `stages/compare.py`, `images` uint8 (N, 48, 48) the test images, `titles` {network: title};
+    `tables` are those of `stages/compare.py`, `images` the test images as in `Split`, `titles` {network: title};
     `label` says where the figures come from. Without votes (`favourites`, see `draw_annotators`) pictures say so.
     """
     figures = {
@@ -194,8 +197,9 @@ def name_errors(row: Mapping[str, Any], networks: list[str]) -> str:
     return f"{row['index']}: {row['actual']}\n→ {wrapped}"
 
 
-def draw_annotators(counts: Ints) -> Figure:
-    """The annotators' confusion matrix against the labels, int64 (7, 10), as shares of each row."""
+def draw_annotators(table: pd.DataFrame) -> Figure:
+    """The annotators' confusion matrix against the labels, one row per class, as shares of each row."""
+    counts = table.to_numpy()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     texts = np.array([f"{share:.0%}" if share >= 0.005 else "" for share in shares.flat]).reshape(counts.shape)
     figure, axes = plt.subplots(figsize=(7, 4.6))
@@ -203,9 +207,9 @@ def draw_annotators(counts: Ints) -> Figure:
         shares, annot=texts, fmt="", cmap="Blues", vmin=0, vmax=1, cbar=False, linewidths=0.5, ax=axes,
         annot_kws={"fontsize": 9},
     )  # fmt: skip
-    rows = [f"{name} ({number:,})" for name, number in zip(CLASSES, counts.sum(axis=1), strict=True)]
-    axes.set_yticks(np.arange(len(CLASSES)) + 0.5, rows, rotation=0)
-    axes.set_xticks(np.arange(len(VOTE_CLASSES)) + 0.5, VOTE_CLASSES, rotation=40, ha="right")
+    rows = [f"{name} ({number:,})" for name, number in zip(table.index, counts.sum(axis=1), strict=True)]
+    axes.set_yticks(np.arange(len(table)) + 0.5, rows, rotation=0)
+    axes.set_xticks(np.arange(len(table.columns)) + 0.5, table.columns, rotation=40, ha="right")
     axes.set(ylabel="label (test images)", xlabel="class with most votes (the first, if tied)")
     axes.set_title("FER-2013's labels, and the class with most votes of ten annotators")
     return figure

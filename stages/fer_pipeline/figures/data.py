@@ -10,19 +10,18 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from fer_pipeline.faces.faces import Split
-from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.figures.style import PERCENT, show_face, table_to_csv, to_png
 
 
-def plot_data(splits: Mapping[str, Split]) -> dict[str, bytes]:
+def plot_data(splits: Mapping[str, Split], classes: Sequence[str]) -> dict[str, bytes]:
     """{file name: content} of classes.csv, classes.png (shares per split) and faces.png (ten per class of train)."""
     shares = pd.DataFrame(
         {"split": name, "emotion": emotion, "images": count, "share": count / len(rows.labels)}
         for name, rows in splits.items()
-        for emotion, count in zip(CLASSES, np.bincount(rows.labels, minlength=len(CLASSES)), strict=True)
+        for emotion, count in zip(classes, np.bincount(rows.labels, minlength=len(classes)), strict=True)
     )
     train = splits["train"]
-    faces = {emotion: train.images[train.labels == label] for label, emotion in enumerate(CLASSES)}
+    faces = {emotion: train.images[train.labels == label] for label, emotion in enumerate(classes)}
     return {
         "classes.csv": table_to_csv(shares),
         "classes.png": to_png(draw_classes(shares)),
@@ -45,7 +44,7 @@ def draw_classes(shares: pd.DataFrame) -> Figure:
 
 
 def draw_varied(faces: Mapping[str, npt.NDArray[np.uint8]], labels: Sequence[str]) -> Figure:
-    """The same N faces in several states, {name: uint8 (N, height, width)}, below the names of their classes."""
+    """The same N faces in several states, {name: images as in `Split`}, below the names of their classes."""
     figure = draw_rows(faces, len(labels), 0.86 * len(faces) + 0.3, fontsize=9)
     for cell, label in zip(figure.axes, labels, strict=False):
         cell.set_title(label, fontsize=9, pad=4)

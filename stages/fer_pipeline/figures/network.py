@@ -1,6 +1,6 @@
 """The pictures of one network's results (Figures 3 to 9); `name` is the network's title."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -13,7 +13,6 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sklearn.metrics import confusion_matrix
 
-from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.figures.style import PALETTE, PERCENT, SMALL, draw_gallery, draw_sentence, show_face, to_png
 from fer_pipeline.metrics.scores import ClassScores, Measured, bin_confidence, cover
 from fer_pipeline.predictions.heat import Examples
@@ -31,10 +30,10 @@ def draw_all(
 ) -> dict[str, bytes]:
     """{file name: PNG} of every picture of a network. To add one, write its function and list it here.
 
-    `epochs` has the columns of history.csv, `faces` are uint8 (N, 48, 48), `test` and `scores` the predictions for
+    `epochs` has the columns of history.csv, `faces` are images as in `Split`, `test` and `scores` the predictions for
     them and their metrics. Without `heat` maps (see `draw_grad_cam`) gradcam.png says so.
     """
-    heat_maps = draw_sentence(f"{name}: no Grad-CAM") if heat is None else draw_grad_cam(heat, name)
+    heat_maps = draw_sentence(f"{name}: no Grad-CAM") if heat is None else draw_grad_cam(heat, test.classes, name)
     figures = {
         "curves.png": draw_curves(epochs, name),
         "confusion.png": draw_confusion(test, name),
@@ -70,16 +69,17 @@ def draw_curves(history: pd.DataFrame, name: str) -> Figure:
 
 def draw_confusion(rows: Predictions, name: str) -> Figure:
     """The confusion matrix, one row per actual class; cells show the share of the row and, below it, the count."""
-    counts = confusion_matrix(rows.actual, rows.predicted, labels=range(len(CLASSES)))
+    counts = confusion_matrix(rows.actual, rows.predicted, labels=range(len(rows.classes)))
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(totals, 1)
     figure, axes = plt.subplots(figsize=(7, 5.6))
     pairs = zip(shares.ravel(), counts.ravel(), strict=True)
     cells = np.reshape([f"{share:.2f}\n{count:,}" if count else "0" for share, count in pairs], counts.shape)
-    named = [f"{emotion}\n{total:,}" for emotion, total in zip(CLASSES, totals[:, 0], strict=True)]
+    named = [f"{emotion}\n{total:,}" for emotion, total in zip(rows.classes, totals[:, 0], strict=True)]
     sns.heatmap(
         shares, vmin=0, vmax=1, cmap="Blues", annot=cells, fmt="", annot_kws={"size": 8.5}, linewidths=0.5, square=True,
-        xticklabels=CLASSES, yticklabels=named, cbar_kws={"label": "share of the actual class", "shrink": 0.8}, ax=axes,
+        xticklabels=rows.classes, yticklabels=named, ax=axes,
+        cbar_kws={"label": "share of the actual class", "shrink": 0.8},
     )  # fmt: skip
     axes.tick_params(axis="x", rotation=30)
     axes.tick_params(axis="y", rotation=0)
@@ -142,14 +142,14 @@ def draw_reliability(table: pd.DataFrame, axes: Axes) -> None:
 def draw_classes(classes: Mapping[str, ClassScores], name: str) -> Figure:
     """Precision, recall and F1 of each class as bars (Figure 9), with a dash for a missing score."""
     figure, axes = plt.subplots(figsize=(7, 3.4))
-    places = np.arange(len(CLASSES))
+    places = np.arange(len(classes))
     for offset, label, color in ((-0.27, "precision", BLUE), (0, "recall", ORANGE), (0.27, "F1", GREEN)):
-        heights = np.array([getattr(classes[emotion], label.lower()) for emotion in CLASSES], float)
+        heights = np.array([getattr(one, label.lower()) for one in classes.values()], float)
         known = ~np.isnan(heights)
         axes.bar(places[known] + offset, heights[known], 0.27, color=color, label=label)
         for place in places[~known]:
             axes.text(place + offset, 0.01, "–", ha="center")
-    axes.set_xticks(places, [f"{emotion}\n{classes[emotion].support:,}" for emotion in CLASSES])
+    axes.set_xticks(places, [f"{emotion}\n{one.support:,}" for emotion, one in classes.items()])
     axes.grid(False, axis="x")
     axes.set(ylim=(0, 1.01), xlabel="class, and its test images", ylabel="score")
     axes.set_title(f"{name}: precision, recall and F1 by class", pad=26)
@@ -185,25 +185,27 @@ def draw_mistakes(faces: Bytes, rows: Predictions, name: str, count: int = 32) -
     """A gallery of the `count` most confident errors: actual → predicted, and the confidence."""
     wrong = np.flatnonzero(~rows.correct)
     chosen = wrong[np.argsort(-rows.confidence[wrong], kind="stable")][:count]
-    captions = [f"{CLASSES[rows.actual[i]]} →\n{CLASSES[rows.predicted[i]]} {rows.confidence[i]:.2f}" for i in chosen]
+    actual, predicted = (np.array(rows.classes)[labels[chosen]] for labels in (rows.actual, rows.predicted))
+    said = zip(actual, predicted, rows.confidence[chosen], strict=True)
+    captions = [f"{label} →\n{other} {confidence:.2f}" for label, other, confidence in said]
     title = f"{name}: the {len(chosen)} most confident of {len(wrong):,} errors, actual → predicted"
     if len(chosen) == len(wrong):
         title = f"{name}: all {len(wrong)} errors, the most confident first, actual → predicted"
     return draw_gallery(faces[chosen], captions, title if len(chosen) else f"{name}: no error on test")
 
 
-def draw_grad_cam(columns: Examples, name: str) -> Figure:
+def draw_grad_cam(columns: Examples, classes: Sequence[str], name: str) -> Figure:
     """Faces, each above its Grad-CAM heat map for the predicted class; one column per actual class.
 
     `columns` is {'correct', 'incorrect': an example or None per class}; each key gives one row of faces.
     """
-    figure, grid = plt.subplots(4, len(CLASSES), figsize=(7, 4.9))
+    figure, grid = plt.subplots(4, len(classes), figsize=(7, 4.9))
     for cell in grid.flat:
         cell.axis("off")
     for row, (kind, examples) in zip((0, 2), columns.items(), strict=True):
         for place, example in enumerate(examples):
             above, below = grid[row : row + 2, place]
-            title = CLASSES[place]
+            title = classes[place]
             if example is None:
                 above.text(0.5, 0.5, "none", transform=above.transAxes, ha="center", va="center")
             else:
@@ -214,7 +216,7 @@ def draw_grad_cam(columns: Examples, name: str) -> Figure:
                     below.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=0.55)
                 else:
                     below.text(0.5, 0.08, "no evidence", transform=below.transAxes, ha="center", fontsize=9, bbox=BOX)
-                title += f"\n→ {CLASSES[label]}" if label != place else ""
+                title += f"\n→ {classes[label]}" if label != place else ""
             above.set_title(title, fontsize=9, pad=3)
         for cell, text in zip(grid[row : row + 2, 0], (kind, "Grad-CAM"), strict=True):
             cell.text(-0.1, 0.5, text, transform=cell.transAxes, ha="right", va="center", rotation=90, fontsize=9)

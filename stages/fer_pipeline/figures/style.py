@@ -41,7 +41,7 @@ def to_png(figure: Figure) -> bytes:
 
 
 def show_face(axes: Axes, face: npt.NDArray[np.uint8]) -> None:
-    """Draw a face, uint8 (height, width), in greys."""
+    """Draw a face, uint8 (height, width) in greys, (height, width, 3) in colour."""
     axes.imshow(face, cmap="gray", vmin=0, vmax=255)
 
 
@@ -55,7 +55,7 @@ def draw_gallery(
     pad: float = 3,
     title_size: float | None = None,
 ) -> Figure:
-    """Faces uint8 (N, height, width) in rows, a caption above each; N may be 0. The first N axes are the faces'.
+    """N faces as in `Split` in rows, a caption above each; N may be 0. The first N axes are the faces'.
 
     Each row is `row_height` inches high, title and notes together `margin`. `pad`, in points, is below a caption.
     """

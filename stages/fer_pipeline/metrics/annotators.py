@@ -6,17 +6,16 @@ one of the seven emotions or contempt, if it has more than half of the votes aft
 majority are left out, as in published accuracies on FER+.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix
 
 from fer_pipeline.core.record import Count, Interval, Record, Share
-from fer_pipeline.faces.fer2013 import CLASSES, VOTE_CLASSES
-from fer_pipeline.faces.votes import Votes, find_majority, to_shares
+from fer_pipeline.faces.votes import Votes, find_majority, has_label, to_shares
 from fer_pipeline.metrics.scores import McNemar, average, bound_accuracy, compare_pairs, tabulate_images
-from fer_pipeline.predictions.calibration import SMALLEST, is_emotion
+from fer_pipeline.predictions.calibration import SMALLEST
 from fer_pipeline.predictions.predictions import Bytes, Floats, Ints, Predictions
 
 FAVOURITES = "annotators"  # the name of the annotators' favourite where it is compared with networks
@@ -59,28 +58,28 @@ class Labels(Record):
 
 
 def find_favourites(votes: Votes) -> Ints:
-    """The class with the most votes (the first, if tied): int64 (N,), positions in `VOTE_CLASSES`."""
+    """The class with the most votes (the first, if tied): int64 (N,), 0..V+1."""
     return np.asarray(votes.argmax(axis=1), np.int64)
 
 
 def judge_network(test: Predictions, second: Floats | None, votes: Votes | None) -> Annotators | None:
     """Compare a network with the annotators, on test; None if the data have no votes.
 
-    `second` holds the probabilities of its second head over `VOTED`, float64 (N, 8); None if it has one head.
+    `second` holds the probabilities of its second head, float64 (N, V); None if it has one head.
     """
     if votes is None:
         return None
     majority, shares = find_majority(votes), to_shares(votes).astype(float)
-    among_seven, among_eight = is_emotion(majority), majority >= 0
+    labelled, any_class = has_label(majority, len(test.classes)), majority >= 0
     wrong, favourites = ~test.correct, find_favourites(votes)
     network, label = (favourites[wrong] == classes[wrong] for classes in (test.predicted, test.actual))
     sides = {"network": average(network), "label": average(label), "neither": average(~network & ~label)}
     return Annotators(
-        rows=int(among_eight.sum()),
-        emotion_rows=int(among_seven.sum()),
-        accuracy=average((test.predicted == majority)[among_seven]),
-        cross_entropy=average_cross_entropy(shares[:, : len(CLASSES)], test.probabilities),
-        votes_accuracy=None if second is None else average((second.argmax(axis=1) == majority)[among_eight]),
+        rows=int(any_class.sum()),
+        emotion_rows=int(labelled.sum()),
+        accuracy=average((test.predicted == majority)[labelled]),
+        cross_entropy=average_cross_entropy(shares[:, : len(test.classes)], test.probabilities),
+        votes_accuracy=None if second is None else average((second.argmax(axis=1) == majority)[any_class]),
         votes_cross_entropy=None if second is None else average_cross_entropy(shares, second),
         mistakes=sides if wrong.any() else None,
     )
@@ -99,14 +98,17 @@ def average_cross_entropy(shares: Floats, probabilities: Floats) -> float | None
 
 
 def judge_labels(
-    votes: Votes | None, test: Mapping[str, Predictions], resamples: int, seed: int
+    votes: Votes | None, vote_classes: Sequence[str], test: Mapping[str, Predictions], resamples: int, seed: int
 ) -> tuple[Labels | None, dict[str, pd.DataFrame]]:
-    """The record, and {'levels', 'contradicted': table}; None and empty tables if the data have no votes."""
+    """The record, and {'levels', 'contradicted': table}; None and empty tables if the data have no votes.
+
+    `vote_classes` are the names of the columns of `votes`; `resamples` and `seed` are for the bootstrap.
+    """
     if votes is None:
         return None, {"levels": pd.DataFrame({"votes": []}), "contradicted": pd.DataFrame({"index_in_test": []})}
-    actual = next(iter(test.values())).actual
+    classes, actual, _ = next(iter(test.values()))
     right = find_favourites(votes) == actual
-    tables = {"levels": tabulate_levels(votes, test), "contradicted": tabulate_contradicted(votes, test)}
+    tables = {"levels": tabulate_levels(votes, test), "contradicted": tabulate_contradicted(votes, vote_classes, test)}
     levels = [
         {key: row[key] for key in ("votes", "images", "favourite_is_label")}
         | {kind: {name: row[f"{name}_{kind}"] for name in test} for kind in ("label", "favourite")}
@@ -116,7 +118,7 @@ def judge_labels(
     labels = Labels(
         accuracy=average(right),
         accuracy_ci95=bound_accuracy(right, resamples, seed),
-        recall={name: average(right[actual == label]) for label, name in enumerate(CLASSES)},
+        recall={name: average(right[actual == label]) for label, name in enumerate(classes)},
         unsupported=average(votes[np.arange(len(actual)), actual] == 0),
         mcnemar=compare_pairs(correct, [(FAVOURITES, name) for name in test]),
         levels=[LevelOfAgreement(**level) for level in levels],
@@ -132,15 +134,16 @@ def tabulate_levels(votes: Votes, test: Mapping[str, Predictions]) -> pd.DataFra
     <network>_favourite. Images whose favourite is not one of the seven emotions and empty levels are left out.
     """
     favourites, most = find_favourites(votes), np.maximum(votes.max(axis=1), LEAST)
-    columns = {"favourite_is_label": favourites == next(iter(test.values())).actual}
+    network = next(iter(test.values()))
+    columns = {"favourite_is_label": favourites == network.actual}
     for name, rows in test.items():
         columns |= {f"{name}_label": rows.correct, f"{name}_favourite": rows.predicted == favourites}
-    table = pd.DataFrame({"votes": most, "images": 1, **columns})[favourites < len(CLASSES)]
+    table = pd.DataFrame({"votes": most, "images": 1, **columns})[favourites < len(network.classes)]
     levels = table.groupby("votes").agg({"images": "sum", **dict.fromkeys(columns, "mean")})
     return levels[::-1].reset_index()
 
 
-def tabulate_contradicted(votes: Votes, test: Mapping[str, Predictions]) -> pd.DataFrame:
+def tabulate_contradicted(votes: Votes, vote_classes: Sequence[str], test: Mapping[str, Predictions]) -> pd.DataFrame:
     """The faces on which all networks and at least eight annotators agree on a class other than the label.
 
     They are sorted by falling `votes` for the predicted class, then by the networks' falling confidence.
@@ -149,19 +152,19 @@ def tabulate_contradicted(votes: Votes, test: Mapping[str, Predictions]) -> pd.D
     places = np.arange(len(votes))
     table = tabulate_images(test).rename(columns={"index": "index_in_test", name: "predicted"})
     table["votes"], table["votes_for_label"] = votes[places, network.predicted], votes[places, network.actual]
-    table["said"] = [describe_votes(row) for row in votes]
+    table["said"] = [describe_votes(row, vote_classes) for row in votes]
     table = table[table["same"] & (table["right"] == 0) & (table["votes"] >= SURE)]
     table = table.sort_values(["votes", "confidence"], ascending=False, kind="stable", ignore_index=True)
     return table[["index_in_test", "actual", "predicted", "votes", "votes_for_label", "said", "confidence"]]
 
 
-def describe_votes(counts: Bytes) -> str:
-    """The votes for one face, uint8 (10,), in words: 'happy 9, neutral 1', the most frequent first."""
-    given = [(name, count) for name, count in zip(VOTE_CLASSES, counts.tolist(), strict=True) if count]
+def describe_votes(counts: Bytes, vote_classes: Sequence[str]) -> str:
+    """The votes for one face, uint8 (V + 2,), in words: 'happy 9, neutral 1', the most frequent first."""
+    given = [(name, count) for name, count in zip(vote_classes, counts.tolist(), strict=True) if count]
     return ", ".join(f"{name} {count}" for name, count in sorted(given, key=lambda one: -one[1]))
 
 
-def count_favourites(votes: Votes, labels: Bytes) -> Ints:
-    """The annotators' confusion matrix: int64 (7, 10), images by label (rows) and favourite (columns)."""
-    counts = confusion_matrix(labels, find_favourites(votes), labels=range(len(VOTE_CLASSES)))
-    return np.array(counts[: len(CLASSES)])
+def count_favourites(votes: Votes, labels: Bytes, classes: int) -> Ints:
+    """The annotators' confusion matrix: int64 (K, V + 2), images by label (rows) and favourite (columns)."""
+    counts = confusion_matrix(labels, find_favourites(votes), labels=range(votes.shape[1]))
+    return np.array(counts[:classes])

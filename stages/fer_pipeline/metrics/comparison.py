@@ -18,7 +18,6 @@ from scipy.optimize import minimize
 from sklearn.metrics import cohen_kappa_score
 
 from fer_pipeline.core.record import Count, Difference, Interval, Record, Share
-from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.metrics import paper
 from fer_pipeline.metrics.annotators import Labels
 from fer_pipeline.metrics.evaluation import Scores
@@ -250,7 +249,8 @@ def measure_agreement(test: Mapping[str, Predictions]) -> Agreement:
 def tabulate_agreement(test: Mapping[str, Predictions]) -> pd.DataFrame:
     """One row per class with images: emotion, images, and right_by_<k>, the share that exactly k networks get right."""
     images = tabulate_images(test)
-    present = [emotion for emotion in CLASSES if emotion in set(images["actual"])]
+    classes = next(iter(test.values())).classes
+    present = [emotion for emotion in classes if emotion in set(images["actual"])]
     shares = pd.crosstab(images["actual"], images["right"], normalize="index")
     shares = shares.reindex(index=present, columns=range(len(test), -1, -1), fill_value=0.0).add_prefix("right_by_")
     shares.insert(0, "images", images["actual"].value_counts())
@@ -280,8 +280,8 @@ def count_all_wrong(table: pd.DataFrame, images: int) -> AllWrong:
 def tabulate_class_f1(scores: Mapping[str, Scores], ensemble: Measured) -> pd.DataFrame:
     """One row per class: emotion, and the F1 of each network and of the ensemble; NaN for a class without images."""
     every = {**scores, "ensemble": ensemble}
-    columns = {name: [one.per_class[emotion].f1 for emotion in CLASSES] for name, one in every.items()}
-    return pd.DataFrame({"emotion": CLASSES, **columns})
+    columns = {name: [scores.f1 for scores in one.per_class.values()] for name, one in every.items()}
+    return pd.DataFrame({"emotion": [*ensemble.per_class], **columns})
 
 
 def tabulate_ensembles(

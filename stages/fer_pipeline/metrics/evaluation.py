@@ -37,7 +37,7 @@ class OtherScores(Record):
     accuracy_ci95: Interval
     balanced_accuracy: Share
     per_class: dict[str, ClassScores]
-    confusion: list[list[Count]]  # int (7, 7): faces by label (rows) and prediction (columns)
+    confusion: list[list[Count]]  # int (K, K): faces by label (rows) and prediction (columns)
 
 
 class Other(Record):

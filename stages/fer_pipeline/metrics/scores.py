@@ -13,7 +13,6 @@ from scipy.stats import binned_statistic, binomtest
 from sklearn.metrics import log_loss, precision_recall_fscore_support
 
 from fer_pipeline.core.record import Count, Interval, Record, Share
-from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.params.schema import Evaluate
 from fer_pipeline.predictions.calibration import TEMPERATURES, fit_temperature, temper
 from fer_pipeline.predictions.predictions import Predictions
@@ -40,9 +39,9 @@ class ClassScores(Record):
 
 def score_classes(rows: Predictions) -> dict[str, ClassScores]:
     """Table 5: {emotion: its scores}."""
-    labels, scores = range(len(CLASSES)), {}
+    labels, scores = range(len(rows.classes)), {}
     every = precision_recall_fscore_support(rows.actual, rows.predicted, labels=labels, zero_division=np.nan)
-    for emotion, precision, recall, f1, support in zip(CLASSES, *every, strict=True):
+    for emotion, precision, recall, f1, support in zip(rows.classes, *every, strict=True):
         values = {"precision": precision, "recall": recall, "f1": f1, "accuracy": recall}
         known = {key: None if np.isnan(value) or not support else average(value) for key, value in values.items()}
         scores[emotion] = ClassScores(**known, support=int(support))
@@ -93,7 +92,7 @@ def calibrate(val: Predictions, test: Predictions, bins: int) -> Calibration:
     """Calibration on test, with the probabilities as they are and scaled by the temperature fitted on val."""
     temperature = fit_temperature(val)
     scaled = test._replace(probabilities=temper(test.probabilities, temperature))
-    one_hot = np.eye(len(CLASSES))[test.actual]
+    one_hot = np.eye(len(test.classes))[test.actual]
     return Calibration(
         ece=sum_calibration_error(test, bins),
         nll=average_nll(test),
@@ -118,7 +117,7 @@ def explain(classes: dict[str, ClassScores], temperature: float) -> Iterator[str
 
 def average_nll(rows: Predictions) -> float:
     """The mean of -ln(probability of the true class), in nats; probabilities below 1e-6 count as 1e-6."""
-    return round(float(log_loss(rows.actual, temper(rows.probabilities, 1), labels=range(len(CLASSES)))), 6)
+    return round(float(log_loss(rows.actual, temper(rows.probabilities, 1), labels=range(len(rows.classes)))), 6)
 
 
 def bin_confidence(rows: Predictions, bins: int) -> pd.DataFrame:
@@ -162,7 +161,7 @@ def count_errors(rows: Predictions, confident: float) -> Errors:
         share=average(wrong),
         confident_count=int((wrong & (rows.confidence >= confident)).sum()),
         top=[
-            Confusion(actual=CLASSES[actual], predicted=CLASSES[predicted], count=count)
+            Confusion(actual=rows.classes[actual], predicted=rows.classes[predicted], count=count)
             for (actual, predicted), count in pairs.most_common(TOP_ERRORS)
         ],
     )
@@ -291,7 +290,8 @@ def tabulate_images(test: Mapping[str, Predictions]) -> pd.DataFrame:
     Columns: index (position in the split), actual, a column with the class that each network predicts, same (all
     predictions are equal), confidence (the networks' mean) and right (the number of correct predictions).
     """
-    names, rows = np.array(CLASSES), [*test.values()]
+    rows = [*test.values()]
+    names = np.array(rows[0].classes)
     table = pd.DataFrame({name: names[one.predicted] for name, one in test.items()})
     same, right = (table.eq(column, axis=0).sum(axis=1) for column in (table.iloc[:, 0], names[rows[0].actual]))
     table.insert(0, "actual", names[rows[0].actual])

@@ -4,8 +4,6 @@ import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fer_pipeline.faces.fer2013 import CLASSES, SIZE, VOTED
-
 if TYPE_CHECKING:
     import keras
 
@@ -13,7 +11,7 @@ if TYPE_CHECKING:
 
 TITLE = "Baseline CNN"
 FRAMEWORK = "keras"
-INPUT_SIZE = SIZE
+CROP = 1
 TEST_CROPS = 1
 
 BLOCKS = ((32, 64), (128, 128), (256, 256))  # filters of the convolutions before each max pooling (Table 2)
@@ -22,23 +20,25 @@ DENSE_UNITS = 256
 
 def build(
     settings: "KerasTraining",
+    shape: Sequence[int],
+    classes: int,
     normalization: "type[keras.layers.Layer] | None" = None,
     augmentation: "Sequence[keras.layers.Layer]" = (),
-    votes: bool = False,
+    votes: int = 0,
 ) -> "keras.Model":
-    """The network of Table 2: pixels 0..255 (N, 48, 48, 1) to probabilities float32 (N, 7), or (N, 15).
+    """The network of Table 2: pixels 0..255 (N, *shape) to probabilities float32 (N, classes + votes).
 
     "Batch normalization throughout" is read as after every ReLU, "dropout (ranging from 0.3 to 0.5)" as 0.3 after
-    each pooling and 0.5 after the dense layer. The paper does not name the padding: `same` keeps 48, 24, 12 and
-    6 pixels, as its 2x2 poolings suggest; `valid` can be tried as well.
+    each pooling and 0.5 after the dense layer. The paper does not name the padding: `same` keeps 48, 24, 12
+    and 6 pixels, as its 2x2 poolings suggest; `valid` can be tried as well.
     `normalization` is the class of the layers after each ReLU, by default Keras' own; `augmentation` comes before the
-    network. With `votes` a second head gives eight probabilities of annotators' votes, after the seven of the first.
+    network. With `votes`, a second head gives as many probabilities of annotators' votes, after those of the first.
     """
     import keras
     from keras import layers
 
     normalization = normalization or layers.BatchNormalization
-    network = [layers.Input((SIZE, SIZE, 1), name="pixels"), *augmentation, layers.Rescaling(1 / 255, name="rescale")]
+    network = [layers.Input(tuple(shape), name="pixels"), *augmentation, layers.Rescaling(1 / 255, name="rescale")]
     for block, widths in enumerate(BLOCKS, 1):
         for position, filters in enumerate(widths, 1):
             name = f"conv{block}_{position}"
@@ -54,8 +54,8 @@ def build(
         normalization(momentum=settings.norm_momentum, name="dense_norm"),
         layers.Dropout(settings.dropout_dense, name="dense_drop"),
     ]
-    heads = {"classes": CLASSES, "votes": VOTED} if votes else {"classes": CLASSES}
-    last = [layers.Dense(len(said), activation="softmax", dtype="float32", name=name) for name, said in heads.items()]
+    heads = {"classes": classes} | ({"votes": votes} if votes else {})
+    last = [layers.Dense(count, activation="softmax", dtype="float32", name=name) for name, count in heads.items()]
     if not votes:
         return keras.Sequential([*network, *last], name="baseline")
     pixels, *body = network

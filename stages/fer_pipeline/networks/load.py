@@ -8,24 +8,25 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_pipeline.core.errors import InputError
+from fer_pipeline.faces.faces import Facts
 from fer_pipeline.faces.votes import split_heads
 from fer_pipeline.networks.network import find_network
 
 TOLERANCE = 0.01  # how far the sum of an image's probabilities may be from 1, as a softmax in bfloat16 is not exact
 
 
-def load_model(name: str, path: str | Path, precision: str) -> Any:
-    """The trained network `name`, a `KerasModel` or a `TorchModel`; InputError if the file does not fit."""
+def load_model(name: str, path: str | Path, precision: str, facts: Facts) -> Any:
+    """The trained network `name`, a `KerasModel` or a `TorchModel`; InputError if the file does not fit the data."""
     # the other framework is not imported: each takes seconds, and both in one process may crash
     module = import_module(f"fer_pipeline.networks.{find_network(name).FRAMEWORK}.model")
-    return module.load_model(path, name, precision)
+    return module.load_model(path, name, precision, facts)
 
 
 def predict(
     model: Any, images: npt.NDArray[np.uint8], crops: int, path: str | Path
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Probabilities of faces uint8 (N, 48, 48): the first head's, float64 (N, 7), the second's, (N, 8) or (N, 0)."""
-    heads = split_heads(model.predict(images, crops))
+    """Probabilities of faces uint8 (N, S, S) or (N, S, S, 3): each head's, float64 (N, K), and (N, V) or (N, 0)."""
+    heads = split_heads(model.predict(images, crops), model.classes)
     for head in heads:
         sums = head.sum(axis=1)
         if head.shape[1] and not ((head >= 0).all() and (abs(sums - 1) < TOLERANCE).all()):  # False for NaN, too

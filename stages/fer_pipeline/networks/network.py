@@ -11,14 +11,15 @@ from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.faces.fer2013 import SIZE
 
 
 class Shape(NamedTuple):
-    """The settings that a PyTorch network is built from, from its section of params.yaml."""
+    """What a PyTorch network is built from: settings of its section of the profile, and what the data say."""
 
     width: float  # in (0, 1]: the factor on all numbers of channels
-    dropout: float = 0.0  # in [0, 1): the share of features that training drops; without effect in evaluation
+    dropout: float  # in [0, 1): the share of features that training drops; without effect in evaluation
+    classes: int  # K, the number of classes
+    channels: int  # of a face: 1 (grey) or 3
 
 
 class Network(Protocol):
@@ -26,27 +27,31 @@ class Network(Protocol):
 
     TITLE: str  # its name in tables, plots and the report
     FRAMEWORK: Literal["keras", "pytorch"]  # a folder of `fer_pipeline/networks/` and of `fer_pipeline/training/`
-    INPUT_SIZE: int  # height and width of its input, in pixels
+    CROP: float  # share of a face's height and width that it sees: 11 / 12 are 44 of 48 pixels, 1 is all of the face
     TEST_CROPS: int  # crops of a face whose probabilities are averaged in evaluation: 10 (TenCrop) or 1 (the centre)
 
     build: Callable[..., Any]
     """A function that makes the untrained network.
 
-    Keras: takes `KerasTraining` and, in training, a class of normalisation and layers of augmentation (see
-    `baseline.py`). The network maps pixels float or uint8 (N, size, size, 1), 0..255, to probabilities (N, 7) of a last
-    layer with softmax. For `labels: emotion+votes` the function also takes `votes=True`; the network then has layers
-    `classes`, (N, 7), and `votes`, (N, 8), and gives their concatenation, (N, 15).
+    Keras: takes `KerasTraining`, the shape of a face (size, size, 1 or 3), the number of classes K and, in training, a
+    class of normalisation and layers of augmentation (see `baseline.py`). The network maps pixels float or uint8
+    (N, *shape), 0..255, to probabilities (N, K) of a last layer with softmax. For `labels: emotion+votes` the function
+    also takes `votes`, the number of classes V that are voted on; the network then has layers `classes`, (N, K), and
+    `votes`, (N, V), and gives their concatenation.
 
-    PyTorch: takes `Shape`. The network maps float (N, 3, size, size) in [0, 1] to logits (N, 7); it is an
-    `nn.Sequential` that ends in `dropout` and `head`.
+    PyTorch: takes `Shape`. The network maps float (N, 3, size, size) in [0, 1] to logits (N, K); it is an
+    `nn.Sequential` that ends in `dropout` and `head`. All channels of a grey face are equal.
     """
     PRETRAINED: str  # optional, PyTorch: torchvision's name of the ImageNet weights that `weights: imagenet` loads
 
     def adapt_weights(self, state: dict[str, Any], body: dict[str, Any]) -> None:
         """Optional, PyTorch: change torchvision's weights `state` in place to the shapes of the network's `body`."""
 
-    def find_explained_layer(self, network: Any) -> Any:
-        """Optional, PyTorch: the layer whose output Grad-CAM weighs; without this function there are no heat maps."""
+    def find_explained_layer(self, network: Any, crop: int) -> Any:
+        """Optional, PyTorch: the layer whose output Grad-CAM weighs, for crops of `crop` pixels.
+
+        Without this function there are no heat maps.
+        """
 
 
 def find_network(name: str) -> Network:
@@ -64,15 +69,20 @@ def find_network(name: str) -> Network:
         found = getattr(file, key, "nothing")
         if not holds(found):
             raise InputError(f"{where}: {key} is {found!r:.60}, expected {expected}")
-    if file.FRAMEWORK == "keras" and (file.INPUT_SIZE, file.TEST_CROPS) != (SIZE, 1):
-        raise InputError(f"{where}: a Keras network sees the whole face: INPUT_SIZE {SIZE}, TEST_CROPS 1")
+    if file.FRAMEWORK == "keras" and (file.CROP, file.TEST_CROPS) != (1, 1):
+        raise InputError(f"{where}: a Keras network sees the whole face: CROP 1, TEST_CROPS 1")
     return cast(Network, file)
+
+
+def find_crop(name: str, size: int) -> int:
+    """Height and width, in pixels, of what the network `name` sees of a face of `size` pixels, with equal borders."""
+    return size - 2 * round(size * (1 - find_network(name).CROP) / 2)
 
 
 EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "TITLE": (lambda found: isinstance(found, str) and found != "nothing", "its name in tables"),
     "FRAMEWORK": (lambda found: found in ("keras", "pytorch"), "'keras' or 'pytorch'"),
-    "INPUT_SIZE": (lambda found: type(found) is int and 1 <= found <= SIZE, f"a whole number from 1 to {SIZE}"),
+    "CROP": (lambda found: type(found) in (int, float) and 0.5 <= found <= 1, "a share from 0.5 to 1"),
     "TEST_CROPS": (lambda found: found in (1, 10), "1 or 10"),
     "build": (callable, "a function that builds the network"),
 }

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.networks.network import Shape
 
 if TYPE_CHECKING:
@@ -11,13 +10,13 @@ if TYPE_CHECKING:
 
 TITLE = "ResNet18"
 FRAMEWORK = "pytorch"
-INPUT_SIZE = 44
+CROP = 11 / 12
 TEST_CROPS = 10
 PRETRAINED = "ResNet18_Weights.IMAGENET1K_V1"
 
 
 def build(shape: Shape) -> "nn.Module":
-    """The network: float (N, 3, 44, 44) in [0, 1] to logits (N, 7)."""
+    """The network: float (N, 3, size, size) in [0, 1] to logits (N, K)."""
     from torch import nn
 
     from fer_pipeline.networks.pytorch.layers import GlobalAverage, assemble, scale_channels
@@ -33,7 +32,7 @@ def build(shape: Shape) -> "nn.Module":
         layer4=make_stage(third, fourth, stride=2),
         pool=GlobalAverage(),
         dropout=nn.Dropout(shape.dropout),
-        head=nn.Linear(fourth, len(CLASSES)),
+        head=nn.Linear(fourth, shape.classes),
     )
 
 
@@ -67,6 +66,6 @@ def resample(kernels: "Tensor", size: Sequence[int]) -> "Tensor":
     return area * F.interpolate(kernels, size=tuple(size), mode="bicubic", antialias=True, align_corners=False)
 
 
-def find_explained_layer(network: "nn.Module") -> "nn.Module":
-    """The last stage of blocks, with maps of 6x6 pixels."""
+def find_explained_layer(network: "nn.Module", crop: int) -> "nn.Module":
+    """The last stage of blocks, with maps of 6x6 pixels for crops of 44."""
     return network.get_submodule("layer4")

@@ -1,10 +1,8 @@
 """Temperatures, fitted on val: what the evaluation reports and the export puts into its files."""
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.faces.votes import Votes, to_shares
 from fer_pipeline.predictions.predictions import Floats, Predictions
 
@@ -24,7 +22,7 @@ def temper(probabilities: Floats, temperature: float) -> Floats:
 
 def fit_temperature(rows: Predictions) -> float:
     """The temperature in [0.05, 20] with the least mean -ln(probability of the true class); above 1: overconfident."""
-    return fit_temperature_to(rows.probabilities, np.eye(len(CLASSES))[rows.actual])
+    return fit_temperature_to(rows.probabilities, np.eye(len(rows.classes))[rows.actual])
 
 
 def fit_temperature_to(probabilities: Floats, shares: Floats) -> float:
@@ -38,14 +36,9 @@ def fit_temperature_to(probabilities: Floats, shares: Floats) -> float:
 
 
 def fit_votes_temperature(probabilities: Floats | None, votes: Votes | None) -> float | None:
-    """`fit_temperature_to` for a second head, float64 (N, 8), and the votes; None without such a head or any votes."""
+    """`fit_temperature_to` for a second head, float64 (N, V), and the votes; None without such a head or any votes."""
     if probabilities is None or votes is None:
         return None
     shares = to_shares(votes).astype(float)
     told = shares.sum(axis=1) > 0
     return round(fit_temperature_to(probabilities[told], shares[told]), 6) if told.any() else None
-
-
-def is_emotion(majority: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether what `find_majority` found (N,) is one of the seven emotions: bool (N,)."""
-    return (majority >= 0) & (majority < len(CLASSES))

@@ -1,9 +1,9 @@
 """A network's predictions for every image of some splits, as CSV files from which all figures can be recomputed.
 
 `<name>.csv` has one row per image, split by split: split, index (row in that split of faces.h5), actual, predicted,
-confidence and the seven class probabilities with six decimals. `predicted` is the class with the highest rounded
+confidence and the probability of each class with six decimals. `predicted` is the class with the highest rounded
 probability (the first, if tied), and `confidence` is that probability. `<name>_votes.csv` has the same columns without
-`actual`, for the eight classes of the second head; it has only a header if the network has one head.
+`actual`, for the classes of the second head; it has only a header if the network has one head.
 """
 
 import csv
@@ -17,11 +17,10 @@ import pandas as pd
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.faces import Split
-from fer_pipeline.faces.fer2013 import CLASSES, VOTED
 
 SCORED = ("val", "test")  # the splits whose rows are scored
-COLUMNS = ("split", "index", "actual", "predicted", "confidence", *CLASSES)
-VOTE_COLUMNS = ("split", "index", "predicted", "confidence", *VOTED)
+COLUMNS = ("split", "index", "actual", "predicted", "confidence")  # and one column for each class
+VOTE_COLUMNS = ("split", "index", "predicted", "confidence")  # likewise
 DECIMALS = 6
 
 Bytes = npt.NDArray[np.uint8]
@@ -32,12 +31,13 @@ Ints = npt.NDArray[np.int64]
 class Predictions(NamedTuple):
     """A network's predictions for the N images of one split, in the order of faces.h5."""
 
-    actual: Bytes  # uint8 (N,), 0..6: the labels of the data set
-    probabilities: Floats  # float64 (N, 7), in [0, 1] with six decimals; each row adds up to 1 within 5e-6
+    classes: tuple[str, ...]  # the names of the K classes
+    actual: Bytes  # uint8 (N,), 0..K-1: the labels of the data set
+    probabilities: Floats  # float64 (N, K), in [0, 1] with six decimals; each row adds up to 1 within 5e-6
 
     @property
     def predicted(self) -> Ints:
-        """int64 (N,), 0..6: the most probable class (the first, if tied)."""
+        """int64 (N,), 0..K-1: the most probable class (the first, if tied)."""
         return np.asarray(self.probabilities.argmax(axis=1), np.int64)
 
     @property
@@ -51,25 +51,29 @@ class Predictions(NamedTuple):
         return np.equal(self.predicted, self.actual)
 
 
-def as_written(labels: Bytes, probabilities: npt.ArrayLike) -> Predictions:
-    """`Predictions` as the CSV will hold them: each row of `probabilities` (N, K) is divided by its sum and rounded."""
+def as_written(classes: Sequence[str], labels: Bytes, probabilities: npt.ArrayLike) -> Predictions:
+    """`Predictions` as the CSV will hold them: see `round_rows`."""
+    return Predictions((*classes,), labels, round_rows(probabilities))
+
+
+def round_rows(probabilities: npt.ArrayLike) -> Floats:
+    """Each row of `probabilities` (N, K) divided by its sum and rounded to six decimals."""
     exact = np.asarray(probabilities, np.float64)
-    return Predictions(labels, (exact / exact.sum(axis=1, keepdims=True)).round(DECIMALS))
+    return np.asarray((exact / exact.sum(axis=1, keepdims=True)).round(DECIMALS), np.float64)
 
 
-def to_csv(splits: Mapping[str, tuple[Bytes, npt.ArrayLike]]) -> bytes:
-    """The CSV of {split: (labels uint8 (N,), probabilities (N, 7))}, see `as_written`; same content, same bytes."""
+def to_csv(splits: Mapping[str, Predictions]) -> bytes:
+    """The CSV of {split: predictions as from `as_written`}; the same content gives the same bytes."""
     tables = []
-    for split, said in splits.items():
-        rows = as_written(*said)
-        tables.append(tabulate(split, CLASSES, rows.probabilities))
-        tables[-1].insert(2, "actual", np.array(CLASSES)[rows.actual])
-    return pack(COLUMNS, tables)
+    for split, rows in splits.items():
+        tables.append(tabulate(split, rows.classes, rows.probabilities))
+        tables[-1].insert(2, "actual", np.array(rows.classes)[rows.actual])
+    return pack((*COLUMNS, *rows.classes), tables)
 
 
-def votes_to_csv(splits: Mapping[str, Floats]) -> bytes:
-    """The CSV of {split: probabilities of the second head, float64 (N, 8) over `VOTED`}; only a header for {}."""
-    return pack(VOTE_COLUMNS, [tabulate(split, VOTED, shares) for split, shares in splits.items()])
+def votes_to_csv(splits: Mapping[str, Floats], voted: Sequence[str]) -> bytes:
+    """The CSV of {split: probabilities of the second head, float64 (N, V), over `voted`}; only a header for {}."""
+    return pack((*VOTE_COLUMNS, *voted), [tabulate(split, voted, shares) for split, shares in splits.items()])
 
 
 def tabulate(split: str, classes: Sequence[str], shares: Floats) -> pd.DataFrame:
@@ -86,20 +90,20 @@ def pack(columns: Sequence[str], tables: Sequence[pd.DataFrame]) -> bytes:
 
 
 def read_predictions(
-    path: str | Path, faces: Mapping[str, Split], splits: Sequence[str] = SCORED
+    path: str | Path, faces: Mapping[str, Split], classes: Sequence[str], splits: Sequence[str] = SCORED
 ) -> dict[str, Predictions]:
     """Read a CSV written by `to_csv`, with rows in any order: {split: predictions for the images in `faces`}.
 
     Raises `InputError` if the file is missing or not such a CSV, if a row is missing, repeated or not of an image in
     `faces`, or if probabilities do not add up to 1, or disagree with `predicted` or `confidence`.
     """
-    found = read_shares(path, COLUMNS, {split: faces[split].labels for split in splits})
-    return {split: Predictions(faces[split].labels, shares) for split, shares in found.items()}
+    found = read_shares(path, (*COLUMNS, *classes), {split: faces[split].labels for split in splits})
+    return {split: Predictions((*classes,), faces[split].labels, shares) for split, shares in found.items()}
 
 
-def read_votes(path: str | Path, faces: Mapping[str, Split]) -> dict[str, Floats]:
-    """Read a CSV written by `votes_to_csv` likewise: {split: probabilities float64 (N, 8)}; {} if only a header."""
-    return read_shares(path, VOTE_COLUMNS, {split: faces[split].labels for split in SCORED})
+def read_votes(path: str | Path, faces: Mapping[str, Split], voted: Sequence[str]) -> dict[str, Floats]:
+    """Read a CSV written by `votes_to_csv` likewise: {split: probabilities float64 (N, V)}; {} if only a header."""
+    return read_shares(path, (*VOTE_COLUMNS, *voted), {split: faces[split].labels for split in SCORED})
 
 
 def read_shares(path: str | Path, columns: Sequence[str], labels: Mapping[str, Bytes]) -> dict[str, Floats]:
@@ -149,7 +153,7 @@ def check(table: pd.DataFrame, labels: Mapping[str, Bytes]) -> dict[str, Floats]
         "confidence": (numbers[:, 0], shares.max(axis=1)),
     }
     if "actual" in table:
-        stated["actual"] = table["actual"].to_numpy(), np.array(CLASSES)[np.concatenate([*labels.values()])]
+        stated["actual"] = table["actual"].to_numpy(), classes.to_numpy()[np.concatenate([*labels.values()])]
     for what, (found, expected) in stated.items():
         for place in np.flatnonzero(found != expected):
             split, row = images[place]

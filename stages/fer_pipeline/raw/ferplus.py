@@ -13,14 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.faces.fer2013 import VOTED
-from fer_pipeline.faces.votes import NO_CLASS, find_majority
+from fer_pipeline.faces.fer2013 import VOTE_CLASSES, VOTED
+from fer_pipeline.faces.votes import find_majority
 from fer_pipeline.raw.parsing import excerpt, find_usage, name_columns, name_fields, parse_all, refuse
 from fer_pipeline.raw.rows import ANNOTATORS, FERPLUS_COLUMNS, USAGES, Rows
 
 FOR_NONE = "no_votes.csv"  # the file that says that there are no votes: FER+'s header and no rows; any other has rows
-COLUMNS = [{vote: column for column, vote in FERPLUS_COLUMNS.items()}[vote].lower() for vote in (*VOTED, *NO_CLASS)]
-"""FER+'s columns of votes in the order of `VOTED` and `NO_CLASS`, in small letters: the file may use any case."""
+COLUMNS = [{vote: column for column, vote in FERPLUS_COLUMNS.items()}[vote].lower() for vote in VOTE_CLASSES]
+"""FER+'s columns of votes in the order of `VOTE_CLASSES`, in small letters: the file may write them in any case."""
 FEWEST = 7  # votes of a row: a few annotators' may be missing (FER+ has 9 of one face, 10 of all others)
 NUMBERS = {f"{number:0{width}}": number for number in range(ANNOTATORS + 1) for width in (1, 2, 3)}
 """{how a file may write a number of votes: the number}."""
@@ -33,7 +33,7 @@ FEW = 100  # parts with fewer rows are not checked: in so few, chance alone give
 
 
 def read_votes(path: str | Path, source: str, rows: Rows) -> npt.NDArray[np.uint8] | None:
-    """Read the votes for the rows of `source`: uint8 (N, 10), 0..10, in the order of `VOTED` and `NO_CLASS`.
+    """Read the votes for the rows of `source`: uint8 (N, 10), 0..10, in the order of `VOTE_CLASSES`.
 
     None for a file `FOR_NONE` without rows. Raises `InputError`: the file is missing or has another form; the rows of
     `source` are in another order than fer2013.csv; a row's Usage, image name or votes do not fit; the count differs; or

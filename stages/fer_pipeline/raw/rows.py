@@ -22,7 +22,7 @@ FERPLUS_COLUMNS = {
     "unknown": "unknown",
     "NF": "no face",
 }
-"""{column of FER+'s file: name in `VOTED` or `NO_CLASS`}, in the file's order."""
+"""{column of FER+'s file: name in `VOTE_CLASSES`}, in the file's order."""
 
 
 class Rows(NamedTuple):

@@ -17,7 +17,7 @@ from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import ROOT
 from fer_pipeline.core.record import Record
 from fer_pipeline.exported.record import Exports
-from fer_pipeline.faces.fer2013 import CLASSES, SPLITS
+from fer_pipeline.faces.faces import SPLITS
 from fer_pipeline.metrics.comparison import Comparison
 from fer_pipeline.metrics.evaluation import Other, Scores
 from fer_pipeline.networks.network import Network
@@ -120,10 +120,11 @@ def read_evidence(
         **{f"other/{name}": Other for name in sets},
     }
     read = {path: kind.read(Path(metrics, f"{path}.json"), "report") for path, kind in kinds.items()}
+    classes = list_classes(read["data"])
     for path, key, keys in [
         ("data", "rows", SPLITS),
-        *(("data", f"rows.{split}", ("total", *CLASSES)) for split in SPLITS),
-        *((name, "per_class", CLASSES) for name in names),
+        *(("data", f"rows.{split}", ("total", *classes)) for split in SPLITS),
+        *((name, "per_class", classes) for name in names),
         ("compare", "table7", names),
         *((path, "networks", names) for path, kind in kinds.items() if kind in (Exports, Other)),
     ]:
@@ -135,6 +136,11 @@ def read_evidence(
     for path in [*shown, *(f"plots/{name}/test/risk_coverage.csv" for name in names)]:
         files[path] = read_plot(Path(plots, path.removeprefix("plots/")))
     return files
+
+
+def list_classes(data: Data) -> tuple[str, ...]:
+    """The classes, in the order of the labels."""
+    return tuple(name for name in data.rows.get("train", {}) if name != "total")
 
 
 def read_plot(path: Path) -> Any:

@@ -10,11 +10,11 @@ import jinja2
 import pandas as pd
 
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.faces.fer2013 import CLASSES, SPLITS
+from fer_pipeline.faces.faces import SPLITS
 from fer_pipeline.metrics import annotators, paper
 from fer_pipeline.networks.network import Network
 from fer_pipeline.params.schema import Params
-from fer_pipeline.report.evidence import EMPTY, Cell, Files, spread
+from fer_pipeline.report.evidence import EMPTY, Cell, Files, list_classes, spread
 from fer_pipeline.report.show import FILTERS, series
 
 LIBRARIES = ("tensorflow", "torch", "torchvision", "lightning", "scikit-learn", "numpy", "dvc")
@@ -55,7 +55,8 @@ def make_page(
     files["literature"] = paper.VOTES_LITERATURE
     compare, titles = files["metrics/compare.json"], {name: network.TITLE for name, network in networks.items()}
     train, scores = ({name: files[f"metrics/{folder}{name}.json"] for name in titles} for folder in ("train/", ""))
-    f1 = pd.DataFrame({name: series(one.per_class, "f1") for name, one in scores.items()}).reindex(CLASSES).dropna()
+    classes = list_classes(files["metrics/data.json"])
+    f1 = pd.DataFrame({name: series(one.per_class, "f1") for name, one in scores.items()}).reindex(classes).dropna()
     texts = {name: text for name, _, text in (caption.partition(": ") for caption in captions)}
     pictures = {path: Path(path).name for path in files if path.endswith(".png")}
     for name in texts.keys() - pictures.values():
@@ -86,6 +87,6 @@ def make_page(
         sections=sections,
         captions={path: texts[name] for path, name in pictures.items() if name in texts},
         libraries=[f"{library} {version(library)}" for library in LIBRARIES],
-        classes=dict(zip(CLASSES, CLASSES, strict=True)),
+        classes=dict(zip(classes, classes, strict=True)),
         splits=dict(zip(SPLITS, SPLITS, strict=True)),
     )

@@ -8,7 +8,7 @@ from io import BytesIO
 from pathlib import Path
 
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.faces.fer2013 import CLASSES, SIZE, VOTED
+from fer_pipeline.faces.faces import Facts
 from fer_pipeline.networks.keras.framework import keras
 from fer_pipeline.running.quiet import quiet_stderr
 
@@ -40,8 +40,8 @@ def normalize(archive: bytes) -> bytes:
     return content.getvalue()
 
 
-def load_network(path: str | Path, name: str) -> keras.Model:
-    """The trained network `name` in a .keras file; InputError if it is missing, damaged, or of other shapes."""
+def load_network(path: str | Path, name: str, facts: Facts) -> keras.Model:
+    """The trained network `name` in a .keras file; InputError if it is missing, damaged, or not for such data."""
     remedy = f"train it anew with `dvc repro -f -s train_{name}`"
     if not Path(path).is_file():
         raise InputError(f"{path}: not found; run `dvc repro`")
@@ -52,7 +52,8 @@ def load_network(path: str | Path, name: str) -> keras.Model:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: damaged, or no Keras file ({reason}); {remedy}") from None
     found = tuple(getattr(network, shape, "no one shape") for shape in ("input_shape", "output_shape"))
-    if found not in [((None, SIZE, SIZE, 1), (None, count)) for count in (len(CLASSES), len(CLASSES) + len(VOTED))]:
-        expected = "(None, 48, 48, 1) and (None, 7), or (None, 15) with votes"
+    pixels, classes, voted = (None, facts.size, facts.size, facts.channels), len(facts.classes), len(facts.voted)
+    if found not in [(pixels, (None, count)) for count in (classes, classes + voted)]:
+        expected = f"{pixels} and (None, {classes}), or with votes (None, {classes + voted})"
         raise InputError(f"{path}: takes {found[0]} and gives {found[1]}, expected {expected}; {remedy}")
     return network

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fer_pipeline.faces.fer2013 import SIZE
+from fer_pipeline.faces.faces import Facts
 from fer_pipeline.networks.keras.files import load_network
 from fer_pipeline.networks.keras.framework import keras, tf
 from fer_pipeline.networks.precision import Precision
@@ -19,15 +19,17 @@ class KerasModel(NamedTuple):
     """A trained network, and its forward pass as one graph; there is no Grad-CAM in Keras here."""
 
     network: keras.Model
+    classes: int  # K, the number of classes
     forward: tf.types.experimental.GenericFunction
     precision: Precision
     device: Literal["cpu", "cuda"]
     hardware: str  # name of the processor or of the GPU
 
     def predict(self, images: npt.NDArray[np.uint8], crops: int = 1) -> npt.NDArray[np.float64]:
-        """Probabilities float64 (N, 7), or (N, 15), of whole faces uint8 (N, 48, 48); `crops` is ignored."""
+        """Probabilities float64 (N, K + V) of whole faces uint8 (N, S, S) or (N, S, S, 3); `crops` is ignored."""
+        images = images.reshape(-1, *self.network.input_shape[1:])
         starts = range(0, len(images), BATCH)
-        parts = [self.forward(images[start : start + BATCH, :, :, np.newaxis]).numpy() for start in starts]
+        parts = [self.forward(images[start : start + BATCH]).numpy() for start in starts]
         return np.concatenate(parts).astype(np.float64)
 
     def count_parameters(self) -> int:
@@ -40,14 +42,14 @@ class KerasModel(NamedTuple):
         return sum(int(np.prod(layer.output.shape[1:-1]) * np.prod(layer.kernel.shape)) for layer in layers)
 
 
-def load_model(path: str | Path, name: str, precision: str) -> KerasModel:
+def load_model(path: str | Path, name: str, precision: str, facts: Facts) -> KerasModel:
     """The trained network `name` in a .keras file, in the precision of its training; errors as for `load_network`."""
     tf.config.experimental.enable_op_determinism()
-    network = load_network(path, name)
+    network = load_network(path, name, facts)
     fast = any(layer.compute_dtype == "bfloat16" for layer in network.layers)
     forward = tf.function(
         lambda images: network(images, training=False),
-        input_signature=[tf.TensorSpec((None, SIZE, SIZE, 1), tf.uint8)],
+        input_signature=[tf.TensorSpec(network.input_shape, tf.uint8)],
     )
     # TensorFlow sees no GPUs outside Keras' own environment
-    return KerasModel(network, forward, "bfloat16" if fast else "float32", "cpu", name_cpu())
+    return KerasModel(network, len(facts.classes), forward, "bfloat16" if fast else "float32", "cpu", name_cpu())

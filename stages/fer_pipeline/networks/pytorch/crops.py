@@ -4,37 +4,52 @@ import math
 from collections.abc import Callable
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torchvision.transforms.functional import center_crop, ten_crop
 
-from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.networks.precision import Precision, Wanted, has_fast_bf16
 from fer_pipeline.running.hardware import name_cpu
 
 EVALUATION_CROPS = {"cpu": 60, "cuda": 6400}  # crops per batch; larger batches do not fit a CPU's caches
 
 
+def to_images(faces: npt.NDArray[np.uint8]) -> torch.Tensor:
+    """Faces uint8 (N, S, S), or (N, S, S, 3), as PyTorch has them, without a copy: uint8 (N, C, S, S), C = 1 or 3."""
+    images = torch.from_numpy(faces)
+    return images.unsqueeze(1) if images.dim() == 3 else images.permute(0, 3, 1, 2)
+
+
+def to_faces(images: torch.Tensor) -> npt.NDArray[np.uint8]:
+    """The inverse of `to_images`."""
+    faces: npt.NDArray[np.uint8] = images.permute(0, 2, 3, 1).squeeze(3).numpy()
+    return faces
+
+
 def crop_for_evaluation(images: torch.Tensor, size: int, crops: int) -> torch.Tensor:
-    """TenCrop, or for one crop the centre: uint8 (N, 1, 48, 48) to (N * crops, 1, size, size), image after image."""
+    """TenCrop, or for one crop the centre: uint8 (N, C, S, S) to (N * crops, C, size, size), image after image."""
     if crops == 1:
         return center_crop(images, size)
     return torch.stack(ten_crop(images, size), dim=1).flatten(0, 1)
 
 
 def as_input(crops: torch.Tensor) -> torch.Tensor:
-    """Crops (N, 1, H, W), uint8 or float32 in [0, 1], as networks take them: float32 (N, 3, H, W), channels last."""
+    """Crops (N, C, H, W), uint8 or float32 in [0, 1], as networks take them: float32 (N, 3, H, W), channels last."""
     pixels = crops if crops.is_floating_point() else crops / 255
     return pixels.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 
 
-def score(network: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, size: int, crops: int) -> torch.Tensor:
-    """Log-probabilities of faces uint8 (N, 1, 48, 48), with probabilities averaged over the crops (section 2).
+def score(
+    network: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, size: int, crops: int, classes: int
+) -> torch.Tensor:
+    """Log-probabilities of faces uint8 (N, C, S, S), with probabilities averaged over the crops (section 2).
 
-    `network` maps float32 (N, 3, size, size) to logits. The result is float32 (N, 7), or (N, 15) if the network has a
-    second head, whose eight follow the seven.
+    `network` maps float32 (N, 3, size, size) to logits. The result is float32 (N, classes), or (N, classes + V) if the
+    network has a second head.
     """
     logits = network(as_input(crop_for_evaluation(images, size, crops))).float().unflatten(0, (-1, crops))
-    heads = logits.split([len(CLASSES), logits.shape[2] - len(CLASSES)], dim=2)
+    heads = logits.split([classes, logits.shape[2] - classes], dim=2)
     return torch.cat([head.log_softmax(2).logsumexp(1) - math.log(crops) for head in heads], dim=1)
 
 

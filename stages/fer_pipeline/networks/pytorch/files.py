@@ -4,14 +4,15 @@ import json
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.faces.fer2013 import CLASSES, VOTED
-from fer_pipeline.networks.network import Shape, find_network
+from fer_pipeline.faces.faces import Facts
+from fer_pipeline.networks.network import Shape, find_crop, find_network
 from fer_pipeline.networks.pytorch.heads import add_votes_head
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation of pixels in [0, 1]
@@ -39,14 +40,26 @@ def prepend(normalise: Normalise, network: torch.nn.Module) -> torch.nn.Module:
     return type(network)(OrderedDict([("normalise", normalise), *network.named_children()]))
 
 
-def pack_network(name: str, width: float, state: Mapping[str, torch.Tensor]) -> bytes:
+class TrainedNetwork(NamedTuple):
+    """What a file holds; `classes`, `voted`, `colour` as in `Facts`."""
+
+    network: torch.nn.Module
+    name: str
+    classes: tuple[str, ...]
+    voted: tuple[str, ...]  # empty if it has no second head
+    crop: int  # height and width of its input, in pixels
+    colour: bool
+
+
+def pack_network(name: str, width: float, state: Mapping[str, torch.Tensor], facts: Facts) -> bytes:
     """The bytes of a safetensors file of a state dict, with metadata for its use; equal input gives equal bytes."""
     metadata = {
         "architecture": name,
-        "classes": json.dumps(CLASSES),
-        **({"vote_classes": json.dumps(VOTED)} if "votes.weight" in state else {}),
-        "crop": str(find_network(name).INPUT_SIZE),
-        "normalisation": describe_normalisation(state),
+        "classes": json.dumps(facts.classes),
+        **({"vote_classes": json.dumps(facts.voted)} if "votes.weight" in state else {}),
+        "crop": str(find_crop(name, facts.size)),
+        "normalisation": describe_normalisation(state, facts.colour),
+        **({"colour": "RGB"} if facts.colour else {}),
         "width": str(width),
     }
     content = save({key: tensor.cpu().contiguous() for key, tensor in state.items()}, metadata)
@@ -57,9 +70,9 @@ def pack_network(name: str, width: float, state: Mapping[str, torch.Tensor]) -> 
     return content[:8] + ordered + content[8 + length :]
 
 
-def describe_normalisation(state: Mapping[str, torch.Tensor]) -> str:
+def describe_normalisation(state: Mapping[str, torch.Tensor], colour: bool) -> str:
     """How pixels are normalised before the first layer of a network with these tensors, in words."""
-    text = "grey repeated to three channels, pixels / 255"
+    text = f"{'' if colour else 'grey repeated to three channels, '}pixels / 255"
     if "normalise.mean" not in state:
         return text
     mean, deviation = (
@@ -69,8 +82,8 @@ def describe_normalisation(state: Mapping[str, torch.Tensor]) -> str:
     return f"{text}; then, in the network, less {mean}, divided by {deviation}"
 
 
-def load_network(path: str | Path, expected: str | None = None) -> tuple[torch.nn.Module, str]:
-    """The trained network in a file, and its name, which must be `expected` if given; InputError if it does not fit."""
+def load_network(path: str | Path, expected: str | None = None) -> TrainedNetwork:
+    """The trained network in a file, whose name must be `expected` if given; InputError if it does not fit."""
     remedy = "train it anew with `dvc repro -f -s train_<network>`"
     if not Path(path).is_file():
         raise InputError(f"{path}: not found; run `dvc repro`")
@@ -84,30 +97,27 @@ def load_network(path: str | Path, expected: str | None = None) -> tuple[torch.n
     if expected not in (None, name):
         raise InputError(f"{path}: architecture is {name}, expected {expected}; give the model of train_{expected}")
     try:
-        return rebuild(name, metadata, state).eval(), name
+        return rebuild(name, metadata, state)
     except (InputError, RuntimeError) as error:
         raise InputError(f"{path}: {' '.join(str(error).split())[:200]}; {remedy}") from None
 
 
-def rebuild(name: str, metadata: Mapping[str, str], state: Mapping[str, torch.Tensor]) -> torch.nn.Module:
+def rebuild(name: str, metadata: Mapping[str, str], state: Mapping[str, torch.Tensor]) -> TrainedNetwork:
     """The network `name` with the tensors and metadata of its file; InputError or RuntimeError if they do not fit."""
-    architecture = find_network(name)
-    expectations = {"classes": json.dumps(CLASSES), "crop": str(architecture.INPUT_SIZE)}
-    if "votes.weight" in state:
-        expectations["vote_classes"] = json.dumps(VOTED)
-    for key, known in expectations.items():
-        if metadata.get(key) != known:
-            raise InputError(f"{key} is {metadata.get(key, 'missing'):.100}, expected {known}")
-    width = metadata.get("width", "missing")
-    try:
-        valid = 0 < float(width) <= 1
-    except ValueError:
-        valid = False
-    if not valid:
-        raise InputError(f"width is {width:.100}, expected a number above 0, up to 1")
-    network: torch.nn.Module = architecture.build(Shape(float(width)))
-    if "votes.weight" in state:
-        network = add_votes_head(network)
+    architecture, two = find_network(name), "votes.weight" in state
+    classes, voted = (read_names(metadata, key) for key in ("classes", "vote_classes"))
+    numbers = {}
+    for key, expected, highest in (("width", "a number above 0, up to 1", 1.0), ("crop", "a number of pixels", 999.0)):
+        try:
+            numbers[key] = float(metadata[key])
+        except (KeyError, ValueError):
+            numbers[key] = 0.0
+        if not 0 < numbers[key] <= highest:
+            raise InputError(f"{key} is {metadata.get(key, 'missing'):.100}, expected {expected}")
+    colour = metadata.get("colour") == "RGB"
+    network: torch.nn.Module = architecture.build(Shape(numbers["width"], 0.0, len(classes), 3 if colour else 1))
+    if two:
+        network = add_votes_head(network, len(voted))
     if "normalise.mean" in state:
         network = prepend(Normalise(), network)
     for key, tensor in network.state_dict().items():
@@ -116,4 +126,15 @@ def rebuild(name: str, metadata: Mapping[str, str], state: Mapping[str, torch.Te
     network.load_state_dict(state)
     if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
         raise InputError("holds values that are not finite")
-    return network
+    return TrainedNetwork(network.eval(), name, classes, voted if two else (), int(numbers["crop"]), colour)
+
+
+def read_names(metadata: Mapping[str, str], key: str) -> tuple[str, ...]:
+    """A list of names in the metadata, () if the key is missing; InputError if it is something else."""
+    try:
+        names = json.loads(metadata.get(key, "[]"))
+    except ValueError:
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{key} is {metadata[key]:.100}, expected a list of names")
+    return (*names,)

@@ -15,7 +15,7 @@ class GlobalAverage(nn.Module):
     """The mean over height and width: (N, C, H, W) to (N, C)."""
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        return maps.mean((2, 3))
+        return maps.flatten(1) if maps.shape[2:] == (1, 1) else maps.mean((2, 3))
 
 
 def assemble(**parts: nn.Module) -> nn.Sequential:
@@ -29,11 +29,15 @@ def assemble(**parts: nn.Module) -> nn.Sequential:
     return network
 
 
-class FirstChannel(nn.Module):
-    """Keeps the first channel, as all channels of a grey image are equal: (N, C, H, W) to (N, 1, H, W)."""
+class FirstChannels(nn.Module):
+    """Keeps the first `count` channels, as all channels of a grey image are equal: (N, C, H, W) to (N, count, H, W)."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return images[:, :1]
+        return images[:, : self.count]
 
 
 def normed(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequential:

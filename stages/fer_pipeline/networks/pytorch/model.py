@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from captum.attr import LayerGradCam
 from torch.utils.flop_counter import FlopCounterMode
 
-from fer_pipeline.networks.network import Network, find_network
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.faces.faces import Facts
+from fer_pipeline.networks.network import Network, find_crop, find_network
 from fer_pipeline.networks.precision import Precision, Wanted
 from fer_pipeline.networks.pytorch.crops import (
     EVALUATION_CROPS,
@@ -19,6 +21,8 @@ from fer_pipeline.networks.pytorch.crops import (
     crop_for_evaluation,
     find_device,
     score,
+    to_faces,
+    to_images,
 )
 from fer_pipeline.networks.pytorch.files import load_network
 
@@ -28,17 +32,19 @@ class TorchModel(NamedTuple):
 
     network: torch.nn.Module
     architecture: Network
+    classes: int  # K, the number of classes
+    size: int  # height and width of its crops, in pixels
     precision: Precision
     device: Literal["cpu", "cuda"]
     hardware: str  # name of the processor or of the GPU
 
     def predict(self, images: npt.NDArray[np.uint8], crops: int) -> npt.NDArray[np.float64]:
-        """Probabilities float64 (N, 7), or (N, 15), of faces uint8 (N, 48, 48), averaged over the crops: 10, or 1."""
-        device, size = self.device, self.architecture.INPUT_SIZE
+        """Probabilities float64 (N, K + V) of faces (images as in `Split`), averaged over the crops: 10, or 1."""
+        device = self.device
         parts = []
         with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            for batch in torch.from_numpy(images).unsqueeze(1).split(EVALUATION_CROPS[device] // crops):
-                parts.append(score(self.network, batch.to(device), size, crops).double().exp().cpu())
+            for batch in to_images(images).split(EVALUATION_CROPS[device] // crops):
+                parts.append(score(self.network, batch.to(device), self.size, crops, self.classes).double().exp().cpu())
         return torch.cat(parts).numpy()
 
     def count_parameters(self) -> int:
@@ -47,32 +53,46 @@ class TorchModel(NamedTuple):
 
     def count_macs(self) -> int:
         """Multiply-accumulates of convolutions and linear layers for one crop."""
-        size = self.architecture.INPUT_SIZE
         with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-            self.network(torch.zeros(1, 3, size, size, device=self.device))
+            self.network(torch.zeros(1, 3, self.size, self.size, device=self.device))
         return counter.get_total_flops() // 2
 
     def explain(
         self, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer]
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-        """Grad-CAM: how much each pixel of faces uint8 (N, 48, 48) supports the classes `labels`, int (N,), 0..6.
+        """Grad-CAM: how much each pixel of faces, as for `predict`, supports the classes `labels`, int (N,), 0..K-1.
 
-        Returns the centre crops, uint8 (N, size, size), and heat maps, float32 (N, size, size) in [0, 1]: the maximum
-        of each is 1; a map is all 0 if no pixel supports the class.
+        Returns the centre crops, uint8 (N, size, size), or (N, size, size, 3), and heat maps, float32 (N, size, size)
+        in [0, 1]: the maximum of each is 1; a map is all 0 if no pixel supports the class.
         """
-        device, size = self.device, self.architecture.INPUT_SIZE
-        crops = crop_for_evaluation(torch.from_numpy(images).unsqueeze(1), size, crops=1)
-        layer = self.architecture.find_explained_layer(self.network)
+        device, size = self.device, self.size
+        crops = crop_for_evaluation(to_images(images), size, crops=1)
+        layer = self.architecture.find_explained_layer(self.network, size)
         targets = torch.as_tensor(labels, device=device).long()
         maps = LayerGradCam(self.network, layer).attribute(as_input(crops.to(device)), targets, relu_attributions=True)
         heat = F.interpolate(maps.detach(), size=(size, size), mode="bilinear")[:, 0]
         highest = heat.amax((1, 2), keepdim=True)
         heat = torch.where(highest > 0, heat / highest, 0)
-        return crops[:, 0].numpy(), heat.float().cpu().numpy()
+        return to_faces(crops), heat.float().cpu().numpy()
 
 
-def load_model(path: str | Path, name: str, precision: Wanted) -> TorchModel:
-    """The trained network `name` in a .safetensors file, on the GPU if there is one; errors as for `load_network`."""
+def load_model(path: str | Path, name: str, precision: Wanted, facts: Facts) -> TorchModel:
+    """The trained network `name` in a .safetensors file, on the GPU if there is one.
+
+    InputError as for `load_network`, or if it was trained for other classes, another size, or grey instead of colour.
+    """
     device, hardware = find_device()
-    network = load_network(path, name)[0].to(device).to(memory_format=torch.channels_last)
-    return TorchModel(network, find_network(name), choose_precision(precision), device, hardware)
+    trained = load_network(path, name)
+    expected = {"classes": facts.classes, "crop": find_crop(name, facts.size), "colour": facts.colour}
+    for key, value in expected.items():
+        if (found := getattr(trained, key)) != value:
+            remedy = f"train it anew with `dvc repro -f -s train_{name}`"
+            raise InputError(f"{path}: {key} is {show(found)}, where the data have {show(value)}; {remedy}")
+    network = trained.network.to(device).to(memory_format=torch.channels_last)
+    precise = choose_precision(precision)
+    return TorchModel(network, find_network(name), len(trained.classes), trained.crop, precise, device, hardware)
+
+
+def show(value: object) -> str:
+    """A fact of the data in words."""
+    return ", ".join(value) if isinstance(value, tuple) else str(value).lower()

@@ -1,4 +1,4 @@
-"""FER-2013 for Keras: the augmentation, and batches whose order follows from seed and epoch alone."""
+"""Faces for Keras: the augmentation, and batches whose order follows from seed and epoch alone."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fer_pipeline.faces.faces import Split
-from fer_pipeline.faces.fer2013 import CLASSES, SIZE
+from fer_pipeline.faces.faces import Facts, Split
 from fer_pipeline.faces.votes import to_shares
 from fer_pipeline.networks.keras.framework import keras, tf
 from fer_pipeline.params.schema import KerasAugment
@@ -17,7 +16,7 @@ VAL_BATCH = 256  # val rows in a batch: without gradients, four times a training
 
 
 class Vary(keras.layers.Layer):
-    """Varies images in training only (section 2): float32 (N, 48, 48, 1), 0..255, to the same shape and range.
+    """Varies images in training only (section 2): float32 (N, S, S, C), 0..255, to the same shape and range.
 
     Each image is shifted, rotated, scaled and flipped by random numbers of its own, as far as `augment` turns these on.
     One bilinear resampling does all of it, because several would blur the image; border pixels are repeated. The layer
@@ -32,15 +31,15 @@ class Vary(keras.layers.Layer):
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         if not training:
             return images
-        transforms = self.draw_transforms(keras.ops.shape(images)[0])
+        transforms = self.draw_transforms(keras.ops.shape(images)[0], images.shape[1])
         return keras.ops.image.affine_transform(images, transforms, "bilinear", "nearest")
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"augment": self.augment.model_dump()}
 
-    def draw_transforms(self, count: int) -> tf.Tensor:
-        """One transform per image, from varied to original pixels: float32 (N, 8), as `affine_transform` takes them."""
-        ops, augment, middle = keras.ops, self.augment, (SIZE - 1) / 2
+    def draw_transforms(self, count: int, size: int) -> tf.Tensor:
+        """Transforms of images of `size` pixels, varied to original: float32 (N, 8), as `affine_transform` takes."""
+        ops, augment, middle = keras.ops, self.augment, (size - 1) / 2
 
         def uniform(limit: float) -> tf.Tensor:
             return keras.random.uniform((count,), -limit, limit, seed=self.generator)
@@ -50,7 +49,7 @@ class Vary(keras.layers.Layer):
         cosine, sine, none = ops.cos(angle) / zoom, ops.sin(angle) / zoom, ops.zeros((count,))
         rows = []
         for first, second in ((cosine * mirror, -sine), (sine * mirror, cosine)):
-            rows += [first, second, middle - middle * (first + second) + uniform(augment.shift) * SIZE]
+            rows += [first, second, middle - middle * (first + second) + uniform(augment.shift) * size]
         return ops.stack([*rows, none, none], axis=1)
 
 
@@ -60,20 +59,20 @@ def build_augmentation(augment: KerasAugment) -> list[keras.layers.Layer]:
 
 
 def vary_faces(faces: npt.NDArray[np.uint8], size: int, augment: KerasAugment, seed: int) -> npt.NDArray[np.uint8]:
-    """Faces varied as in training, uint8 (N, 48, 48) to the same; `size` is 48, as Keras networks see whole faces."""
+    """Faces uint8 (N, S, S), or (N, S, S, 3), varied as in training; `size` is S, as Keras networks see whole faces."""
     keras.utils.set_random_seed(seed)
-    images = faces[..., np.newaxis].astype(np.float32)
+    images = faces.reshape(len(faces), size, size, -1).astype(np.float32)
     for layer in build_augmentation(augment):
         images = layer(images, training=True)
-    return np.asarray(images)[..., 0].round().astype(np.uint8)
+    return np.asarray(images).reshape(faces.shape).round().astype(np.uint8)
 
 
-def to_arrays(rows: Split, votes: bool) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-    """Images uint8 (N, 48, 48, 1) and one-hot labels float32 (N, 7); `votes` adds the shares of votes: (N, 15)."""
-    targets = np.eye(len(CLASSES), dtype=np.float32)[rows.labels]
+def to_arrays(rows: Split, facts: Facts, votes: bool) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+    """Images uint8 (N, S, S, C) and one-hot labels float32 (N, K); `votes` adds the shares of votes: (N, K + V)."""
+    targets = np.eye(len(facts.classes), dtype=np.float32)[rows.labels]
     if votes and rows.votes is not None:
         targets = np.concatenate([targets, to_shares(rows.votes)], axis=1)
-    return rows.images[..., np.newaxis], targets
+    return rows.images.reshape(-1, facts.size, facts.size, facts.channels), targets
 
 
 def draw_batches(
@@ -92,10 +91,10 @@ def draw_batches(
 
 
 def make_datasets(
-    splits: Mapping[str, Split], votes: bool, batch_size: int, seed: int, epochs: Iterable[int]
+    splits: Mapping[str, Split], facts: Facts, votes: bool, batch_size: int, seed: int, epochs: Iterable[int]
 ) -> tuple[tf.data.Dataset, tf.data.Dataset]:
     """Batches of the arrays from `to_arrays` as tf.data sets: train over all `epochs`, and val once."""
-    train, val = to_arrays(splits["train"], votes), to_arrays(splits["val"], votes)
+    train, val = (to_arrays(splits[split], facts, votes) for split in ("train", "val"))
     signature = tuple(tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in train)
     batches = tf.data.Dataset.from_generator(
         lambda: draw_batches(*train, batch_size, seed, epochs), output_signature=signature

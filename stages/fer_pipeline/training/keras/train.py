@@ -9,6 +9,7 @@ one that was never stopped.
 import math
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -66,14 +67,15 @@ def make_learning_rate(settings: KerasTraining, steps: int) -> float | keras.opt
     )
 
 
-def make_loss(label_smoothing: float, votes_weight: float) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+def make_loss(classes: int, label_smoothing: float, votes_weight: float) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """The loss of each image, float32 (N,): the cross-entropy of its label plus `votes_weight` times that of its votes.
 
-    Targets and probabilities are float32 (N, 7), or (N, 15) with votes. Shares that are all 0 add nothing.
+    Targets and probabilities are float32 (N, classes), or with votes (N, classes + V). Shares that are all 0 add
+    nothing.
     """
 
     def compute_loss(targets: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
-        (labels, shares), (emotion, votes) = split_heads(targets), split_heads(probabilities)
+        (labels, shares), (emotion, votes) = (split_heads(scores, classes) for scores in (targets, probabilities))
         loss = keras.losses.categorical_crossentropy(labels, emotion, label_smoothing=label_smoothing)
         if shares.shape[1]:
             voted = keras.ops.maximum(keras.ops.mean(keras.ops.sum(shares, axis=1)), 1e-6)  # share of images with votes
@@ -84,14 +86,16 @@ def make_loss(label_smoothing: float, votes_weight: float) -> Callable[[tf.Tenso
     return compute_loss
 
 
-def accuracy(targets: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
-    """1 for each image that the first head classifies correctly, else 0: float32 (N,)."""
-    return keras.metrics.categorical_accuracy(split_heads(targets)[0], split_heads(probabilities)[0])
+def make_metrics(classes: int) -> list[Callable[[tf.Tensor, tf.Tensor], tf.Tensor]]:
+    """The metrics of the first head, float32 (N,): 1 where it is right, else 0; its cross-entropy in nats."""
 
+    def accuracy(targets: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
+        return keras.metrics.categorical_accuracy(targets[:, :classes], probabilities[:, :classes])
 
-def cross_entropy(targets: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
-    """The first head's cross-entropy of each image, float32 (N,), in nats; its mean over val is the history's loss."""
-    return keras.losses.categorical_crossentropy(split_heads(targets)[0], split_heads(probabilities)[0])
+    def cross_entropy(targets: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
+        return keras.losses.categorical_crossentropy(targets[:, :classes], probabilities[:, :classes])
+
+    return [accuracy, cross_entropy]
 
 
 class Guard(keras.callbacks.Callback):
@@ -120,8 +124,8 @@ class Guard(keras.callbacks.Callback):
             )
 
 
-def compile_network(network: keras.Model, settings: KerasTraining, steps: int) -> None:
-    """Give the network its optimizer, loss and metrics for a training of `steps` steps."""
+def compile_network(network: keras.Model, classes: int, settings: KerasTraining, steps: int) -> None:
+    """Give the network for K `classes` its optimizer, loss and metrics for a training of `steps` steps."""
     network.compile(
         keras.optimizers.Adam(
             make_learning_rate(settings, steps),
@@ -129,8 +133,8 @@ def compile_network(network: keras.Model, settings: KerasTraining, steps: int) -
             use_ema=bool(settings.ema),
             ema_momentum=settings.ema,
         ),
-        loss=make_loss(settings.label_smoothing, settings.votes_weight),
-        metrics=[accuracy, cross_entropy],
+        loss=make_loss(classes, settings.label_smoothing, settings.votes_weight),
+        metrics=make_metrics(classes),
         jit_compile=False,  # on a CPU, XLA's convolutions take three times as long as oneDNN's
     )
 
@@ -167,9 +171,10 @@ def train(name: str, settings: KerasTraining, compute: Compute, seed: int, data:
     Of `compute` only `precision`, `deterministic` and `devices` have an effect here.
     Raises InputError if the data do not fit, the loss is not finite, or memory ran out.
     """
-    splits, _ = read_faces(data)
+    splits, facts = read_faces(data)
     folder = find_checkpoints(name, [seed, compute, settings], data, ["keras", "tensorflow"])
-    build = find_network(name).build
+    classes = len(facts.classes)
+    build = partial(find_network(name).build, settings, (facts.size, facts.size, facts.channels), classes)
     gpus = choose_gpus(compute.devices)
     precision = choose_precision(compute.precision, gpus)
     strategy = tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
@@ -194,11 +199,11 @@ def train(name: str, settings: KerasTraining, compute: Compute, seed: int, data:
     train_rows = len(splits["train"].labels)
     steps = math.ceil(train_rows / settings.batch_size)
     votes = learns_votes(name, settings.labels, splits["train"].votes is not None)
-    second = {"votes": True} if votes else {}
-    train_set, val_set = make_datasets(splits, votes, settings.batch_size, seed, range(done, settings.epochs))
+    second = {"votes": len(facts.voted)} if votes else {}
+    train_set, val_set = make_datasets(splits, facts, votes, settings.batch_size, seed, range(done, settings.epochs))
     with strategy.scope():
-        trained = build(settings, FusedBatchNormalization, build_augmentation(settings.augment), **second)
-        compile_network(trained, settings, steps * settings.epochs)
+        trained = build(FusedBatchNormalization, build_augmentation(settings.augment), **second)
+        compile_network(trained, classes, settings, steps * settings.epochs)
     try:
         trained.fit(
             train_set, validation_data=val_set, steps_per_epoch=steps, epochs=settings.epochs, initial_epoch=done,
@@ -209,7 +214,7 @@ def train(name: str, settings: KerasTraining, compute: Compute, seed: int, data:
             f"out of memory with batches of {settings.batch_size} images; set batch_size of "
             f"profiles.<profile>.{name} to {max(1, settings.batch_size // 2)}"
         ) from None
-    network = build(settings, **second)
+    network = build(**second)
     network.set_weights(snapshots.state["best"])
     return Trained(
         model=pack_network(network),

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from fer_pipeline.faces.fer2013 import SIZE
 from fer_pipeline.params.schema import Augment
 
+ERASE_UNIT = 48  # pixels of a face for which `erase_size` is stated: it grows with the face
 SMALLEST_BOX = 1 / 3  # smallest height and width of an erased box, as a share of the largest
 
 
@@ -30,13 +30,13 @@ class Variations(NamedTuple):
     share: torch.Tensor  # float32 (N,) in [0.5, 1]: the share of the face itself when mixup blends it with another
 
 
-def draw_variations(count: int, size: int, augment: Augment, generator: torch.Generator) -> Variations:
-    """How `count` faces are varied in crops of `size` pixels; drawn on the CPU, so that all devices see the same."""
+def draw_variations(count: int, face: int, size: int, augment: Augment, generator: torch.Generator) -> Variations:
+    """How `count` faces of `face` pixels are varied in crops of `size`; drawn on the CPU: all devices see the same."""
 
     def uniform(low: float, high: float) -> torch.Tensor:
         return low + (high - low) * torch.rand(count, generator=generator)
 
-    room = SIZE - size
+    room = face - size
     offset = torch.randint(room + 1, (count, 2), generator=generator)
     if augment.crop == "centre":
         offset = torch.full_like(offset, room // 2)
@@ -44,15 +44,15 @@ def draw_variations(count: int, size: int, augment: Augment, generator: torch.Ge
     angle = torch.deg2rad(uniform(-augment.rotation, augment.rotation))
     zoom = torch.exp(uniform(-1, 1) * math.log1p(augment.scale))
     shift = torch.stack([uniform(-augment.shift, augment.shift) for _ in range(2)], dim=1)
-    extent, mirror = size / SIZE / zoom, torch.where(flip, -1.0, 1.0)
+    extent, mirror = size / face / zoom, torch.where(flip, -1.0, 1.0)
     x = torch.stack([extent * angle.cos() * mirror, -extent * angle.sin()], dim=1)
     y = torch.stack([extent * angle.sin() * mirror, extent * angle.cos()], dim=1)
-    middle = (2 * offset.flip(1) - room) / SIZE + 2 * shift
+    middle = (2 * offset.flip(1) - room) / face + 2 * shift
     affine = torch.cat([torch.stack([x, y], dim=1), middle.unsqueeze(2)], dim=2)
     contrast = torch.exp(uniform(-1, 1) * math.log1p(augment.contrast))
     brightness = uniform(-augment.brightness, augment.brightness)
     erased = uniform(0, 1) < augment.erase
-    sides = torch.stack([uniform(SMALLEST_BOX, 1) for _ in range(2)], dim=1) * augment.erase_size
+    sides = torch.stack([uniform(SMALLEST_BOX, 1) for _ in range(2)], dim=1) * (augment.erase_size * face / ERASE_UNIT)
     sides = sides.round().long().clamp(1, size) * erased.unsqueeze(1)
     starts = (torch.stack([uniform(0, 1) for _ in range(2)], dim=1) * (size - sides + 1)).long()
     box = torch.stack([starts, starts + sides], dim=2).flatten(1)
@@ -66,14 +66,14 @@ def draw_variations(count: int, size: int, augment: Augment, generator: torch.Ge
 
 
 def vary(images: torch.Tensor, size: int, augment: Augment, variations: Variations) -> torch.Tensor:
-    """Varied crops of faces uint8 (N, 1, 48, 48), before mixup: float32 (N, 1, size, size) in [0, 1]."""
+    """Varied crops of faces uint8 (N, C, S, S), before mixup: float32 (N, C, size, size) in [0, 1]."""
     if augment.rotation or augment.scale or augment.shift:
-        grid = F.affine_grid(variations.affine, [len(images), 1, size, size], align_corners=False)
+        grid = F.affine_grid(variations.affine, [*images.shape[:2], size, size], align_corners=False)
         crops = F.grid_sample(images / 255, grid, mode="bilinear", padding_mode="border", align_corners=False)
     else:
         crops = cut(images, size, variations) / 255
     if augment.contrast or augment.brightness:
-        mean = crops.mean((2, 3), keepdim=True)
+        mean = crops.mean((1, 2, 3), keepdim=True)
         contrast, brightness = (part.view(-1, 1, 1, 1) for part in (variations.contrast, variations.brightness))
         crops = torch.addcmul(mean + brightness, crops - mean, contrast).clamp_(0, 1)
     if augment.erase:
@@ -86,9 +86,10 @@ def vary(images: torch.Tensor, size: int, augment: Augment, variations: Variatio
 
 
 def cut(images: torch.Tensor, size: int, variations: Variations) -> torch.Tensor:
-    """Crops at the drawn places, flipped or not, with unchanged pixels: uint8 (N, 1, size, size)."""
+    """Crops at the drawn places, flipped or not, with unchanged pixels: uint8 (N, C, size, size)."""
     steps = torch.arange(size, device=images.device)
     top, left = variations.offset.unsqueeze(2).unbind(1)
     columns = left + torch.where(variations.flip.unsqueeze(1), steps.flip(0), steps)
     faces = torch.arange(len(images), device=images.device)
-    return images[faces[:, None, None], 0, (top + steps)[:, :, None], columns[:, None, :]].unsqueeze(1)
+    crops = images[faces[:, None, None], :, (top + steps)[:, :, None], columns[:, None, :]]  # (N, size, size, C)
+    return crops.permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""FER-2013 for PyTorch: the rows of a split as tensors, and the batches of training and evaluation."""
+"""Faces for PyTorch: the rows of a split as tensors, and the batches of training and evaluation."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
 from fer_pipeline.faces.faces import Split
-from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.faces.votes import to_shares
+from fer_pipeline.networks.pytorch.crops import to_faces, to_images
 from fer_pipeline.params.schema import Augment
 from fer_pipeline.training.pytorch.augment import Variations, draw_variations, vary
 
@@ -21,15 +21,15 @@ from fer_pipeline.training.pytorch.augment import Variations, draw_variations, v
 class TensorSplit:
     """The rows of one split, all in memory (FER-2013's three splits take 83 MB), on the device that uses them."""
 
-    images: torch.Tensor  # uint8 (N, 1, 48, 48), 0..255
-    labels: torch.Tensor  # int64 (N,), 0..6
-    shares: torch.Tensor | None = None  # float32 (N, 8): the shares of votes (`to_shares`); None for data without votes
+    images: torch.Tensor  # uint8 (N, C, S, S), 0..255; C is 1, or 3 in colour
+    labels: torch.Tensor  # int64 (N,), 0..K-1
+    shares: torch.Tensor | None = None  # float32 (N, V): the shares of votes (`to_shares`); None for data without votes
 
     @classmethod
     def of(cls, rows: Split) -> Self:
         """The same rows as tensors, on the CPU."""
         shares = None if rows.votes is None else torch.from_numpy(to_shares(rows.votes))
-        return cls(torch.from_numpy(rows.images).unsqueeze(1), torch.from_numpy(rows.labels).long(), shares)
+        return cls(to_images(rows.images), torch.from_numpy(rows.labels).long(), shares)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -42,7 +42,7 @@ class TensorSplit:
 
 
 def make_batches(data: TensorSplit, batch_size: int, rank: int = 0, world: int = 1) -> Any:
-    """An iterable of (images uint8 (n, 1, 48, 48), labels int64 (n,)); the other arguments as in `TrainingBatches`."""
+    """An iterable of (images uint8 (n, C, S, S), labels int64 (n,)); the other arguments as in `TrainingBatches`."""
     batches: Any = [
         (images[rank::world], labels[rank::world])
         for images, labels in zip(data.images.split(batch_size), data.labels.split(batch_size), strict=True)
@@ -61,11 +61,12 @@ class TrainingBatches:
     processes see the same crops. They are drawn for the whole epoch at once, on the device of the data, so that no
     batch waits for the host. Each epoch leaves out the rows beyond its last full batch.
 
-    Yields (crops, labels, votes): crops float32 (n, 1, size, size) in [0, 1]; labels int64 (n,), or, with mixup, the
-    shares of the classes, float32 (n, 7); votes float32 (n, 8), shares as in `TensorSplit`, or None.
+    Yields (crops, labels, votes): crops float32 (n, C, size, size) in [0, 1]; labels int64 (n,), or, with mixup, the
+    shares of the classes, float32 (n, K); votes float32 (n, V), shares as in `TensorSplit`, or None.
     """
 
     data: TensorSplit
+    classes: int
     size: int
     augment: Augment
     batch_size: int
@@ -83,7 +84,7 @@ class TrainingBatches:
         generator = torch.Generator().manual_seed(derive_seed(*self.find_epoch()))
         device = self.data.images.device
         order = torch.randperm(len(self.data), generator=generator).to(device)
-        drawn = draw_variations(len(order), self.size, self.augment, generator)
+        drawn = draw_variations(len(order), self.data.images.shape[2], self.size, self.augment, generator)
         variations = Variations(*(part.to(device) for part in drawn))
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             own = slice(start + self.rank, start + self.batch_size, self.world)
@@ -93,7 +94,7 @@ class TrainingBatches:
                 others, their_labels, their_shares = self.make_crops(order, variations, places[self.rank :: self.world])
                 part = variations.share[own].unsqueeze(1)
                 crops = torch.lerp(others, crops, part[:, :, None, None])
-                labels, theirs = (F.one_hot(classes, len(CLASSES)).float() for classes in (labels, their_labels))
+                labels, theirs = (F.one_hot(one, self.classes).float() for one in (labels, their_labels))
                 labels = torch.lerp(theirs, labels, part)
                 if shares is not None and their_shares is not None:
                     shares = torch.lerp(their_shares, shares, part)
@@ -111,10 +112,10 @@ class TrainingBatches:
 
 
 def vary_faces(faces: npt.NDArray[np.uint8], size: int, augment: Augment, seed: int) -> npt.NDArray[np.uint8]:
-    """Faces uint8 (N, 48, 48), varied as in training but without mixup: uint8 (N, size, size)."""
-    variations = draw_variations(len(faces), size, augment, torch.Generator().manual_seed(seed))
-    crops = vary(torch.from_numpy(faces).unsqueeze(1), size, augment, variations)[:, 0]
-    return (crops * 255).round().to(torch.uint8).numpy()
+    """Faces uint8 (N, S, S), or (N, S, S, 3), varied as in training but without mixup, as crops of `size` pixels."""
+    images = to_images(faces)
+    variations = draw_variations(len(images), images.shape[2], size, augment, torch.Generator().manual_seed(seed))
+    return to_faces((vary(images, size, augment, variations) * 255).round().to(torch.uint8))
 
 
 def derive_seed(*numbers: int) -> int:

@@ -22,9 +22,8 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.faces import read_faces
-from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.faces.votes import split_heads
-from fer_pipeline.networks.network import Shape, find_network
+from fer_pipeline.networks.network import Shape, find_crop, find_network
 from fer_pipeline.networks.precision import Precision
 from fer_pipeline.networks.pytorch.crops import EVALUATION_CROPS, as_input, choose_precision, find_device, score
 from fer_pipeline.networks.pytorch.files import IMAGENET, Normalise, pack_network, prepend
@@ -38,22 +37,29 @@ from fer_pipeline.training.pytorch.data import TensorSplit, TrainingBatches, der
 from fer_pipeline.training.pytorch.weights import load_start
 
 LAUNCHED = {"TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "MASTER_ADDR"}  # torchrun, SLURM or a cluster sets at least one
-SMALL = 32  # height and width of crops in the first `small_epochs`, in pixels: of 44x44, half the area
+SMALL = 32 / 44  # by how much crops are scaled down in the first `small_epochs`, to half of their area
 CHECK_EVERY = 100  # steps between two checks that all losses are finite
 
 
 class TrainingModule(L.LightningModule):
-    """A network that sees crops of `size` pixels, with its loss, optimizer, schedule and history."""
+    """A network that sees crops of `size` pixels of faces in K `classes`: its loss, optimizer, schedule and history."""
 
     class_weights: torch.Tensor | None
 
     def __init__(
-        self, network: nn.Module, size: int, settings: PyTorchTraining, seed: int, train: TensorSplit, val: TensorSplit
+        self,
+        network: nn.Module,
+        classes: int,
+        size: int,
+        settings: PyTorchTraining,
+        seed: int,
+        train: TensorSplit,
+        val: TensorSplit,
     ) -> None:
         super().__init__()
-        self.network, self.size, self.settings, self.seed = network, size, settings, seed
+        self.network, self.classes, self.size, self.settings, self.seed = network, classes, size, settings, seed
         self.train_rows, self.val_rows = train, val
-        counts = torch.bincount(train.labels, minlength=len(CLASSES))
+        counts = torch.bincount(train.labels, minlength=classes)
         balanced = (counts > 0) * len(train) / ((counts > 0).sum() * counts.clamp_min(1))
         weights = balanced if settings.class_weights == "balanced" else None
         self.register_buffer("class_weights", weights, persistent=False)
@@ -61,7 +67,7 @@ class TrainingModule(L.LightningModule):
             {
                 name: MeanMetric(nan_strategy="disable")  # no checks of inputs: they wait for the GPU
                 if name.endswith("loss")
-                else MulticlassAccuracy(len(CLASSES), average="micro", validate_args=False)
+                else MulticlassAccuracy(classes, average="micro", validate_args=False)
                 for name in HISTORY[2:]
             }
         )
@@ -71,7 +77,8 @@ class TrainingModule(L.LightningModule):
     def train_dataloader(self) -> TrainingBatches:
         rows, augment, batch_size = self.train_rows.to(self.device), self.settings.augment, self.settings.batch_size
         place = self.global_rank, self.trainer.world_size
-        return TrainingBatches(rows, self.size, augment, batch_size, lambda: (self.seed, self.current_epoch), *place)
+        seeds = lambda: (self.seed, self.current_epoch)  # noqa: E731
+        return TrainingBatches(rows, self.classes, self.size, augment, batch_size, seeds, *place)
 
     def val_dataloader(self) -> Any:
         world = self.trainer.world_size
@@ -123,8 +130,8 @@ class TrainingModule(L.LightningModule):
         crops, targets, shares = batch
         images = as_input(crops)
         if self.current_epoch < self.settings.small_epochs:
-            images = F.interpolate(images, size=SMALL, mode="bilinear", antialias=True)
-        logits, votes = split_heads(self.network(images).float())
+            images = F.interpolate(images, size=round(SMALL * self.size), mode="bilinear", antialias=True)
+        logits, votes = split_heads(self.network(images).float(), self.classes)
         loss = F.cross_entropy(logits, targets, self.class_weights, label_smoothing=self.settings.label_smoothing)
         if votes.shape[1] and shares is not None:
             loss = loss + self.settings.votes_weight * compute_votes_loss(votes, shares)
@@ -157,7 +164,7 @@ class TrainingModule(L.LightningModule):
         if not len(labels):  # the last batch may have fewer rows than processes
             return
         network = self.network.forward  # not compiled: other shapes
-        scores, _ = split_heads(score(network, images, self.size, self.settings.val_crops))
+        scores = score(network, images, self.size, self.settings.val_crops, self.classes)[:, : self.classes]
         self.add_batch("val", F.nll_loss(scores, labels), scores, labels)
 
     def on_validation_epoch_start(self) -> None:
@@ -193,7 +200,7 @@ class TrainingModule(L.LightningModule):
 
 
 def compute_votes_loss(logits: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
-    """The mean cross-entropy of logits (N, 8) to shares of votes (N, 8), without rows whose shares are all 0."""
+    """The mean cross-entropy of logits (N, V) to shares of votes (N, V), without rows whose shares are all 0."""
     return F.cross_entropy(logits, shares, reduction="sum") / shares.sum().clamp_min(1)
 
 
@@ -254,26 +261,27 @@ def train(name: str, settings: PyTorchTraining, compute: Compute, seed: int, dat
     Returns None in all but the first of several processes.
     Raises InputError if data or starting weights do not fit, the loss is not finite, or the GPU's memory is too small.
     """
-    splits, _ = read_faces(data)
+    splits, facts = read_faces(data)
     train_rows, val_rows = (TensorSplit.of(splits[split]) for split in ("train", "val"))
     precision = choose_precision(compute.precision)
     torch.manual_seed(seed)
     architecture = find_network(name)
-    network: nn.Module = architecture.build(Shape(settings.width, settings.dropout))
+    classes = len(facts.classes)
+    network: nn.Module = architecture.build(Shape(settings.width, settings.dropout, classes, facts.channels))
     load_start(network, name, settings.weights)
     if learns_votes(name, settings.labels, train_rows.shares is not None):
-        network = add_votes_head(network)
+        network = add_votes_head(network, len(facts.voted))
     if settings.normalisation == "imagenet":
         network = prepend(Normalise(*IMAGENET), network)
     elif settings.normalisation == "train":
         pixels = train_rows.images.double() / 255
         network = prepend(Normalise((float(pixels.mean()),) * 3, (float(pixels.std()),) * 3), network)
-    start = hashlib.sha256(pack_network(name, settings.width, network.state_dict())).hexdigest()
+    start = hashlib.sha256(pack_network(name, settings.width, network.state_dict(), facts)).hexdigest()
     checkpoints = find_checkpoints(name, [settings, compute, seed, start], data, ["torch", "lightning"])
     network = network.to(memory_format=torch.channels_last)
     if compute.compile:
         compile_network(network)
-    module = TrainingModule(network, architecture.INPUT_SIZE, settings, seed, train_rows, val_rows)
+    module = TrainingModule(network, classes, find_crop(name, facts.size), settings, seed, train_rows, val_rows)
     keep = partial(MovableCheckpoint, checkpoints, save_on_train_epoch_end=True, enable_version_counter=False)
     best, last = keep("best", monitor="val_accuracy", mode="max"), keep("last")  # `save_last` skips epochs not the best
     trainer = make_trainer(settings, compute, precision, [best, last])
@@ -293,7 +301,7 @@ def train(name: str, settings: PyTorchTraining, compute: Compute, seed: int, dat
         stopped = f"val accuracy rose by less than {settings.min_delta:g} in {settings.patience} epochs"
     device, hardware = find_device()
     return Trained(
-        model=pack_network(name, settings.width, state),
+        model=pack_network(name, settings.width, state, facts),
         epochs=module.history,
         checkpoints=checkpoints,
         stopped=stopped,
