@@ -7,7 +7,7 @@ import base64
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -120,7 +120,7 @@ def read_evidence(
         **{f"other/{name}": Other for name in sets},
     }
     read = {path: kind.read(Path(metrics, f"{path}.json"), "report") for path, kind in kinds.items()}
-    classes = list_classes(read["data"])
+    classes = list_classes(cast(Data, read["data"]))
     for path, key, keys in [
         ("data", "rows", SPLITS),
         *(("data", f"rows.{split}", ("total", *classes)) for split in SPLITS),
