@@ -141,6 +141,9 @@ def make_outputs(
     counts = {name: np.bincount(rows.labels, minlength=len(CLASSES)).tolist() for name, rows in splits.items()}
     found = Data(
         source=Source(kind=raw.kind, md5=raw.md5, rows=len(raw.labels), challenge_file=raw.challenge_file),
+        name=NAME,
+        size=SIZE,
+        colour=False,
         votes_md5=hash_file(Path(votes)) if votes and voted is not None else None,
         split=split,
         note=NOTES[split],

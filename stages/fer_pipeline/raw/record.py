@@ -6,6 +6,7 @@ Pixels are in [0, 255]. `{split: ...}` has the keys train, val and test, unless 
 from typing import Literal
 
 from fer_pipeline.core.record import Count, Record
+from fer_pipeline.faces.fer2013 import NAME, SIZE
 
 
 class Source(Record):
@@ -52,6 +53,9 @@ class Dropped(Record):
 
 class Data(Record):
     source: Source
+    name: str = NAME  # as in faces.h5, and likewise size and colour; what runs kept earlier lack is that of FER-2013
+    size: Count = SIZE  # height and width of a face, in pixels
+    colour: bool = False
     votes_md5: str | None = None  # hex digest of the file of votes; None where the data have no votes
     split: Literal["official", "paper"]
     note: str  # what to know of this way to split
