@@ -91,7 +91,7 @@ def test_the_vote_of_all_is_called_so_and_the_weights_are_named():
 def test_grad_cam_names_what_is_predicted_instead():
     crop, heat = np.zeros((44, 44), np.uint8), np.zeros((44, 44))
     columns = {"correct": [(crop, heat, k) for k in range(7)], "incorrect": [None, *[(crop, heat, 0)] * 6]}
-    figure = figures.draw_grad_cam(columns, "VGG19")
+    figure = figures.draw_grad_cam(columns, CLASSES, "VGG19")
     titles = [axes.get_title() for axes in figure.axes]
     assert titles[:7] == list(CLASSES)
     assert titles[14:21] == ["angry", *(f"{emotion}\n→ angry" for emotion in CLASSES[1:])]

@@ -32,7 +32,7 @@ plt.rcParams |= {"axes.spines.top": False, "axes.spines.right": False}
 
 def to_png(figure: Figure) -> bytes:
     """A figure as PNG in 256 greys or colours, without a date or version in it. Closes the figure."""
-    photos = any(np.ndim(image.get_array()) == 3 for axes in figure.axes for image in axes.images)
+    photos = any(np.asarray(image.get_array()).ndim == 3 for axes in figure.axes for image in axes.images)
     drawn, content = BytesIO(), BytesIO()
     figure.savefig(drawn)
     plt.close(figure)

@@ -8,12 +8,12 @@ accuracies.
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, model_validator
 from scipy.optimize import minimize
 from sklearn.metrics import cohen_kappa_score
 
@@ -59,6 +59,13 @@ class Ensemble(Record):
     gain_points: float  # accuracy minus that of the best member, in points
     p_value: Share  # of McNemar's test against the best member
 
+    @model_validator(mode="after")
+    def check(self) -> Self:
+        """ValueError if the best member is none of the members."""
+        if self.best_member not in self.members:
+            raise ValueError(f"best_member is {self.best_member}, expected one of {', '.join(self.members)}")
+        return self
+
 
 class WeightedEnsemble(Ensemble):
     chosen_on: Literal["val"] = "val"
@@ -74,7 +81,9 @@ class Pair(Record):
 class Agreement(Record):
     pairs: list[Pair]
     all_share: Share  # share of the test images on which all networks predict the same class
-    right_by: list[Count]  # numbers of test images that exactly 0, 1, ... and all networks classify correctly.
+    right_by: Annotated[
+        list[Count], Field(min_length=3)
+    ]  # numbers of test images that exactly 0, 1, ... and all networks classify correctly.
     any_right: Share  # share that at least one network gets right: the accuracy of a perfect choice among them
 
 
