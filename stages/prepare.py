@@ -8,20 +8,23 @@ The split `paper` is the study's own (section 1, Dataset); see docs/data.md for 
 """
 
 import argparse
+import hashlib
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageStat
+from PIL import ImageStat
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import write_files
-from fer_pipeline.faces.faces import SPLITS, Facts, Split, pack_faces
+from fer_pipeline.faces.faces import SPLITS, Chosen, Facts, Split, write_faces
 from fer_pipeline.faces.fer2013 import CLASSES, NAME, SIZE, VOTED
+from fer_pipeline.faces.tones import count_tones
 from fer_pipeline.params.read import read_params
 from fer_pipeline.params.schema import Params, Prepare
 from fer_pipeline.raw.ferplus import read_votes
@@ -69,9 +72,15 @@ def first_fifths(labels: npt.NDArray[np.uint8], positions: Positions) -> Positio
 
 
 def identify(images: npt.NDArray[np.uint8]) -> Positions:
-    """int64 (N,): for each image, the position of the first image equal to it."""
+    """int64 (N,): for each image, the position of the first image equal to it, which has the same digest."""
     first: dict[bytes, int] = {}
-    return np.array([first.setdefault(image.tobytes(), i) for i, image in enumerate(images)], np.int64)
+    digests = (hashlib.blake2b(image, digest_size=16).digest() for image in images)
+    return np.array([first.setdefault(digest, i) for i, digest in enumerate(digests)], np.int64)
+
+
+def find_blank(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """bool (N,): whether all pixels of an image are equal."""
+    return np.array([(image == image[0, 0]).all() for image in images])  # all images at once would be copied
 
 
 def clean(
@@ -105,8 +114,8 @@ def count_duplicates(
 
 
 def describe_pixels(images: npt.NDArray[np.uint8]) -> Pixels:
-    """Mean and standard deviation of all pixels, in [0, 255], from Pillow's histogram: exact, and without a copy."""
-    statistics = ImageStat.Stat(Image.fromarray(images.reshape(-1, images.shape[-1])))
+    """Mean and standard deviation of all pixels, in [0, 255]: exact, as they follow from how often each tone occurs."""
+    statistics = ImageStat.Stat(count_tones(images).tolist())
     return Pixels(train_mean=round(statistics.mean[0], 4), train_std=round(statistics.stddev[0], 4))
 
 
@@ -122,10 +131,13 @@ def find_votes(path: str | None, source: str, rows: Rows) -> npt.NDArray[np.uint
 def make_outputs(
     source: str, votes: str | None, split: Way, out: str, report: str, plots: str | None, params: Params
 ) -> tuple[dict[str, Any], dict[str, Split]]:
-    """{path: bytes} of all outputs, and {split: Split}; InputError as in `read_source`, or if a split has no rows."""
+    """The argument of `write_files` for all outputs, and {split: Split}.
+
+    InputError as in `read_source`, or if a split has no rows.
+    """
     raw = read_source(source, params.seed)
     voted = find_votes(votes, source, raw)
-    identities, blank = identify(raw.images), (raw.images == raw.images[:, :1, :1]).all(axis=(1, 2))
+    identities, blank = identify(raw.images), find_blank(raw.images)
     places, dropped = clean(divide(raw.labels, raw.usages, split), identities, blank, params.prepare)
     for name, rows in places.items():
         if not len(rows):
@@ -133,8 +145,9 @@ def make_outputs(
         for label in np.setdiff1d(range(len(CLASSES)), raw.labels[rows]):
             print(f"warning: {source}: {name} has no {CLASSES[label]} face", file=sys.stderr)
     in_train = np.isin(identities, identities[places["train"]])
+    images: dict[str, Any] = {name: Chosen(raw.images, rows) for name, rows in places.items()}  # faces are there once
     splits = {
-        name: Split(raw.images[rows], raw.labels[rows], in_train[rows], None if voted is None else voted[rows])
+        name: Split(images[name], raw.labels[rows], in_train[rows], None if voted is None else voted[rows])
         for name, rows in places.items()
     }
     splits["train"] = splits["train"]._replace(duplicate_of_train=None)
@@ -152,7 +165,7 @@ def make_outputs(
         conversions=dict(raw.conversions),
     )
     facts = Facts(NAME, CLASSES, () if voted is None else VOTED, SIZE, False, split, raw.md5)
-    outputs = {out: pack_faces(splits, facts), report: found.to_bytes()}
+    outputs: dict[str, Any] = {out: partial(write_faces, splits=splits, facts=facts), report: found.to_bytes()}
     if plots:
         from fer_pipeline.figures.data import plot_data  # matplotlib takes as long to load as 10,000 rows
 
