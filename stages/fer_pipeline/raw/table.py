@@ -7,7 +7,6 @@ with anything unusual go through `parse_pixels`, so that both ways agree and eve
 import csv
 import hashlib
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 from typing import IO
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.parallel import map_threads
 from fer_pipeline.faces.fer2013 import CLASSES, SIZE
 from fer_pipeline.raw.parsing import excerpt, find_usage, name_columns, name_fields, parse_all, refuse
 from fer_pipeline.raw.rows import Rows
@@ -28,6 +28,7 @@ CHALLENGE_FILES = {
 """{md5: CSV file that the challenge published}; the second has the rows of the first in another order."""
 PIXELS = SIZE * SIZE
 ROWS_AT_ONCE = 64  # rows that NumPy parses at a time: its temporary arrays stay small enough to be reused
+ROWS_MORE = 1 << 14  # rows by which the memory for faces grows
 LONGEST_ROW = 1 << 20  # bytes; a row of FER-2013 has about 8,400. Beyond this the file is not a table of faces.
 LABELS = {str(label): label for label in range(len(CLASSES))}
 TONES = {f"{tone:0{width}}": tone for tone in range(256) for width in range(1, 10)}
@@ -72,20 +73,26 @@ def read_table(file: IO[bytes], name: str, size: int | None = None) -> Rows:
             progress.update(len(line))
             yield line.decode("latin-1")
 
-    with (
-        tqdm(total=size, desc="rows", unit="B", unit_scale=True, disable=None) as progress,
-        ThreadPoolExecutor() as pool,
-    ):
+    images, filled = np.empty((0, SIZE, SIZE), np.uint8), 0
+    others: list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]] = []
+    problems: list[str] = []
+    with tqdm(total=size, desc="rows", unit="B", unit_scale=True, disable=None) as progress:
         rows = split_rows(read_lines())
         batches = iter(lambda: list(islice(rows, ROWS_AT_ONCE)), [])
-        parts = list(pool.map(lambda some: parse_rows(some, names), batches))
-    problems = [problem for part in parts for problem in part[3]]
+        for part, *labels_and_usages, found in map_threads(lambda some: parse_rows(some, names), batches):
+            if filled + len(part) > len(images):  # in place: joining all parts at the end would take twice the memory
+                images.resize((filled + ROWS_MORE, SIZE, SIZE), refcheck=False)
+            images[filled : filled + len(part)] = part
+            filled += len(part)
+            others.append(labels_and_usages)
+            problems += found
+    images.resize((filled, SIZE, SIZE), refcheck=False)
     if names[-1] == "pixels" and not line.endswith((b"\n", b'"')) and not problems:
         problems = [f"line {number}: no newline at its end, so the last pixel may be cut off; if complete, add one"]
     refuse(name, "row", problems)
-    if not parts:
+    if not others:
         raise InputError(f"{name}: a header and no rows; expected one row per face")
-    images, labels, usages = (np.concatenate([part[i] for part in parts]) for i in range(3))
+    labels, usages = (np.concatenate(parts) for parts in zip(*others, strict=True))
     md5 = digest.hexdigest()
     return Rows(images, labels, usages, "table", md5, CHALLENGE_FILES.get(md5))
 
