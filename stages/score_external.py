@@ -64,8 +64,8 @@ def main() -> None:
     parser.add_argument("--report", required=True, help="JSON to write")
     args = parser.parse_args()
     params = read_params()
-    rows = read_other(args.source)
     faces, facts = read_faces(args.data)
+    rows = read_other(args.source, facts.classes, facts.size, facts.colour)
     precision, evaluate = params.compute.precision, params.evaluate
     predict_all = partial(predict_apart, networks=params.networks, images=rows.images, precision=precision, facts=facts)
     said = {

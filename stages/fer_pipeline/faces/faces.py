@@ -52,6 +52,7 @@ class Split(NamedTuple):
     labels: npt.NDArray[np.uint8]  # uint8 (N,), 0..K-1, positions in `Facts.classes`
     duplicate_of_train: npt.NDArray[np.bool_] | None  # bool (N,): whether train has the same image; None for train
     votes: npt.NDArray[np.uint8] | None = None  # uint8 (N, V + 2): how many chose each of `Facts.vote_classes`
+    groups: Mapping[str, npt.NDArray[np.uint16]] = {}  # {such as age: (N,), positions in the names of its groups}
 
 
 class Chosen:
@@ -68,11 +69,14 @@ class Chosen:
         return self.array[self.rows[places]]
 
 
-def write_faces(path: str | Path, splits: Mapping[str, Split], facts: Facts) -> None:
-    """Write faces.h5 to `path`: equal bytes for equal content. Images may be `Chosen`."""
+def write_faces(
+    path: str | Path, splits: Mapping[str, Split], facts: Facts, groups: Mapping[str, Sequence[str]] = {}
+) -> None:
+    """Write faces.h5 to `path`: equal bytes for equal content. Images may be `Chosen`; `groups` has names."""
     with open(path, "w+b") as content, h5py.File(content, "w") as file:
         attributes = {key: getattr(facts, key) for key in ("name", "classes", "split", "source_md5", "vote_classes")}
         file.attrs.update({key: value for key, value in attributes.items() if value})
+        file.attrs.update({f"group_{key}": names for key, names in groups.items()})
         for name, rows in splits.items():
             group = file.create_group(name)
             write_chunks(group, "images", rows.images)
@@ -81,6 +85,8 @@ def write_faces(path: str | Path, splits: Mapping[str, Split], facts: Facts) -> 
                 group["duplicate_of_train"] = rows.duplicate_of_train
             if rows.votes is not None:
                 group["votes"] = rows.votes
+            for key, codes in rows.groups.items():
+                group[f"group_{key}"] = codes
 
 
 def write_chunks(group: h5py.Group, name: str, rows: npt.NDArray[np.uint8]) -> None:

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.parallel import map_threads
 from fer_pipeline.faces.fer2013 import CLASSES, SIZE
+from fer_pipeline.raw.classes import require_few
 from fer_pipeline.raw.parsing import excerpt, find_usage, name_columns, name_fields, parse_all, refuse
 from fer_pipeline.raw.rows import Rows
 
@@ -35,8 +36,8 @@ TONES = {f"{tone:0{width}}": tone for tone in range(256) for width in range(1, 1
 """{how a file may write a pixel, with zeros before it or without: its value}."""
 
 Fields = list[str] | None  # of a row; None if a quote is never closed, or a quote or a line end is inside a field
-Part = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint8], list[str]]
-"""Images uint8 (N, 48, 48), labels uint8 (N,), 0..6, usages uint8 (N,), positions in `USAGES`, and problems."""
+Part = tuple[npt.NDArray[np.uint8], list[str], list[int], list[str]]
+"""Images uint8 (N, 48, 48), labels as texts, usages, positions in `USAGES`, and problems."""
 
 csv.field_size_limit(LONGEST_ROW)
 
@@ -50,11 +51,12 @@ def find_columns(header: bytes) -> list[str] | None:
         return None
 
 
-def read_table(file: IO[bytes], name: str, size: int | None = None) -> Rows:
+def read_table(file: IO[bytes], name: str, size: int | None = None, any_label: bool = False) -> Rows:
     """Read the challenge's CSV from the start of a binary file; `md5` of the result is that of the table, decompressed.
 
-    `name` is for messages, `size` (of the file, in bytes) for the progress bar. Raises `InputError` if a column is
-    missing or rows are bad; it lists the first ten bad rows and gives their number.
+    `name` is for messages, `size` (of the file, in bytes) for the progress bar. With `any_label`, labels may be any
+    texts, which are the `classes` of the result, rather than 0..6. Raises `InputError` if a column is missing or rows
+    are bad; it lists the first ten bad rows and gives their number.
     """
     line = file.readline(LONGEST_ROW)
     names = find_columns(line)
@@ -74,27 +76,34 @@ def read_table(file: IO[bytes], name: str, size: int | None = None) -> Rows:
             yield line.decode("latin-1")
 
     images, filled = np.empty((0, SIZE, SIZE), np.uint8), 0
-    others: list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]] = []
+    texts: list[str] = []
+    usages: list[int] = []
     problems: list[str] = []
     with tqdm(total=size, desc="rows", unit="B", unit_scale=True, disable=None) as progress:
         rows = split_rows(read_lines())
         batches = iter(lambda: list(islice(rows, ROWS_AT_ONCE)), [])
-        for part, *labels_and_usages, found in map_threads(lambda some: parse_rows(some, names), batches):
+        for part, more_texts, more_usages, found in map_threads(
+            lambda some: parse_rows(some, names, any_label), batches
+        ):
             if filled + len(part) > len(images):  # in place: joining all parts at the end would take twice the memory
                 images.resize((filled + ROWS_MORE, SIZE, SIZE), refcheck=False)
             images[filled : filled + len(part)] = part
             filled += len(part)
-            others.append(labels_and_usages)
+            texts += more_texts
+            usages += more_usages
             problems += found
     images.resize((filled, SIZE, SIZE), refcheck=False)
     if names[-1] == "pixels" and not line.endswith((b"\n", b'"')) and not problems:
         problems = [f"line {number}: no newline at its end, so the last pixel may be cut off; if complete, add one"]
     refuse(name, "row", problems)
-    if not others:
+    if not texts:
         raise InputError(f"{name}: a header and no rows; expected one row per face")
-    labels, usages = (np.concatenate(parts) for parts in zip(*others, strict=True))
+    known = {text: label for label, text in enumerate(sorted({*texts}))} if any_label else LABELS
+    require_few(known, name)
+    labels, parts = (np.array(column, np.uint8) for column in ([known[text] for text in texts], usages))
     md5 = digest.hexdigest()
-    return Rows(images, labels, usages, "table", md5, CHALLENGE_FILES.get(md5))
+    classes = tuple(known) if any_label else CLASSES
+    return Rows(images, labels, parts, "table", md5, CHALLENGE_FILES.get(md5), classes=classes)
 
 
 def split_rows(lines: Iterable[str]) -> Iterator[tuple[str, Fields]]:
@@ -113,24 +122,25 @@ def split_rows(lines: Iterable[str]) -> Iterator[tuple[str, Fields]]:
             yield place, fields
 
 
-def parse_rows(rows: list[tuple[str, Fields]], names: list[str]) -> Part:
+def parse_rows(rows: list[tuple[str, Fields]], names: list[str], any_label: bool) -> Part:
     """Parse rows from `split_rows`; `names` are the column names. Each bad row gives one problem."""
-    parsed, problems = parse_all(rows, lambda fields: parse_fields(fields, names))
+    parsed, problems = parse_all(rows, lambda fields: parse_fields(fields, names, any_label))
     pixels = None if problems else parse_pixels_fast([text for *_, text in parsed])
     if pixels is None:
-        exact, problems = parse_all(rows, lambda fields: parse_pixels(parse_fields(fields, names)[2]))
+        exact, problems = parse_all(rows, lambda fields: parse_pixels(parse_fields(fields, names, any_label)[2]))
         pixels = np.array(exact, np.uint8)
-    labels, usages = (np.array([row[place] for row in parsed], np.uint8) for place in (0, 1))
-    return pixels.reshape(-1, SIZE, SIZE), labels, usages, problems
+    return pixels.reshape(-1, SIZE, SIZE), [label for label, *_ in parsed], [usage for _, usage, _ in parsed], problems
 
 
-def parse_fields(fields: Fields, names: list[str]) -> tuple[int, int, str]:
-    """Label 0..6, usage 0..2 and the text of the pixels of one row; ValueError for anything else."""
+def parse_fields(fields: Fields, names: list[str], any_label: bool) -> tuple[str, int, str]:
+    """Label, usage 0..2 and the text of the pixels of one row; ValueError for anything else."""
     if fields is None:
         raise ValueError("a quote that is never closed, or a quote or a line end inside a field")
     texts = name_fields(names, fields)
-    if (label := LABELS.get(texts["emotion"].strip())) is None:
-        raise ValueError(f"emotion is {excerpt(texts['emotion'])}, expected 0..6")
+    label = texts["emotion"].strip()
+    if label not in LABELS and (not any_label or not label):
+        raise ValueError(f"emotion is {excerpt(texts['emotion'])}, expected {'a name' if any_label else '0..6'}")
+    label = label.encode("latin-1").decode("utf-8", "replace")
     return label, find_usage(texts["usage"]), texts["pixels"]
 
 
