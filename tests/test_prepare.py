@@ -16,8 +16,9 @@ from test_source import assert_same_faces
 
 import prepare
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.faces.faces import Split, pack_faces, read_faces
-from fer_pipeline.faces.fer2013 import CLASSES, SPLITS
+from fer_pipeline.faces import faces
+from fer_pipeline.faces.faces import SPLITS, Facts, Split, read_faces
+from fer_pipeline.faces.fer2013 import CLASSES, NAME, VOTED
 from fer_pipeline.raw.rows import USAGES
 
 
@@ -47,8 +48,8 @@ def test_paper_split_takes_the_first_fifths(run_prepare):
     """Counted by hand: of 11 training rows per class the first 2 go; of 6 + 5 test rows the first 2 are val as well."""
     table = Table(per_class=(11, 6, 5))
     _, out, report = run_prepare(table, "paper")
-    splits, attributes = read_faces(out)
-    assert attributes["split"] == "paper"
+    splits, facts = read_faces(out)
+    assert facts.split == "paper"
     for label in range(7):
         training, testing = (table.images[(table.labels == label) & of] for of in (table.usages == 0, table.usages > 0))
         for name, expected in (("train", training[2:]), ("val", testing[:2]), ("test", testing)):
@@ -166,7 +167,8 @@ def write_faces(path, changes=(), **columns):
     """
     rows = Split(np.zeros((3, 48, 48), np.uint8), np.zeros(3, np.uint8), np.zeros(3, bool))._replace(**columns)
     splits = dict.fromkeys(SPLITS, rows) | {"train": rows._replace(duplicate_of_train=None)}
-    path.write_bytes(pack_faces(splits, "official", "0" * 32))
+    voted = () if rows.votes is None else VOTED
+    faces.write_faces(path, splits, Facts(NAME, CLASSES, voted, 48, False, "official", "0" * 32))
     with h5py.File(path, "a") as file:
         for key, content in dict(changes).items():
             target = file.attrs if "classes" in key else file
@@ -185,9 +187,10 @@ LAYOUT = "not HDF5, damaged, or of another layout"
 SHORT = "test/duplicate_of_train holds bool (2,), expected bool (3,)"
 NO_ROWS = {"test/images": np.zeros((0, 48, 48), np.uint8), "test/labels": np.zeros(0, np.uint8)}
 BAD_FACES = {
-    "other classes": ({"classes": ["a", "b"]}, "classes are a, b, expected angry, disgust"),
+    "one class": ({"classes": ["a"]}, "classes are a, expected two or more"),
     "no classes": ({"classes": None}, "classes are missing"),
-    "classes a number": ({"classes": 7}, "classes are 7, expected angry"),
+    "classes a number": ({"classes": 7}, LAYOUT),
+    "classes without votes": ({"classes": ["a", "b"]}, "vote_classes are angry"),
     "no val": ({"val": None}, LAYOUT),
     "no labels": ({"val/labels": None}, LAYOUT),
     "labels scalar": ({"val/labels": 3}, LAYOUT),
@@ -202,7 +205,6 @@ BAD_FACES = {
     "a chunk never written": ({"test/images": (2, (1, 48, 48))}, LAYOUT),
     "other classes of votes": ({"vote_classes": ["happy"]}, "vote_classes are happy, expected angry"),
     "no votes": ({"val/votes": None}, LAYOUT),
-    "11 votes": ({"val/votes": np.full((3, 10), 11, np.uint8)}, "val has 11 votes for one class"),
 }
 
 

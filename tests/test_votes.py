@@ -18,6 +18,7 @@ from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.faces import read_faces
 from fer_pipeline.faces.fer2013 import VOTE_CLASSES
 from fer_pipeline.faces.votes import find_majority, to_shares
+from fer_pipeline.params.read import read_params
 from fer_pipeline.params.schema import Prepare
 from fer_pipeline.raw import source
 from fer_pipeline.raw.ferplus import parse_votes, read_votes
@@ -233,7 +234,7 @@ def test_the_committed_file_for_no_votes_has_the_header_of_ferplus():
     """And params.yaml refuses null with a sentence that names that file."""
     assert (ROOT / "data" / "no_votes.csv").read_text() == f"{','.join(HEADER)}\n"
     with pytest.raises(ValidationError, match="name a file, not null: data/no_votes.csv"):
-        Prepare(split="official", votes=None, drop_blank=False, drop_leaks=False)
+        Prepare.model_validate(read_params().prepare.model_dump() | {"votes": None})
 
 
 def test_rows_in_another_order_are_refused(tmp_path, table, read):
@@ -248,7 +249,7 @@ def test_rows_in_another_order_are_refused(tmp_path, table, read):
 
 
 def test_the_samples_votes_are_left_aside_for_other_data(tmp_path, capsys):
-    assert prepare.find_votes("data/raw/sample_votes.csv", str(tmp_path / "fer2013.csv"), None) is None
+    assert prepare.find_votes("data/raw/sample_votes.csv", str(tmp_path / "fer2013.csv")) is None
     assert "without votes: prepare.votes names the votes for the embedded sample" in capsys.readouterr().err
 
 

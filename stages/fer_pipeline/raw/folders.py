@@ -28,10 +28,18 @@ class Listed(NamedTuple):
     groups: Mapping[str, list[str]] = MappingProxyType({})
 
 
+def find_prefix(name: str) -> int | None:
+    """The position in `USAGES` that the prefix of a file's name tells, if it has one."""
+    prefixes = {usage.lower(): code for code, usage in enumerate(USAGES)}
+    return prefixes.get(name.rpartition("/")[2].split("_")[0].lower())
+
+
 def is_of_fer2013(names: Collection[str]) -> bool:
-    """Whether files lie in FER-2013's folders: train/<class>/ or test/<class>/, and no folder of val beside them."""
-    folders = {name.lower().split("/")[-3] for name in names if name.count("/") > 1}
-    return bool(folders & {"train", "test"}) and not any(PARTS.get(folder) == 1 for folder in folders)
+    """Whether files lie in FER-2013's folders train/<class>/ or test/<class>/: with its prefixes, or no val beside."""
+    folders = {name: name.lower().split("/")[-3] for name in names if name.count("/") > 1}
+    ours = [name for name, folder in folders.items() if folder in ("train", "test")]
+    has_val = any(PARTS.get(folder) == 1 for folder in folders.values())
+    return bool(ours) and (not has_val or any(find_prefix(name) is not None for name in ours))
 
 
 def list_fer2013(names: Collection[str], source: Path, seed: int) -> Listed:
@@ -72,12 +80,11 @@ def find_usages(pictures: list[tuple[int, str, str]], source: Path, seed: int) -
     files of each test class are shuffled with `seed` and split in half between PublicTest and PrivateTest. Raises
     `InputError`: a prefix that contradicts the folder, or a test folder in which only some names have one.
     """
-    codes = {usage.lower(): code for code, usage in enumerate(USAGES)}
     usages = np.zeros(len(pictures), np.uint8)
     unnamed: dict[int, list[int]] = {}
     problems: list[str] = []
     for i, (label, folder, name) in enumerate(pictures):
-        usage = codes.get(name.rpartition("/")[2].split("_")[0].lower())
+        usage = find_prefix(name)
         if usage is not None and (usage == 0) != (folder == "train"):
             problems.append(f"{name}: {USAGES[usage]} by its name, {folder} by its folder; expected both to agree")
         elif usage is not None:
@@ -124,8 +131,7 @@ def list_folders(names: Collection[str], source: Path, seed: int) -> Listed:
     if len(roots) > 1:
         listed = ", ".join(sorted(roots)[:5])
         raise InputError(f"{source}: class folders in {len(roots):,} places ({listed}); give one, or a table of paths")
-    prefixes = {name.rpartition("/")[2].split("_")[0].lower() for name in found}
-    if {*parts} == {0, 2} and prefixes & {"publictest", "privatetest"}:
+    if {*parts} == {0, 2} and any(find_prefix(name) for name in found):
         folders = [(0, "train" if part == 0 else "test", name) for part, name in zip(parts, found, strict=True)]
         return Listed(pictures, find_usages(folders, source, seed))
     return Listed(pictures, np.array(parts, np.uint8))
