@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import Table, encode, write_folder, write_zip
 from PIL import Image
-from test_source import assert_same_faces
+from test_source import assert_same_faces, draw, draw_table
 
 import prepare
 from fer_pipeline.core.errors import InputError
@@ -151,6 +151,71 @@ def test_a_class_without_faces_gives_a_warning(run_prepare, tmp_path, table):
 def test_an_empty_split_is_refused(run_prepare):
     for per_class, empty in {(0, 2, 2): "train", (2, 0, 2): "val", (2, 2, 0): "test"}.items():
         assert f"leaves no row for {empty}" in run_prepare(Table(per_class), code=1)[0]
+
+
+FOR_FIVE = (
+    "its numbers were taken for FER-2013's: name them in their order, as set prepare.classes to [name of 0, name of 1, "
+)
+
+
+def test_numbers_are_fer2013s_only_if_train_has_all_seven(run_prepare, set_prepare, tmp_path, table):
+    """Of five classes, these would be taken for angry to sad; a list names them."""
+    lines = [line for line in table.lines() if line[0] in "01234"]
+    (tmp_path / "five.csv").write_text("\n".join(["emotion,pixels,Usage", *lines, ""]))
+    stderr, out, _ = run_prepare(tmp_path / "five.csv", code=1)
+    assert f"five.csv: train has no face of surprise, neutral; {FOR_FIVE}" in stderr and not out.exists()
+    set_prepare(classes=["e", "d", "c", "b", "a"])
+    _, out, _ = run_prepare(tmp_path / "five.csv")
+    assert read_faces(out)[1].classes == ("e", "d", "c", "b", "a")
+    set_prepare(split="paper", classes=[*"edcba"])
+    assert "prepare.split paper is the study's split of FER-2013" in run_prepare(tmp_path / "five.csv", "paper", 1)[0]
+
+
+def test_a_class_that_train_lacks_is_refused(run_prepare, set_prepare, tmp_path):
+    """Also one that only test has."""
+    set_prepare(classes="auto", size=48)
+    rows = [f"faces/{{}}.png,{pair}" for pair in ("a,train", "b,train", "a,val", "a,test", "c,test", "b,test")]
+    stderr, *_ = run_prepare(write_folder(tmp_path / "x", draw_table("path,label,split", rows)), code=1)
+    assert stderr.endswith("train has no face of c; give some, or set prepare.classes to [a, b] in params.yaml\n")
+
+
+def test_votes_groups_and_boxes_of_a_table(run_prepare, set_prepare, tmp_path):
+    """Three classes, of which the annotators' majority is the label; a fourth that they could choose."""
+    voted = {"glad": "7,1,1,1,0,0", "sad": "1,6,0,2,1,0", "calm": "0,0,9,1,0,0", "": "4,4,0,0,1,1"}
+    header = "path,split,x,y,w,h,group_age,votes_Glad,votes_Sad,votes_calm,votes_contempt,votes_unknown,votes_no_face"
+    rows = [
+        f"faces/{{}}.png,{split},8,8,48,48,{age},{votes}"
+        for split in ("train", "val", "test") for age in ("old", "new") for votes in voted.values()
+    ]  # fmt: skip
+    set_prepare(classes={"calm": [], "moved": ["glad", "sad"]}, labels="votes", colour=True)
+    _, out, report = run_prepare(write_zip(tmp_path / "set.zip", draw_table(header, rows)), votes="data/no_votes.csv")
+    splits, facts = read_faces(out)
+    assert facts.voted == ("calm", "moved", "contempt") and facts.shape == (48, 48, 3) and facts.name == "set.zip"
+    assert splits["test"].labels.tolist() == [0, 0, 1, 1, 1, 1]
+    assert splits["test"].votes.tolist() == [[9, 0, 1, 0, 0]] * 2 + [[1, 8, 1, 0, 0], [0, 7, 2, 1, 0]] * 2
+    assert (splits["train"].images[0] == draw(2)[8:56, 8:56]).all()
+    with h5py.File(out) as file:
+        assert file.attrs["group_age"].tolist() == ["new", "old"]
+        assert file["val/group_age"][:].tolist() == [1, 0, 0, 0, 1, 1] and file["val/group_age"].dtype == np.uint16
+    found = json.loads(report.read_text())
+    assert (found["no_majority"], found["source"]["rows"]) == ({"train": 2, "val": 2, "test": 2}, 24)
+
+
+def test_the_largest_face_of_a_photo_is_cropped(run_prepare, set_prepare, tmp_path, photo_file):
+    """Photos without a face are named and counted; a box needs no detector."""
+    photo = np.asarray(Image.open(photo_file))
+    files = {
+        f"{name}/{i}.png": encode(photo[:, :: 1 - 2 * (name == "b")], mode="RGB") for name in "ab" for i in range(3)
+    }
+    files |= {"a/none.png": encode(np.zeros((300, 300, 3), np.uint8), mode="RGB")}
+    set_prepare(classes="auto", size=64, crop=True, colour=True)
+    stderr, out, report = run_prepare(write_folder(tmp_path / "set", files))
+    assert "no face found in 1 pictures, left out: 'a/none.png'" in stderr
+    assert json.loads(report.read_text())["without_face"] == 1
+    splits, facts = read_faces(out)
+    face = Image.fromarray(photo[112:322, 159:369]).resize((64, 64))  # around the place that conftest.py tells
+    difference = splits["train"].images[0].astype(int) - np.asarray(face)
+    assert facts.shape == (64, 64, 3) and np.abs(difference).mean() < 40
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

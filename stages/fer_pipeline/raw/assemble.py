@@ -14,26 +14,26 @@ from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.faces import SPLITS
 from fer_pipeline.faces.fer2013 import CLASSES, NAME, SIZE, VOTED, VOTES_NAME
 from fer_pipeline.faces.votes import find_majority
-from fer_pipeline.raw.classes import NUMBERS, Choice, choose_classes, name_numbers, order_votes
+from fer_pipeline.raw.classes import NUMBERS, Choice, Form, choose_classes, name_numbers, order_votes
 from fer_pipeline.raw.ferplus import read_votes
 from fer_pipeline.raw.folders import Listed
 from fer_pipeline.raw.images import Member, decode_all, scale
 from fer_pipeline.raw.parsing import excerpt
 from fer_pipeline.raw.rows import NOWHERE, Options, Rows
-from fer_pipeline.raw.splits import Labels, complete_parts
+from fer_pipeline.raw.splits import UNKNOWN, Labels, complete_parts
 
 MOST_VALUES = 1000  # of a group
 
 
 def label_rows(
-    names: Sequence[str], source: str, options: Options, challenge: bool = False
+    names: Sequence[str], source: str, options: Options, form: Form
 ) -> tuple[Choice, Labels, dict[str, Any]]:
     """The classes of rows with these `names` ('' without any), labels int64 (N,), -1 for rows to leave out, and counts.
 
-    The counts are fields of `Rows`; `challenge` as in `name_numbers`.
+    The counts are fields of `Rows`.
     """
     wanted = options.classes
-    known = name_numbers({*names} - {""}, wanted, source, challenge, options.all_test)
+    known = name_numbers({*names} - {""}, wanted, source, form, options.all_test)
     choice = choose_classes({*known.values()}, wanted, source, options.by_votes, not options.all_test)
     places = {name: choice.find(known[name]) for name in known} | {"": -1}
     if changed := {name: other for name, other in known.items() if name != other}:
@@ -54,8 +54,9 @@ def name_by_votes(
             "votes_<class>, or set prepare.labels to emotion"
         )
     majority = find_majority(votes)
-    lost = Counter(dict(enumerate(SPLITS)).get(part, "all") for part in parts[majority < 0].tolist())
-    return [voted[one] if one >= 0 else "" for one in majority.tolist()], dict(sorted(lost.items()))
+    lost = np.bincount(parts[majority < 0], minlength=NOWHERE)
+    counts = {name: int(lost[part]) for part, name in [*enumerate(SPLITS), (UNKNOWN, "all")] if lost[part]}
+    return [voted[one] if one >= 0 else "" for one in majority.tolist()], counts
 
 
 def assemble_table(rows: Rows, source: str, options: Options) -> Rows:
@@ -78,8 +79,10 @@ def assemble_table(rows: Rows, source: str, options: Options) -> Rows:
     votes = read_votes(options.votes, source, as_ferplus) if options.votes else None
     if options.by_votes:
         names, more["no_majority"] = name_by_votes(votes, VOTED, rows.usages, source)
-    choice, labels, found = label_rows(names, source, options, challenge=True)
+    choice, labels, found = label_rows(names, source, options, "pixels")
     more |= found
+    if options.classes is None and not options.by_votes:  # `read_table` took them for FER-2013's
+        more["numbers"] = tuple(map(str, np.unique(labels).tolist()))
     if votes is not None:
         more["votes"], more["voted"] = order_votes(votes, VOTED, choice)
     usages = np.where(labels < 0, NOWHERE, 2 if options.all_test else rows.usages).astype(np.uint8)
@@ -114,7 +117,7 @@ def assemble_pictures(
     more: dict[str, Any] = {}
     if options.by_votes:
         names, more["no_majority"] = name_by_votes(listed.votes, listed.voted, listed.parts, where)
-    choice, labels, found = label_rows(names, where, options)
+    choice, labels, found = label_rows(names, where, options, listed.form)
     parts = listed.parts
     if not fer2013:
         more["name"] = source.resolve().name
@@ -122,6 +125,8 @@ def assemble_pictures(
         parts, more["split"], more["note"] = complete_parts(
             parts, labels, listed.subjects, choice.classes, options.seed, where
         )
+        if more["split"] == "made":
+            print(f"{where}: {more['note']}")
     kept = np.flatnonzero(labels >= 0).tolist()
     if not fer2013:
         kept.sort(key=lambda i: (parts[i], labels[i], listed.pictures[i].name))

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,8 @@ RESERVED = (
     *("emotion", "images", "label", "same", "share", "total"),  # of tables in plots/ and metrics/
     *NO_CLASS,  # of votes
 )
+Form = Literal["pixels", "paths", "folders"]
+"""The challenge's CSV, whose numbers 0..6 are FER-2013's; a table of paths, where they may be; and class folders."""
 PARAM = "prepare.classes in params.yaml"
 
 
@@ -58,26 +60,29 @@ def flatten(wanted: Wanted) -> dict[str, list[str]]:
     return {name: [name] for name in wanted or ()}
 
 
-def name_numbers(found: Iterable[str], wanted: Wanted, source: str, challenge: bool, all_test: bool) -> dict[str, str]:
+def name_numbers(found: Iterable[str], wanted: Wanted, source: str, form: Form, all_test: bool) -> dict[str, str]:
     """{name in the data: name to go by}: another one only for numbers, where `wanted` or FER-2013 gives their names.
 
-    `challenge` tells that the source has the challenge's form, whose numbers 0..6 are FER-2013's. Raises `InputError`
-    where a list has more or fewer names than there are numbers.
+    Raises `InputError` where a list has more or fewer names than there are numbers.
     """
     names = {name: name for name in found}
     if not names or wanted == "auto" or not all(name.isascii() and name.isdigit() for name in names):
         return names
     asked = {name for meant in flatten(wanted).values() for name in meant}
-    of_fer2013 = wanted is None or (challenge and asked <= {*CLASSES} and names.keys() >= NUMBERS.keys())
-    if of_fer2013 or (challenge and all_test and not asked & names.keys()):
+    of_fer2013 = (
+        form != "folders"
+        if wanted is None
+        else (form == "pixels" and asked <= {*CLASSES} and names.keys() >= NUMBERS.keys())
+    )
+    if of_fer2013 or (form == "pixels" and all_test and not asked & names.keys()):
         return names | {number: name for number, name in NUMBERS.items() if number in names}
-    if all_test or asked <= names.keys() or isinstance(wanted, Mapping):
+    if wanted is None or all_test or asked <= names.keys() or isinstance(wanted, Mapping):
         return names
-    numbers, wanted = sorted(names, key=int), [*(wanted or ())]
+    numbers, wanted = sorted(names, key=int), [*wanted]
     if len(numbers) != len(wanted):
         raise InputError(
             f"{source}: the labels are the numbers {show(numbers)}, and {PARAM} has {len(wanted)} names; give as many "
-            "names as numbers, in the order of the numbers"
+            "names as numbers, in the order of the numbers, or {name: [number], ...}"
         )
     return dict(zip(numbers, wanted, strict=True))
 
@@ -111,7 +116,7 @@ def choose_classes(names: Iterable[str], wanted: Wanted, source: str, by_votes: 
         require_name(name, source)
     meant = group((fold(one), name) for name, each in meanings.items() for one in each)
     if twice := [each for each in meant.values() if len({*each}) > 1]:
-        raise InputError(f"{PARAM}: one name means {show({*twice[0]})}; give it to one of them")
+        raise InputError(f"{PARAM}: one name means {show(dict.fromkeys(twice[0]))}; give it to one of them")
     classes = tuple(meanings)
     own = {fold(name): label for label, name in enumerate(classes)}  # a class may also go by its own name
     choice = Choice(classes, own | {key: classes.index(each[0]) for key, each in meant.items()})

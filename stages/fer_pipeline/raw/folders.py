@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.fer2013 import CLASSES
-from fer_pipeline.raw.classes import LABELS, Choice
+from fer_pipeline.raw.classes import LABELS, Choice, Form
 from fer_pipeline.raw.images import OTHER_SUFFIXES, SUFFIXES, Picture
 from fer_pipeline.raw.parsing import refuse
 from fer_pipeline.raw.rows import USAGES
@@ -22,6 +22,7 @@ class Listed(NamedTuple):
 
     pictures: list[Picture]
     parts: Parts  # see `complete_parts`
+    form: Form = "folders"
     subjects: Sequence[str] = ()
     votes: npt.NDArray[np.uint8] | None = None  # see `Rows`
     voted: tuple[str, ...] = ()
@@ -110,7 +111,7 @@ def list_folders(names: Collection[str], source: Path, seed: int) -> Listed:
     elsewhere, or class folders in several places.
     """
     found = sorted(name for name in names if name.lower().endswith(OTHER_SUFFIXES))
-    places = [("", "", *name.split("/"))[-4:-1] for name in found]  # the folders above, with the class last
+    places = [("", "", "", *name.split("/"))[-4:-1] for name in found]  # the folders above, with the class last
     split = any(part.lower() in PARTS for _, part, _ in places)
     pictures, parts, roots, problems = [], [], set(), []
     for name, (_, part, label) in zip(found, places, strict=True):

@@ -98,6 +98,7 @@ def read_list(content: bytes, source: str, folder: str, members: Collection[str]
     return Listed(
         pictures,
         np.array(parts, np.uint8),
+        "paths",
         subjects if "subject" in columns else [],
         np.array(counts, np.uint8) if votes else None,
         tuple(voted[name].removeprefix(VOTES) for name in chosen),

@@ -21,13 +21,15 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.raw import listing
 from fer_pipeline.raw.assemble import assemble_pictures, assemble_table
 from fer_pipeline.raw.classes import LABELS, choose_classes
 from fer_pipeline.raw.folders import is_of_fer2013, list_fer2013, list_folders, list_others
 from fer_pipeline.raw.images import LARGEST_FILE, OTHER_SUFFIXES, Member, is_litter
-from fer_pipeline.raw.rows import FER2013, Options, Rows
+from fer_pipeline.raw.rows import FER2013, NOWHERE, Options, Rows
 from fer_pipeline.raw.table import LONGEST_ROW, find_columns, read_table
 
 COMPRESSIONS: dict[bytes, Callable[[IO[bytes]], Any]]
@@ -51,11 +53,12 @@ def read_other(source: str | Path, classes: Sequence[str], size: int, colour: bo
     their usual names. Rows of other classes are left out and counted.
     """
     usual = {name: [one for one in LABELS if LABELS[one] == LABELS.get(name)] or [name] for name in classes}
-    return read(
-        source,
-        Options(0, usual, size, colour, all_test=True),
-        "set its path in `other_sets` in params.yaml to where it is",
-    )
+    options = Options(0, usual, size, colour, all_test=True)
+    rows = read(source, options, "set its path in `other_sets` in params.yaml to where it is")
+    kept = np.flatnonzero(rows.usages != NOWHERE)
+    if not len(kept):
+        raise InputError(f"{source}: no face of {', '.join(classes)}; give some, or remove it from `other_sets`")
+    return rows if len(kept) == len(rows.labels) else rows._replace(images=rows.images[kept], labels=rows.labels[kept])
 
 
 def read(source: str | Path, options: Options, remedy: str = "") -> Rows:

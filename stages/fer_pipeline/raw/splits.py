@@ -48,13 +48,9 @@ def complete_parts(
         parts[rows] = draw_subjects(labels[rows], [subjects[row] for row in rows.tolist()], len(drawn), seed, source)
     else:
         parts[rows] = draw_rows(labels[rows], classes, len(drawn), seed, source)
-    what = "val, a tenth of train," if found else "val and test, a tenth of the rows each,"
-    how = "whole subjects" if subjects else "rows of each class"
-    return (
-        parts,
-        "made",
-        f"{what[0].upper()}{what[1:]} were drawn with seed {seed}: {how}. Nothing is chosen on test rows.",
-    )
+    what = "Val is a tenth of train" if found else "Val and test are a tenth of the rows each"
+    how = "whole subjects" if subjects else "of each class"
+    return parts, "made", f"{what}, {how}, drawn with seed {seed}: nothing is chosen on test rows."
 
 
 def draw_rows(labels: Labels, classes: Sequence[str], count: int, seed: int, source: str) -> Parts:
@@ -65,8 +61,8 @@ def draw_rows(labels: Labels, classes: Sequence[str], count: int, seed: int, sou
         rows = generator.permutation(np.flatnonzero(labels == label))
         if len(rows) < count:
             raise InputError(
-                f"{source}: {len(rows)} rows of {name} to draw {', '.join(SPLITS[:count])} from; "
-                f"give at least {count}, or leave {name} out by prepare.classes in params.yaml"
+                f"{source}: {len(rows)} of {name}, where {', '.join(SPLITS[:count])} need one each; give more, or "
+                f"leave {name} out by prepare.classes in params.yaml"
             )
         tenth = max(1, round(len(rows) / 10))
         for part in range(1, count):
