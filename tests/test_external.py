@@ -45,6 +45,20 @@ def test_class_folders_of_any_depth_size_and_colour(tmp_path):
     assert abs(rows.images[3].astype(int) - np.asarray(middle)).max() <= 1
 
 
+def test_any_form_is_read_for_the_classes_of_the_data(tmp_path, table):
+    """A table of pixels by FER-2013's names for its numbers; pictures in colour and in another size."""
+    (tmp_path / "x.csv").write_bytes(table.csv())
+    rows = read_other(tmp_path / "x.csv", ("happy", "bored", "sad"), 64, colour=False)
+    expected = [{3: 0, 4: 2}[label] for label in table.labels.tolist() if label in (3, 4)]
+    assert rows.labels.tolist() == expected and rows.images.shape == (18, 64, 64)
+    assert rows.left_out == {str(label): 9 for label in (0, 1, 2, 5, 6)}
+    files = {f"a/{name}/1.png": encode(draw_face(1, 64, 64)) for name in ("Very-Bored", "happy", "joy", "other")}
+    rows = read_other(write_folder(tmp_path / "set", files), ("happy", "very bored"), 96, colour=True)
+    assert (rows.labels.tolist(), rows.images.shape, rows.left_out) == ([0, 0, 1], (3, 96, 96, 3), {"other": 1})
+    with pytest.raises(InputError, match="x.csv: no face of calm, glad; give some"):
+        read_other(tmp_path / "x.csv", ("calm", "glad"), 48, colour=False)
+
+
 def test_colour_becomes_grey():
     grey, _, scaled = decode(encode(np.full((48, 48, 3), (200, 100, 0), np.uint8), mode="RGB"))
     assert not scaled and abs(int(grey[0, 0]) - (0.299 * 200 + 0.587 * 100)) <= 1

@@ -9,12 +9,13 @@ import os
 import re
 import shutil
 import tarfile
+import textwrap
 import zipfile
 from functools import partial
 
 import numpy as np
 import pytest
-from conftest import Table, encode, write_folder, write_zip
+from conftest import ROOT, Table, encode, write_folder, write_zip
 from PIL import Image
 from test_photos import claim_size
 
@@ -578,6 +579,38 @@ def test_a_bad_set_is_refused(case, tmp_path):
     files, message = BAD_SETS[case]
     others = {} if len(files) > 1 or "faces.csv" in files else draw_folders()
     assert message in refusal(write_folder(tmp_path / "x", {**others, **files}), classes="auto", size=48)
+
+
+def run_recipe(name, folder, files, monkeypatch):
+    """Run the code of docs/data.md that makes a table of a set's own lists, and read that set of these files."""
+    code = re.findall(r"(?:^    .*\n)+", (ROOT / "docs" / "data.md").read_text(), re.MULTILINE)
+    write_folder(folder / "data" / "raw" / name, files)
+    monkeypatch.chdir(folder)
+    exec(textwrap.dedent(next(block for block in code if f"data/raw/{name}" in block)), {})
+    return read_source(folder / "data" / "raw" / name, 1, Options(classes="auto", size=48))
+
+
+def test_the_recipe_for_raf_db(tmp_path, monkeypatch):
+    pictures = [f"{part}_{number:05}" for part in ("train", "test") for number in range(20)]
+    lines = [f"{picture}.jpg {1 + i % 7}\n" for i, picture in enumerate(pictures)]
+    files = {f"Image/aligned/{one}_aligned.jpg": encode(draw(i), "jpg", "RGB") for i, one in enumerate(pictures)}
+    files["EmoLabel/list_patition_label.txt"] = "".join(lines).encode()
+    rows = run_recipe("rafdb", tmp_path, files, monkeypatch)
+    assert rows.classes == tuple(sorted(CLASSES)) and np.bincount(rows.usages).tolist() == [13, 7, 20]
+    face = decode(files["Image/aligned/test_00001_aligned.jpg"], Options(size=48))[0]  # of label 1
+    assert face in rows.images[(rows.usages == 2) & (rows.labels == rows.classes.index("surprise"))]
+
+
+def test_the_recipe_for_affectnet(tmp_path, monkeypatch):
+    """Its lists have eleven numbers, of which three are no expression; that of validation may lack a header."""
+    header = "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression,valence,arousal\n"
+    lines = [f"{i % 3}/{i}.png,5,6,40,50,1;2,{i % 11},0.1,-2\n" for i in range(44)]
+    files = {f"Manually_Annotated_Images/{i % 3}/{i}.png": encode(draw(i), mode="RGB") for i in range(44)}
+    files |= {"training.csv": (header + "".join(lines[:33])).encode(), "validation.csv": "".join(lines[33:]).encode()}
+    rows = run_recipe("affectnet", tmp_path, files, monkeypatch)
+    assert len(rows.classes) == 8 and np.bincount(rows.usages).tolist() == [16, 8, 8]
+    box = decode(files["Manually_Annotated_Images/1/34.png"], Options(size=48), box=(5, 6, 40, 50))[0]  # 34 is happy
+    assert (rows.images[(rows.usages == 2) & (rows.labels == rows.classes.index("happy"))] == box).all()
 
 
 def test_settings_that_do_not_fit_a_form_are_refused(tmp_path, table):
