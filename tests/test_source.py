@@ -548,6 +548,8 @@ BAD_ROWS = {
     "a box of a pixel": ("path,label,x,y,w,h\n" + "a.png,x,1,2,1,1\na.png,y,1,2,1,1\n" * 3, "a.png: 1x1 pixels in the box"),
     "half a vote": ("path,label,votes_x\na.png,x,0.5", "line 2: votes_x has '0.5' votes, expected 0..255"),
     "too many votes": ("path,label,votes_x,votes_y\na.png,x,200,56", "256 votes in all, expected 255 at most"),
+    "a group of a strange name": ("path,label,group_a/b\na.png,x,1", "the column 'group_a/b'; name it by letters"),
+    "votes for no class": ("path,label,votes_\na.png,x,1", "'' cannot name a class"),
     "votes for one class twice": ("path,label,votes_x,votes_X\na.png,x,1,1", "a column occurs twice"),
 }  # fmt: skip
 

@@ -8,6 +8,7 @@ import csv
 import io
 import math
 import posixpath
+import re
 import sys
 from collections.abc import Collection, Mapping
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.votes import NO_CLASS
-from fer_pipeline.raw.classes import fold
+from fer_pipeline.raw.classes import fold, require_name
 from fer_pipeline.raw.folders import Listed
 from fer_pipeline.raw.images import OTHER_SUFFIXES, Box, Picture
 from fer_pipeline.raw.parsing import excerpt, name_fields, parse_all, refuse
@@ -54,6 +55,7 @@ def read_list(content: bytes, source: str, folder: str, members: Collection[str]
         raise InputError(f"{source}: not UTF-8 at byte {error.start}; save the table as UTF-8") from None
     votes = [column for column in columns if column.startswith(VOTES)]
     voted = {fold(column.removeprefix(VOTES)): column for column in votes}
+    chosen = [name for name in voted if name not in NO_CLASS]
     groups = [column for column in columns if column.startswith(GROUP)]
     used = [column for column in columns if column in (*PLAIN, *votes, *groups)]
     if len({*used}) < len(used) or len(voted) < len(votes):
@@ -66,6 +68,10 @@ def read_list(content: bytes, source: str, folder: str, members: Collection[str]
         raise InputError(
             f"{source}: no columns votes_<class>; add them, or set prepare.labels to emotion in params.yaml"
         )
+    if strange := [group for group in groups if not re.fullmatch("[A-Za-z0-9_-]{1,40}", group.removeprefix(GROUP))]:
+        raise InputError(f"{source}: the column {excerpt(strange[0])}; name it by letters, digits, _ and - alone")
+    for name in chosen:
+        require_name(voted[name].removeprefix(VOTES), source)
     if unused := [column for column in columns if column not in used]:
         print(f"warning: {source}: columns that are not used: {', '.join(map(excerpt, unused[:10]))}", file=sys.stderr)
 
@@ -84,7 +90,6 @@ def read_list(content: bytes, source: str, folder: str, members: Collection[str]
         subject = require(texts, "subject") if "subject" in texts else ""
         return picture, part, subject, counts, [texts[group] for group in groups]
 
-    chosen = [name for name in voted if name not in NO_CLASS]
     lines = io.StringIO(text, newline="")
     lines.readline()
     parsed, problems = parse_all(split_rows(lines), parse)
