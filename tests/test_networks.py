@@ -15,6 +15,7 @@ import torch
 import torchvision
 from conftest import Table
 from safetensors.torch import save_file
+from trainings import FACTS
 
 import fer_pipeline.networks as networks
 from fer_pipeline.core.errors import InputError
@@ -31,11 +32,11 @@ from fer_pipeline.training.pytorch.weights import load_start
 
 
 def build(name, width=0.1):
-    return find_network(name).build(Shape(width, 0.5))
+    return find_network(name).build(Shape(width, 0.5, 7, 1))
 
 
 def wrap(name, width=0.1):
-    return TorchModel(build(name, width).eval(), find_network(name), "float32", "cpu", "")
+    return TorchModel(build(name, width).eval(), find_network(name), 7, 44, "float32", "cpu", "")
 
 
 @pytest.fixture(scope="module", params=["vgg19", "resnet18"])
@@ -85,7 +86,7 @@ def test_pools_strides_and_dropout():
 
 def test_compact_is_as_small_as_it_says():
     """Two million weights with the second head, counted by hand, and 165 million multiply-adds per crop."""
-    network = add_votes_head(build("compact", 1)).eval()
+    network = add_votes_head(build("compact", 1), 8).eval()
     convolutions = [(1, 32), (32, 64), (64, 64), (64, 128), (128, 256)] + 2 * [(64, 64), (128, 128), (256, 256)]
     counted = sum(9 * i * o + 2 * o for i, o in convolutions) + 256 * 15 + 15
     model = wrap("compact")._replace(network=network)
@@ -93,7 +94,7 @@ def test_compact_is_as_small_as_it_says():
 
 
 def test_compact_sees_grey_alone_and_its_pairs_start_as_the_identity():
-    network = compact.build(Shape(0.5, 0.3)).eval()
+    network = compact.build(Shape(0.5, 0.3, 7, 1)).eval()
     images = torch.rand(3, 3, 44, 44)
     assert torch.equal(network(images), network(images[:, :1].expand(-1, 3, -1, -1)))
     maps = torch.rand(2, 32, 22, 22)
@@ -208,10 +209,14 @@ def test_weights_that_do_not_fit(content, expected, tmp_path, monkeypatch):
 
 def test_a_saved_network_scores_the_same(name, tmp_path):
     network = build(name, 0.25).eval().to(memory_format=torch.channels_last)
-    (tmp_path / "x.safetensors").write_bytes(pack_network(name, 0.25, network.state_dict()))
+    (tmp_path / "x.safetensors").write_bytes(pack_network(name, 0.25, network.state_dict(), FACTS))
     images = torch.rand(2, 3, 44, 44)
-    loaded, found = load_network(tmp_path / "x.safetensors")
-    assert found == name and not loaded.training and loaded(images).shape == (2, 7)
+    loaded, found, classes, voted, crop, colour = load_network(tmp_path / "x.safetensors")
+    assert (
+        (found, classes, voted, crop, colour) == (name, CLASSES, (), 44, False)
+        and not loaded.training
+        and loaded(images).shape == (2, 7)
+    )
     assert torch.allclose(loaded(images), network(images), atol=1e-5)
     assert all(torch.equal(tensor, loaded.state_dict()[key]) for key, tensor in network.state_dict().items())
 
@@ -227,8 +232,9 @@ METADATA = {"architecture": "resnet18", "width": "0.25", "classes": json.dumps(C
         ({"width": "0.5"}, "Error.s. in loading state_dict"),
         ({"width": "wide"}, "width is wide, expected"),
         ({"width": "20"}, "width is 20, expected"),
-        ({"crop": "32"}, "crop is 32, expected 44"),
-        ({"classes": '["yes", "no"]'}, "classes is .*expected ..angry"),
+        ({"crop": "-3"}, "crop is -3, expected a number of pixels"),
+        ({"classes": "yes"}, "classes is yes, expected a list of names"),
+        ({"classes": '["yes", "no"]'}, "Error.s. in loading state_dict"),
         ({"tail.bias": torch.zeros(7)}, "Error.s. in loading state_dict"),
         ({"head.bias": torch.full((7,), math.nan)}, "holds values that are not finite"),
         # PyTorch would convert these, or knows no isfinite of them
@@ -250,7 +256,7 @@ def test_a_damaged_model_file_is_refused(tmp_path):
     path = tmp_path / "x.safetensors"
     with pytest.raises(InputError, match="not found"):
         load_network(path)
-    for content in (b"", pack_network("resnet18", 0.25, build("resnet18", 0.25).state_dict())[:-10]):
+    for content in (b"", pack_network("resnet18", 0.25, build("resnet18", 0.25).state_dict(), FACTS)[:-10]):
         path.write_bytes(content)
         with pytest.raises(InputError, match="damaged"):
             load_network(path)
@@ -275,14 +281,14 @@ def test_grad_cam_by_hand():
 @pytest.mark.parametrize(("name", "size"), [("vgg19", 5), ("resnet18", 6)])
 def test_grad_cam_reads_maps_of_some_size(name, size):
     network, shapes = build(name).eval(), []
-    layer = find_network(name).find_explained_layer(network)
+    layer = find_network(name).find_explained_layer(network, 44)
     layer.register_forward_hook(lambda _, __, output: shapes.append(output.shape[2:]))
     network(torch.zeros(1, 3, 44, 44))
     assert shapes == [(size, size)]
 
 
 FILE = """
-TITLE, FRAMEWORK, INPUT_SIZE, TEST_CROPS = "Tried", "pytorch", 44, 10
+TITLE, FRAMEWORK, CROP, TEST_CROPS = "Tried", "pytorch", 11 / 12, 10
 
 def build(shape):
     return shape
@@ -304,12 +310,12 @@ def write_file(tmp_path, monkeypatch):
 WRONG_FILES = {
     "no_title": ("TITLE,", "OTHER,", "TITLE is 'nothing', expected its name in tables"),
     "bad_framework": ('"pytorch"', '"jax"', "FRAMEWORK is 'jax', expected 'keras' or 'pytorch'"),
-    "too_large": ("44", "224", "INPUT_SIZE is 224, expected a whole number from 1 to 48"),
-    "five_crops": ("44, 10", "44, 5", "TEST_CROPS is 5, expected 1 or 10"),
+    "too_large": ("11 / 12", "44", "CROP is 44, expected a share from 0.5 to 1"),
+    "five_crops": ("12, 10", "12, 5", "TEST_CROPS is 5, expected 1 or 10"),
     "no_build": ("def build", "def construct", "build is 'nothing', expected a function"),
     "no_python": ("def build", "def def build", r"cannot be loaded \(SyntaxError: "),
     "no_module": ("def build", "import nothing_of_that_name\n\ndef build", r"cannot be loaded \(ModuleNotFoundError"),
-    "keras_crops": ('"pytorch"', '"keras"', "a Keras network sees the whole face: INPUT_SIZE 48, TEST_CROPS 1"),
+    "keras_crops": ('"pytorch"', '"keras"', "a Keras network sees the whole face: CROP 1, TEST_CROPS 1"),
 }
 
 

@@ -100,7 +100,7 @@ def add_small_network(clone):
     The network is Compact, but for faces of 40x40 pixels.
     """
     compact = (clone.path / "stages/fer_pipeline/networks/compact.py").read_text()
-    small = compact.replace('"Compact"', '"Small CNN"').replace("INPUT_SIZE = 44", "INPUT_SIZE = 40")
+    small = compact.replace('"Compact"', '"Small CNN"').replace("11 / 12", "10 / 12")
     (clone.path / "stages/fer_pipeline/networks/small.py").write_text(small)
     clone.edit("params.yaml", {"\nsample: ": "  small: models/small.safetensors\n\nsample: "})
     paper, smoke = (

@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from trainings import COMPUTE, FLOAT32, PYTORCH, SEED, TRAIN, VAL, Copy, Training, stage, write_faces
+from trainings import COMPUTE, FLOAT32, NARROW, PYTORCH, SEED, TRAIN, VAL, Copy, Training, stage, write_faces
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import write_files
@@ -25,7 +25,7 @@ from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.faces.votes import to_shares
 from fer_pipeline.networks import compact
 from fer_pipeline.networks.keras.framework import keras, tf
-from fer_pipeline.networks.network import Shape, find_network
+from fer_pipeline.networks.network import find_network
 from fer_pipeline.networks.pytorch.files import load_network
 from fer_pipeline.training.common import checkpoints
 from fer_pipeline.training.keras import data as keras_data
@@ -215,9 +215,9 @@ def overflow(*arguments, draw_batches=keras_data.draw_batches):
         yield images, labels * np.float32(1e38 if i > 5 else 1)
 
 
-def spoil_val(rows, votes, to_arrays=keras_data.to_arrays):
+def spoil_val(rows, facts, votes, to_arrays=keras_data.to_arrays):
     """Keras' arrays, those of val without usable labels."""
-    images, targets = to_arrays(rows, votes)
+    images, targets = to_arrays(rows, facts, votes)
     return images, targets * np.float32(math.nan if len(images) == 35 else 1)
 
 
@@ -315,7 +315,7 @@ def test_the_network_normalises_itself(where, fit, request):
         assert state[f"normalise.{key}"].flatten().tolist() == pytest.approx(numbers, rel=1e-5)
     with safe_open(out.model, "pt") as file:
         assert "in the network, less" in file.metadata()["normalisation"]
-    network, _ = load_network(out.model)
+    network = load_network(out.model).network
     bare = type(network)(OrderedDict([*network.named_children()][1:]))
     images = torch.rand(3, 3, 44, 44)
     by_hand = (images - state["normalise.mean"]) / state["normalise.deviation"]
@@ -331,7 +331,7 @@ def test_early_stopping_counts_as_table_3_does(fit):
 
 def test_frozen_epochs_train_the_head_alone(fit, tmp_path):
     """Not one number of the body moves, running means of BatchNorm included."""
-    state = compact.build(Shape(0.1)).state_dict()
+    state = compact.build(NARROW).state_dict()
     save_file(state, tmp_path / "start.safetensors")
     trained = load_file(fit(weights=str(tmp_path / "start.safetensors"), epochs=1, freeze_epochs=1).model)
     assert {key for key in state if not torch.equal(trained[key], state[key])} == {"head.weight", "head.bias"}
@@ -354,7 +354,7 @@ def test_small_and_frozen_epochs_come_first(fit, monkeypatch):
     monkeypatch.setattr(torch_train.TrainingModule, "training_step", watch)
     monkeypatch.setattr(torch_train.F, "interpolate", shrink)
     fit(freeze_epochs=1, small_epochs=2, epochs=3)
-    everything = len(list(compact.build(Shape(0.1)).parameters()))
+    everything = len(list(compact.build(NARROW).parameters()))
     assert seen == {(0, 32, False, False, 2), (1, 32, True, True, everything), (2, False, True, True, everything)}
 
 
@@ -377,7 +377,7 @@ def test_two_processes_get_the_weights_of_one(freeze, fit, faces, tmp_path):
         assert row == pytest.approx(by_one, rel=0.02, abs=1e-3)
     both, one = (load_file(out.model) for out in (copy, alone))
     torch.manual_seed(SEED)
-    start = compact.build(Shape(0.1)).state_dict()
+    start = compact.build(NARROW).state_dict()
     assert both.keys() == one.keys() == start.keys()
     for key, tensor in one.items():
         learnt = (tensor - start[key]).abs().max().item()

@@ -41,7 +41,7 @@ def test_network_is_that_of_table_2():
         ]
         return [*block, ("MaxPooling2D", (2, 2), (2, 2)), ("Dropout", 0.3)]
 
-    network = baseline.build(PAPER)
+    network = baseline.build(PAPER, (48, 48, 1), 7)
     assert network.input_shape == (None, 48, 48, 1)
     kinds = [(type(layer).__name__, layer) for layer in network.layers]
     assert [(kind, *details.get(kind, lambda _: ())(layer)) for kind, layer in kinds] == [
@@ -57,7 +57,7 @@ def test_network_is_that_of_table_2():
 
 
 def test_padding_valid_and_narrow_width():
-    network = baseline.build(PAPER.model_copy(update={"padding": "valid", "width": 0.1}))
+    network = baseline.build(PAPER.model_copy(update={"padding": "valid", "width": 0.1}), (48, 48, 1), 7)
     convolutions = [layer for layer in network.layers if isinstance(layer, layers.Conv2D)]
     assert [layer.output.shape[1] for layer in convolutions] == [46, 44, 20, 18, 7, 5]
     assert [layer.filters for layer in convolutions] == [4, 6, 13, 13, 26, 26]
@@ -162,9 +162,9 @@ def test_the_loss_of_votes_worked_out_by_hand():
     said[:, 7] = 0.25
     labels = keras.losses.CategoricalCrossentropy(label_smoothing=0.1)(targets[:, :7], said[:, :7])
     votes = (0.5 * np.log(4) + 0.5 * np.log(10) + np.log(4)) / 2
-    found = training.make_loss(0.1, 2.0)(tf.constant(targets), tf.constant(said))
+    found = training.make_loss(7, 0.1, 2.0)(tf.constant(targets), tf.constant(said))
     assert float(tf.reduce_mean(found)) == pytest.approx(float(labels) + 2 * votes, rel=1e-5)
-    alone = training.make_loss(0.1, 2.0)(tf.constant(targets[:, :7]), tf.constant(said[:, :7]))
+    alone = training.make_loss(7, 0.1, 2.0)(tf.constant(targets[:, :7]), tf.constant(said[:, :7]))
     assert float(tf.reduce_mean(alone)) == pytest.approx(float(labels), rel=1e-6)
 
 

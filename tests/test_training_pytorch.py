@@ -9,10 +9,9 @@ import pytest
 import torch
 from PIL import Image
 from torchvision import transforms
-from trainings import PYTORCH, TRAIN
+from trainings import NARROW, PYTORCH, TRAIN
 
 from fer_pipeline.networks import compact
-from fer_pipeline.networks.network import Shape
 from fer_pipeline.networks.pytorch.crops import score
 from fer_pipeline.params.read import read_params
 from fer_pipeline.training.common.profile import read_training
@@ -25,7 +24,7 @@ ROWS = TensorSplit.of(TRAIN)
 
 def start_training(rows=ROWS, **changes):
     """A narrow Compact in training on `rows`, with changed settings."""
-    return TrainingModule(compact.build(Shape(0.1)), 44, PYTORCH.model_copy(update=changes), 1, rows, rows)
+    return TrainingModule(compact.build(NARROW), 7, 44, PYTORCH.model_copy(update=changes), 1, rows, rows)
 
 
 def test_schedules_beside_numbers_worked_out_by_hand():
@@ -99,8 +98,8 @@ def test_batches_cover_the_rows_once():
     epochs = []
     for epoch in (0, 1):
         augment, find_epoch = PYTORCH.augment, lambda epoch=epoch: (1, epoch)
-        whole = list(TrainingBatches(rows, 44, augment, 16, find_epoch))
-        shares = [list(TrainingBatches(rows, 44, augment, 16, find_epoch, rank, 2)) for rank in (0, 1)]
+        whole = list(TrainingBatches(rows, 7, 44, augment, 16, find_epoch))
+        shares = [list(TrainingBatches(rows, 7, 44, augment, 16, find_epoch, rank, 2)) for rank in (0, 1)]
         assert [len(labels) for _, labels, _ in whole] == [16, 16, 16]
         for (images, labels, _), *parts in zip(whole, *shares, strict=True):
             assert (images[:, 0, 0, 0] == labels / 255).all() and images.shape == (16, 1, 44, 44)
@@ -115,7 +114,7 @@ def test_batches_cover_the_rows_once():
 
 def test_a_small_data_set_is_one_batch():
     rows = TensorSplit(ROWS.images[:5], ROWS.labels[:5])
-    assert [len(labels) for _, labels, _ in TrainingBatches(rows, 44, PYTORCH.augment, 64, lambda: (1, 0))] == [5]
+    assert [len(labels) for _, labels, _ in TrainingBatches(rows, 7, 44, PYTORCH.augment, 64, lambda: (1, 0))] == [5]
 
 
 CROP_AND_FLIP = read_training(read_params(), "vgg19", "paper").augment
@@ -136,7 +135,7 @@ def test_training_crops_are_windows_and_mirrored_windows(numbered):
     }
     assert len(windows) == 50
     generator = torch.Generator().manual_seed(1)
-    draws = [draw_variations(100, 44, CROP_AND_FLIP, generator) for _ in range(10)]
+    draws = [draw_variations(100, 48, 44, CROP_AND_FLIP, generator) for _ in range(10)]
     crops = torch.cat([cut(numbered, 44, draw) for draw in draws])
     assert crops.shape == (1000, 1, 44, 44) and crops.dtype == torch.uint8
     kinds = [windows[crop.numpy().tobytes()] for crop in crops]
@@ -148,7 +147,7 @@ def test_training_crops_are_windows_and_mirrored_windows(numbered):
 def vary_alike(images, seed=1, **changes):
     """Varied crops of uint8 (N, 1, 48, 48) under the paper's augmentation with changes, and how they were varied."""
     augment = CROP_AND_FLIP.model_copy(update=changes)
-    draw = draw_variations(len(images), 44, augment, torch.Generator().manual_seed(seed))
+    draw = draw_variations(len(images), 48, 44, augment, torch.Generator().manual_seed(seed))
     return vary(images, 44, augment, draw), draw
 
 
@@ -227,7 +226,7 @@ def test_mixup_blends_a_batch_with_itself_backwards():
     images = (labels * 36).to(torch.uint8).view(28, 1, 1, 1).expand(28, 1, 48, 48).contiguous()
     rows = TensorSplit(images, labels, torch.eye(8)[labels])
     augment = CROP_AND_FLIP.model_copy(update={"mixup": 0.4})
-    batches = list(TrainingBatches(rows, 44, augment, 14, lambda: (1, 0)))
+    batches = list(TrainingBatches(rows, 7, 44, augment, 14, lambda: (1, 0)))
     assert len(batches) == 2
     for crops, shares, votes in batches:
         assert torch.equal(votes[:, :7], shares), "the shares of votes are blended in the same way"
@@ -235,7 +234,7 @@ def test_mixup_blends_a_batch_with_itself_backwards():
         assert torch.allclose(crops[:, 0, 0, 0], shares @ (torch.arange(7) * 36 / 255), atol=1e-5)
         assert (shares.amax(1) >= 0.5).all() and shares.amax(1).min() < 0.9
     for rank in (0, 1):
-        parts = list(TrainingBatches(rows, 44, augment, 14, lambda: (1, 0), rank, 2))
+        parts = list(TrainingBatches(rows, 7, 44, augment, 14, lambda: (1, 0), rank, 2))
         for (crops, shares, _), (part, some, _) in zip(batches, parts, strict=True):
             assert torch.equal(part, crops[rank::2]) and torch.equal(some, shares[rank::2])
 
@@ -251,4 +250,4 @@ def test_scores_are_averaged_over_the_crops():
             pictures = cut_pictures(Image.fromarray(image[0].numpy()))
             stack = torch.stack([transforms.ToTensor()(picture).expand(3, -1, -1) for picture in pictures])
             expected.append(torch.cat([head.softmax(1).mean(0) for head in network(stack).split([7, 8], dim=1)]))
-        assert torch.allclose(score(network, images, 44, crops).exp(), torch.stack(expected), atol=1e-5)
+        assert torch.allclose(score(network, images, 44, crops, 7).exp(), torch.stack(expected), atol=1e-5)

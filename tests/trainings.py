@@ -17,9 +17,11 @@ from conftest import ROOT
 from ruamel.yaml import YAML
 
 import train as stage
-from fer_pipeline.faces.faces import Split, pack_faces
+from fer_pipeline.faces.faces import Facts, Split, pack_faces
+from fer_pipeline.faces.fer2013 import CLASSES, NAME, SIZE, VOTED
 from fer_pipeline.networks import baseline
 from fer_pipeline.networks.load import load_model
+from fer_pipeline.networks.network import Shape
 from fer_pipeline.params.read import read_params
 from fer_pipeline.params.schema import Compute
 from fer_pipeline.training.common import checkpoints
@@ -38,6 +40,8 @@ PYTORCH = read_training(read_params(), "resnet18", "smoke").model_copy(
     update={"width": 0.1, "batch_size": 16, "epochs": 4, "schedule": "one_cycle", "learning_rate": 0.05, "dropout": 0.2}
     | {"labels": "emotion"}
 )
+FACTS = Facts(NAME, CLASSES, VOTED, SIZE, False, "official", "0" * 32)
+NARROW = Shape(0.1, 0.0, 7, 1)
 SHALLOW = ((32, 64),)
 """The baseline's blocks with two convolutions instead of six: Keras takes most of a training to trace its layers."""
 
@@ -60,7 +64,7 @@ TRAIN, VAL = make_rows(70, 1), make_rows(35, 2)
 def write_faces(path, train=TRAIN, val=VAL):
     """faces.h5 with 70 train rows, 35 val rows and 35 test rows, or with other train and val rows."""
     splits = {"train": train._replace(duplicate_of_train=None), "val": val, "test": val}
-    path.write_bytes(pack_faces(splits, "official", "0" * 32))
+    path.write_bytes(pack_faces(splits, FACTS if train.votes is not None else FACTS._replace(voted=())))
     return path
 
 
@@ -116,7 +120,7 @@ class Training:
         best = max(rows, key=lambda row: row["val_accuracy"])
         assert all(report[key] == best[key] for key in HISTORY[2:]) and report["best_epoch"] == best["epoch"]
         assert (report["epochs_run"], report["stopped"]) == (epochs, f"after all {epochs} epochs")
-        network = load_model(self.name, self.model, self.compute.precision)
+        network = load_model(self.name, self.model, self.compute.precision, FACTS)
         assert all(report[key] == getattr(network, key) for key in ("device", "precision"))
         assert report["parameters"] == network.count_parameters()
         assert times["hardware"] == network.hardware and not {"seconds", "images_per_second"} & report.keys()

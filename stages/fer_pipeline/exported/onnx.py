@@ -80,8 +80,8 @@ class OnnxModel(NamedTuple):
             raise InputError(f"{self.name}: fails ({' '.join(str(error).split())[:200]}); {REMEDY}") from None
         if not all(np.isfinite(values).all() for part in parts for values in part):
             raise InputError(f"{self.name}: gives values that are not finite; {REMEDY}")
-        widths = [len(self.voted) if output == VOTES else len(self.classes) for output in outputs]
-        columns = zip(*([np.empty((0, width)) for width in widths], *parts), strict=True)
+        widths = {value.name: value.shape[1] for value in self.session.get_outputs()}
+        columns = zip([np.empty((0, widths[output])) for output in outputs], *parts, strict=True)
         return {output: np.concatenate(values) for output, values in zip(outputs, columns, strict=True)}
 
 
