@@ -115,7 +115,7 @@ def count_duplicates(
 
 def describe_pixels(images: npt.NDArray[np.uint8]) -> Pixels:
     """Mean and standard deviation of all pixels, in [0, 255]: exact, as they follow from how often each tone occurs."""
-    statistics = ImageStat.Stat(count_tones(images).tolist())
+    statistics = ImageStat.Stat(count_tones(images))
     return Pixels(train_mean=round(statistics.mean[0], 4), train_std=round(statistics.stddev[0], 4))
 
 
