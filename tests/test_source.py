@@ -466,6 +466,7 @@ BAD_CHOICES = {
     "two spellings": (["Happy", "happy", "sad"], "auto", "'Happy', 'happy' look like one class; set prepare.classes in params.yaml to {Happy: \\[Happy, happy\\], sad: \\[sad\\]}"),
     "two spellings, and a list": (["so_sad", "so sad", "x"], ["x", "so sad"], "look like one class"),
     "a class without rows": (["a", "b"], ["a", "c"], "no row of 'c', which prepare.classes in params.yaml names; the data have 'a', 'b'"),
+    "one class in two spellings": (["a", "b"], {"Old-A": ["a"], "old a": ["b"]}, "'Old-A', 'old a' are one name; remove one"),
     "a name in two classes": (["a", "b"], {"c": ["a"], "d": ["a"]}, "one name means 'c', 'd'"),
     "too few names for numbers": (["0", "1", "2"], ["a", "b"], "the labels are the numbers '0', '1', '2', and prepare.classes in params.yaml has 2 names"),
     **{f"the name {name!r}": ([name, "b"], "auto", "cannot name a class: it has to have 1 to 40 letters") for name in ("a,b", "Total", "no face", "$x$", "<b>", "x" * 41, "a\nb")},

@@ -114,6 +114,8 @@ def choose_classes(names: Iterable[str], wanted: Wanted, source: str, by_votes: 
         raise InputError(f"{source}: {len(meanings)} classes ({what}), expected 2 to {MOST_CLASSES}; see {PARAM}")
     for name in meanings:
         require_name(name, source)
+    if twice := [each for each in group((fold(name), name) for name in meanings).values() if len(each) > 1]:
+        raise InputError(f"{PARAM}: {show(twice[0])} are one name; remove one")
     meant = group((fold(one), name) for name, each in meanings.items() for one in each)
     if twice := [each for each in meant.values() if len({*each}) > 1]:
         raise InputError(f"{PARAM}: one name means {show(dict.fromkeys(twice[0]))}; give it to one of them")
