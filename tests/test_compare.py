@@ -10,7 +10,7 @@ from math import comb
 import numpy as np
 import pandas as pd
 import pytest
-from answers import draw, make_splits, name_classes, predict
+from answers import draw, make_splits, predict
 from conftest import ROOT
 from sklearn.metrics import cohen_kappa_score, f1_score
 

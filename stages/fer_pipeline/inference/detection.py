@@ -155,13 +155,14 @@ def crop_whole(photo: Photo) -> tuple[Found, Crop]:
     return Found((left + side / 2, top + side / 2), (side, side), 1.0), crop
 
 
-def crop_face(photo: Photo, face: Found) -> Crop:
-    """Crop a face as in FER-2013, upright: grey uint8 (48, 48); outside the photo its border is repeated."""
+def crop_face(photo: Photo, face: Found, pixels: int = SIZE, colour: bool = False) -> Crop:
+    """Crop a face as in FER-2013, upright, grey or RGB; outside the photo its border is repeated."""
     side = max(face.size) / BOX_HEIGHT
     roll = face.roll if abs(face.roll) > UPRIGHT else 0.0
     (x, y), angle, down = face.middle, float(np.radians(roll)), MIDDLE_OFFSET * side
     middle = x - down * math.sin(angle), y + down * math.cos(angle)
-    return np.asarray(cv2.cvtColor(cut(photo, middle, side, roll, SIZE), cv2.COLOR_BGR2GRAY), np.uint8)
+    kind = cv2.COLOR_BGR2RGB if colour else cv2.COLOR_BGR2GRAY
+    return np.asarray(cv2.cvtColor(cut(photo, middle, side, roll, pixels), kind), np.uint8)
 
 
 def turn(photo: Photo, angle: int) -> tuple[Photo, NDArray[np.float64]]:
