@@ -16,7 +16,7 @@ from sklearn.metrics import cohen_kappa_score, f1_score
 
 import compare
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.faces.faces import Facts, pack_faces
+from fer_pipeline.faces.faces import Facts, write_faces
 from fer_pipeline.faces.fer2013 import CLASSES, NAME
 from fer_pipeline.figures.comparison import draw_all_wrong, draw_class_f1, name_errors
 from fer_pipeline.metrics import comparison, scores
@@ -48,7 +48,7 @@ class Inputs:
         self.labels = {name: np.arange(n) % present for name, n in zip(("train", "val", "test"), counts, strict=True)}
         folder.mkdir(parents=True)
         facts = Facts(name, classes, (), 48, False, split, "0" * 32)
-        (folder / "faces.h5").write_bytes(pack_faces(make_splits(self.labels), facts))
+        write_faces(folder / "faces.h5", make_splits(self.labels), facts)
         for network, strength in zip(NETWORKS, (0.6, 1.2, 1.5, 1.4), strict=True):
             val, test = (draw(self.labels[split], strength, rng, classes=classes) for split in ("val", "test"))
             test.probabilities[:2] = np.eye(len(classes))[[1, 0]]
@@ -193,6 +193,17 @@ def test_the_same_input_gives_the_same_bytes(finished, run_here):
     names = ("literature", "class_f1", "ensembles", "agreement", "all_wrong", "levels", "contradicted")
     alone = {"compare.json", "summary/ensemble.json", "plots/table7.csv", "plots/annotators.png"}
     assert set(contents) == alone | {f"plots/{name}.{kind}" for name in names for kind in ("png", "csv")}
+
+
+def test_other_data_have_no_paper_beside_them(tmp_path, run_here):
+    """Eight classes: tables and pictures of ours alone, and what the paper says of its networks is left out."""
+    out = run_here(Inputs(tmp_path / "mine", 8, name="mine", classes=(*CLASSES, "contempt")).folder, pictures=True)
+    report = Comparison.read(out / "compare.json", "compare")
+    assert not report.comparable and report.notes == [] and "paper" not in report.label
+    assert all(row.paper is row.difference_points is None for row in report.table7.values())
+    assert {*pd.read_csv(out / "plots" / "literature.csv")["source"]} == {"ours"}
+    assert (out / "plots" / "literature.png").stat().st_size < (out / "plots" / "class_f1.png").stat().st_size
+    assert len(report.ensembles) == 7 and len(report.mcnemar) == 6, "these say nothing of the paper"
 
 
 def replace(path, old, new):
