@@ -87,6 +87,7 @@ BAD_PROFILES = {
     "an unknown nested key": ("best", {"best": ("    erase: 0.5", "    earse: 0.5")}, "profiles/best.yaml: vgg19.augment.earse: unknown key; allowed here: crop, flip"),
     "a key that is gone": ("smoke", {"paper": ("  nesterov: false", "  # nesterov: false")}, "profiles/paper.yaml: vgg19.nesterov: missing"),
     "what contradicts itself": ("smoke", {"smoke": ("  freeze_epochs: 0", "  freeze_epochs: 99")}, "profiles/smoke.yaml: vgg19: it should have freeze_epochs (99)"),
+    "a start that the training overwrites": ("smoke", {"smoke": ("  weights: none", "  weights: models/vgg19.safetensors")}, "profiles/smoke.yaml: vgg19.weights: DVC removes models/vgg19.safetensors before train_vgg19 writes it; name a copy"),
     "no block": ("smoke", {"smoke": ("vgg19:", "vgg:")}, "profiles/smoke.yaml: vgg19: no block of settings; give it one, {} where nothing differs"),
     "no mapping": ("smoke", {"smoke": (PROFILES["smoke"], "- 1")}, "profiles/smoke.yaml: vgg19: no block of settings"),
     "no YAML": ("smoke", {"smoke": ("vgg19:", "vgg19: [")}, "smoke.yaml: line "),

@@ -61,10 +61,10 @@ def make_rows(count, seed):
 TRAIN, VAL = make_rows(70, 1), make_rows(35, 2)
 
 
-def write_faces(path, train=TRAIN, val=VAL):
+def write_faces(path, train=TRAIN, val=VAL, facts=FACTS):
     """faces.h5 with 70 train rows, 35 val rows and 35 test rows, or with other train and val rows."""
     splits = {"train": train._replace(duplicate_of_train=None), "val": val, "test": val}
-    path.write_bytes(pack_faces(splits, FACTS if train.votes is not None else FACTS._replace(voted=())))
+    path.write_bytes(pack_faces(splits, facts if train.votes is not None else facts._replace(voted=())))
     return path
 
 
