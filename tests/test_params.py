@@ -27,7 +27,7 @@ BAD = {
     "text for a number": ("seed: 2013", "seed: '2013'", "seed: found '2013'; it should be a valid integer"),
     "number for a switch": ("drop_blank: false", "drop_blank: 0", "prepare.drop_blank: found 0; it should be a valid boolean"),
     "another word": ("split: official", "split: offical", "prepare.split: found 'offical'; it should be 'official' or 'paper'"),
-    "another profile": ("profile: smoke", "profile: gpu", "profile: found 'gpu'; it should be one of best, cpu, paper, smoke"),
+    "another profile": ("profile: smoke", "profile: gpu", "profile: found 'gpu'; it should be one of best, cpu, paper, smoke, tune"),
     "out of range": ("weak_share: 0.1", "weak_share: 1.5", "sample.weak_share: found 1.5; it should be less than or equal to 1"),
     "not a number": ("weak_share: 0.1", "weak_share: .nan", "sample.weak_share: found nan; it should be a finite number"),
     "no dataset": ("dataset: data/raw/sample.csv", "dataset: ''", "dataset: found ''; it should have at least 1 character"),

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from itertools import product
 
 import numpy as np
 import onnx
@@ -16,6 +17,7 @@ from PIL import Image
 from ruamel.yaml import YAML
 from safetensors.torch import load_file
 from torchvision.transforms.functional import ten_crop
+from trainings import make_rows, write_faces
 
 import release
 from fer_pipeline.core.errors import InputError
@@ -291,3 +293,30 @@ def test_further_seeds(finished_clone):
     again = [*command[:3], "2013", *command[4:]]
     finished_clone.run("git", "checkout", "-q", "params.yaml")
     assert "are not all different" in finished_clone.run(*again, code=1)
+
+
+@pytest.mark.release
+def test_the_worth_of_a_start_is_measured(clone):
+    """On other rows than the start's, of five classes in their natural shares; what was trained is not trained again."""
+    path, rows = clone.path, make_rows(140, 1)
+    val = make_rows(35, 2)
+    val.duplicate_of_train[:4] = True
+    rows.images[135] = rows.images[3]  # a fear that is also a happy
+    write_faces(path / "faces.h5", rows, val)
+    command = (sys.executable, "benchmarks/tune.py", "faces.h5", "--rows", "20", "100", "--seeds", "5", "--epochs", "2")
+    assert "tuned, 20 rows, seed 5: " in clone.run(*command)
+    found = json.loads((path / "results/tune.json").read_text())
+    assert [(one["rows"], one["way"]) for one in found["runs"]] == [*product((20, 100), ("tuned", "from nothing"))]
+    (start, facts), (own, five), (few, _) = (
+        read_faces(path / f"build/tune/{name}.h5") for name in ("start", "100-5", "20-5")
+    )
+    images = [{image.tobytes() for image in one["train"].images} for one in (start, own, few)]
+    assert not images[0] & images[1] and images[2] < images[1] and len(images[0]) == 39
+    assert five.classes == ("angry", "happy", "sad", "surprise", "neutral") and facts.classes == facts.voted
+    assert np.bincount(few["train"].labels).tolist() == [4] * 5 and found["val_rows"] == len(few["val"].labels) == 23
+    cells = [f"{one['val_accuracy']:.2%}" for one in found["runs"]]
+    table = re.findall(
+        r"^\| (\d+) \| (.+?) \(.+\) \| (.+?) \(", (path / "docs/experiments.md").read_text(), re.MULTILINE
+    )
+    assert table[:2] == [("20", *cells[:2]), ("100", *cells[2:])]
+    assert "epoch 2" not in clone.run(*command)
