@@ -174,10 +174,10 @@ def load_exported(path: str | Path, threads: int | None = None) -> OnnxModel:
         raise InputError(f"{path}: not found; run `dvc repro export` (or `dvc pull`, if a remote has it)")
     try:
         session = open_session(str(path), threads)
+        metadata = session.get_modelmeta().custom_metadata_map
     except Exception as error:  # onnxruntime raises a dozen classes without a public base
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: not an ONNX file, or damaged ({reason}); run `dvc repro export`") from None
-    metadata = session.get_modelmeta().custom_metadata_map
     try:
         classes, voted = (read_names(metadata, key) for key in ("classes", "vote_classes"))
         crop, temperature = int(metadata["crop"]), float(metadata["temperature"])
