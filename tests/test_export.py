@@ -13,6 +13,7 @@ import torch
 from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
+from trainings import FACTS, KERAS, NARROW
 
 import export
 import predict
@@ -29,7 +30,6 @@ from fer_pipeline.networks.pytorch.heads import add_votes_head
 from fer_pipeline.predictions.calibration import temper
 from fer_pipeline.predictions.predictions import SCORED
 from timing import read_timing
-from trainings import FACTS, KERAS, NARROW
 
 NAMES = ("baseline", "vgg19", "resnet18", "compact")
 
