@@ -13,7 +13,7 @@ import argparse
 import json
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -121,9 +121,9 @@ def convert_pytorch(path: str | Path, name: str, facts: Facts) -> tuple[bytes, F
 CONVERTERS = {"keras": convert_keras, "pytorch": convert_pytorch}
 
 
-def split_batches(faces: Images, crop: int) -> list[Pixels]:
+def split_batches(faces: Images, crop: int) -> Iterator[Pixels]:
     """The input of an exported network for `faces`, in batches."""
-    return np.array_split(to_pixels(faces, crop), max(1, len(faces) // BATCH))
+    return (to_pixels(part, crop) for part in np.array_split(faces, max(1, len(faces) // BATCH)))
 
 
 def prepare(content: bytes, folder: Path) -> Path:

@@ -1,6 +1,7 @@
-"""Turn FER-2013, as people have it on disk, into one HDF5 file with the splits train, val and test.
+"""Turn FER-2013 or another set of faces, as people have it on disk, into one HDF5 file with train, val and test.
 
-Reads   SOURCE: the challenge's CSV or the image folders, also in a .zip or .tar.gz; VOTES: FER+'s votes for the CSV.
+Reads   SOURCE: the challenge's CSV, class folders of pictures, or a table of paths and labels, also in a .zip or
+        .tar.gz; VOTES: FER+'s votes for the CSV.
 Writes  data/prepared/faces.h5, metrics/data.json (counts, blanks, duplicates), plots/data/ (class shares, faces).
 Alone   python stages/prepare.py --source SOURCE --votes VOTES --split official --out faces.h5 --report data.json
 
@@ -8,25 +9,27 @@ The split `paper` is the study's own (section 1, Dataset); see docs/data.md for 
 """
 
 import argparse
+import hashlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageStat
+from PIL import ImageStat
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import write_files
-from fer_pipeline.faces.faces import SPLITS, Facts, Split, pack_faces
-from fer_pipeline.faces.fer2013 import CLASSES, NAME, SIZE, VOTED
+from fer_pipeline.faces.faces import SPLITS, Chosen, Facts, Split, write_faces
+from fer_pipeline.faces.fer2013 import SIZE
+from fer_pipeline.faces.tones import count_tones
 from fer_pipeline.params.read import read_params
 from fer_pipeline.params.schema import Params, Prepare
-from fer_pipeline.raw.ferplus import read_votes
 from fer_pipeline.raw.record import Across, Conflicts, Data, Dropped, Duplicates, Pixels, Source
-from fer_pipeline.raw.rows import USAGES, Rows
+from fer_pipeline.raw.rows import NOWHERE, USAGES, Options, Rows
 from fer_pipeline.raw.source import hash_file, read_source, require_unchanged
 from fer_pipeline.running.paths import check_distinct
 from fer_pipeline.running.stage import run
@@ -64,14 +67,20 @@ def divide(labels: npt.NDArray[np.uint8], usages: npt.NDArray[np.uint8], split: 
 
 def first_fifths(labels: npt.NDArray[np.uint8], positions: Positions) -> Positions:
     """Of the rows at `positions`, the first fifth (rounded down) of each class, in ascending order."""
-    of_classes = [positions[labels[positions] == label] for label in range(len(CLASSES))]
+    of_classes = [positions[labels[positions] == label] for label in np.unique(labels[positions])]
     return np.sort(np.concatenate([rows[: len(rows) // 5] for rows in of_classes]))
 
 
 def identify(images: npt.NDArray[np.uint8]) -> Positions:
-    """int64 (N,): for each image, the position of the first image equal to it."""
+    """int64 (N,): for each image, the position of the first image equal to it, which has the same digest."""
     first: dict[bytes, int] = {}
-    return np.array([first.setdefault(image.tobytes(), i) for i, image in enumerate(images)], np.int64)
+    digests = (hashlib.blake2b(image, digest_size=16).digest() for image in images)
+    return np.array([first.setdefault(digest, i) for i, digest in enumerate(digests)], np.int64)
+
+
+def find_blank(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """bool (N,): whether all pixels of an image are equal."""
+    return np.array([(image == image[0, 0]).all() for image in images])  # all images at once would be copied
 
 
 def clean(
@@ -105,58 +114,130 @@ def count_duplicates(
 
 
 def describe_pixels(images: npt.NDArray[np.uint8]) -> Pixels:
-    """Mean and standard deviation of all pixels, in [0, 255], from Pillow's histogram: exact, and without a copy."""
-    statistics = ImageStat.Stat(Image.fromarray(images.reshape(-1, images.shape[-1])))
+    """Mean and standard deviation of all pixels, in [0, 255]: exact, as they follow from how often each tone occurs."""
+    statistics = ImageStat.Stat(count_tones(images))
     return Pixels(train_mean=round(statistics.mean[0], 4), train_std=round(statistics.stddev[0], 4))
 
 
-def find_votes(path: str | None, source: str, rows: Rows) -> npt.NDArray[np.uint8] | None:
-    """Votes uint8 (N, 10) for the rows of `source` from the file at `path`, None without; errors as in `read_votes`."""
+def find_votes(path: str | None, source: str) -> str | None:
+    """The file of votes for `source`: not the embedded sample's for other data."""
     if path and is_sample(path, SAMPLE_VOTES) and not is_sample(source):
-        reason = f"prepare.votes names the votes for the embedded sample, not for {source}"
-        print(f"without votes: {reason}", file=sys.stderr)
+        print(
+            f"without votes: prepare.votes names the votes for the embedded sample, not for {source}", file=sys.stderr
+        )
         return None
-    return None if path is None else read_votes(path, source, rows)
+    return path
+
+
+def make_crop(size: int, colour: bool) -> Callable[[bytes], npt.NDArray[np.uint8] | None]:
+    """A function from a photo's bytes to its largest face, uint8 (size, size[, 3]); None where none is found."""
+    from fer_pipeline.inference.detection import Detector, crop_face
+    from fer_pipeline.inference.photos import decode_photo
+
+    detector = Detector()
+
+    def crop(payload: bytes) -> npt.NDArray[np.uint8] | None:
+        try:
+            photo = decode_photo(np.frombuffer(payload, np.uint8), "the picture")
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        faces = detector.find(photo)
+        return crop_face(photo, faces[0], size, colour) if faces else None
+
+    return crop
+
+
+def read_rows(source: str, votes: str | None, split: Way, params: Params) -> Rows:
+    """All rows of `source`, read as `prepare` in params.yaml says; errors as in `read_source`."""
+    settings = params.prepare
+    crop = make_crop(settings.size or SIZE, settings.colour) if settings.crop else None
+    by_votes, seed = settings.labels == "votes", params.seed
+    options = Options(seed, settings.classes, settings.size, settings.colour, crop, by_votes, find_votes(votes, source))
+    rows = read_source(source, seed, options)
+    if split == "paper" and (by_votes or rows.note or not options.plain):
+        raise InputError(f"{source}: prepare.split paper is the study's split of FER-2013 as it is; set it to official")
+    return rows
+
+
+def require_classes(places: Mapping[str, Positions], raw: Rows, source: str, split: Way) -> None:
+    """Raise `InputError` if a split has no rows, or train none of a class; warn where val or test have none of one."""
+    for name, rows in places.items():
+        if not len(rows):
+            what = "give all of FER-2013" if raw.note is None else "give more, or name no split"
+            raise InputError(f"{source}: split {split} leaves no row for {name}; {what}")
+        present = np.unique(raw.labels[rows]).tolist()
+        lacking = [one for label, one in enumerate(raw.classes) if label not in present]
+        if lacking and name == "train":
+            names = [f"name of {number}" for number in raw.numbers] or [raw.classes[label] for label in present]
+            why = (
+                "; its numbers were taken for FER-2013's: name them in their order, as"
+                if raw.numbers
+                else "; give some, or"
+            )
+            wanted = f"set prepare.classes to [{', '.join(names)}] in params.yaml"
+            raise InputError(f"{source}: train has no face of {', '.join(lacking)}{why} {wanted}")
+        for one in lacking:
+            print(f"warning: {source}: {name} has no {one} face", file=sys.stderr)
+
+
+def describe(raw: Rows, votes: str | None, split: Way, splits: Mapping[str, Split], **counted: Any) -> Data:
+    """What metrics/data.json says of the rows; `counted` are its fields that `make_outputs` counts."""
+    counts = {name: np.bincount(rows.labels, minlength=len(raw.classes)).tolist() for name, rows in splits.items()}
+    lost: dict[str, Any] = {key: dict(getattr(raw, key)) for key in ("left_out", "no_majority")}
+    lost |= {"scaled": raw.scaled, "without_face": raw.without_face}
+    total = int((raw.usages != NOWHERE).sum()) + raw.without_face
+    total += sum(raw.left_out.values()) + sum(raw.no_majority.values())
+    return Data(
+        source=Source(kind=raw.kind, md5=raw.md5, rows=total, challenge_file=raw.challenge_file),
+        votes_md5=hash_file(Path(votes)) if votes and raw.kind == "table" and raw.votes is not None else None,
+        split="paper" if split == "paper" else raw.split,
+        note=raw.note or NOTES[split],
+        rows={name: {"total": sum(each), **dict(zip(raw.classes, each, strict=True))} for name, each in counts.items()},
+        pixels=describe_pixels(splits["train"].images),
+        conversions=dict(raw.conversions),
+        **counted,
+        **{key: value for key, value in lost.items() if value},
+    )
 
 
 def make_outputs(
     source: str, votes: str | None, split: Way, out: str, report: str, plots: str | None, params: Params
 ) -> tuple[dict[str, Any], dict[str, Split]]:
-    """{path: bytes} of all outputs, and {split: Split}; InputError as in `read_source`, or if a split has no rows."""
-    raw = read_source(source, params.seed)
-    voted = find_votes(votes, source, raw)
-    identities, blank = identify(raw.images), (raw.images == raw.images[:, :1, :1]).all(axis=(1, 2))
+    """The argument of `write_files` for all outputs, and {split: Split}.
+
+    InputError as in `read_source`, or if a split has no rows, or train none of a class.
+    """
+    raw = read_rows(source, votes, split, params)
+    identities, blank = identify(raw.images), find_blank(raw.images)
     places, dropped = clean(divide(raw.labels, raw.usages, split), identities, blank, params.prepare)
-    for name, rows in places.items():
-        if not len(rows):
-            raise InputError(f"{source}: split {split} leaves no row for {name}; give all of FER-2013")
-        for label in np.setdiff1d(range(len(CLASSES)), raw.labels[rows]):
-            print(f"warning: {source}: {name} has no {CLASSES[label]} face", file=sys.stderr)
+    require_classes(places, raw, source, split)
     in_train = np.isin(identities, identities[places["train"]])
+    images: dict[str, Any] = {name: Chosen(raw.images, rows) for name, rows in places.items()}  # faces are there once
     splits = {
-        name: Split(raw.images[rows], raw.labels[rows], in_train[rows], None if voted is None else voted[rows])
+        name: Split(
+            images[name],
+            raw.labels[rows],
+            in_train[rows] if name != "train" else None,
+            None if raw.votes is None else raw.votes[rows],
+            {group: codes[rows] for group, (codes, _) in raw.groups.items()},
+        )
         for name, rows in places.items()
     }
-    splits["train"] = splits["train"]._replace(duplicate_of_train=None)
-    counts = {name: np.bincount(rows.labels, minlength=len(CLASSES)).tolist() for name, rows in splits.items()}
-    found = Data(
-        source=Source(kind=raw.kind, md5=raw.md5, rows=len(raw.labels), challenge_file=raw.challenge_file),
-        votes_md5=hash_file(Path(votes)) if votes and voted is not None else None,
-        split=split,
-        note=NOTES[split],
-        rows={name: {"total": sum(each), **dict(zip(CLASSES, each, strict=True))} for name, each in counts.items()},
-        pixels=describe_pixels(splits["train"].images),
+    found = describe(
+        raw, votes, split, splits,
         blank_images={name: int(blank[rows].sum()) for name, rows in places.items()},
-        duplicates=count_duplicates(places, identities, raw.labels),
-        dropped=dropped,
-        conversions=dict(raw.conversions),
-    )
-    facts = Facts(NAME, CLASSES, () if voted is None else VOTED, SIZE, False, split, raw.md5)
-    outputs = {out: pack_faces(splits, facts), report: found.to_bytes()}
+        duplicates=count_duplicates(places, identities, raw.labels), dropped=dropped,
+    )  # fmt: skip
+    facts = Facts(raw.name, raw.classes, raw.voted, raw.images.shape[1], raw.images.ndim == 4, found.split, raw.md5)
+    groups = {group: names for group, (_, names) in raw.groups.items()}
+    outputs: dict[str, Any] = {
+        out: partial(write_faces, splits=splits, facts=facts, groups=groups),
+        report: found.to_bytes(),
+    }
     if plots:
         from fer_pipeline.figures.data import plot_data  # matplotlib takes as long to load as 10,000 rows
 
-        outputs |= {f"{plots}/{name}": content for name, content in plot_data(splits, CLASSES).items()}
+        outputs |= {f"{plots}/{name}": content for name, content in plot_data(splits, raw.classes).items()}
     return outputs, splits
 
 

@@ -1,6 +1,6 @@
 """Judge all networks on another data set: how they do on faces that were gathered and labelled by others.
 
-Reads   SOURCE: FER-2013 in any form, or pictures in folders named after emotions (as CK+48 comes), of any size;
+Reads   SOURCE: faces in any form of docs/data.md, or pictures below folders named as classes (as CK+48 comes);
         the trained networks, and data/prepared/faces.h5, to count what of SOURCE they were trained or chosen on.
 Writes  metrics/other/<set>.json
 Alone   python stages/score_external.py --source SOURCE --data data/prepared/faces.h5 --report metrics/other/ck.json
@@ -64,8 +64,8 @@ def main() -> None:
     parser.add_argument("--report", required=True, help="JSON to write")
     args = parser.parse_args()
     params = read_params()
-    rows = read_other(args.source)
     faces, facts = read_faces(args.data)
+    rows = read_other(args.source, facts.classes, facts.size, facts.colour)
     precision, evaluate = params.compute.precision, params.evaluate
     predict_all = partial(predict_apart, networks=params.networks, images=rows.images, precision=precision, facts=facts)
     said = {

@@ -63,7 +63,7 @@ class Table:
 
 
 def encode(image, format="png", mode="L"):
-    """The bytes of a picture of `image` (uint8, height x width)."""
+    """The bytes of a picture of `image` (uint8, height x width, grey, or RGB with its mode)."""
     buffer = io.BytesIO()
     Image.fromarray(image).convert(mode).save(buffer, {"jpg": "JPEG"}.get(format, format.upper()))
     return buffer.getvalue()
@@ -167,11 +167,21 @@ def run_prepare(call_stage, tmp_path):
 
 
 @pytest.fixture
-def drop_rows(monkeypatch):
-    """Switch on `prepare.drop_blank` and `prepare.drop_leaks`."""
+def set_prepare(monkeypatch):
+    """Change settings of the section `prepare` of params.yaml."""
     params = prepare.read_params()
-    settings = params.prepare.model_copy(update={"drop_blank": True, "drop_leaks": True})
-    monkeypatch.setattr(prepare, "read_params", lambda: params.model_copy(update={"prepare": settings}))
+
+    def change(**settings):
+        section = type(params.prepare).model_validate(params.prepare.model_dump() | settings)
+        monkeypatch.setattr(prepare, "read_params", lambda: params.model_copy(update={"prepare": section}))
+
+    return change
+
+
+@pytest.fixture
+def drop_rows(set_prepare):
+    """Switch on `prepare.drop_blank` and `prepare.drop_leaks`."""
+    set_prepare(drop_blank=True, drop_leaks=True)
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,11 @@ from PIL import Image
 import damage
 import score_external
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.faces.faces import read_faces
-from fer_pipeline.faces.fer2013 import CLASSES, SPLITS
+from fer_pipeline.faces.faces import SPLITS, read_faces
+from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.predictions.predictions import as_written
 from fer_pipeline.raw.images import decode
+from fer_pipeline.raw.rows import Options
 from fer_pipeline.raw.source import read_other
 
 
@@ -36,16 +37,30 @@ def test_class_folders_of_any_depth_size_and_colour(tmp_path):
         "CK+48/anger/notes.txt": b"nothing",
     }
     for source in (write_folder(tmp_path / "folder", files), write_zip(tmp_path / "set.zip", files)):
-        rows = read_other(source)
+        rows = read_other(source, CLASSES, 48, colour=False)
         assert [CLASSES[label] for label in rows.labels] == ["angry", "angry", "happy", "surprise"]
         assert np.array_equal(rows.images[:2], [draw_face(1), draw_face(2)])
         assert (rows.scaled, rows.left_out) == (2, {"ck+48": 1, "contempt": 1})
-    middle = Image.fromarray(draw_face(4, 60, 120)[:, 30:90]).resize((48, 48), Image.Resampling.LANCZOS)
+    middle = Image.fromarray(draw_face(4, 60, 120)[:, 30:90]).resize((48, 48), Image.Resampling.BOX)
     assert abs(rows.images[3].astype(int) - np.asarray(middle)).max() <= 1
 
 
+def test_any_form_is_read_for_the_classes_of_the_data(tmp_path, table):
+    """A table of pixels by FER-2013's names for its numbers; pictures in colour and in another size."""
+    (tmp_path / "x.csv").write_bytes(table.csv())
+    rows = read_other(tmp_path / "x.csv", ("happy", "bored", "sad"), 64, colour=False)
+    expected = [{3: 0, 4: 2}[label] for label in table.labels.tolist() if label in (3, 4)]
+    assert rows.labels.tolist() == expected and rows.images.shape == (18, 64, 64)
+    assert rows.left_out == {str(label): 9 for label in (0, 1, 2, 5, 6)}
+    files = {f"a/{name}/1.png": encode(draw_face(1, 64, 64)) for name in ("Very-Bored", "happy", "joy", "other")}
+    rows = read_other(write_folder(tmp_path / "set", files), ("happy", "very bored"), 96, colour=True)
+    assert (rows.labels.tolist(), rows.images.shape, rows.left_out) == ([0, 0, 1], (3, 96, 96, 3), {"other": 1})
+    with pytest.raises(InputError, match="x.csv: no face of calm, glad; give some"):
+        read_other(tmp_path / "x.csv", ("calm", "glad"), 48, colour=False)
+
+
 def test_colour_becomes_grey():
-    grey, _, scaled = decode(encode(np.full((48, 48, 3), (200, 100, 0), np.uint8), mode="RGB"), any_size=True)
+    grey, _, scaled = decode(encode(np.full((48, 48, 3), (200, 100, 0), np.uint8), mode="RGB"))
     assert not scaled and abs(int(grey[0, 0]) - (0.299 * 200 + 0.587 * 100)) <= 1
 
 
@@ -61,7 +76,7 @@ def test_colour_becomes_grey():
 )
 def test_bad_pictures_are_named(files, message, tmp_path):
     with pytest.raises(InputError, match=message):
-        read_other(write_folder(tmp_path / "set", files))
+        read_other(write_folder(tmp_path / "set", files), CLASSES, 48, colour=False)
 
 
 @settings(max_examples=200, deadline=None)
@@ -69,7 +84,7 @@ def test_bad_pictures_are_named(files, message, tmp_path):
 def test_damage_gives_a_face_or_a_sentence(data, format):
     content = data.draw(damage.damaged(encode(draw_face(7, 20, 30), format)))
     try:
-        face, *_ = decode(content, any_size=True)
+        face, *_ = decode(content, Options(size=48))
     except ValueError as error:
         assert str(error)
     else:
@@ -80,7 +95,7 @@ def test_scores_by_hand():
     """Three faces of two classes: two right; the balanced accuracy is over the classes that the set has."""
     probabilities = np.full((3, 7), 0.05)
     probabilities[[0, 1, 2], [0, 3, 3]] = 0.7
-    scores = score_external.judge(as_written(np.array([0, 0, 3], np.uint8), probabilities), 200, 1)
+    scores = score_external.judge(as_written(CLASSES, np.array([0, 0, 3], np.uint8), probabilities), 200, 1)
     assert scores.accuracy == pytest.approx(2 / 3, abs=1e-6)
     assert scores.balanced_accuracy == pytest.approx((0.5 + 1) / 2)
     assert scores.confusion[0][0] == scores.confusion[0][3] == scores.confusion[3][3] == 1

@@ -9,16 +9,21 @@ import os
 import re
 import shutil
 import tarfile
+import textwrap
 import zipfile
 from functools import partial
 
 import numpy as np
 import pytest
-from conftest import Table, encode, write_folder, write_zip
+from conftest import ROOT, Table, encode, write_folder, write_zip
 from PIL import Image
 from test_photos import claim_size
 
 from fer_pipeline.core.errors import InputError
+from fer_pipeline.faces.fer2013 import CLASSES
+from fer_pipeline.raw.assemble import label_rows
+from fer_pipeline.raw.images import decode
+from fer_pipeline.raw.rows import Options
 from fer_pipeline.raw.source import read_source, require_unchanged
 
 
@@ -29,10 +34,10 @@ def assert_same_faces(rows, table):
         assert np.array_equal(found, expected)
 
 
-def refusal(path):
+def refusal(path, **options):
     """What the error says of a source that is refused."""
     with pytest.raises(InputError) as error:
-        read_source(path, seed=1)
+        read_source(path, 1, Options(**options))
     return str(error.value)
 
 
@@ -374,3 +379,250 @@ def test_a_folder_that_changes_while_it_is_read(tmp_path, table):
     for change in (lambda: picture.write_bytes(b"0"), picture.unlink, picture.touch):
         with pytest.raises(InputError, match="x: changed while it was read"), require_unchanged(folder):
             change()
+
+
+def draw(seed=0, height=64, width=64):
+    """A picture in colour."""
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def draw_folders(above=("",), names=("bored", "calm", "glad"), each=12):
+    """{path: bytes} of class folders, with these folders above them."""
+    paths = [f"{split}{name}/{i:02}.png" for split in above for name in names for i in range(each)]
+    return {path: encode(draw(seed), mode="RGB") for seed, path in enumerate(paths)}
+
+
+def draw_table(header, rows, each=1):
+    """{path: bytes} of `each` pictures per row of a table and the table; `{}` in a row is a picture's number."""
+    lines = [row.format(i * each + j) for i, row in enumerate(rows) for j in range(each)]
+    pictures = {f"faces/{i}.png": encode(draw(i), mode="RGB") for i in range(len(lines))}
+    return {"faces.csv": "\n".join([header, *lines, ""]).encode(), **pictures}
+
+
+OWN = ("train/", "val/", "test/")
+LISTED = draw_table(
+    "path,Label,Split", [f"faces/{{}}.png,{c},{s[:-1]}" for s in OWN for c in ("bored", "calm", "glad")], 12
+)
+SETS = {
+    "class folders": (write_folder, draw_folders(), [30, 3, 3], "made"),
+    "class folders below another, in a zip": (write_zip, draw_folders(["a/b/"]), [30, 3, 3], "made"),
+    "with all splits": (write_folder, draw_folders(OWN), [36, 36, 36], "official"),
+    "with splits in other words": (write_folder, draw_folders(["x/Train/", "x/valid/", "x/TEST/"]), [36, 36, 36], "official"),
+    "without val": (write_folder, draw_folders(["train/", "test/"]), [33, 3, 36], "made"),
+    "a table": (write_folder, LISTED, [36, 36, 36], "official"),
+    "a table in a tar.gz": (write_targz, LISTED, [36, 36, 36], "official"),
+    "a table below another folder, with backslashes": (
+        write_zip, {f"set/{n}": c.replace(b"faces/", b".\\faces\\") if "csv" in n else c for n, c in LISTED.items()}, [36, 36, 36], "official",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SETS)
+def test_any_set_in_any_form(case, tmp_path):
+    write, files, counts, split = SETS[case]
+    source = write(tmp_path / "set", files)
+    rows = read_source(source, 1, Options(classes="auto", size=64, colour=True))
+    assert (rows.classes, rows.name, rows.split, rows.scaled) == (("bored", "calm", "glad"), "set", split, 0)
+    assert np.bincount(rows.usages).tolist() == counts and np.bincount(rows.labels).tolist() == [sum(counts) // 3] * 3
+    pictures = sorted(content for name, content in files.items() if ".csv" not in name)
+    assert sorted(encode(image, mode="RGB") for image in rows.images) == pictures
+    again, other = (read_source(source, seed, Options(classes="auto", size=64, colour=True)) for seed in (1, 2))
+    assert (again.images == rows.images).all() and again.md5 == other.md5
+    assert (other.images == rows.images).all() == (split == "official")
+
+
+SEVEN = ["Anger", "disgust", "afraid", "joy", "sad", "surprise", "neutral"]
+NUMBERS = [*"0123456"]
+CHOICES = {
+    "FER-2013's by their usual names": (SEVEN, None, "paths", CLASSES, [0, 1, 2, 3, 4, 5, 6]),
+    "FER-2013's by their numbers": (NUMBERS, None, "pixels", CLASSES, [0, 1, 2, 3, 4, 5, 6]),
+    "all, sorted": (["sad", "b-c", "sad", "A"], "auto", "folders", ("A", "b-c", "sad"), [2, 1, 2, 0]),
+    "all numbers, sorted as such": (["10", "9", "10"], "auto", "paths", ("9", "10"), [1, 0, 1]),
+    "some, in another spelling": (["Very_Sad", "happy", "x"], ["happy", "very sad"], "folders", ("happy", "very sad"), [1, 0, -1]),
+    "several as one": (["joy", "Joy", "happy", "x", "y"], {"happy": ["joy"], "rest": ["x"]}, "paths", ("happy", "rest"), [0, 0, 0, 1, -1]),
+    "names for numbers": (["1", "2", "10"], ["a", "b", "c"], "folders", ("a", "b", "c"), [0, 1, 2]),
+    "numbers in a mapping": (["1", "2", "10"], {"a": [1, 2], "b": [10]}, "paths", ("a", "b"), [0, 0, 1]),
+    "FER-2013's picked from its numbers": (NUMBERS, ["sad", "happy"], "pixels", ("sad", "happy"), [-1, -1, -1, 1, 0, -1, -1]),
+    "in a table, the numbers may mean other things": (NUMBERS, [*reversed(CLASSES)], "paths", CLASSES[::-1], [0, 1, 2, 3, 4, 5, 6]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CHOICES)
+def test_classes_by_name_and_by_number(case):
+    names, wanted, form, classes, expected = CHOICES[case]
+    choice, labels, found = label_rows(names, "set", Options(classes=wanted), form)
+    assert choice.classes == found["classes"] == classes and labels.tolist() == expected
+    assert found["left_out"] == dict.fromkeys(
+        (name for name, label in zip(names, expected, strict=True) if label < 0), 1
+    )
+
+
+BAD_CHOICES = {
+    "an unknown name": ([*SEVEN, "bored"], None, "'bored' is not one of angry, disgust, .*set prepare.classes in params.yaml to auto"),
+    "numbers for folders": (NUMBERS, None, "'0', '1', .* are not one of angry"),
+    "one class": (["a", "a"], "auto", "1 classes \\('a'\\), expected 2 to 100"),
+    "the wrong column": ([f"{i}.png" for i in range(10_000)], "auto", "10,000 classes, such as '0.png', .* is it the wrong column"),
+    "the wrong column, and a list": ([f"{i}.png" for i in range(10_000)], ["a", "b"], "10,000 classes"),
+    "two spellings": (["Happy", "happy", "sad"], "auto", "'Happy', 'happy' look like one class; set prepare.classes in params.yaml to {Happy: \\[Happy, happy\\], sad: \\[sad\\]}"),
+    "two spellings, and a list": (["so_sad", "so sad", "x"], ["x", "so sad"], "look like one class"),
+    "a class without rows": (["a", "b"], ["a", "c"], "no row of 'c', which prepare.classes in params.yaml names; the data have 'a', 'b'"),
+    "one class in two spellings": (["a", "b"], {"Old-A": ["a"], "old a": ["b"]}, "'Old-A', 'old a' are one name; remove one"),
+    "a name in two classes": (["a", "b"], {"c": ["a"], "d": ["a"]}, "one name means 'c', 'd'"),
+    "too few names for numbers": (["0", "1", "2"], ["a", "b"], "the labels are the numbers '0', '1', '2', and prepare.classes in params.yaml has 2 names"),
+    **{f"the name {name!r}": ([name, "b"], "auto", "cannot name a class: it has to have 1 to 40 letters") for name in ("a,b", "Total", "no face", "$x$", "<b>", "x" * 41, "a\nb")},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_CHOICES)
+def test_classes_that_do_not_fit_are_refused(case):
+    names, wanted, message = BAD_CHOICES[case]
+    with pytest.raises(InputError, match=message):
+        label_rows(names, "set", Options(classes=wanted), "folders")
+
+
+def test_parts_are_drawn_of_each_class_or_by_subject(tmp_path):
+    """A tenth each, and at least one; no subject in two parts, and each class in all."""
+    rows = ["faces/{}.png,a"] * 3 + ["faces/{}.png,b"] * 40
+    found = read_source(
+        write_folder(tmp_path / "x", draw_table("path,label", rows)), 1, Options(classes="auto", size=36)
+    )
+    counts = [np.bincount(found.usages[found.labels == label]).tolist() for label in (0, 1)]
+    assert counts == [[1, 1, 1], [32, 4, 4]]
+    rows = [f"faces/{{}}.png,{'ab'[i % 2]},p{i // 6}" for i in range(120)]
+    files = draw_table("path,label,subject", rows)
+    found = read_source(write_folder(tmp_path / "y", files), 1, Options(classes="auto", size=64, colour=True))
+    assert np.bincount(found.usages).tolist() == [96, 12, 12] and "whole subjects" in found.note
+    subjects = {files[f"faces/{i}.png"]: i // 6 for i in range(120)}
+    parts = [{subjects[encode(image, mode="RGB")] for image in found.images[found.usages == part]} for part in range(3)]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 20
+    assert np.bincount(found.labels[found.usages == 2]).tolist() == [6, 6]
+
+
+def test_folders_with_prefixes_keep_the_challenges_parts(tmp_path, table):
+    found = read_source(write_folder(tmp_path / "x", table.files()), 1, Options(classes=["sad", "happy"], size=48))
+    assert np.bincount(found.usages).tolist() == [10, 4, 4] and found.left_out == {
+        one: 9 for one in CLASSES if one not in ("sad", "happy")
+    }
+    chosen = [(table.labels == label) & (table.usages == 2) for label in (4, 3)]
+    assert (found.images[-4:] == np.concatenate([table.images[rows] for rows in chosen])).all()
+
+
+def test_pictures_are_squared_and_scaled_by_area():
+    """The middle square; means of 2x2 pixels where it is twice as large; a box beyond the edge repeats the border."""
+    image = draw(1, 72, 100)
+    face, mode, scaled = decode(encode(image, mode="RGB"), Options(size=36, colour=True))
+    means = image[:, 14:86].reshape(36, 2, 36, 2, 3).mean(axis=(1, 3))
+    assert (mode, scaled) == ("RGB", True) and abs(
+        face - means
+    ).max() <= 1  # rows and columns are rounded one after the other
+    face, *_ = decode(encode(image[:, :, 0]), Options(), box=(-10, 20, 30, 48))
+    assert (face == image[20:68, np.arange(-19, 29).clip(0), 0]).all()
+    turned = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise
+    Image.fromarray(image).save(turned, "PNG", exif=exif)
+    face, *_ = decode(turned.getvalue(), Options(size=72, colour=True))
+    assert (face == np.rot90(image, -1)[14:86]).all()
+
+
+BAD_ROWS = {
+    "no path": ("a.png,x\n,x", "line 3: path is empty"),
+    "no label": ("a.png, ", "line 2: label is empty"),
+    "a missing picture": ("b.png,x", "line 2: path 'b.png': no such file"),
+    "another folder": ("../a.png,x", "line 2: path '../a.png' leaves the table's folder"),
+    "from the root": ("/etc/passwd,x", "leaves the table's folder"),
+    "another drive": ("C:\\a.png,x", "leaves the table's folder"),
+    "a field more": ("a.png,x,y", "line 2: 3 fields, expected 2"),
+    "an open quote": ('a.png,"x', "line 2: a quote that is never closed"),
+    "no rows": ("", "a header and no rows"),
+    "many": ("b.png,x\n" * 30, "30 bad rows; .*\n.*line 2: .*(\n.*){9}\n.*and 20 more"),
+    "another split": ("path,label,split\na.png,x,dev", "line 2: split is 'dev', expected train, val or test"),
+    "train and val": ("path,label,split\na.png,x,train\na.png,y,val", "rows of train and val alone; give train, val and test"),
+    "a subject in two splits": ("path,label,split,subject\n" + "".join(f"a.png,{c},{s},Ann\n" for c in "xy" for s in ("train", "val", "test")), "1 bad subject; .*\n  Ann: in train and val and test"),
+    "no subject": ("path,label,subject\na.png,x,", "line 2: subject is empty"),
+    "few subjects": ("path,label,subject\na.png,x,A\na.png,y,B", "2 subjects to draw train, val, test from"),
+    "few rows": ("a.png,x\na.png,y", "1 of x, where train, val, test need one each; give more"),
+    "half a box": ("path,label,x,y\na.png,x,1,2", "a box needs all of the columns x, y, w and h"),
+    "no box": ("path,label,x,y,w,h\na.png,x,1,2,0,40", "line 2: x, y, w, h are '1, 2, 0, 40', expected four numbers"),
+    "no numbers": ("path,label,x,y,w,h\na.png,x,1,2,nan,4", "expected four numbers of pixels"),
+    "a box elsewhere": ("path,label,x,y,w,h\n" + "a.png,x,900,2,40,40\na.png,y,900,2,40,40\n" * 3, "a.png: a box of 40x40 at 900, 2 in a picture of 48x48"),
+    "a box of a pixel": ("path,label,x,y,w,h\n" + "a.png,x,1,2,1,1\na.png,y,1,2,1,1\n" * 3, "a.png: 1x1 pixels in the box"),
+    "half a vote": ("path,label,votes_x\na.png,x,0.5", "line 2: votes_x has '0.5' votes, expected 0..255"),
+    "too many votes": ("path,label,votes_x,votes_y\na.png,x,200,56", "256 votes in all, expected 255 at most"),
+    "a group of a strange name": ("path,label,group_a/b\na.png,x,1", "the column 'group_a/b'; name it by letters"),
+    "votes for no class": ("path,label,votes_\na.png,x,1", "'' cannot name a class"),
+    "votes for one class twice": ("path,label,votes_x,votes_X\na.png,x,1,1", "a column occurs twice"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_ROWS)
+def test_a_bad_table_of_paths_is_refused(case, tmp_path):
+    rows, message = BAD_ROWS[case]
+    rows = rows if rows.startswith("path") else f"path,label\n{rows}"
+    found = refusal(write_folder(tmp_path / "x", {"faces.csv": rows.encode(), "a.png": encode(FACE)}), classes="auto")
+    assert re.search(message, found), found
+
+
+BAD_SETS = {
+    "a picture of one pixel": ({"bored/a.png": encode(FACE[:1, :1])}, "bored/a.png: 1x1 pixels, expected sides of 16 pixels or more"),
+    "a strip": ({"bored/a.png": encode(np.zeros((10, 30_000), np.uint8))}, "bored/a.png: 30000x10 pixels, expected sides"),
+    "a broken picture": ({"bored/a.png": encode(FACE)[:60]}, "bored/a.png: damaged picture"),
+    "a picture without a folder": ({"1.png": encode(FACE)}, "1.png: expected a folder named as its class above it"),
+    "one beside the splits": ({"b/9.png": encode(FACE), **draw_folders(OWN)}, "b/9.png: expected train/, val/ or test/ and a folder"),
+    "class folders in two places": ({"b/c/9.png": encode(FACE)}, "class folders in 2 places (b, its top); give one"),
+    "no val and no test": (draw_folders(["train/"]), "rows of train alone"),
+    "two tables": ({**LISTED, "more.csv": b"path,label\n"}, "more than one data set (faces.csv, more.csv)"),
+    "a table of pixels beside one of paths": ({**LISTED, "fer2013.csv": HEADER}, "more than one data set"),
+    "a table in another encoding": ({"faces.csv": "path,label\né".encode("latin-1")}, "faces.csv: not UTF-8 at byte 11"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_SETS)
+def test_a_bad_set_is_refused(case, tmp_path):
+    files, message = BAD_SETS[case]
+    others = {} if len(files) > 1 or "faces.csv" in files else draw_folders()
+    assert message in refusal(write_folder(tmp_path / "x", {**others, **files}), classes="auto", size=48)
+
+
+def run_recipe(name, folder, files, monkeypatch):
+    """Run the code of docs/data.md that makes a table of a set's own lists, and read that set of these files."""
+    code = re.findall(r"(?:^    .*\n)+", (ROOT / "docs" / "data.md").read_text(), re.MULTILINE)
+    write_folder(folder / "data" / "raw" / name, files)
+    monkeypatch.chdir(folder)
+    exec(textwrap.dedent(next(block for block in code if f"data/raw/{name}" in block)), {})
+    return read_source(folder / "data" / "raw" / name, 1, Options(classes="auto", size=48))
+
+
+def test_the_recipe_for_raf_db(tmp_path, monkeypatch):
+    pictures = [f"{part}_{number:05}" for part in ("train", "test") for number in range(20)]
+    lines = [f"{picture}.jpg {1 + i % 7}\n" for i, picture in enumerate(pictures)]
+    files = {f"Image/aligned/{one}_aligned.jpg": encode(draw(i), "jpg", "RGB") for i, one in enumerate(pictures)}
+    files["EmoLabel/list_patition_label.txt"] = "".join(lines).encode()
+    rows = run_recipe("rafdb", tmp_path, files, monkeypatch)
+    assert rows.classes == tuple(sorted(CLASSES)) and np.bincount(rows.usages).tolist() == [13, 7, 20]
+    face = decode(files["Image/aligned/test_00001_aligned.jpg"], Options(size=48))[0]  # of label 1
+    assert face in rows.images[(rows.usages == 2) & (rows.labels == rows.classes.index("surprise"))]
+
+
+def test_the_recipe_for_affectnet(tmp_path, monkeypatch):
+    """Its lists have eleven numbers, of which three are no expression; that of validation may lack a header."""
+    header = "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression,valence,arousal\n"
+    lines = [f"{i % 3}/{i}.png,5,6,40,50,1;2,{i % 11},0.1,-2\n" for i in range(44)]
+    files = {f"Manually_Annotated_Images/{i % 3}/{i}.png": encode(draw(i), mode="RGB") for i in range(44)}
+    files |= {"training.csv": (header + "".join(lines[:33])).encode(), "validation.csv": "".join(lines[33:]).encode()}
+    rows = run_recipe("affectnet", tmp_path, files, monkeypatch)
+    assert len(rows.classes) == 8 and np.bincount(rows.usages).tolist() == [16, 8, 8]
+    box = decode(files["Manually_Annotated_Images/1/34.png"], Options(size=48), box=(5, 6, 40, 50))[0]  # 34 is happy
+    assert (rows.images[(rows.usages == 2) & (rows.labels == rows.classes.index("happy"))] == box).all()
+
+
+def test_settings_that_do_not_fit_a_form_are_refused(tmp_path, table):
+    folder = write_folder(tmp_path / "x", LISTED)
+    assert f"a table that names pictures; give the folder that holds it and them, {folder}" in refusal(
+        folder / "faces.csv"
+    )
+    assert "faces/0.png: 64x64 pixels, expected 48x48, or prepare.size to scale to" in refusal(folder, classes="auto")
+    pixels = write_file(tmp_path / "x.csv", table.csv())
+    assert "set prepare.colour to false" in refusal(pixels, colour=True)
+    assert "prepare.labels is votes, and there are none" in refusal(pixels, by_votes=True)
+    assert "no columns votes_<class>" in refusal(folder, by_votes=True)

@@ -18,6 +18,7 @@ from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.faces import read_faces
 from fer_pipeline.faces.fer2013 import VOTE_CLASSES
 from fer_pipeline.faces.votes import find_majority, to_shares
+from fer_pipeline.params.read import read_params
 from fer_pipeline.params.schema import Prepare
 from fer_pipeline.raw import source
 from fer_pipeline.raw.ferplus import parse_votes, read_votes
@@ -233,7 +234,7 @@ def test_the_committed_file_for_no_votes_has_the_header_of_ferplus():
     """And params.yaml refuses null with a sentence that names that file."""
     assert (ROOT / "data" / "no_votes.csv").read_text() == f"{','.join(HEADER)}\n"
     with pytest.raises(ValidationError, match="name a file, not null: data/no_votes.csv"):
-        Prepare(split="official", votes=None, drop_blank=False, drop_leaks=False)
+        Prepare.model_validate(read_params().prepare.model_dump() | {"votes": None})
 
 
 def test_rows_in_another_order_are_refused(tmp_path, table, read):
@@ -248,7 +249,7 @@ def test_rows_in_another_order_are_refused(tmp_path, table, read):
 
 
 def test_the_samples_votes_are_left_aside_for_other_data(tmp_path, capsys):
-    assert prepare.find_votes("data/raw/sample_votes.csv", str(tmp_path / "fer2013.csv"), None) is None
+    assert prepare.find_votes("data/raw/sample_votes.csv", str(tmp_path / "fer2013.csv")) is None
     assert "without votes: prepare.votes names the votes for the embedded sample" in capsys.readouterr().err
 
 
@@ -262,6 +263,25 @@ def test_the_challenges_file_is_known_wherever_it_is_packed(tmp_path, table, mon
     assert found == dict.fromkeys(["plain.csv", "packed.csv.gz", "packed.zip"], "fer2013.csv") | {"longer.csv": None}
 
 
+def test_the_majority_is_the_label(run_prepare, set_prepare, tmp_path):
+    """In FER+'s eight classes, in all splits; rows without a majority are left out and counted."""
+    table = Table(per_class=(20, 8, 8))
+    chosen = np.where(np.arange(len(table)) % 5 == 0, 7, table.labels)  # every fifth is contempt
+    votes = 10 * np.eye(10, dtype=np.uint8)[chosen]
+    votes[1::5] = [5, 5, 0, 0, 0, 0, 0, 0, 0, 0]
+    (tmp_path / "votes.csv").write_bytes(write(votes, table.usages))
+    set_prepare(labels="votes")
+    _, out, report = run_prepare(table, votes=tmp_path / "votes.csv")
+    splits, facts = read_faces(out)
+    assert (facts.name, facts.classes, facts.vote_classes) == ("FER+", VOTE_CLASSES[:8], VOTE_CLASSES)
+    for usage, (name, rows) in enumerate(splits.items()):
+        kept = (table.usages == usage) & (np.arange(len(table)) % 5 != 1)
+        assert (rows.labels == chosen[kept]).all() and (rows.images == table.images[kept]).all(), name
+    left = {name: int((table.usages[1::5] == usage).sum()) for usage, name in enumerate(splits)}
+    assert json.loads(report.read_text())["no_majority"] == left
+    assert "prepare.split paper" in run_prepare(table, "paper", 1, votes=tmp_path / "votes.csv")[0]
+
+
 def test_ferplus_itself(real_zip):
     """The figures that are known of it, with FER-2013's labels."""
     path = real_zip.parent / "ferplus" / "fer2013new.csv"
@@ -269,4 +289,4 @@ def test_ferplus_itself(real_zip):
         pytest.skip("FER+ is not beside FER-2013")
     votes, usages, _ = parse_votes(path.read_bytes(), path)
     assert votes.shape == (35887, 10) and np.bincount(usages).tolist() == [28709, 3589, 3589]
-    assert (find_majority(votes)[usages == 2] >= 0).sum() == 3153
+    assert np.bincount(usages[find_majority(votes) >= 0]).tolist() == [25060, 3199, 3153]

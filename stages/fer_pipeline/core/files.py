@@ -4,7 +4,7 @@ import contextlib
 import glob
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -62,11 +62,18 @@ def is_running(process: int) -> bool:
     return state.split()[:1] != ["Z"]
 
 
-def write_files(contents: Mapping[AnyPath, bytes | memoryview]) -> None:
-    """Write {path: bytes}, all or none: the files are first written beside their paths, then renamed."""
+def write_files(contents: Mapping[AnyPath, bytes | memoryview | Callable[[Path], object]]) -> None:
+    """Write {path: bytes}, all or none: the files are first written beside their paths, then renamed.
+
+    In place of bytes that would fill the memory, a function that writes a file to the path that it is given.
+    """
     with contextlib.ExitStack() as stack:
         for path, content in contents.items():
-            stack.enter_context(replacing(path)).write_bytes(content)
+            unfinished = stack.enter_context(replacing(path))
+            if callable(content):
+                content(unfinished)
+            else:
+                unfinished.write_bytes(content)
 
 
 def to_json(content: Any) -> bytes:

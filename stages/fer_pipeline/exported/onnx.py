@@ -77,10 +77,9 @@ class OnnxModel(NamedTuple):
 
         An `InputError` says that the network fails, or gives values that are not finite.
         """
-        pixels = to_pixels(faces, self.crop)
-        starts = range(0, len(pixels), BATCH)
+        batches = (to_pixels(faces[start : start + BATCH], self.crop) for start in range(0, len(faces), BATCH))
         try:
-            parts = [self.session.run([*outputs], {INPUT: pixels[start : start + BATCH]}) for start in starts]
+            parts = [self.session.run([*outputs], {INPUT: pixels}) for pixels in batches]
         except Exception as error:  # see `load_exported`
             raise InputError(f"{self.name}: fails ({' '.join(str(error).split())[:200]}); {REMEDY}") from None
         if not all(np.isfinite(values).all() for part in parts for values in part):

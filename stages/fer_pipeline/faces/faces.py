@@ -1,9 +1,8 @@
 """faces.h5, the prepared data set: its layout, writing it and reading it."""
 
+import math
 import zlib
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.parallel import map_threads
 from fer_pipeline.faces.votes import NO_CLASS
 
 SPLITS = ("train", "val", "test")
-CHUNK_ROWS = 128  # rows per HDF5 chunk, 288 KiB of FER-2013: small enough to fetch a row quickly, and compresses well
+CHUNK = 128 * 48 * 48  # bytes of faces in an HDF5 chunk: small enough to fetch a row quickly, and compresses well
 
 
 class Facts(NamedTuple):
@@ -52,14 +52,31 @@ class Split(NamedTuple):
     labels: npt.NDArray[np.uint8]  # uint8 (N,), 0..K-1, positions in `Facts.classes`
     duplicate_of_train: npt.NDArray[np.bool_] | None  # bool (N,): whether train has the same image; None for train
     votes: npt.NDArray[np.uint8] | None = None  # uint8 (N, V + 2): how many chose each of `Facts.vote_classes`
+    groups: Mapping[str, npt.NDArray[np.uint16]] = {}  # {such as age: (N,), positions in the names of its groups}
 
 
-def pack_faces(splits: Mapping[str, Split], facts: Facts) -> memoryview:
-    """The bytes of faces.h5, equal for equal content."""
-    content = BytesIO()
-    with h5py.File(content, "w") as file:
+class Chosen:
+    """Rows of an array in place of an array of them, which are copied only as they are taken."""
+
+    def __init__(self, array: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64]) -> None:
+        self.array, self.rows = array, rows
+        self.shape, self.dtype, self.ndim = (len(rows), *array.shape[1:]), array.dtype, array.ndim
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, places: slice | npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        return self.array[self.rows[places]]
+
+
+def write_faces(
+    path: str | Path, splits: Mapping[str, Split], facts: Facts, groups: Mapping[str, Sequence[str]] = {}
+) -> None:
+    """Write faces.h5 to `path`: equal bytes for equal content. Images may be `Chosen`; `groups` has names."""
+    with open(path, "w+b") as content, h5py.File(content, "w") as file:
         attributes = {key: getattr(facts, key) for key in ("name", "classes", "split", "source_md5", "vote_classes")}
         file.attrs.update({key: value for key, value in attributes.items() if value})
+        file.attrs.update({f"group_{key}": names for key, names in groups.items()})
         for name, rows in splits.items():
             group = file.create_group(name)
             write_chunks(group, "images", rows.images)
@@ -68,31 +85,32 @@ def pack_faces(splits: Mapping[str, Split], facts: Facts) -> memoryview:
                 group["duplicate_of_train"] = rows.duplicate_of_train
             if rows.votes is not None:
                 group["votes"] = rows.votes
-    return content.getbuffer()
+            for key, codes in rows.groups.items():
+                group[f"group_{key}"] = codes
 
 
 def write_chunks(group: h5py.Group, name: str, rows: npt.NDArray[np.uint8]) -> None:
     """Write `rows` chunked and gzipped, compressing on all cores (HDF5's own filter uses one)."""
-    chunk_shape = (CHUNK_ROWS, *rows.shape[1:])
+    count = max(1, CHUNK // math.prod(rows.shape[1:]))
+    chunk_shape = (count, *rows.shape[1:])
     larger = (None, *rows.shape[1:])  # h5py requires this if a chunk is larger than the data
     options = {"maxshape": larger, "chunks": chunk_shape, "compression": "gzip", "compression_opts": 1}
     dataset = group.create_dataset(name, rows.shape, rows.dtype, **options)
 
     def compress(start: int) -> bytes:
         chunk = np.zeros(chunk_shape, rows.dtype)
-        part = rows[start : start + CHUNK_ROWS]
+        part = rows[start : start + count]
         chunk[: len(part)] = part
         packer = zlib.compressobj(level=1, strategy=zlib.Z_RLE)  # on photographs: twice as fast, 4 % larger
-        return packer.compress(chunk.tobytes()) + packer.flush()
+        return packer.compress(chunk.data) + packer.flush()
 
-    starts = range(0, len(rows), CHUNK_ROWS)
-    with ThreadPoolExecutor() as pool:
-        for start, compressed in zip(starts, pool.map(compress, starts), strict=True):
-            dataset.id.write_direct_chunk((start, *[0] * (rows.ndim - 1)), compressed)
+    starts = range(0, len(rows), count)
+    for start, compressed in zip(starts, map_threads(compress, starts), strict=True):
+        dataset.id.write_direct_chunk((start, *[0] * (rows.ndim - 1)), compressed)
 
 
-def read_faces(path: str | Path) -> tuple[dict[str, Split], Facts]:
-    """Read all of faces.h5: {'train', 'val', 'test': Split}, and what is true of the data set.
+def read_faces(path: str | Path, splits: Sequence[str] = SPLITS) -> tuple[dict[str, Split], Facts]:
+    """Read `splits` of faces.h5, by default all: {'train', 'val', 'test': Split}, and what is true of the data set.
 
     Raises `InputError` if the file is missing or not HDF5, or has another layout, a label out of range, or an empty
     split.
@@ -103,7 +121,7 @@ def read_faces(path: str | Path) -> tuple[dict[str, Split], Facts]:
     try:
         with h5py.File(path, "r") as file:
             facts = read_facts(file)
-            return {name: read_split(file, name, facts) for name in SPLITS}, facts
+            return {name: read_split(file, name, facts) for name in splits}, facts
     except InputError as error:
         raise InputError(f"{path}: {error}; {remedy}") from None
     except Exception as error:  # h5py may raise almost anything on a damaged file

@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from fer_pipeline.faces.faces import Split
 from fer_pipeline.figures.style import PERCENT, show_face, table_to_csv, to_png
 
+COLUMNS = 10  # faces of a class in faces.png
+
 
 def plot_data(splits: Mapping[str, Split], classes: Sequence[str]) -> dict[str, bytes]:
     """{file name: content} of classes.csv, classes.png (shares per split) and faces.png (ten per class of train)."""
@@ -21,11 +23,13 @@ def plot_data(splits: Mapping[str, Split], classes: Sequence[str]) -> dict[str, 
         for emotion, count in zip(classes, np.bincount(rows.labels, minlength=len(classes)), strict=True)
     )
     train = splits["train"]
-    faces = {emotion: train.images[train.labels == label] for label, emotion in enumerate(classes)}
+    faces = {
+        emotion: train.images[np.flatnonzero(train.labels == label)[:COLUMNS]] for label, emotion in enumerate(classes)
+    }
     return {
         "classes.csv": table_to_csv(shares),
         "classes.png": to_png(draw_classes(shares)),
-        "faces.png": to_png(draw_rows(faces, 10, 5.1)),
+        "faces.png": to_png(draw_rows(faces, COLUMNS, 5.1)),
     }
 
 

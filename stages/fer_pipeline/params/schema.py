@@ -41,6 +41,11 @@ class Prepare(Section):
     votes: Annotated[Text, BeforeValidator(refuse_null)]
     drop_blank: bool
     drop_leaks: bool
+    labels: Literal["emotion", "votes"]
+    classes: Literal["auto"] | list[Text] | dict[Text, list[Text | int]] | None
+    size: Annotated[int, Field(ge=36, le=224)] | None
+    colour: bool
+    crop: bool
 
 
 class Compute(Section):

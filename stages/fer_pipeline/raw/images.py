@@ -1,7 +1,8 @@
-"""Pictures in class folders: FER-2013's train/<class>/ and test/<class>/, other data sets' <class>/ anywhere."""
+"""Pictures: read from a folder or an archive, and decoded into faces."""
 
 import hashlib
 import io
+import struct
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -9,17 +10,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from fer_pipeline.core.errors import InputError
-from fer_pipeline.faces.fer2013 import CLASSES, SIZE
-from fer_pipeline.raw.parsing import parse_all, refuse
-from fer_pipeline.raw.rows import USAGES, Rows
+from fer_pipeline.faces.fer2013 import SIZE
+from fer_pipeline.raw.parsing import refuse
+from fer_pipeline.raw.rows import FER2013, Options, Pixels
 
-SYNONYMS = ("anger", "disgusted", "fearful", "happiness", "sadness", "surprised", "neutrality")
-LABELS = {name: label for names in (CLASSES, SYNONYMS) for label, name in enumerate(names)} | {"afraid": 2, "joy": 3}
 SUFFIXES = (".jpg", ".jpeg", ".png")
 LITTER = ("Thumbs.db", "desktop.ini")
 LARGEST_FILE = 1 << 20  # bytes; a 48x48 picture takes a few thousand
@@ -35,6 +32,9 @@ FORMATS = (
     "PPM",
 )  # as Pillow names them; some of its others start programs
 MODES = ("L", "RGB", "RGBA", "P", "PA", "LA", "1", "CMYK", "YCbCr")  # 8-bit modes: to grey without a choice of scale
+SMALLEST, LONGEST = 16, 8  # pixels of a side, and how many times the other side it may be
+
+Box = tuple[float, float, float, float]  # left, top, width and height in pixels
 
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
@@ -46,154 +46,136 @@ class Member(NamedTuple):
     open: Callable[[], Any]  # gives a binary file
 
 
+class Picture(NamedTuple):
+    """A picture that a folder or a table names, and what they tell of it."""
+
+    name: str  # of the member
+    label: str = ""
+    box: Box | None = None  # of the face
+
+
+class Decoded(NamedTuple):
+    """Faces of N pictures in their order, without those of photos in which no face was found."""
+
+    images: Pixels  # uint8 (N, S, S) or (N, S, S, 3)
+    conversions: dict[str, int]  # see `Rows`
+    scaled: int
+    md5: str  # of their names and bytes, in the order in which they were read
+    kept: list[int]  # positions of the N pictures among those that were given
+
+
 def is_litter(name: str) -> bool:
     """Whether a member is hidden, or a file that operating systems leave behind."""
     parts = name.split("/")
     return any(part.startswith(".") for part in parts) or parts[0] == "__MACOSX" or parts[-1] in LITTER
 
 
-def read_images(members: Mapping[str, Member], source: Path, seed: int) -> Rows:
-    """Read the pictures of FER-2013 among `members` ({name with slashes: Member}): all files in train/ and test/.
-
-    Rows are sorted by class in the challenge's order, and within a class by path, as Keras sorts them. Raises
-    `InputError` as `find_usages` and `decode_all`; or for no picture, one elsewhere, a folder that is not a class, or
-    two releases in one source.
-    """
-    pictures: list[tuple[int, str, str]] = []
-    roots: set[str] = set()
-    problems: list[str] = []
-    for name in sorted(members):
-        *root, folder, label, _ = ("", "", *name.split("/"))
-        if folder.lower() in ("train", "test") and label.lower() in LABELS:
-            roots.add("/".join(filter(None, root)) or "its top")
-            pictures.append((LABELS[label.lower()], folder.lower(), name))
-        elif folder.lower() in ("train", "test"):
-            problems.append(f"{name}: folder {label!r} is not a class; expected {', '.join(CLASSES)}")
-        elif name.lower().endswith(SUFFIXES):
-            problems.append(f"{name}: expected train/<class>/ or test/<class>/ above it")
-    refuse(source, "picture", problems)
-    if len(roots) > 1:
-        found = ", ".join(sorted(roots))
-        raise InputError(f"{source}: holds several train and test folders, in {found}; give only one of them")
-    if not pictures:
-        raise InputError(
-            f"{source}: no table with the columns emotion, pixels and Usage, and no pictures in train/<class>/ and "
-            "test/<class>/; give FER-2013 as downloaded"
-        )
-    pictures.sort()
-    usages = find_usages(pictures, source, seed)
-    return decode_all([(label, name) for label, _, name in pictures], usages, members, source, any_size=False)
-
-
-def find_usages(pictures: list[tuple[int, str, str]], source: Path, seed: int) -> npt.NDArray[np.uint8]:
-    """The Usage of each of `pictures`, (label, 'train' or 'test', name), as uint8 (N,), positions in `USAGES`.
-
-    The prefix of a file name (Training_, PublicTest_, PrivateTest_) gives it. Without one, train is Training, and the
-    files of each test class are shuffled with `seed` and split in half between PublicTest and PrivateTest. Raises
-    `InputError`: a prefix that contradicts the folder, or a test folder in which only some names have one.
-    """
-    codes = {usage.lower(): code for code, usage in enumerate(USAGES)}
-    usages = np.zeros(len(pictures), np.uint8)
-    unnamed: dict[int, list[int]] = {}
-    problems: list[str] = []
-    for i, (label, folder, name) in enumerate(pictures):
-        usage = codes.get(name.rpartition("/")[2].split("_")[0].lower())
-        if usage is not None and (usage == 0) != (folder == "train"):
-            problems.append(f"{name}: {USAGES[usage]} by its name, {folder} by its folder; expected both to agree")
-        elif usage is not None:
-            usages[i] = usage
-        elif folder == "test":
-            unnamed.setdefault(label, []).append(i)
-    refuse(source, "picture", problems)
-    if unnamed and usages.any():
-        example = pictures[next(iter(unnamed.values()))[0]][2]
-        raise InputError(f"{source}: {example} has no prefix PublicTest_ or PrivateTest_, and others in test have one")
-    generator = np.random.default_rng(seed)
-    for positions in unnamed.values():
-        shuffled = generator.permutation(positions)
-        usages[shuffled] = USAGES.index("PrivateTest")
-        usages[shuffled[: len(shuffled) // 2]] = USAGES.index("PublicTest")
-    return usages
-
-
-def read_class_folders(members: Mapping[str, Member], source: Path) -> Rows:
-    """Read the pictures among `members` ({name with slashes: Member}) below a folder named after an emotion.
-
-    Every size and colour is taken. Rows are sorted by class and path, and their Usage is PrivateTest. Raises
-    `InputError` without a folder of an emotion, or as `decode_all`.
-    """
-    pictures: list[tuple[int, str]] = []
-    left_out: Counter[str] = Counter()
-    for name in members:
-        if not name.lower().endswith(OTHER_SUFFIXES):
-            continue
-        folders = [folder.lower() for folder in name.split("/")[-2::-1]] or ["no folder"]  # the nearest first
-        if labels := [LABELS[folder] for folder in folders if folder in LABELS]:
-            pictures.append((labels[0], name))
-        else:
-            left_out[folders[0]] += 1
-    if not pictures:
-        expected = f"expected {', '.join(CLASSES)} (or angry's like anger), one folder each"
-        raise InputError(f"{source}: no pictures in folders named after an emotion; {expected}")
-    usages = np.full(len(pictures), USAGES.index("PrivateTest"), np.uint8)
-    rows = decode_all(sorted(pictures), usages, members, source, any_size=True)
-    return rows._replace(left_out=dict(sorted(left_out.items())))
-
-
 def decode_all(
-    pictures: Sequence[tuple[int, str]],
-    usages: npt.NDArray[np.uint8],
-    members: Mapping[str, Member],
-    source: Path,
-    any_size: bool,
-) -> Rows:
-    """The rows of `pictures`, pairs of label 0..6 and name; InputError lists the first ten bad ones and counts all."""
-    digest = hashlib.md5(usedforsecurity=False)
-    largest = LARGEST_OTHER if any_size else LARGEST_FILE
+    pictures: Sequence[Picture], members: Mapping[str, Member], source: Path, options: Options, digest: Any = None
+) -> Decoded:
+    """Decode pictures: in FER-2013's formats alone where there is no `digest` to add names and bytes to.
 
-    def read(name: str) -> tuple[npt.NDArray[np.uint8], str, bool]:
-        if not 0 < members[name].size <= largest:
-            raise ValueError(f"{members[name].size:,} bytes, expected a picture of a face")
-        with members[name].open() as file:
-            payload = file.read()
-        digest.update(name.encode("utf-8", "surrogateescape") + b"\0" + payload)
-        return decode(payload, any_size)
-
-    progress = tqdm(pictures, desc="images", unit=" images", disable=None)
-    decoded, problems = parse_all(((name, name) for _, name in progress), read)
-    refuse(source, "picture", problems)
-    images, modes, scaled = zip(*decoded, strict=True)
-    labels = np.array([label for label, _ in pictures], np.uint8)
-    conversions = {mode: number for mode, number in sorted(Counter(modes).items()) if mode != "L"}
-    md5 = digest.hexdigest()
-    return Rows(np.stack(images), labels, usages, "images", md5, conversions=conversions, scaled=sum(scaled))
-
-
-def decode(payload: bytes, any_size: bool) -> tuple[npt.NDArray[np.uint8], str, bool]:
-    """A picture in grey, uint8 (48, 48), Pillow's mode of the file ('L' is grey), and whether it was scaled.
-
-    Only with `any_size` is another size or format than FER-2013's taken: the middle square, scaled. Raises ValueError:
-    not a picture, damaged, another size, or a mode without a plain conversion to grey.
+    Others are read in the order of their names. `InputError` lists the first ten bad pictures and counts all.
     """
-    size = (SIZE, SIZE)
-    kind, expected = ("picture", "a face") if any_size else ("JPEG or PNG", f"{SIZE}x{SIZE}")
+    strict = digest is None
+    digest = digest or hashlib.md5(usedforsecurity=False)
+    size, largest = options.size or SIZE, LARGEST_FILE if strict else LARGEST_OTHER
+    images = np.empty((len(pictures), size, size, *((3,) if options.colour else ())), np.uint8)
+    modes: Counter[str] = Counter()
+    problems, faceless, scaled = [], set(), 0
+    order = range(len(pictures)) if strict else sorted(range(len(pictures)), key=lambda i: pictures[i].name)
+    for i in tqdm(order, desc="images", unit=" images", disable=None):
+        name, _, box = pictures[i]
+        try:
+            if not 0 < members[name].size <= largest:
+                raise ValueError(f"{members[name].size:,} bytes, expected a picture of a face")
+            with members[name].open() as file:
+                payload = file.read()
+            digest.update(name.encode("utf-8", "surrogateescape") + b"\0" + payload)
+            face, mode, was_scaled = decode(payload, options, box, strict)
+        except ValueError as error:
+            problems.append(f"{name}: {error}")
+            continue
+        if face is None:
+            faceless.add(i)
+        else:
+            images[i] = face
+            modes[mode] += mode != ("RGB" if options.colour else "L")
+            scaled += was_scaled
+    refuse(source, "picture", problems)
+    kept = [i for i in range(len(pictures)) if i not in faceless]
+    for place, i in enumerate(kept if faceless else ()):  # in place, as `images[kept]` would be a copy
+        images[place] = images[i]
+    return Decoded(images[: len(kept)], dict(sorted((+modes).items())), scaled, digest.hexdigest(), kept)
+
+
+def decode(
+    payload: bytes, options: Options = FER2013, box: Box | None = None, strict: bool = False
+) -> tuple[Pixels | None, str, bool]:
+    """A picture as a face, uint8 (S, S), or (S, S, 3) in colour; Pillow's mode of the file, and whether it was scaled.
+
+    The face is what `box` holds, the largest that `options.crop` finds (None without one), or the middle square. Scaled
+    is what has another size than `options.size`; without that, only boxes and found faces. `strict` takes no format but
+    FER-2013's. Raises ValueError: not a picture, damaged, another size, too small or too narrow, or a mode without a
+    plain conversion to 8 bits.
+    """
+    size = options.size or SIZE
+    exact = options.size is None and box is None and options.crop is None
+    kind, expected = "JPEG or PNG" if strict else "picture", f"{size}x{size}" if exact else "a face"
     try:
-        with Image.open(io.BytesIO(payload), formats=FORMATS if any_size else FORMATS[:2]) as image:
-            if not any_size and image.size != size:
-                raise ValueError(f"{image.width}x{image.height} pixels, expected {expected}")
+        with Image.open(io.BytesIO(payload), formats=FORMATS[:2] if strict else FORMATS) as image:
+            if exact and image.size != (size, size):
+                raise ValueError(
+                    f"{image.width}x{image.height} pixels, expected {expected}, or prepare.size to scale to"
+                )
             if image.mode not in MODES:
                 raise ValueError(f"pixels of mode {image.mode}, expected 8-bit grey or colour")
-            if not any_size and image.format == "JPEG" and not payload.endswith(b"\xff\xd9"):
+            if strict and image.format == "JPEG" and not payload.endswith(b"\xff\xd9"):
                 raise ValueError("a truncated JPEG, expected a complete one")  # Pillow would pad it with grey
-            grey = image.convert("L")
-            if scaled := grey.size != size:
-                side = min(grey.size)
-                left, top = (grey.width - side) // 2, (grey.height - side) // 2
-                grey = grey.crop((left, top, left + side, top + side)).resize(size, Image.Resampling.LANCZOS)
-            return np.asarray(grey), image.mode, scaled
+            require_shape(*image.size, "pixels")
+            mode = image.mode
+            if options.crop and not box:
+                image.load()
+                return options.crop(payload), "L" if not options.colour else "RGB", True
+            if not strict:
+                ImageOps.exif_transpose(image, in_place=True)
+            plain = image.convert("RGB" if options.colour else "L")
     except Image.UnidentifiedImageError:
         raise ValueError(f"not a {kind}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ValueError(f"many millions of pixels, expected {expected}") from None
-    except (OSError, SyntaxError, EOFError, IndexError, TypeError, OverflowError) as error:
+    except (OSError, SyntaxError, EOFError, IndexError, KeyError, TypeError, ArithmeticError, struct.error) as error:
         raise ValueError(f"damaged picture ({error})") from None
+    if box:
+        plain = cut_box(plain, box)
+    return scale(plain, size), mode, plain.size != (size, size)
+
+
+def scale(image: Image.Image, size: int) -> Pixels:
+    """The middle square of a picture, scaled down by area averaging and up linearly: uint8 (size, size[, 3])."""
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    method = Image.Resampling.BOX if side > size else Image.Resampling.BILINEAR  # BOX: the mean of an area
+    if image.size != (size, size):
+        image = image.resize((size, size), method, (left, top, left + side, top + side))
+    return np.asarray(image)
+
+
+def require_shape(width: float, height: float, what: str) -> None:
+    """Raise ValueError for a picture, or a box, that cannot show a face."""
+    if min(width, height) < SMALLEST or max(width, height) > LONGEST * min(width, height):
+        limits = f"sides of {SMALLEST} pixels or more, none over {LONGEST} times the other"
+        raise ValueError(f"{width:g}x{height:g} {what}, expected {limits}")
+
+
+def cut_box(image: Image.Image, box: Box) -> Image.Image:
+    """The square around the middle of a box; outside the picture, its border is repeated."""
+    left, top, width, height = box
+    require_shape(width, height, "pixels in the box")
+    x, y, side = left + width / 2, top + height / 2, round(max(width, height))
+    if not (0 <= x < image.width and 0 <= y < image.height and side <= 2 * max(image.size)):
+        where = f"{width:g}x{height:g} at {left:g}, {top:g}"
+        raise ValueError(f"a box of {where} in a picture of {image.width}x{image.height}, expected one inside it")
+    columns = (round(x - side / 2) + np.arange(side)).clip(0, image.width - 1)
+    rows = (round(y - side / 2) + np.arange(side)).clip(0, image.height - 1)
+    return Image.fromarray(np.asarray(image)[np.ix_(rows, columns)])

@@ -5,6 +5,9 @@ Pixels are in [0, 255]. `{split: ...}` has the keys train, val and test, unless 
 
 from typing import Literal
 
+from pydantic import Field
+
+from fer_pipeline.core.files import to_json
 from fer_pipeline.core.record import Count, Record
 
 
@@ -52,12 +55,22 @@ class Dropped(Record):
 
 class Data(Record):
     source: Source
-    votes_md5: str | None = None  # hex digest of the file of votes; None where the data have no votes
-    split: Literal["official", "paper"]
+    votes_md5: str | None = None  # hex digest of the file of votes; None without such a file
+    split: Literal["official", "paper", "made"]
     note: str  # what to know of this way to split
     rows: dict[str, dict[str, Count]]  # {split: {'total': N, emotion: n, ...}}
     pixels: Pixels  # mean and standard deviation of all pixels of train
     blank_images: dict[str, Count]  # {split: images whose pixels are all equal}
     duplicates: Duplicates
     dropped: Dropped
-    conversions: dict[str, Count]  # pictures converted to grey, by Pillow's mode
+    conversions: dict[str, Count]  # pictures converted to grey, or to colour, by Pillow's mode
+    scaled: Count = 0  # pictures, or rows of a table of pixels, that had another size; this and what follows if not 0
+    left_out: dict[str, Count] = Field({})  # {name: rows} of classes that `prepare.classes` does not name
+    no_majority: dict[str, Count] = Field(
+        {}
+    )  # {split, or 'all' where it was drawn later: rows without a majority of votes}
+    without_face: Count = 0  # photos in which no face was found
+
+    def to_bytes(self) -> bytes:
+        """The record as a JSON file, without the keys that were not set."""
+        return to_json(self.model_dump(mode="json", exclude_unset=True))

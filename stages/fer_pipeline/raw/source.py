@@ -1,6 +1,7 @@
-"""Read FER-2013 from disk in any of its forms; the form is recognised by content, not by name.
+"""Read a data set from disk in any form; the form is recognised by content, not by name.
 
-The forms are the challenge's CSV, plain or compressed; the image folders; and either in a .zip or .tar(.gz, .bz2, .xz).
+The forms are the challenge's CSV, plain or compressed; pictures in class folders; a table that names pictures beside
+it; and any of them in a .zip or .tar(.gz, .bz2, .xz).
 """
 
 import bz2
@@ -13,16 +14,22 @@ import posixpath
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.raw.images import LARGEST_FILE, OTHER_SUFFIXES, Member, is_litter, read_class_folders, read_images
-from fer_pipeline.raw.rows import Rows
+from fer_pipeline.raw import listing
+from fer_pipeline.raw.assemble import assemble_pictures, assemble_table
+from fer_pipeline.raw.classes import LABELS, choose_classes
+from fer_pipeline.raw.folders import is_of_fer2013, list_fer2013, list_folders, list_others
+from fer_pipeline.raw.images import LARGEST_FILE, OTHER_SUFFIXES, Member, is_litter
+from fer_pipeline.raw.rows import FER2013, NOWHERE, Options, Rows
 from fer_pipeline.raw.table import LONGEST_ROW, find_columns, read_table
 
 COMPRESSIONS: dict[bytes, Callable[[IO[bytes]], Any]]
@@ -30,27 +37,37 @@ COMPRESSIONS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open
 DAMAGED = (OSError, EOFError, NotImplementedError, UnicodeDecodeError, zipfile.BadZipFile, tarfile.TarError)
 """What the archive modules raise on a truncated, damaged or unsupported file, besides zlib.error and LZMAError."""
 
-ReadPictures = Callable[[Mapping[str, Member], Path], Rows]  # takes {name: Member} of a folder or archive, and its path
+LARGEST_LIST = 1 << 28  # bytes of a table that names pictures
 
 
-def read_source(source: str | Path, seed: int) -> Rows:
-    """Read all rows of FER-2013; `seed` splits the test pictures of a release whose names do not give the Usage."""
+def read_source(source: str | Path, seed: int, options: Options = FER2013) -> Rows:
+    """Read all rows of a data set, by default FER-2013; `seed` draws val or test where the source has none."""
     remedy = "put FER-2013 there, or set `dataset` in params.yaml to where it is"
-    return read(source, partial(read_images, seed=seed), remedy)
+    return read(source, options._replace(seed=seed), remedy)
 
 
-def read_other(source: str | Path) -> Rows:
-    """Read all rows of another data set: a form of FER-2013, or pictures in folders named after emotions."""
-    return read(source, read_class_folders, "set its path in `other_sets` in params.yaml to where it is")
+def read_other(source: str | Path, classes: Sequence[str], size: int, colour: bool) -> Rows:
+    """Read all rows of another data set, to be judged on the classes and the faces that networks know.
+
+    It has any form, or pictures at any depth below folders named as the classes; FER-2013's classes may have any of
+    their usual names. Rows of other classes are left out and counted.
+    """
+    usual = {name: [one for one in LABELS if LABELS[one] == LABELS.get(name)] or [name] for name in classes}
+    options = Options(0, usual, size, colour, all_test=True)
+    rows = read(source, options, "set its path in `other_sets` in params.yaml to where it is")
+    kept = np.flatnonzero(rows.usages != NOWHERE)
+    if not len(kept):
+        raise InputError(f"{source}: no face of {', '.join(classes)}; give some, or remove it from `other_sets`")
+    return rows if len(kept) == len(rows.labels) else rows._replace(images=rows.images[kept], labels=rows.labels[kept])
 
 
-def read(source: str | Path, read_pictures: ReadPictures, remedy: str = "") -> Rows:
-    """Read all rows of a file or a folder; `read_pictures` reads the pictures of one that holds no table."""
+def read(source: str | Path, options: Options, remedy: str = "") -> Rows:
+    """Read all rows of a file or a folder."""
     path = Path(source)
     if not str(source) or not path.exists():
         raise InputError(f"'{source}': not found; {remedy}")
     if path.is_dir():
-        return read_members(list_folder(path), path, read_pictures)
+        return read_members(list_folder(path), path, options)
     if not path.is_file():
         raise InputError(f"{path}: neither a file nor a folder; give FER-2013 as downloaded")
     if path.stat().st_size == 0:
@@ -58,7 +75,7 @@ def read(source: str | Path, read_pictures: ReadPictures, remedy: str = "") -> R
     with require_unchanged(path), ThreadPoolExecutor(1) as pool, open(path, "rb") as file:
         md5 = pool.submit(hash_file, path)
         try:
-            rows = read_file(file, path, read_pictures)
+            rows = read_file(file, path, options)
         except (*DAMAGED, zlib.error, lzma.LZMAError) as error:
             if getattr(error, "filename", None):
                 raise
@@ -67,14 +84,14 @@ def read(source: str | Path, read_pictures: ReadPictures, remedy: str = "") -> R
         return rows._replace(md5=md5.result())
 
 
-def read_file(file: IO[bytes], path: Path, read_pictures: ReadPictures) -> Rows:
+def read_file(file: IO[bytes], path: Path, options: Options) -> Rows:
     """Read a zip, a tar or a table (the last two plain or compressed), recognised by the first bytes."""
     start = file.read(512)
     file.seek(0)
     if start.startswith(b"PK"):
         with zipfile.ZipFile(file) as archive:
             check_member_count(archive, file)
-            return read_members(collect(list_zip(archive, path), path), path, read_pictures)
+            return read_members(collect(list_zip(archive, path), path), path, options)
     decompress = next((opener for magic, opener in COMPRESSIONS.items() if start.startswith(magic)), None)
     content = decompress(file) if decompress else file
     is_tar = content.read(512)[257:262] == b"ustar"
@@ -83,8 +100,12 @@ def read_file(file: IO[bytes], path: Path, read_pictures: ReadPictures) -> Rows:
         with tarfile.open(fileobj=content, mode="r:") as archive:
             members = collect(list_tar(archive), path)
             require_end(content, archive.offset)
-            return read_members(members, path, read_pictures)
-    return read_table(content, str(path), None if decompress else path.stat().st_size)
+            return read_members(members, path, options)
+    if listing.find_columns(content.readline(LONGEST_ROW)):
+        raise InputError(f"{path}: a table that names pictures; give the folder that holds it and them, {path.parent}")
+    content.seek(0)
+    rows = read_table(content, str(path), None if decompress else path.stat().st_size, options.classes is not None)
+    return assemble_table(rows, str(path), options)
 
 
 @contextmanager
@@ -192,19 +213,41 @@ def check_member_count(archive: zipfile.ZipFile, file: IO[bytes]) -> None:
         raise zipfile.BadZipFile(f"{len(archive.infolist()):,} of {count:,} members are listed")
 
 
-def read_members(members: Mapping[str, Member], path: Path, read_pictures: ReadPictures) -> Rows:
-    """Read the only table among `members`, or the pictures if there is no table."""
-    tables = sorted(name for name, member in members.items() if holds_table(name, member))
-    pictures = sorted(filter(looks_like_face, members))
-    if len(tables) > 1 or (tables and pictures):
-        found = ", ".join(tables[:3] + pictures[:1])
+def read_members(members: Mapping[str, Member], path: Path, options: Options) -> Rows:
+    """Read the only table among `members` with the pictures that it names, or the pictures if there is no table."""
+    tables = {name: columns for name in sorted(members) if (columns := read_columns(name, members[name]))}
+    faces = sorted(filter(looks_like_face, members)) if "pixels" in {c for one in tables.values() for c in one} else []
+    if len(tables) > 1 or (tables and faces):
+        found = ", ".join([*tables][:3] + faces[:1])
         raise InputError(f"{path}: holds more than one data set ({found}); give only one of them")
     if not tables:
-        return read_pictures(members, path)
-    if path.is_dir():
-        return read(path / tables[0], read_pictures)
-    with members[tables[0]].open() as file:
-        return read_table(file, f"{path}: {tables[0]}", members[tables[0]].size)
+        return read_pictures(members, path, options)
+    (name,) = tables
+    if "pixels" in tables[name] and path.is_dir():
+        return read(path / name, options)
+    if "pixels" in tables[name]:
+        with members[name].open() as file:
+            rows = read_table(file, f"{path}: {name}", members[name].size, options.classes is not None)
+        return assemble_table(rows, str(path), options)
+    if members[name].size > LARGEST_LIST:
+        raise InputError(f"{path}: {name} has over {LARGEST_LIST >> 20} MiB; expected a row per face")
+    with members[name].open() as file:
+        content = file.read()
+    pictures = {one: member for one, member in members.items() if one != name}
+    listed = listing.read_list(content, f"{path}: {name}", name.rpartition("/")[0], pictures, options.by_votes)
+    return assemble_pictures(listed, members, path, options, hashlib.md5(content, usedforsecurity=False))
+
+
+def read_pictures(members: Mapping[str, Member], path: Path, options: Options) -> Rows:
+    """Read pictures in class folders."""
+    if options.plain and is_of_fer2013(members):
+        return assemble_pictures(list_fer2013(members, path, options.seed), members, path, options, fer2013=True)
+    digest = hashlib.md5(usedforsecurity=False)
+    if not options.all_test:
+        return assemble_pictures(list_folders(members, path, options.seed), members, path, options, digest)
+    choice = choose_classes([], options.classes, str(path), by_votes=False, whole=False)
+    listed, left_out = list_others(members, path, choice)
+    return assemble_pictures(listed, members, path, options, digest)._replace(left_out=left_out)
 
 
 def looks_like_face(name: str) -> bool:
@@ -212,9 +255,10 @@ def looks_like_face(name: str) -> bool:
     return name.lower().split("/")[-3:-2] in (["train"], ["test"])
 
 
-def holds_table(name: str, member: Member) -> bool:
-    """Whether a member starts with the challenge's header."""
+def read_columns(name: str, member: Member) -> list[str] | None:
+    """The columns of a member that starts with the header of the challenge's table, or of one that names pictures."""
     if looks_like_face(name) or name.lower().endswith(OTHER_SUFFIXES):
-        return False
+        return None
     with member.open() as file:
-        return find_columns(file.readline(LONGEST_ROW)) is not None
+        header = file.readline(LONGEST_ROW)
+    return find_columns(header) or listing.find_columns(header)

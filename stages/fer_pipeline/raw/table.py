@@ -7,7 +7,6 @@ with anything unusual go through `parse_pixels`, so that both ways agree and eve
 import csv
 import hashlib
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 from typing import IO
@@ -17,7 +16,9 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.parallel import map_threads
 from fer_pipeline.faces.fer2013 import CLASSES, SIZE
+from fer_pipeline.raw.classes import require_few
 from fer_pipeline.raw.parsing import excerpt, find_usage, name_columns, name_fields, parse_all, refuse
 from fer_pipeline.raw.rows import Rows
 
@@ -28,14 +29,15 @@ CHALLENGE_FILES = {
 """{md5: CSV file that the challenge published}; the second has the rows of the first in another order."""
 PIXELS = SIZE * SIZE
 ROWS_AT_ONCE = 64  # rows that NumPy parses at a time: its temporary arrays stay small enough to be reused
+ROWS_MORE = 1 << 14  # rows by which the memory for faces grows
 LONGEST_ROW = 1 << 20  # bytes; a row of FER-2013 has about 8,400. Beyond this the file is not a table of faces.
 LABELS = {str(label): label for label in range(len(CLASSES))}
 TONES = {f"{tone:0{width}}": tone for tone in range(256) for width in range(1, 10)}
 """{how a file may write a pixel, with zeros before it or without: its value}."""
 
 Fields = list[str] | None  # of a row; None if a quote is never closed, or a quote or a line end is inside a field
-Part = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint8], list[str]]
-"""Images uint8 (N, 48, 48), labels uint8 (N,), 0..6, usages uint8 (N,), positions in `USAGES`, and problems."""
+Part = tuple[npt.NDArray[np.uint8], list[str], list[int], list[str]]
+"""Images uint8 (N, 48, 48), labels as texts, usages, positions in `USAGES`, and problems."""
 
 csv.field_size_limit(LONGEST_ROW)
 
@@ -49,11 +51,12 @@ def find_columns(header: bytes) -> list[str] | None:
         return None
 
 
-def read_table(file: IO[bytes], name: str, size: int | None = None) -> Rows:
+def read_table(file: IO[bytes], name: str, size: int | None = None, any_label: bool = False) -> Rows:
     """Read the challenge's CSV from the start of a binary file; `md5` of the result is that of the table, decompressed.
 
-    `name` is for messages, `size` (of the file, in bytes) for the progress bar. Raises `InputError` if a column is
-    missing or rows are bad; it lists the first ten bad rows and gives their number.
+    `name` is for messages, `size` (of the file, in bytes) for the progress bar. With `any_label`, labels may be any
+    texts, which are the `classes` of the result, rather than 0..6. Raises `InputError` if a column is missing or rows
+    are bad; it lists the first ten bad rows and gives their number.
     """
     line = file.readline(LONGEST_ROW)
     names = find_columns(line)
@@ -72,22 +75,35 @@ def read_table(file: IO[bytes], name: str, size: int | None = None) -> Rows:
             progress.update(len(line))
             yield line.decode("latin-1")
 
-    with (
-        tqdm(total=size, desc="rows", unit="B", unit_scale=True, disable=None) as progress,
-        ThreadPoolExecutor() as pool,
-    ):
+    images, filled = np.empty((0, SIZE, SIZE), np.uint8), 0
+    texts: list[str] = []
+    usages: list[int] = []
+    problems: list[str] = []
+    with tqdm(total=size, desc="rows", unit="B", unit_scale=True, disable=None) as progress:
         rows = split_rows(read_lines())
         batches = iter(lambda: list(islice(rows, ROWS_AT_ONCE)), [])
-        parts = list(pool.map(lambda some: parse_rows(some, names), batches))
-    problems = [problem for part in parts for problem in part[3]]
+        for part, more_texts, more_usages, found in map_threads(
+            lambda some: parse_rows(some, names, any_label), batches
+        ):
+            if filled + len(part) > len(images):  # in place: joining all parts at the end would take twice the memory
+                images.resize((filled + ROWS_MORE, SIZE, SIZE), refcheck=False)
+            images[filled : filled + len(part)] = part
+            filled += len(part)
+            texts += more_texts
+            usages += more_usages
+            problems += found
+    images.resize((filled, SIZE, SIZE), refcheck=False)
     if names[-1] == "pixels" and not line.endswith((b"\n", b'"')) and not problems:
         problems = [f"line {number}: no newline at its end, so the last pixel may be cut off; if complete, add one"]
     refuse(name, "row", problems)
-    if not parts:
+    if not texts:
         raise InputError(f"{name}: a header and no rows; expected one row per face")
-    images, labels, usages = (np.concatenate([part[i] for part in parts]) for i in range(3))
+    known = {text: label for label, text in enumerate(sorted({*texts}))} if any_label else LABELS
+    require_few(known, name)
+    labels, parts = (np.array(column, np.uint8) for column in ([known[text] for text in texts], usages))
     md5 = digest.hexdigest()
-    return Rows(images, labels, usages, "table", md5, CHALLENGE_FILES.get(md5))
+    classes = tuple(known) if any_label else CLASSES
+    return Rows(images, labels, parts, "table", md5, CHALLENGE_FILES.get(md5), classes=classes)
 
 
 def split_rows(lines: Iterable[str]) -> Iterator[tuple[str, Fields]]:
@@ -106,24 +122,25 @@ def split_rows(lines: Iterable[str]) -> Iterator[tuple[str, Fields]]:
             yield place, fields
 
 
-def parse_rows(rows: list[tuple[str, Fields]], names: list[str]) -> Part:
+def parse_rows(rows: list[tuple[str, Fields]], names: list[str], any_label: bool) -> Part:
     """Parse rows from `split_rows`; `names` are the column names. Each bad row gives one problem."""
-    parsed, problems = parse_all(rows, lambda fields: parse_fields(fields, names))
+    parsed, problems = parse_all(rows, lambda fields: parse_fields(fields, names, any_label))
     pixels = None if problems else parse_pixels_fast([text for *_, text in parsed])
     if pixels is None:
-        exact, problems = parse_all(rows, lambda fields: parse_pixels(parse_fields(fields, names)[2]))
+        exact, problems = parse_all(rows, lambda fields: parse_pixels(parse_fields(fields, names, any_label)[2]))
         pixels = np.array(exact, np.uint8)
-    labels, usages = (np.array([row[place] for row in parsed], np.uint8) for place in (0, 1))
-    return pixels.reshape(-1, SIZE, SIZE), labels, usages, problems
+    return pixels.reshape(-1, SIZE, SIZE), [label for label, *_ in parsed], [usage for _, usage, _ in parsed], problems
 
 
-def parse_fields(fields: Fields, names: list[str]) -> tuple[int, int, str]:
-    """Label 0..6, usage 0..2 and the text of the pixels of one row; ValueError for anything else."""
+def parse_fields(fields: Fields, names: list[str], any_label: bool) -> tuple[str, int, str]:
+    """Label, usage 0..2 and the text of the pixels of one row; ValueError for anything else."""
     if fields is None:
         raise ValueError("a quote that is never closed, or a quote or a line end inside a field")
     texts = name_fields(names, fields)
-    if (label := LABELS.get(texts["emotion"].strip())) is None:
-        raise ValueError(f"emotion is {excerpt(texts['emotion'])}, expected 0..6")
+    label = texts["emotion"].strip()
+    if label not in LABELS and (not any_label or not label):
+        raise ValueError(f"emotion is {excerpt(texts['emotion'])}, expected {'a name' if any_label else '0..6'}")
+    label = label.encode("latin-1").decode("utf-8", "replace")
     return label, find_usage(texts["usage"]), texts["pixels"]
 
 

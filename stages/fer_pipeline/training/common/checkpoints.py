@@ -49,7 +49,8 @@ def find_checkpoints(name: str, params: Sequence[Any], data: str | Path, librari
     plain = [param.model_dump() if hasattr(param, "model_dump") else param for param in params]
     digest = hashlib.sha256(json.dumps([plain, *map(version, libraries)], sort_keys=True).encode())
     for path in (Path(data), *list_code()):
-        digest.update(path.read_bytes())
+        with open(path, "rb") as file:
+            hashlib.file_digest(file, lambda: digest)  # adds to it, block by block
     folder = CHECKPOINTS / f"{name}-{digest.hexdigest()[:16]}"
     folder.mkdir(parents=True, exist_ok=True)
     return folder

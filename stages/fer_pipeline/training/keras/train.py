@@ -171,7 +171,7 @@ def train(name: str, settings: KerasTraining, compute: Compute, seed: int, data:
     Of `compute` only `precision`, `deterministic` and `devices` have an effect here.
     Raises InputError if the data do not fit, the loss is not finite, or memory ran out.
     """
-    splits, facts = read_faces(data)
+    splits, facts = read_faces(data, ("train", "val"))
     folder = find_checkpoints(name, [seed, compute, settings], data, ["keras", "tensorflow"])
     classes = len(facts.classes)
     build = partial(find_network(name).build, settings, (facts.size, facts.size, facts.channels), classes)

@@ -34,6 +34,10 @@ class TensorSplit:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __deepcopy__(self, _: Any) -> Self:
+        """Itself: the moving average copies the whole `TrainingModule`, and would double the memory for faces."""
+        return self
+
     def to(self, device: torch.device | str) -> Self:
         """Move all rows to a device; returns itself."""
         self.images, self.labels = self.images.to(device), self.labels.to(device)

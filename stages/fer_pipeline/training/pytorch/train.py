@@ -22,6 +22,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.faces import read_faces
+from fer_pipeline.faces.tones import measure_tones
 from fer_pipeline.faces.votes import split_heads
 from fer_pipeline.networks.network import Shape, find_crop, find_network
 from fer_pipeline.networks.precision import Precision
@@ -261,7 +262,7 @@ def train(name: str, settings: PyTorchTraining, compute: Compute, seed: int, dat
     Returns None in all but the first of several processes.
     Raises InputError if data or starting weights do not fit, the loss is not finite, or the GPU's memory is too small.
     """
-    splits, facts = read_faces(data)
+    splits, facts = read_faces(data, ("train", "val"))
     train_rows, val_rows = (TensorSplit.of(splits[split]) for split in ("train", "val"))
     precision = choose_precision(compute.precision)
     torch.manual_seed(seed)
@@ -274,8 +275,8 @@ def train(name: str, settings: PyTorchTraining, compute: Compute, seed: int, dat
     if settings.normalisation == "imagenet":
         network = prepend(Normalise(*IMAGENET), network)
     elif settings.normalisation == "train":
-        pixels = train_rows.images.double() / 255
-        network = prepend(Normalise((float(pixels.mean()),) * 3, (float(pixels.std()),) * 3), network)
+        mean, deviation = measure_tones(splits["train"].images)
+        network = prepend(Normalise((mean,) * 3, (deviation,) * 3), network)
     start = hashlib.sha256(pack_network(name, settings.width, network.state_dict(), facts)).hexdigest()
     checkpoints = find_checkpoints(name, [settings, compute, seed, start], data, ["torch", "lightning"])
     network = network.to(memory_format=torch.channels_last)
