@@ -20,7 +20,7 @@ import predict
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.exported.onnx import load_exported, to_pixels, to_probabilities
 from fer_pipeline.exported.record import Exports
-from fer_pipeline.faces.faces import Facts, Split, pack_faces, read_faces
+from fer_pipeline.faces.faces import Facts, Split, read_faces, write_faces
 from fer_pipeline.faces.fer2013 import CLASSES, VOTED
 from fer_pipeline.metrics.evaluation import Scores
 from fer_pipeline.networks.load import load_model
@@ -153,7 +153,7 @@ def test_a_network_of_any_classes_size_and_colour(form, call_stage, tmp_path):
     splits = {split: draw_split(facts, seed) for seed, split in enumerate(("train", "val", "test"))}
     ending = {"keras": "keras", "pytorch": "safetensors"}[find_network(name).FRAMEWORK]
     data, model, out = tmp_path / "faces.h5", tmp_path / f"x.{ending}", tmp_path / "export"
-    data.write_bytes(pack_faces(splits | {"train": splits["train"]._replace(duplicate_of_train=None)}, facts))
+    write_faces(data, splits | {"train": splits["train"]._replace(duplicate_of_train=None)}, facts)
     model.write_bytes(pack_untrained(name, facts))
     common = ("--name", name, "--model", model, "--data", data)
     for process in (
