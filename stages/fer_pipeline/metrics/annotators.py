@@ -31,9 +31,7 @@ class Annotators(Record):
     accuracy: Share | None  # accuracy of the network against the majority, on the images of `emotion_rows`
     cross_entropy: float | None  # of the network against the vote distribution over the classes of the labels, in nats
     votes_accuracy: Share | None  # of the second head against the majority, on `rows`; None if there is one head
-    votes_cross_entropy: (
-        float | None
-    )  # of the second head, over all classes voted on, in nats; None if there is one head
+    votes_cross_entropy: float | None  # of the second head, over all classes of votes, in nats; None likewise
     mistakes: dict[str, Share] | None  # shares of its errors: the favourite is `network`'s, the `label` or `neither`
 
 

@@ -5,18 +5,21 @@ it; and any of them in a .zip or .tar(.gz, .bz2, .xz).
 """
 
 import bz2
+import errno
 import gzip
 import hashlib
 import io
 import lzma
 import os
 import posixpath
+import shutil
 import tarfile
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -28,7 +31,7 @@ from fer_pipeline.raw import listing
 from fer_pipeline.raw.assemble import assemble_pictures, assemble_table
 from fer_pipeline.raw.classes import LABELS, choose_classes
 from fer_pipeline.raw.folders import is_of_fer2013, list_fer2013, list_folders, list_others
-from fer_pipeline.raw.images import LARGEST_FILE, OTHER_SUFFIXES, Member, is_litter
+from fer_pipeline.raw.images import OTHER_SUFFIXES, Member, is_litter
 from fer_pipeline.raw.rows import FER2013, NOWHERE, Options, Rows
 from fer_pipeline.raw.table import LONGEST_ROW, find_columns, read_table
 
@@ -77,7 +80,7 @@ def read(source: str | Path, options: Options, remedy: str = "") -> Rows:
         try:
             rows = read_file(file, path, options)
         except (*DAMAGED, zlib.error, lzma.LZMAError) as error:
-            if getattr(error, "filename", None):
+            if getattr(error, "filename", None) or getattr(error, "errno", None) == errno.ENOSPC:
                 raise
             reason = " ".join(str(error).split())
             raise InputError(f"{path}: truncated or damaged archive ({reason}); download it again") from None
@@ -97,10 +100,14 @@ def read_file(file: IO[bytes], path: Path, options: Options) -> Rows:
     is_tar = content.read(512)[257:262] == b"ustar"
     content.seek(0)
     if is_tar:
-        with tarfile.open(fileobj=content, mode="r:") as archive:
-            members = collect(list_tar(archive), path)
-            require_end(content, archive.offset)
-            return read_members(members, path, options)
+        with tempfile.TemporaryFile() if decompress else nullcontext(file) as plain:
+            if decompress:  # else only readable from start to end
+                shutil.copyfileobj(content, plain)
+                plain.seek(0)
+            with tarfile.open(fileobj=plain, mode="r:") as archive:
+                members = collect(list_tar(archive), path)
+                require_end(plain, archive.offset)
+                return read_members(members, path, options)
     if listing.find_columns(content.readline(LONGEST_ROW)):
         raise InputError(f"{path}: a table that names pictures; give the folder that holds it and them, {path.parent}")
     content.seek(0)
@@ -112,10 +119,13 @@ def read_file(file: IO[bytes], path: Path, options: Options) -> Rows:
 def require_unchanged(path: Path) -> Iterator[None]:
     """Raise `InputError` if a file or folder changes while the block runs; it replaces an `InputError` of the block."""
 
-    def stamp() -> list[tuple[Path, int, int]]:
-        files = sorted(path / name for name in list_folder(path)) if path.is_dir() else [path]
-        states = [(file, file.stat()) for file in files if file.exists()]
-        return [(file, state.st_size, state.st_mtime_ns) for file, state in states]
+    def stamp() -> bytes:
+        digest = hashlib.blake2b()  # of what there is of a folder's files, which may be many
+        for file in (path / name for name in sorted(list_folder(path))) if path.is_dir() else [path]:
+            if file.exists():
+                state = file.stat()
+                digest.update(b"%b\0%d %d\0" % (os.fsencode(file), state.st_size, state.st_mtime_ns))
+        return digest.digest()
 
     before = stamp()
     try:
@@ -165,13 +175,10 @@ def list_zip(archive: zipfile.ZipFile, path: Path) -> Iterator[tuple[str, bool, 
 
 
 def list_tar(archive: tarfile.TarFile) -> Iterator[tuple[str, bool, Member]]:
-    """Yield as `list_zip`; small files are held in memory, as a compressed tar can only be read from start to end."""
+    """Yield as `list_zip`."""
     for info in archive:
-        extract: Any = partial(archive.extractfile, info)  # None if not a file
-        if info.isfile() and info.size <= LARGEST_FILE:
-            extract = partial(io.BytesIO, extract().read())
         if not info.isdir():
-            yield info.name, info.isfile(), Member(info.size, extract)
+            yield info.name, info.isfile(), Member(info.size, partial(archive.extractfile, info))
 
 
 def collect(found: Iterable[tuple[str, bool, Member]], path: Path) -> dict[str, Member]:
