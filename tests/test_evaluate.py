@@ -303,7 +303,7 @@ def test_a_keras_network_and_files_that_are_none(tmp_path):
 
 
 def test_answers_that_are_no_probabilities():
-    model = SimpleNamespace(predict=lambda images, crops: np.full((len(images), 7), np.nan))
+    model = SimpleNamespace(classes=7, predict=lambda images, crops: np.full((len(images), 7), np.nan))
     with pytest.raises(InputError, match="m: gives no probabilities; train it anew"):
         predict_splits(model, make_splits({"test": [0, 0]}), CLASSES, 1, "m")
 

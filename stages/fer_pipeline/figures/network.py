@@ -91,7 +91,9 @@ def draw_confusion(rows: Predictions, name: str) -> Figure:
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(totals, 1)
     many = len(rows.classes) > MANY
-    figure, axes = plt.subplots(figsize=size_matrix(len(rows.classes)) if many else (7, 5.6))
+    figure, axes = plt.subplots(
+        figsize=size_matrix(len(rows.classes)) if many else (7, 5.6 if len(rows.classes) > 3 else 4.2)
+    )
     pairs = zip(shares.ravel(), counts.ravel(), strict=True)
     cells = np.reshape([f"{share:.2f}\n{count:,}" if count else "0" for share, count in pairs], counts.shape)
     named = [f"{emotion}\n{total:,}" for emotion, total in zip(rows.classes, totals[:, 0], strict=True)]
@@ -102,7 +104,7 @@ def draw_confusion(rows: Predictions, name: str) -> Figure:
         linewidths=0.5, square=True, xticklabels=rows.classes, yticklabels=named, ax=axes, cbar=not many,
         cbar_kws={"label": "share of the actual class", "shrink": 0.8},
     )  # fmt: skip
-    axes.tick_params(axis="x", rotation=30)
+    axes.tick_params(axis="x", rotation=30 if len(rows.classes) > 3 else 0)
     axes.tick_params(axis="y", rotation=0, **({"labelsize": SMALL} if many else {}))
     slant(axes, rows.classes)
     axes.set(xlabel="predicted class", ylabel="actual class, and its test images")
@@ -206,7 +208,7 @@ def draw_risk_coverage(curve: pd.DataFrame, name: str) -> Figure:
 def draw_mistakes(faces: Bytes, rows: Predictions, name: str, count: int = 32) -> Figure:
     """A gallery of about `count` errors, the most confident ones: actual → predicted, and the confidence."""
     long = max(map(len, rows.classes)) > 9
-    columns, width, form = (6, 19, "{}\n→ {}") if long else (8, 15, "{} →\n{}")
+    columns, width, form = (6, 17, "{}\n→ {}") if long else (8, 15, "{} →\n{}")
     wrong = np.flatnonzero(~rows.correct)
     chosen = wrong[np.argsort(-rows.confidence[wrong], kind="stable")][: count - count % columns]
     actual, predicted = (np.array(rows.classes)[labels[chosen]] for labels in (rows.actual, rows.predicted))

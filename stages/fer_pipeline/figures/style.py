@@ -40,8 +40,10 @@ def to_png(figure: Figure) -> bytes:
     grey = picture.convert("L")
     coloured = ImageChops.difference(picture, grey.convert("RGB")).getbbox()
     reduced = picture.quantize(256) if coloured else grey  # half the bytes of true colour
-    if photos and coloured:  # without dots, skin would be in patches
-        reduced = picture.quantize(palette=reduced, dither=Image.Dither.FLOYDSTEINBERG)
+    if photos and coloured:  # skin in dots, as it would be in patches, but the ground without
+        dotted = picture.quantize(palette=reduced, dither=Image.Dither.FLOYDSTEINBERG)
+        dotted.paste(reduced, mask=grey.point(lambda tone: 255 * (tone == 255)))
+        reduced = dotted
     reduced.save(content, "PNG", optimize=True)
     return content.getvalue()
 
@@ -85,7 +87,7 @@ def fold(names: Sequence[str]) -> tuple[list[slice], list[str]]:
     rows = -(-len(names) // min(MANY, 90 // (longest + 1)))
     length = -(-len(names) // rows)
     slices = [slice(start, start + length) for start in range(0, len(names), length)]
-    return slices, [wrap(name, max(longest, 10)) for name in names]
+    return slices, [wrap(name, max(longest, 80 // length)) for name in names]
 
 
 def show_face(axes: Axes, face: npt.NDArray[np.uint8]) -> None:
