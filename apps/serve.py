@@ -95,6 +95,7 @@ class ModelFacts(BaseModel):
     answers_accuracy: Annotated[float | None, Field(description="how often it is right on validation faces")]
     answers_compared_with: Annotated[str, Field(description="what counts as right", examples=[MAJORITY, LABELS])]
     val_accuracy: Annotated[float, Field(description="of its first head, which may not answer, on validation labels")]
+    classes: Annotated[list[str], Field(description="what it may say of a face, in the order of `probabilities`")]
 
 
 class Models(BaseModel):

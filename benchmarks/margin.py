@@ -79,8 +79,8 @@ def main() -> None:
             hits += bool(faces)
             missed = Found((MIDDLE, MIDDLE - MIDDLE_OFFSET * SIDE), (SIDE, SIDE * BOX_HEIGHT), 0.0, 0.0)
             face = max(faces, key=lambda face: face.score) if faces else missed
-            upright.append(crop_face(photo, face))
-            lying.append(crop_face(photo, face._replace(roll=0.0)))
+            upright.append(crop_face(photo, face, SIZE, False))
+            lying.append(crop_face(photo, face._replace(roll=0.0), SIZE, False))
         print(f"{angle:9d}   {hits / len(images):5.1%}   {score(upright):>15}   {score(lying):>19}", flush=True)
 
 

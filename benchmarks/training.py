@@ -15,6 +15,7 @@ rate, and evaluation at least as fast per crop as the forward; measured with Res
 
 import argparse
 import contextlib
+import functools
 import logging
 import subprocess
 import sys
@@ -25,9 +26,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import checkout
-from fer_pipeline.faces.faces import Split
-from fer_pipeline.faces.fer2013 import CLASSES, SIZE
-from fer_pipeline.networks.network import Network, Shape, find_network
+from fer_pipeline.faces.faces import Facts, Split
+from fer_pipeline.faces.fer2013 import CLASSES, NAME, SIZE
+from fer_pipeline.networks.network import Network, Shape, find_crop, find_network
 from fer_pipeline.params.read import read_params
 from fer_pipeline.params.schema import Compute, KerasTraining, PyTorchTraining
 from fer_pipeline.running.hardware import name_cpu
@@ -43,12 +44,14 @@ ROUNDS = 3
 """Calls of which the fastest counts."""
 REPEATS = 4
 """Batches in a call."""
+FACTS = Facts(NAME, CLASSES, (), SIZE, False, "official", "")
+"""Of the random rows."""
 
 
 def draw_rows(count: int) -> Split:
     """Rows of noise: speed does not depend on what a face shows."""
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (count, SIZE, SIZE), np.uint8)
+    images = rng.integers(0, 256, (count, *FACTS.shape), np.uint8)
     return Split(images, rng.integers(0, len(CLASSES), count).astype(np.uint8), None)
 
 
@@ -70,10 +73,10 @@ def measure_pytorch(name: str, network: Network, settings: PyTorchTraining, comp
     torch.manual_seed(0)
     precision = choose_precision(compute.precision)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    size, batch_size = network.INPUT_SIZE, settings.batch_size
+    size, batch_size = find_crop(name, SIZE), settings.batch_size
 
     def build() -> "torch.nn.Module":
-        return network.build(Shape(settings.width, settings.dropout))
+        return network.build(Shape(settings.width, settings.dropout, len(CLASSES), FACTS.channels))
 
     ours = time_our_epoch(build().to(memory_format=torch.channels_last), size, settings, compute, rows)
     memory = torch.cuda.max_memory_allocated() if device == "cuda" else 0
@@ -108,7 +111,7 @@ def measure_pytorch(name: str, network: Network, settings: PyTorchTraining, comp
     def evaluate() -> None:
         with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
             for some in images.split(EVALUATION_CROPS[device] // 10):
-                score(model, some, size, 10)
+                score(model, some, size, 10, len(CLASSES))
         synchronize()
 
     def multiply() -> None:
@@ -166,7 +169,7 @@ def time_our_epoch(
         compile_network(model)
     with contextlib.redirect_stdout(None):
         trainer = make_trainer(settings, compute, choose_precision(compute.precision), [clock])
-        trainer.fit(TrainingModule(model, size, settings, 0, train, few))
+        trainer.fit(TrainingModule(model, len(CLASSES), size, settings, 0, train, few))
     return len(train) // settings.batch_size * settings.batch_size / clock.seconds
 
 
@@ -223,7 +226,8 @@ def measure_keras(name: str, network: Network, settings: KerasTraining, compute:
     precision = choose_precision(compute.precision, gpus)
     batch_size = settings.batch_size
 
-    images, labels = to_arrays(rows, False)
+    images, labels = to_arrays(rows, FACTS, False)
+    build = functools.partial(network.build, settings, (*FACTS.shape, 1), len(CLASSES))
     generator = tf.keras.preprocessing.image.ImageDataGenerator(
         rescale=1 / 255,
         width_shift_range=settings.augment.shift,
@@ -233,7 +237,7 @@ def measure_keras(name: str, network: Network, settings: KerasTraining, compute:
         zoom_range=settings.augment.scale,
     )
     keras.config.set_dtype_policy("float32")
-    plain_model = network.build(settings)
+    plain_model = build()
     plain_model = keras.Sequential([layer for layer in plain_model.layers if layer.name != "rescale"])
     plain_batches = generator.flow(images.astype("float32"), labels, batch_size=batch_size)
     plain_model.compile(
@@ -245,9 +249,9 @@ def measure_keras(name: str, network: Network, settings: KerasTraining, compute:
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
-    model = network.build(settings, FusedBatchNormalization, build_augmentation(settings.augment))
-    batches, _ = make_datasets({"train": rows, "val": rows}, False, batch_size, 0, range(3))
-    compile_network(model, settings, 2 * steps)
+    model = build(FusedBatchNormalization, build_augmentation(settings.augment))
+    batches, _ = make_datasets({"train": rows, "val": rows}, FACTS, False, batch_size, 0, range(3))
+    compile_network(model, len(CLASSES), settings, 2 * steps)
     ours = time_fit(model, batches, steps, batch_size)
     print(f"{name}, {name_hardware(gpus)}, {precision}, batch {batch_size}")
     print(f"  our epoch       {ours:8.1f} images/s")

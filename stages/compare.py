@@ -1,4 +1,4 @@
-"""Compare the networks with each other and with the paper, and combine them into ensembles.
+"""Compare the networks with each other and, on FER-2013, with the paper, and combine them into ensembles.
 
 Reads   data/predictions/<network>.csv and metrics/<network>.json of each network, and data/prepared/faces.h5.
 Writes  metrics/compare.json, metrics/summary/ensemble.json, plots/compare/ (each picture beside the CSV it draws).
@@ -15,6 +15,7 @@ import pandas as pd
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import write_files
 from fer_pipeline.faces.faces import read_faces
+from fer_pipeline.faces.fer2013 import NAME
 from fer_pipeline.figures.comparison import draw_comparison
 from fer_pipeline.figures.style import table_to_csv
 from fer_pipeline.metrics import comparison
@@ -22,7 +23,7 @@ from fer_pipeline.metrics.annotators import count_favourites, judge_labels
 from fer_pipeline.metrics.comparison import Comparison
 from fer_pipeline.metrics.evaluation import Scores
 from fer_pipeline.metrics.paper import PRINTED, follows_paper
-from fer_pipeline.metrics.scores import compare_pairs, measure, summarise
+from fer_pipeline.metrics.scores import compare_pairs, measure, summarise, tabulate_images
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
 from fer_pipeline.predictions.predictions import Predictions, read_predictions
@@ -62,36 +63,36 @@ def main() -> None:
     val, test = ({name: one[split] for name, one in rows.items()} for split in ("val", "test"))
     scores = {name: read_scores(f"{args.metrics}/{name}.json", test[name]) for name in names}
 
-    split, faces = facts.split, splits["test"]
+    split, faces, study, images = facts.split, splits["test"], facts.name == NAME, tabulate_images(test)
     papers = {name: read_training(params, name, BASE) for name in names if name in PRINTED}
     follows, counts = follows_paper(read_trainings(params), papers), [len(one.labels) for one in splits.values()]
-    origin = comparison.describe_run(params, follows, split, counts, is_sample(params.dataset))
+    origin = comparison.describe_run(params, study, follows, split, counts, is_sample(params.dataset))
     ensembles, weighted = comparison.judge_ensembles(val, test, settings.bootstrap, seed)
     val_vote, test_vote = (comparison.vote(list(members.values())) for members in (val, test))
     ensemble = measure(val_vote, test_vote, faces.duplicate_of_train, settings, seed)
-    table7 = comparison.set_beside_paper(scores)
-    all_wrong = comparison.tabulate_all_wrong(test)
-    labels, of_labels = judge_labels(faces.votes, facts.vote_classes, test, settings.bootstrap, seed)
+    table7 = comparison.set_beside_paper(scores, study)
+    all_wrong = comparison.tabulate_all_wrong(images)
+    labels, of_labels = judge_labels(faces.votes, facts.vote_classes, test, images, settings.bootstrap, seed)
     report = Comparison(
         profile=params.profile,
         split=split,
         **origin,
-        notes=comparison.collect_notes(names, split),
+        notes=comparison.collect_notes(papers if study else (), split),
         table7=table7,
         mcnemar=compare_pairs({name: one.correct for name, one in test.items()}),
         ensembles=ensembles,
         weighted_ensemble=weighted,
         ensemble=ensemble,
-        agreement=comparison.measure_agreement(test),
+        agreement=comparison.measure_agreement(images, names),
         all_wrong=comparison.count_all_wrong(all_wrong, len(faces.labels)),
         labels=labels,
     )
     tables = {
         "table7": comparison.tabulate_table7(table7, origin),
-        "literature": comparison.tabulate_literature(table7, titles, ensemble.accuracy, origin),
+        "literature": comparison.tabulate_literature(table7, titles, ensemble.accuracy, origin, study),
         "class_f1": comparison.tabulate_class_f1(scores, ensemble),
         "ensembles": comparison.tabulate_ensembles(scores, titles, ensembles, weighted),
-        "agreement": comparison.tabulate_agreement(test),
+        "agreement": comparison.tabulate_agreement(images, len(names), facts.classes),
         "all_wrong": all_wrong,
         **of_labels,
     }
@@ -99,7 +100,7 @@ def main() -> None:
     if faces.votes is not None:
         by_label = count_favourites(faces.votes, faces.labels, len(facts.classes))
         favourites = pd.DataFrame(by_label, index=facts.classes, columns=facts.vote_classes)
-    pictures = draw_comparison(tables, faces.images, titles, origin["label"], favourites)
+    pictures = draw_comparison(tables, faces.images, titles, origin["label"], favourites, facts.name)
     write_files(
         {
             args.report: report.to_bytes(),

@@ -189,6 +189,9 @@ def describe(raw: Rows, votes: str | None, split: Way, splits: Mapping[str, Spli
     total += sum(raw.left_out.values()) + sum(raw.no_majority.values())
     return Data(
         source=Source(kind=raw.kind, md5=raw.md5, rows=total, challenge_file=raw.challenge_file),
+        name=raw.name,
+        size=raw.images.shape[1],
+        colour=raw.images.ndim == 4,
         votes_md5=hash_file(Path(votes)) if votes and raw.kind == "table" and raw.votes is not None else None,
         split="paper" if split == "paper" else raw.split,
         note=raw.note or NOTES[split],

@@ -7,36 +7,44 @@ from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.predictions.predictions import Predictions, as_written
 
 
-def predict(actual, predicted, confidence=0.7):
+def predict(actual, predicted, confidence=0.7, classes=CLASSES):
     """`Predictions` of given classes (numbers or names); `confidence` is one or (N,), the rest is spread evenly."""
     actual, predicted = (
-        np.array([CLASSES.index(one) if isinstance(one, str) else one for one in classes], np.uint8)
-        for classes in (actual, predicted)
+        np.array([classes.index(one) if isinstance(one, str) else one for one in labels], np.uint8)
+        for labels in (actual, predicted)
     )
     confidence = np.broadcast_to(confidence, len(actual))
-    probabilities = np.tile((1 - confidence[:, None]) / 6, 7)
+    probabilities = np.tile((1 - confidence[:, None]) / (len(classes) - 1), len(classes))
     probabilities[np.arange(len(actual)), predicted] = confidence
-    return Predictions(actual, probabilities)
+    return Predictions(tuple(classes), actual, probabilities)
 
 
-def draw(actual, strength, rng, sharpness=1):
+def draw(actual, strength, rng, sharpness=1, classes=CLASSES):
     """Drawn `Predictions`, as the CSV holds them: at a strength of 1.6 about two thirds are right, at 20 all."""
-    logits = sharpness * (rng.normal(size=(len(actual), 7)) + strength * np.eye(7)[actual])
-    return as_written(actual.astype(np.uint8), np.exp(logits))
+    count = len(classes)
+    logits = sharpness * (rng.normal(size=(len(actual), count)) + strength * np.eye(count)[actual])
+    return as_written(classes, actual.astype(np.uint8), np.exp(logits))
 
 
-def draw_rows(count, seed, strength=1.6, sharpness=1):
+def draw_rows(count, seed, strength=1.6, sharpness=1, classes=CLASSES):
     """`draw` for `count` images of drawn classes."""
     rng = np.random.default_rng(seed)
-    return draw(rng.integers(0, 7, count), strength, rng, sharpness)
+    return draw(rng.integers(0, len(classes), count), strength, rng, sharpness, classes)
 
 
-def make_splits(labels, seed=0):
-    """{split: drawn faces with these labels}, of {split: labels}; none of them occurs twice."""
+def name_classes(count):
+    """So many classes; every fourth name is longer than those of FER-2013."""
+    return (
+        CLASSES if count == 7 else tuple(f"{'contemptuous smile' if k % 4 == 1 else 'class'} {k}" for k in range(count))
+    )
+
+
+def make_splits(labels, seed=0, shape=(48, 48)):
+    """{split: drawn faces of a shape with these labels}, of {split: labels}; none of them occurs twice."""
     rng = np.random.default_rng(seed)
     return {
         name: Split(
-            rng.integers(0, 256, (len(one), 48, 48), np.uint8),
+            rng.integers(0, 256, (len(one), *shape), np.uint8),
             np.array(one, np.uint8),
             None if name == "train" else np.zeros(len(one), bool),
         )

@@ -16,14 +16,14 @@ from sklearn.metrics import cohen_kappa_score, f1_score
 
 import compare
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.faces.faces import pack_faces
-from fer_pipeline.faces.fer2013 import CLASSES
+from fer_pipeline.faces.faces import Facts, write_faces
+from fer_pipeline.faces.fer2013 import CLASSES, NAME
 from fer_pipeline.figures.comparison import draw_all_wrong, draw_class_f1, name_errors
 from fer_pipeline.metrics import comparison, scores
 from fer_pipeline.metrics.comparison import Comparison
 from fer_pipeline.metrics.evaluation import Scores
 from fer_pipeline.metrics.paper import PRINTED, follows_paper
-from fer_pipeline.metrics.scores import measure
+from fer_pipeline.metrics.scores import measure, tabulate_images
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
 from fer_pipeline.predictions.predictions import to_csv
@@ -38,17 +38,21 @@ TITLES = {name: network.TITLE for name, network in find_networks(NETWORKS).items
 
 
 class Inputs:
-    """A folder with faces.h5, the predictions and the metrics of all networks; all of them misclassify test rows 0 and 1."""
+    """A folder with faces.h5, the predictions and the metrics of all networks; all of them misclassify test rows 0 and 1.
 
-    def __init__(self, folder, classes=7, split="official", counts=(14, 35, 42)):
+    `present` is the number of classes that have images.
+    """
+
+    def __init__(self, folder, present=7, split="official", counts=(14, 35, 42), name=NAME, classes=CLASSES):
         self.folder, rng = folder, np.random.default_rng(0)
-        self.labels = {name: np.arange(n) % classes for name, n in zip(("train", "val", "test"), counts, strict=True)}
+        self.labels = {name: np.arange(n) % present for name, n in zip(("train", "val", "test"), counts, strict=True)}
         folder.mkdir(parents=True)
-        (folder / "faces.h5").write_bytes(pack_faces(make_splits(self.labels), split, "0" * 32))
-        for name, strength in zip(NETWORKS, (0.6, 1.2, 1.5, 1.4), strict=True):
-            val, test = (draw(self.labels[split], strength, rng) for split in ("val", "test"))
-            test.probabilities[:2] = np.eye(7)[3], np.array([0, 0, 0, 0, 7, 2, 1]) / 10
-            self.write(name, val, test)
+        facts = Facts(name, classes, (), 48, False, split, "0" * 32)
+        write_faces(folder / "faces.h5", make_splits(self.labels), facts)
+        for network, strength in zip(NETWORKS, (0.6, 1.2, 1.5, 1.4), strict=True):
+            val, test = (draw(self.labels[split], strength, rng, classes=classes) for split in ("val", "test"))
+            test.probabilities[:2] = np.eye(len(classes))[[1, 0]]
+            self.write(network, val, test)
 
     def write(self, name, val, test):
         (self.folder / f"{name}.csv").write_bytes(to_csv({"val": val, "test": test}))
@@ -172,7 +176,7 @@ def test_every_table_beside_the_paper_is_labelled(finished):
     assert table7.set_index("network").loc["compact", columns].isna().tolist() == [False, True, True]
     compact = report["table7"]["compact"]
     assert compact["paper"] is compact["difference_points"] is None
-    table7 = comparison.set_beside_paper({"own": Scores(**SCORES)})
+    table7 = comparison.set_beside_paper({"own": Scores(**SCORES)}, study=True)
     columns = comparison.tabulate_table7(table7, {"comparable": False, "label": "label"}).columns
     assert not [column for column in columns if "paper" in column or "difference" in column]
 
@@ -189,6 +193,17 @@ def test_the_same_input_gives_the_same_bytes(finished, run_here):
     names = ("literature", "class_f1", "ensembles", "agreement", "all_wrong", "levels", "contradicted")
     alone = {"compare.json", "summary/ensemble.json", "plots/table7.csv", "plots/annotators.png"}
     assert set(contents) == alone | {f"plots/{name}.{kind}" for name in names for kind in ("png", "csv")}
+
+
+def test_other_data_have_no_paper_beside_them(tmp_path, run_here):
+    """Eight classes: tables and pictures of ours alone, and what the paper says of its networks is left out."""
+    out = run_here(Inputs(tmp_path / "mine", 8, name="mine", classes=(*CLASSES, "contempt")).folder, pictures=True)
+    report = Comparison.read(out / "compare.json", "compare")
+    assert not report.comparable and report.notes == [] and "paper" not in report.label
+    assert all(row.paper is row.difference_points is None for row in report.table7.values())
+    assert {*pd.read_csv(out / "plots" / "literature.csv")["source"]} == {"ours"}
+    assert (out / "plots" / "literature.png").stat().st_size < (out / "plots" / "class_f1.png").stat().st_size
+    assert len(report.ensembles) == 7 and len(report.mcnemar) == 6, "these say nothing of the paper"
 
 
 def replace(path, old, new):
@@ -223,7 +238,7 @@ def test_bad_input_is_named_and_writes_nothing(case, inputs, run_here, tmp_path)
 
 def test_a_class_without_test_images_and_the_split_paper(tmp_path, run_here):
     """The class is left out, and that val lies inside test is noted."""
-    out = run_here(Inputs(tmp_path / "six", classes=6, split="paper").folder)
+    out = run_here(Inputs(tmp_path / "six", present=6, split="paper").folder)
     f1 = pd.read_csv(out / "plots" / "class_f1.csv", index_col="emotion")
     assert f1.loc["neutral"].isna().all() and f1.drop("neutral").notna().all(axis=None)
     assert "neutral" not in pd.read_csv(out / "plots" / "agreement.csv")["emotion"].tolist()
@@ -238,7 +253,7 @@ COUNTS = (22_968, 1_432, 7_178)
 """Of the paper's splits."""
 
 
-def describe(profile, dataset, counts, networks=NETWORKS):
+def describe(profile, dataset, counts, networks=NETWORKS, study=True):
     """`describe_run` of a profile; networks of other names have no paper."""
     params = read_params().model_copy(update={"profile": profile, "dataset": dataset})
     ours, papers = (
@@ -246,7 +261,7 @@ def describe(profile, dataset, counts, networks=NETWORKS):
         for one in (profile, "paper")
     )
     params = params.model_copy(update={"networks": dict.fromkeys(networks)})
-    return comparison.describe_run(params, follows_paper(ours, papers), "paper", counts, is_sample(dataset))
+    return comparison.describe_run(params, study, follows_paper(ours, papers), "paper", counts, is_sample(dataset))
 
 
 @pytest.mark.parametrize(
@@ -269,6 +284,11 @@ def test_the_label_gives_the_most_epochs_of_the_papers_networks():
     for networks, end in (("own", "other"), ""), (("baseline", "own"), ", up to 50 epochs"):
         label = describe("paper", "fer2013.csv", COUNTS, networks)["label"]
         assert label.endswith(f"The paper: FER-2013, its own split, 7,178 test images{end}.")
+
+
+def test_other_data_than_the_studys_are_comparable_with_nothing():
+    label = "Ours: profile paper, split paper, 7,178 test images (mine)."
+    assert describe("paper", "data/raw/mine", COUNTS, study=False) == {"comparable": False, "label": label}
 
 
 def test_mcnemar_by_hand():
@@ -324,7 +344,8 @@ def test_no_test_row_takes_part_in_the_choice(inputs, run_here):
 
 def test_agreement_of_constant_networks_has_no_kappa():
     rows = predict([0, 1, 1], [1, 1, 1])
-    found = comparison.measure_agreement({"baseline": rows, "vgg19": rows, "resnet18": predict([0, 1, 1], [0, 1, 1])})
+    answers = {"baseline": rows, "vgg19": rows, "resnet18": predict([0, 1, 1], [0, 1, 1])}
+    found = comparison.measure_agreement(tabulate_images(answers), [*answers])
     assert found.pairs[0].model_dump() == {"first": "baseline", "second": "vgg19", "share": 1.0, "kappa": None}
     assert (found.all_share, found.right_by, found.any_right) == (0.666667, [0, 1, 0, 2], 1.0)
 
@@ -333,7 +354,7 @@ def test_all_wrong_puts_unanimous_and_confident_images_first():
     answers = ([1, 2, 3, 0], 0.9), ([2, 2, 3, 1], 0.8), ([1, 2, 3, 1], 0.7)
     shares = [predict([0] * 4, *answer) for answer in answers]
     shares[0].probabilities[2] = np.eye(7)[3]
-    table = comparison.tabulate_all_wrong(dict(zip(NETWORKS[:3], shares, strict=True)))
+    table = comparison.tabulate_all_wrong(tabulate_images(dict(zip(NETWORKS[:3], shares, strict=True))))
     assert table["index"].tolist() == [2, 1, 0]
     assert table["same"].tolist() == [True, True, False]
     assert table["confidence"].tolist() == pytest.approx([2.5 / 3, 0.8, 0.8])
@@ -345,7 +366,9 @@ def test_the_gallery_shows_the_faces_it_names():
     """Or says that no image is misclassified by all."""
     images = np.arange(4, dtype=np.uint8)[:, None, None] * np.ones((1, 48, 48), np.uint8)
     for predicted, expected in (([0, 5, 4, 3], {"1: neutral\n→ surprise": 1, "2: fear\n→ sad": 2}), ([0, 6, 2, 3], {})):
-        table = comparison.tabulate_all_wrong(dict.fromkeys(NETWORKS, predict([0, 6, 2, 3], predicted)))
+        table = comparison.tabulate_all_wrong(
+            tabulate_images(dict.fromkeys(NETWORKS, predict([0, 6, 2, 3], predicted)))
+        )
         figure = draw_all_wrong(table, images, NETWORKS)
         shown = {axes.get_title(): axes.images[0].get_array() for axes in figure.axes if axes.images}
         assert {title: face.min() for title, face in shown.items()} == expected

@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 import sklearn.metrics
 import torch
-from answers import draw_rows, make_splits, predict
+from answers import draw_rows, make_splits, name_classes, predict
 from torch.nn.functional import nll_loss
 from torchmetrics.functional.classification import multiclass_calibration_error
+from trainings import FACTS
 
 import evaluate
 from fer_pipeline.core.errors import InputError
@@ -51,7 +52,7 @@ def test_metrics_from_the_csv_by_another_route(tmp_path):
     seen = np.random.default_rng(3).random(700) < 0.2
     path = tmp_path / "x.csv"
     path.write_bytes(to_csv({"val": val, "test": test}))
-    read = read_predictions(path, make_splits({"val": val.actual, "test": test.actual}))
+    read = read_predictions(path, make_splits({"val": val.actual, "test": test.actual}), CLASSES)
     found = measure(read["val"], read["test"], seen, SETTINGS, seed=1)
     assert found == measure(val, test, seen, SETTINGS, seed=1)
 
@@ -148,7 +149,7 @@ def test_the_temperature_is_found_and_comes_from_val(temperature):
     rng = np.random.default_rng(0)
     shares = rng.dirichlet(np.full(7, 2.0), 20_000)
     labels = (shares.cumsum(axis=1) < rng.random((20_000, 1))).sum(axis=1).astype(np.uint8)
-    val = as_written(labels, shares**temperature / (shares**temperature).sum(axis=1, keepdims=True))
+    val = as_written(CLASSES, labels, shares**temperature / (shares**temperature).sum(axis=1, keepdims=True))
     assert fit_temperature(val) == pytest.approx(temperature, rel=0.05)
     np.testing.assert_allclose(temper(val.probabilities, temperature), shares, atol=2e-3)
     one, other = (measure_rows(draw_rows(50, seed), val).calibration for seed in (1, 2))
@@ -169,12 +170,14 @@ def test_calibration_bins_and_coverage_by_hand():
 
 
 HISTORY = pd.DataFrame([[1, 0.1, 1.9, 0.2, 1.8, 0.3]], columns=evaluate.HISTORY)
-EXAMPLE = (np.zeros((44, 44), np.uint8), np.eye(44, dtype=np.float32), 3)
+EXAMPLE = (np.zeros((44, 44), np.uint8), np.eye(44, dtype=np.float32), 1)
 ODD = {
     "as usual": (draw_rows(300, 1), [EXAMPLE] * 7),
     "all right": (predict(np.arange(21) % 7, np.arange(21) % 7, 1), [None] * 7),
     "all wrong": (predict(np.arange(21) % 7, (np.arange(21) + 1) % 7), None),
     "one class": (predict([3, 3], [3, 4], [0.9, 0.8]), [None, *[EXAMPLE] * 6]),
+    "two classes": (draw_rows(40, 1, classes=name_classes(2)), [EXAMPLE] * 2),
+    "a hundred": (draw_rows(300, 1, classes=name_classes(100)), [None, *[EXAMPLE] * 99]),
 }
 
 
@@ -183,7 +186,7 @@ def test_pictures_of_odd_results(case):
     """Whatever the predictions are and with or without heat maps, each picture is drawn."""
     rows, examples = ODD[case]
     faces = np.zeros((len(rows.actual), 48, 48), np.uint8)
-    explained = examples and {"correct": [None] * 7, "incorrect": examples}
+    explained = examples and {"correct": [None] * len(rows.classes), "incorrect": examples}
     pictures = draw_all("VGG19", HISTORY, faces, rows, measure_rows(rows), 15, explained)
     assert set(pictures) == PICTURES
     assert all(content.startswith(b"\x89PNG") for content in pictures.values())
@@ -232,14 +235,14 @@ def test_heat_maps_come_back_and_damaged_ones_are_refused(tmp_path):
 def test_what_predict_and_evaluate_write(name, finished_pipeline):
     """Of each network: its predictions are the network's, and scores and tables follow from the predictions."""
     folder, network = finished_pipeline.path, find_network(name)
-    params, faces = read_params(path=folder / "params.yaml"), read_faces(folder / "data/prepared/faces.h5")[0]
+    params, (faces, facts) = read_params(path=folder / "params.yaml"), read_faces(folder / "data/prepared/faces.h5")
     scores = Scores.read(folder / f"metrics/{name}.json", "")
-    model = load_model(name, folder / params.networks[name], scores.precision)
+    model = load_model(name, folder / params.networks[name], scores.precision, facts)
     said, crops_of = {}, {"": network.TEST_CROPS, "_single_crop": 1, "_train": 1}
     for ending, crops in crops_of.items():
         splits = ["train"] if ending == "_train" else SCORED
-        said[ending] = read_predictions(folder / f"data/predictions/{name}{ending}.csv", faces, splits)
-        found, _ = predict_splits(model, {split: faces[split] for split in splits}, crops, "")
+        said[ending] = read_predictions(folder / f"data/predictions/{name}{ending}.csv", faces, CLASSES, splits)
+        found, _ = predict_splits(model, {split: faces[split] for split in splits}, CLASSES, crops, "")
         for split in splits:
             np.testing.assert_allclose(said[ending][split].probabilities, found[split].probabilities, atol=1e-3)
     val, test, single, train = *said[""].values(), said["_single_crop"]["test"], said["_train"]["train"]
@@ -282,7 +285,7 @@ def test_a_keras_network_and_files_that_are_none(tmp_path):
         return network
 
     network, faces = save("good"), make_splits({"test": range(7)})["test"].images
-    model = load_model("baseline", tmp_path / "good.keras", "auto")
+    model = load_model("baseline", tmp_path / "good.keras", "auto", FACTS)
     np.testing.assert_allclose(model.predict(faces), network.predict(faces[..., np.newaxis], verbose=0), atol=1e-6)
     assert model.count_parameters() == (9 + 1) * 4 + (12 * 12 * 4 + 1) * 7
     assert model.count_macs() == 12 * 12 * 9 * 4 + 12 * 12 * 4 * 7
@@ -295,14 +298,14 @@ def test_a_keras_network_and_files_that_are_none(tmp_path):
     problems |= {"six": "expected (None, 48, 48, 1) and (None, 7)", "large": "takes (None, 64, 64, 1)"}
     for name, expected in problems.items():
         with pytest.raises(InputError) as error:
-            load_model("baseline", tmp_path / f"{name}.keras", "auto")
+            load_model("baseline", tmp_path / f"{name}.keras", "auto", FACTS)
         assert expected in str(error.value) and "\n" not in str(error.value)
 
 
 def test_answers_that_are_no_probabilities():
     model = SimpleNamespace(predict=lambda images, crops: np.full((len(images), 7), np.nan))
     with pytest.raises(InputError, match="m: gives no probabilities; train it anew"):
-        predict_splits(model, make_splits({"test": [0, 0]}), 1, "m")
+        predict_splits(model, make_splits({"test": [0, 0]}), CLASSES, 1, "m")
 
 
 def test_calls_are_timed_after_some_to_warm_up():

@@ -13,16 +13,20 @@ import torch
 from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
+from trainings import FACTS, KERAS, NARROW
 
 import export
+import predict
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.exported.onnx import load_exported, to_pixels
+from fer_pipeline.exported.onnx import load_exported, to_pixels, to_probabilities
 from fer_pipeline.exported.record import Exports
-from fer_pipeline.faces.faces import Split, read_faces
-from fer_pipeline.faces.fer2013 import CLASSES
+from fer_pipeline.faces.faces import Facts, Split, read_faces, write_faces
+from fer_pipeline.faces.fer2013 import CLASSES, VOTED
 from fer_pipeline.metrics.evaluation import Scores
-from fer_pipeline.networks.network import Shape, find_network
+from fer_pipeline.networks.load import load_model
+from fer_pipeline.networks.network import Shape, find_crop, find_network
 from fer_pipeline.networks.pytorch.files import load_network, pack_network
+from fer_pipeline.networks.pytorch.heads import add_votes_head
 from fer_pipeline.predictions.calibration import temper
 from fer_pipeline.predictions.predictions import SCORED
 from timing import read_timing
@@ -66,7 +70,7 @@ def test_each_network_says_what_it_is_and_is_measured(finished_pipeline, name):
 @pytest.mark.parametrize("name", ["vgg19", "resnet18", "compact"])
 def test_float32_answers_as_the_network_itself(finished_pipeline, name):
     """By hand, in PyTorch: the middle 44 pixels, grey three times, divided by 255."""
-    network, _ = load_network(finished_pipeline.path / "models" / f"{name}.safetensors")
+    network = load_network(finished_pipeline.path / "models" / f"{name}.safetensors").network
     faces = read_faces(finished_pipeline.path / "data/prepared/faces.h5")[0]["test"].images
     with torch.inference_mode():
         logits = network(torch.from_numpy(faces[:, None, 2:46, 2:46]).float().expand(-1, 3, -1, -1) / 255)
@@ -94,13 +98,13 @@ def test_the_head_that_agrees_with_annotators_answers(better):
     logits[better][1, 4] = 4
     logits["votes"][:, 7] = 9
     val = Split(np.zeros((4, 48, 48), np.uint8), np.array([3, 3, 3, 3], np.uint8), None, MAJORITIES)
-    said = export.choose_answers(logits, val, 1.7)
+    said = export.choose_answers(logits, val, 7, 1.7)
     assert said["answers"] == better
     agreement = json.loads(said["val_agreement"])
     assert agreement == {"logits": 0.5, "votes": 0.5} | {better: 1.0}
     assert float(said["answers_temperature"]) < 0.2  # it was right about both, and may be surer
     for rows in (val._replace(votes=None), val._replace(votes=MAJORITIES[[2, 2, 3, 3]])):
-        assert export.choose_answers(logits, rows, 1.7) == {"answers": "logits", "answers_temperature": "1.7"}
+        assert export.choose_answers(logits, rows, 7, 1.7) == {"answers": "logits", "answers_temperature": "1.7"}
 
 
 def test_the_baseline_answers_as_its_predictions(finished_pipeline):
@@ -112,6 +116,63 @@ def test_the_baseline_answers_as_its_predictions(finished_pipeline):
     assert model.predict(faces) == pytest.approx(temper(said, model.temperature), abs=0.05)
 
 
+OWN = {
+    "three in colour": ("compact", FACTS._replace(classes=("bored & tired", "calm", "don't know"), voted=(), size=64, colour=True)),
+    "eight by votes": ("compact", FACTS._replace(classes=VOTED, voted=VOTED)),
+    "twenty": ("compact", FACTS._replace(classes=tuple(map("class {}".format, range(20))), voted=(), size=112)),
+    "two and a vote in Keras": ("baseline", FACTS._replace(classes=("x", "y"), voted=("x", "y", "z"), size=40, colour=True)),
+}  # fmt: skip
+"""{what is particular: a network, and the facts of its data}."""
+
+
+def draw_split(facts: Facts, seed: int, count: int = 40) -> Split:
+    """Noise, with labels in turn, and votes for the label."""
+    labels = np.arange(count) % len(facts.classes)
+    images = np.random.default_rng(seed).integers(0, 256, (count, *facts.shape), np.uint8)
+    votes = 9 * np.eye(len(facts.vote_classes), dtype=np.uint8)[labels] if facts.voted else None
+    return Split(images, labels.astype(np.uint8), np.zeros(count, bool), votes)
+
+
+def pack_untrained(name: str, facts: Facts) -> bytes:
+    """The file of a narrow network with random weights."""
+    build, counts = find_network(name).build, (len(facts.classes), len(facts.voted))
+    if name == "baseline":
+        from fer_pipeline.networks.keras.files import pack_network as pack
+
+        return pack(build(KERAS, facts.shape, counts[0], votes=counts[1]))
+    torch.manual_seed(0)
+    network = build(Shape(0.1, 0.0, counts[0], facts.channels))
+    network = add_votes_head(network, counts[1]) if facts.voted else network
+    return pack_network(name, 0.1, network.state_dict(), facts)
+
+
+@pytest.mark.parametrize("form", OWN)
+def test_a_network_of_any_classes_size_and_colour(form, call_stage, tmp_path):
+    """Its files say which, and answer as the network itself, which crops and orders channels by its own code."""
+    name, facts = OWN[form]
+    splits = {split: draw_split(facts, seed) for seed, split in enumerate(("train", "val", "test"))}
+    ending = {"keras": "keras", "pytorch": "safetensors"}[find_network(name).FRAMEWORK]
+    data, model, out = tmp_path / "faces.h5", tmp_path / f"x.{ending}", tmp_path / "export"
+    write_faces(data, splits | {"train": splits["train"]._replace(duplicate_of_train=None)}, facts)
+    model.write_bytes(pack_untrained(name, facts))
+    common = ("--name", name, "--model", model, "--data", data)
+    for process in (
+        call_stage(predict, *common, "--out", tmp_path / "said", "--timing", tmp_path / "timing.json"),
+        call_stage(export, *common, "--predictions", tmp_path / "said", "--out", out),
+    ):
+        assert process.returncode == 0, process.stderr
+    faces, count = splits["test"].images, len(facts.classes)
+    own = load_model(name, model, "float32", facts).predict(faces, crops=1)
+    for file, tolerance in ((f"{name}.onnx", 1e-4), (f"{name}.int8.onnx", 0.1)):
+        exported = load_exported(out / file)
+        assert (exported.classes, exported.voted, exported.shape) == (facts.classes, facts.voted, facts.shape)
+        assert (exported.crop, exported.colour) == (find_crop(name, facts.size), facts.colour)
+        heads = exported.compute(faces, "logits", *(["votes"] if facts.voted else []))
+        said = np.hstack([to_probabilities(head, 1.0) for head in heads.values()])
+        assert said == pytest.approx(own, abs=tolerance) and said.shape[1] == count + len(facts.voted)
+        assert exported.answer(faces)[0].shape == (len(faces), count)
+
+
 FACES = np.random.default_rng(0).integers(0, 256, (40, 48, 48), np.uint8)
 
 
@@ -120,13 +181,13 @@ def narrow(tmp_path_factory):
     """The file of a narrow ResNet18, with random weights."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("model") / "x.safetensors"
-    path.write_bytes(pack_network("resnet18", 0.1, find_network("resnet18").build(Shape(0.1)).state_dict()))
+    path.write_bytes(pack_network("resnet18", 0.1, find_network("resnet18").build(NARROW).state_dict(), FACTS))
     return path
 
 
 @pytest.fixture(scope="module")
 def exported(narrow):
-    return export.convert_pytorch(narrow, "resnet18")
+    return export.convert_pytorch(narrow, "resnet18", FACTS)
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +254,7 @@ def test_layers_stay_in_float32_until_little_is_lost(good, exported, monkeypatch
 
 def test_another_networks_file(narrow):
     with pytest.raises(InputError, match="architecture is resnet18, expected vgg19"):
-        export.convert_pytorch(narrow, "vgg19")
+        export.convert_pytorch(narrow, "vgg19", FACTS)
 
 
 def test_what_the_readme_says_in_python(finished_pipeline):

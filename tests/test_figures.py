@@ -1,17 +1,25 @@
 """The pictures: nothing overlaps, bins of few images are pale, and each network keeps its colour."""
 
+from itertools import chain, combinations
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from answers import draw_rows, predict
+from answers import draw_rows, make_splits, name_classes, predict
 from matplotlib.colors import to_hex
+from matplotlib.text import Text
 
 from fer_pipeline.faces.fer2013 import CLASSES
+from fer_pipeline.figures import data
 from fer_pipeline.figures import network as figures
-from fer_pipeline.figures.comparison import draw_agreement, draw_class_f1, draw_ensembles
+from fer_pipeline.figures.comparison import draw_agreement, draw_annotators, draw_class_f1, draw_ensembles
 from fer_pipeline.figures.style import PALETTE
-from fer_pipeline.metrics.scores import bin_confidence
+from fer_pipeline.metrics.comparison import tabulate_agreement
+from fer_pipeline.metrics.scores import bin_confidence, score_classes, tabulate_images
+
+LONG = ("bored", "contemptuous smile", "no", "maybe", "yes", "other", "else")
+"""Seven classes of which one has a long name."""
 
 
 @pytest.mark.parametrize(("count", "strength"), [(3000, 1.6), (40, 1.6), (50, 20), (1, 1.6)])
@@ -72,6 +80,51 @@ def test_the_legend_of_agreement_fits_the_picture(count):
     plt.close(figure)
 
 
+def draw_for(count):
+    """{name: figure} of every picture with a place for each of `count` classes."""
+    classes = name_classes(count)
+    rows = draw_rows(40 * count, 0, 1 + np.log(count), classes=classes)
+    images = tabulate_images({"a": rows, "b": rows, "c": draw_rows(40 * count, 0, classes=classes)})
+    scores, crop = score_classes(rows), (np.zeros((44, 44, 3), np.uint8), np.eye(44, dtype=np.float32), 1)
+    f1 = [one.f1 for one in scores.values()]
+    votes = pd.DataFrame(np.eye(count, count + 2, dtype=int), index=classes, columns=[*classes, "unknown", "no face"])
+    splits = make_splits({name: np.arange(3 * count) % count for name in ("train", "val", "test")}, shape=(24, 24, 3))
+    shares = [(split, name, 3, 1 / count) for split in splits for name in classes]
+    faces = dict.fromkeys(("as they are", "A"), splits["test"].images[:count])
+    return {
+        "confusion": figures.draw_confusion(rows, "A"),
+        "scores": figures.draw_classes(scores, "A"),
+        "mistakes": figures.draw_mistakes(np.zeros((len(rows.actual), 24, 24), np.uint8), rows, "A"),
+        "gradcam": figures.draw_grad_cam({"correct": [crop] * count, "incorrect": [crop] * count}, classes, "A"),
+        "f1": draw_class_f1(pd.DataFrame({"emotion": classes, "a": f1, "ensemble": f1}), {"a": "A"}),
+        "agreement": draw_agreement(tabulate_agreement(images, 3, classes)),
+        "annotators": draw_annotators(votes, "Labels", ten=False),
+        "shares": data.draw_classes(pd.DataFrame(shares, columns=["split", "emotion", "images", "share"])),
+        "augmented": data.draw_varied(faces, classes),
+    }
+
+
+@pytest.mark.parametrize("count", [2, 8, 20])
+def test_pictures_are_legible_for_any_number_of_classes(count):
+    """No type below seven points, at a width at which a page shows a picture unscaled, and no two texts overlap."""
+    for name, figure in draw_for(count).items():
+        figure.canvas.draw()
+        assert figure.get_figwidth() == 7, name
+        found = [axes.findobj(Text) if axes.axison else [axes.title, *axes.texts] for axes in figure.axes]
+        texts = [text for text in chain(figure.texts, *found) if text.get_text().strip() and text.get_visible()]
+        assert min(text.get_fontsize() for text in texts) >= 7, name
+        level = [text for text in texts if text.get_rotation() in (0, 90)]
+        boxes = [text.get_window_extent().padded(-1) for text in level]
+        overlaps = [
+            (one.get_text(), other.get_text())
+            for (one, box), (other, another) in combinations(zip(level, boxes, strict=True), 2)
+            if box.overlaps(another)
+        ]
+        assert overlaps == [], name
+        assert min(box.x0 for box in boxes) >= -1 and max(box.x1 for box in boxes) <= figure.bbox.x1 + 1, name
+        plt.close(figure)
+
+
 def test_the_vote_of_all_is_called_so_and_the_weights_are_named():
     rows = [
         *((name, "one network", "1.000") for name in ("A+", "B", "C")),
@@ -91,17 +144,29 @@ def test_the_vote_of_all_is_called_so_and_the_weights_are_named():
 def test_grad_cam_names_what_is_predicted_instead():
     crop, heat = np.zeros((44, 44), np.uint8), np.zeros((44, 44))
     columns = {"correct": [(crop, heat, k) for k in range(7)], "incorrect": [None, *[(crop, heat, 0)] * 6]}
-    figure = figures.draw_grad_cam(columns, "VGG19")
+    figure = figures.draw_grad_cam(columns, CLASSES, "VGG19")
     titles = [axes.get_title() for axes in figure.axes]
     assert titles[:7] == list(CLASSES)
     assert titles[14:21] == ["angry", *(f"{emotion}\n→ angry" for emotion in CLASSES[1:])]
     plt.close(figure)
 
 
-def test_the_surest_mistakes_are_shown(monkeypatch):
-    shown = []
-    monkeypatch.setattr(figures, "draw_gallery", lambda *arguments: shown.append(arguments))
-    figures.draw_mistakes(np.arange(4), predict([0, 1, 2, 3], [0, 2, 1, 4], [1.0, 0.7, 0.9, 0.8]), "VGG19", count=2)
-    ((faces, *texts),) = shown
-    title = "VGG19: the 2 most confident of 3 errors, actual → predicted"
-    assert (faces.tolist(), texts) == ([2, 3], [["fear →\ndisgust 0.90", "happy →\nsad 0.80"], title])
+@pytest.mark.parametrize(
+    ("classes", "count", "captions"),
+    [
+        (CLASSES, 8, ["fear →\ndisgust 0.{:02}", "happy →\nsad 0.{:02}"]),
+        (LONG, 6, ["no\n→ contemptuous\nsmile 0.{:02}", "maybe\n→ yes 0.{:02}"]),
+    ],
+)
+def test_the_surest_mistakes_are_shown(monkeypatch, classes, count, captions):
+    """A row of them, each caption in lines that have room above a face."""
+    shown, rows = [], 10
+    monkeypatch.setattr(figures, "draw_gallery", lambda *arguments, **_: shown.append(arguments))
+    confidence = 0.99 - np.arange(2 * rows) / 100
+    figures.draw_mistakes(
+        np.arange(2 * rows), predict([2, 3] * rows, [1, 4] * rows, confidence, classes), "VGG19", count
+    )
+    ((faces, texts, title, _),) = shown
+    assert title == f"VGG19: the {count} most confident of 20 errors, actual → predicted"
+    assert faces.tolist() == [*range(count)]
+    assert texts == [captions[k % 2].format(99 - k) for k in range(count)]

@@ -3,11 +3,12 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from answers import predict
 from conftest import PAPERS as NETWORKS
 
-from fer_pipeline.faces.fer2013 import CLASSES, VOTE_CLASSES
+from fer_pipeline.faces.fer2013 import CLASSES, VOTE_CLASSES, VOTED
 from fer_pipeline.figures.comparison import draw_annotators, draw_contradicted, draw_levels
 from fer_pipeline.metrics.annotators import (
     count_favourites,
@@ -16,6 +17,7 @@ from fer_pipeline.metrics.annotators import (
     tabulate_contradicted,
     tabulate_levels,
 )
+from fer_pipeline.metrics.scores import tabulate_images
 from fer_pipeline.predictions.calibration import fit_votes_temperature
 from fer_pipeline.predictions.predictions import votes_to_csv
 
@@ -85,7 +87,7 @@ def three():
 
 def test_what_the_labels_are_worth(three):
     """Favourites: happy, sad, neutral, contempt, unknown, fear (the first of equals)."""
-    labels, tables = judge_labels(VOTES, three, resamples=100, seed=0)
+    labels, tables = judge_labels(VOTES, VOTE_CLASSES, three, tabulate_images(three), 100, seed=0)
     levels, contradicted = tables.values()
     assert (labels.accuracy, labels.unsupported, labels.contradicted) == (0.166667, 0.166667, 1)
     assert [labels.recall[name] for name in ("happy", "fear", "angry")] == [0.5, 0, None]
@@ -105,16 +107,25 @@ def test_what_the_labels_are_worth(three):
     (row,) = contradicted.drop(columns="confidence").to_dict("records")
     expected = {"actual": "fear", "predicted": "sad", "votes": 8, "votes_for_label": 0, "said": "sad 8, neutral 2"}
     assert row == {"index_in_test": 1, **expected}
-    labels, tables = judge_labels(None, three, resamples=100, seed=0)
+    labels, tables = judge_labels(None, (), three, tabulate_images(three), 100, seed=0)
     assert labels is None and all(table.empty for table in tables.values()), "without votes there is nothing to tell"
 
 
 def test_few_who_agree_share_a_level(three):
-    votes = np.minimum(VOTES, 3)
-    levels = tabulate_levels(votes, three)
-    assert levels["votes"].tolist() == [4] and levels["images"].tolist() == [5], "of contempt and happy, the first"
+    few = {"happy": 3, "sad": 2, "angry": 3, "fear": 2}
+    levels = tabulate_levels(vote(few, {"sad": 4, "fear": 3, "happy": 3}, *[few] * 4), three)
+    assert levels["votes"].tolist() == [4] and levels["images"].tolist() == [6]
     nothing = tabulate_levels(vote(*[{"unknown": 10}] * 6), three)
     assert nothing.empty and nothing.columns.tolist() == levels.columns.tolist()
+
+
+def test_agreement_of_any_number_of_annotators_is_in_tenths(three):
+    """All of three, three of five, and half of six; of contempt and happy, the first is the favourite."""
+    levels = tabulate_levels(np.minimum(VOTES, 3), three)
+    assert levels[["votes", "images"]].to_numpy().tolist() == [[10, 1], [6, 1], [5, 3]]
+    halves = vote(*[{"happy": 20}, {"sad": 16, "neutral": 4}, *[{"neutral": 9, "sad": 11}] * 4])
+    labels, _ = judge_labels(halves, VOTE_CLASSES, three, tabulate_images(three), 100, seed=0)
+    assert [level.votes for level in labels.levels] == [10, 8, 5] and labels.contradicted == 1
 
 
 def test_faces_are_ordered_by_votes_then_confidence(three):
@@ -123,11 +134,13 @@ def test_faces_are_ordered_by_votes_then_confidence(three):
     rows = {name: predict(["fear"] * 6, ["sad"] * 6) for name in NETWORKS}
     rows["vgg19"].probabilities[4] = rows["vgg19"].probabilities[4] ** 3 / (rows["vgg19"].probabilities[4] ** 3).sum()
     votes[2] = vote({"sad": 10})
-    assert tabulate_contradicted(votes, rows)["index_in_test"].tolist() == [2, 4, 0, 1, 3, 5]
+    assert tabulate_contradicted(votes, VOTE_CLASSES, rows["vgg19"], tabulate_images(rows))[
+        "index_in_test"
+    ].tolist() == [2, 4, 0, 1, 3, 5]
 
 
 def test_favourites_are_counted_by_label():
-    counts = count_favourites(VOTES, np.array([CLASSES.index(name) for name in LABELS], np.uint8))
+    counts = count_favourites(VOTES, np.array([CLASSES.index(name) for name in LABELS], np.uint8), 7)
     expected = np.zeros((7, 10), int)
     for label, favourite in zip(LABELS, ["happy", "sad", "neutral", "contempt", "unknown", "fear"], strict=True):
         expected[CLASSES.index(label), VOTE_CLASSES.index(favourite)] = 1
@@ -140,26 +153,31 @@ def read_texts(figure):
 
 def test_pictures_say_what_the_tables_hold(three):
     titles = {name: name.title() for name in NETWORKS}
-    levels, contradicted = judge_labels(VOTES, three, resamples=100, seed=0)[1].values()
+    levels, contradicted = judge_labels(VOTES, VOTE_CLASSES, three, tabulate_images(three), 100, seed=0)[1].values()
     counts = np.zeros((7, 10), int)
     counts[3, 3], counts[3, 6], counts[2, 9] = 3, 1, 5
-    assert [text for text in read_texts(draw_annotators(counts)) if text] == ["100%", "75%", "25%"]
-    left, right = draw_levels(levels, titles).axes[:2]
+    table = pd.DataFrame(counts, index=CLASSES, columns=VOTE_CLASSES)
+    assert [text for text in read_texts(draw_annotators(table, "FER-2013's labels", ten=True)) if text] == [
+        "100%",
+        "75%",
+        "25%",
+    ]
+    left, right = draw_levels(levels, titles, ten=True).axes[:2]
     assert [line.get_ydata().tolist() for line in left.lines] == [levels[f"{n}_favourite"].tolist() for n in titles]
     assert right.lines[-1].get_ydata().tolist() == levels["favourite_is_label"].tolist()
-    figure = draw_contradicted(contradicted, np.zeros((6, 48, 48), np.uint8))
+    figure = draw_contradicted(contradicted, np.zeros((6, 48, 48), np.uint8), ten=True)
     assert figure.axes[0].get_title() == "fear\n→ sad" and "sad 8, neutral 2" in read_texts(figure)
-    assert read_texts(draw_contradicted(contradicted[:0], None))[0].startswith("There is no face")
-    assert read_texts(draw_levels(levels[:0], titles))[0].startswith("There is no face")
+    assert read_texts(draw_contradicted(contradicted[:0], None, ten=True))[0].startswith("There is no face")
+    assert read_texts(draw_levels(levels[:0], titles, ten=True))[0].startswith("There is no face")
 
 
 def test_the_csv_of_a_second_head():
     shares = np.full((2, 8), 0.05)
     shares[0, 7], shares[1, 3] = 0.65, 0.65
-    header, *rows = votes_to_csv({"val": shares[:1], "test": shares[1:]}).decode().splitlines()
+    header, *rows = votes_to_csv({"val": shares[:1], "test": shares[1:]}, VOTED).decode().splitlines()
     assert [row.rsplit(",", 8)[0] for row in rows] == ["val,0,contempt,0.650000", "test,0,happy,0.650000"]
     assert header == ",".join(["split,index,predicted,confidence", *CLASSES, "contempt"])
-    assert votes_to_csv({}).decode() == f"{header}\n"
+    assert votes_to_csv({}, VOTED).decode() == f"{header}\n"
 
 
 def test_without_votes_the_pipeline_runs_as_well(finished_clone):

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import urllib.error
+from collections import OrderedDict
 from types import SimpleNamespace
 from unittest.mock import Mock
 
@@ -23,7 +24,7 @@ from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.networks import compact, resnet18, vgg19
 from fer_pipeline.networks.network import Shape, find_network, find_networks
 from fer_pipeline.networks.pytorch.crops import as_input, crop_for_evaluation
-from fer_pipeline.networks.pytorch.files import load_network, pack_network
+from fer_pipeline.networks.pytorch.files import Normalise, halve, load_network, pack_network, prepend, read_tensors
 from fer_pipeline.networks.pytorch.heads import add_votes_head
 from fer_pipeline.networks.pytorch.model import TorchModel
 from fer_pipeline.networks.resnet18 import resample
@@ -108,7 +109,7 @@ def test_every_tensor_of_the_body_is_taken_over(save, ending, name, reference, t
     save(reference.state_dict(), tmp_path / f"start.{ending}")
     network = build(name, 1)
     head = network.head.weight.clone()
-    load_start(network, name, str(tmp_path / f"start.{ending}"))
+    load_start(network, name, str(tmp_path / f"start.{ending}"), 1, FACTS)
     state, theirs = body(network.state_dict()), body(reference.state_dict())
     assert state.keys() == theirs.keys()
     other = [key for key in state if not torch.equal(state[key], theirs[key])]
@@ -142,7 +143,7 @@ def test_imagenet_weights_are_downloaded_once(imagenet, monkeypatch):
     monkeypatch.setattr(torch.hub, "download_url_to_file", download)
     networks = [build("resnet18"), build("resnet18")]
     for network in networks:
-        load_start(network, "resnet18", "imagenet")
+        load_start(network, "resnet18", "imagenet", 1, FACTS)
     download.assert_called_once_with(
         f"https://example.org/models/{cached.name}", str(cached), hash_prefix=cached.name[9:17]
     )
@@ -155,7 +156,7 @@ def test_without_a_network_the_file_to_fetch_is_named(imagenet, monkeypatch):
     monkeypatch.setattr(torch.hub, "download_url_to_file", Mock(side_effect=urllib.error.URLError("no route to host")))
     advice = f"fetch https://example.org/models/{cached.name} and put it at {cached}$"
     with pytest.raises(InputError, match=advice):
-        load_start(build("resnet18"), "resnet18", "imagenet")
+        load_start(build("resnet18"), "resnet18", "imagenet", 1, FACTS)
 
 
 def test_a_damaged_cache_is_refused(imagenet):
@@ -163,7 +164,7 @@ def test_a_damaged_cache_is_refused(imagenet):
     cached.parent.mkdir(parents=True)
     cached.write_bytes(content[:-1])
     with pytest.raises(InputError, match="damaged .*; delete it and run again"):
-        load_start(build("resnet18"), "resnet18", "imagenet")
+        load_start(build("resnet18"), "resnet18", "imagenet", 1, FACTS)
 
 
 @pytest.mark.parametrize("architecture", [vgg19, resnet18])
@@ -192,6 +193,7 @@ PLAIN = "no state dict of plain tensors"
         ({"conv1.weight": Trap()}, PLAIN),
         ({"model": STATE}, PLAIN),
         (STATE | NAN, "start.pth: layer4.1.bn2.running_var holds values that are not"),
+        (STATE | {"bn1.weight": STATE["bn1.weight"].int()}, "bn1.weight holds torch.int32, expected torch.float32"),
         (build("vgg19").state_dict(), "has no conv1.weight"),
         (build("resnet18", 0.2).state_dict(), "conv1.weight has shape .*set `width` to 1"),
     ],
@@ -203,8 +205,98 @@ def test_weights_that_do_not_fit(content, expected, tmp_path, monkeypatch):
     elif content is not None:
         torch.save(content, tmp_path / "start.pth")
     with pytest.raises(InputError, match=expected):
-        load_start(build("resnet18"), "resnet18", str(tmp_path / "start.pth"))
+        load_start(build("resnet18"), "resnet18", str(tmp_path / "start.pth"), 1, FACTS)
     assert not (tmp_path / "sprung").exists()
+
+
+def make_whole(name, facts):
+    """A narrow network as a training for `facts` has it, with a normalisation and uneven BatchNorm statistics."""
+    network = find_network(name).build(Shape(0.1, 0.5, len(facts.classes), facts.channels))
+    if facts.voted:
+        network = add_votes_head(network, len(facts.voted))
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.running_var, 0.5, 2)
+    return prepend(Normalise((0.4,) * 3, (0.3,) * 3), network).eval()
+
+
+def save_start(path, name, facts):
+    network = make_whole(name, facts)
+    path.write_bytes(pack_network(name, 0.1, network.state_dict(), facts))
+    return network
+
+
+@pytest.mark.parametrize("colours", [(False, False), (False, True), (True, False)])
+@pytest.mark.parametrize("kind", ["compact", "resnet18"])
+def test_a_training_starts_from_another_ones_network(kind, colours, tmp_path, capsys):
+    """Both heads answer as before for grey faces: with classes in another order, another size, grey or colour."""
+    old, new = (FACTS._replace(colour=colour) for colour in colours)
+    new = new._replace(classes=CLASSES[::-1], voted=(*CLASSES[::-1], "contempt"), size=64)
+    start, network = save_start(tmp_path / "x.safetensors", kind, old), make_whole(kind, new)
+    load_start(network, kind, str(tmp_path / "x.safetensors"), 0.1, new)
+    assert (
+        f"{kind} starts from {tmp_path}/x.safetensors: body, normalisation, head, second head\n"
+        == capsys.readouterr().out
+    )
+    images = torch.rand(2, 1, 60, 60).expand(-1, 3, -1, -1)
+    expected = start(images)[:, [*range(6, -1, -1), *range(13, 6, -1), 14]]
+    assert torch.allclose(network(images), expected, atol=1e-4)
+
+
+FIVE = {"classes": ("happy", "sad", "surprise", "angry", "neutral"), "voted": ()}
+
+
+@pytest.mark.parametrize(
+    ("change", "bare", "said"),
+    [
+        (FIVE, False, "body, normalisation; head drawn anew (5 classes instead of 7); second head left out"),
+        (
+            {"classes": ("bored", *CLASSES[1:])},
+            True,
+            "body, second head; normalisation left out; head drawn anew (other classes)",
+        ),
+    ],
+)
+def test_what_a_training_does_not_take_is_said(change, bare, said, tmp_path, capsys):
+    """Also of a file in float16, half as large; its rounded numbers are taken. What is drawn anew stays as it was."""
+    start = save_start(tmp_path / "x.safetensors", "compact", FACTS)
+    (tmp_path / "half.safetensors").write_bytes(halve(tmp_path / "x.safetensors"))
+    sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("half", "x")]
+    facts = FACTS._replace(**change)
+    network = make_whole("compact", facts)
+    network = type(network)(OrderedDict([*network.named_children()][bare:]))
+    head = network.head.weight.clone()
+    load_start(network, "compact", str(tmp_path / "half.safetensors"), 0.1, facts)
+    assert f"half.safetensors: {said}\n" in capsys.readouterr().out
+    assert torch.equal(network.head.weight, head) and sizes[0] < 0.6 * sizes[1]
+    assert torch.equal(network.conv3[0].weight, start.conv3[0].weight.half().float())
+    rounded = load_network(tmp_path / "half.safetensors").network
+    images = torch.rand(2, 3, 44, 44)
+    assert torch.allclose(rounded(images), start(images), atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "metadata", "tensors", "expected"),
+    [
+        ("resnet18", 0.1, {}, {}, "architecture is compact, expected resnet18"),
+        ("compact", 1, {}, {}, "width is 0.1, expected 1.0; set `width` to its own"),
+        ("compact", 0.1, {"width": None}, {}, "width is missing, expected 0.1"),
+        ("compact", 0.1, {"classes": "yes"}, {}, "classes is yes, expected a list of names; give another file"),
+        ("compact", 0.1, {}, {"head.bias": torch.zeros(3)}, r"head.bias has shape \[3\], expected \[7\]; give another"),
+        ("compact", 0.1, {}, {"head.bias": None}, "has no head.bias"),
+        ("compact", 0.1, {}, {"normalise.mean": torch.full((3, 1, 1), math.nan)}, "normalise.mean holds values that"),
+    ],
+)
+def test_networks_that_do_not_fit(name, width, metadata, tensors, expected, tmp_path):
+    save_start(tmp_path / "x.safetensors", "compact", FACTS)
+    state, said = read_tensors(tmp_path / "x.safetensors")
+    state, said = (
+        {key: one for key, one in (old | new).items() if one is not None}
+        for old, new in ((state, tensors), (said, metadata))
+    )
+    save_file(state, tmp_path / "x.safetensors", said)
+    with pytest.raises(InputError, match=rf"x\.safetensors: .*{expected}"):
+        load_start(make_whole(name, FACTS), name, str(tmp_path / "x.safetensors"), width, FACTS)
 
 
 def test_a_saved_network_scores_the_same(name, tmp_path):

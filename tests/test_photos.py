@@ -14,7 +14,7 @@ from damage import damaged
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.fer2013 import SIZE
 from fer_pipeline.inference import detection, photos
-from fer_pipeline.inference.detection import Detector, Found, crop_face
+from fer_pipeline.inference.detection import Detector, Found, crop_face, crop_whole
 from fer_pipeline.inference.opencv import LARGEST_PICTURE, cv2
 from fer_pipeline.inference.photos import Box, decode_photo
 
@@ -27,6 +27,10 @@ def photo(photo_file):
 @pytest.fixture(scope="module")
 def detector():
     return Detector()
+
+
+GREY = (SIZE, False)
+"""The size and colour of FER-2013's faces."""
 
 
 def save(picture, form, **options):
@@ -169,7 +173,7 @@ def test_a_turned_face_is_cropped_upright(photo, detector, angle):
     assert after.roll == pytest.approx(angle + before.roll, abs=7)
     if abs(angle) > detection.UPRIGHT + 7:
         one, other, unturned = (
-            crop_face(*pair).astype(float).ravel()
+            crop_face(*pair, *GREY).astype(float).ravel()
             for pair in ((upright, before), (turned, after), (turned, after._replace(roll=0.0)))
         )
         assert np.corrcoef(one, other)[0, 1] > max(0.65, np.corrcoef(one, unturned)[0, 1] + 0.15)
@@ -178,25 +182,34 @@ def test_a_turned_face_is_cropped_upright(photo, detector, angle):
 def test_a_face_at_the_edge_is_marked_as_cut(photo, detector):
     part = decode(save(photo.crop((240, 0, 512, 600)), "PNG"))
     (face,) = detector.find(part)
-    assert face.cut and crop_face(part, face).shape == (SIZE, SIZE)
+    assert face.cut and crop_face(part, face, *GREY).shape == (SIZE, SIZE)
 
 
-def test_a_crop_is_as_wide_around_the_box_as_in_fer_2013():
+@pytest.mark.parametrize("size", [SIZE, 112])
+def test_a_crop_is_as_wide_around_the_box_as_in_fer_2013(size):
     """A bright square on black, boxed as YuNet would box a face that fills the crop."""
     photo = np.zeros((300, 300, 3), np.uint8)
     photo[80:180, 120:220] = 255
     up, height = detection.MIDDLE_OFFSET * 100, detection.BOX_HEIGHT * 100
-    face = crop_face(photo, Found((170, 130 - up), (80, height), 0.9))
-    assert face.shape == (SIZE, SIZE) and face.dtype == np.uint8 and (face[1:-1, 1:-1] > 250).all()
-    wider = crop_face(photo, Found((170, 130 - 2 * up), (80, 2 * height), 0.9, 0.0))
+    face = crop_face(photo, Found((170, 130 - up), (80, height), 0.9), size, False)
+    assert face.shape == (size, size) and face.dtype == np.uint8 and (face[1:-1, 1:-1] > 250).all()
+    wider = crop_face(photo, Found((170, 130 - 2 * up), (80, 2 * height), 0.9, 0.0), size, False)
     assert (wider > 127).mean() == pytest.approx(0.25, abs=0.03)
+
+
+@pytest.mark.parametrize("size", [36, 112])
+def test_a_crop_in_colour_is_rgb(size):
+    """In OpenCV's photos blue comes first."""
+    photo = np.full((300, 300, 3), (30, 20, 10), np.uint8)
+    for crop in (crop_face(photo, Found((150, 150), (80, 100), 0.9), size, True), crop_whole(photo, size, True)[1]):
+        assert crop.shape == (size, size, 3) and (crop == (10, 20, 30)).all()
 
 
 @pytest.mark.parametrize("middle", [(10, 80), (300, 80), (80, 10), (80, 300), (10, 10), (345, 345), (-500, 900)])
 @pytest.mark.parametrize("roll", [0, 45])
 def test_a_face_at_the_edge_repeats_the_border(middle, roll):
     photo = np.full((300, 300, 3), 90, np.uint8)
-    assert (crop_face(photo, Found(middle, (100, 100), 0.9, roll)) == 90).all()
+    assert (crop_face(photo, Found(middle, (100, 100), 0.9, roll), *GREY) == 90).all()
 
 
 @pytest.mark.parametrize("side", [48, 700])
@@ -210,5 +223,5 @@ def test_a_cut_shows_its_part_of_the_photo(side):
 
 def test_a_whole_face_is_the_middle_square_and_one_of_fer_2013_stays_as_it_is():
     face = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE), np.uint8)
-    assert (detection.crop_whole(decode(save(Image.fromarray(face), "PNG")))[1] == face).all()
-    assert detection.crop_whole(np.zeros((60, 100, 3), np.uint8))[0].box == Box(20, 0, 60, 60)
+    assert (crop_whole(decode(save(Image.fromarray(face), "PNG")), *GREY)[1] == face).all()
+    assert crop_whole(np.zeros((60, 100, 3), np.uint8), *GREY)[0].box == Box(20, 0, 60, 60)

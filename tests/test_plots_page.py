@@ -119,8 +119,7 @@ def test_the_page_is_what_its_script_makes():
 
 def test_the_template_has_the_classes_of_the_challenge():
     text = (TEMPLATES / "confusion_matrix.json").read_text()
-    lists = [tuple(json.loads(found)) for found in re.findall(r'\["angry"[^]]*\]', text)]
-    assert lists == [CLASSES] * 3  # the cells without an image, and both axes
+    assert f"'{' '.join(CLASSES)}'" in text, "the order of both axes; other classes follow by the alphabet"
 
 
 @pytest.mark.parametrize("name", ["curves", "reliability"])

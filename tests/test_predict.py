@@ -24,9 +24,10 @@ from fer_pipeline.exported.onnx import load_exported, read_accuracy, read_answer
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.inference import recognition
 from fer_pipeline.inference.detection import Found
+from fer_pipeline.inference.drawing import CERTAIN, draw_faces
 from fer_pipeline.inference.opencv import cv2
 from fer_pipeline.inference.recognition import Face
-from fer_pipeline.inference.summary import COLOURS, EmotionSummary, draw, to_csv
+from fer_pipeline.inference.summary import COLOURS, EmotionSummary, choose_colours, draw, to_csv
 from fer_pipeline.inference.tracking import Tracker
 
 SCRIPT = ROOT / "apps" / "predict.py"
@@ -115,7 +116,7 @@ def test_a_network_of_drawn_faces_says_so(predict, photo_file, network, tmp_path
     drawn = write_network(tmp_path / "drawn.onnx", trained_on="drawn faces")
     assert predict(photo_file, model=network).stderr == ""
     warned = predict(photo_file, model=drawn)
-    assert warned.stderr == "warning: drawn knows drawn faces only: for photos, train on FER-2013\n"
+    assert warned.stderr == "warning: drawn knows drawn faces only: for photos, train on photographs\n"
     assert warned.stdout.endswith("%\n")
 
 
@@ -167,16 +168,52 @@ def test_ctrl_c_at_any_moment(network, photo_file, tmp_path, milliseconds):
     assert process.returncode in (0, 130, -signal.SIGINT) and said in ("", "stopped\n")
 
 
-def test_one_cropped_face_is_judged_as_the_data_sets_are(judge, network, tmp_path):
+@pytest.mark.parametrize(
+    "classes, shape, crop", [(CLASSES, (48, 48), 44), (("bored & tired", "calm"), (64, 64, 3), 58)]
+)
+def test_one_cropped_face_is_judged_as_the_data_sets_are(predict, tmp_path, classes, shape, crop):
     """Its probabilities are the softmax of the logits, divided by the file's temperature."""
-    face = np.random.default_rng(1).integers(0, 256, (1, 48, 48), np.uint8)
-    (tmp_path / "face.png").write_bytes(encode(face[0]))
-    (answer,) = judge(tmp_path / "face.png", "--face")
-    model = load_exported(network)
+    face = np.random.default_rng(1).integers(0, 256, (1, *shape), np.uint8)
+    Image.fromarray(face[0]).save(tmp_path / "face.png")
+    path = write_network(tmp_path / "x.onnx", 0, classes, (crop, crop, *shape[2:]), size=str(shape[0]))
+    (answer,) = map(json.loads, predict(tmp_path / "face.png", "--face", "--json", model=path).lines)
+    model = load_exported(path)
     powers = np.exp(model.compute(face, "logits")["logits"] / 1.5)
     assert model.predict(face) == pytest.approx(powers / powers.sum())
-    assert [*answer["faces"][0]["probabilities"].values()] == pytest.approx(model.predict(face)[0], abs=1e-4)
-    assert model.predict(face[:0]).shape == (0, 7)
+    told = answer["faces"][0]["probabilities"]
+    assert [*told] == [*classes] and [*told.values()] == pytest.approx(model.predict(face)[0], abs=1e-4)
+    assert model.predict(face[:0]).shape == (0, len(classes))
+
+
+LONG = ("Abcdefghijklmnopqrstuvwxyz" + "w" * 14, "a name that has spaces - and 40 letters", "zu müde")
+MANY = tuple(map("class number {}".format, range(17)))
+TWENTY = LONG + MANY
+
+
+@pytest.mark.parametrize("classes", [("calm", "bored & tired"), (*CLASSES, "contempt"), TWENTY])
+def test_all_forms_of_an_answer_follow_the_classes(predict, photo_file, tmp_path, classes):
+    """In their order; a drawing has a bar for each where there is place, and a summary a colour."""
+    path = write_network(tmp_path / "x.onnx", 0, classes, (40, 40, 3))
+    outputs = ("--csv", tmp_path / "faces.csv", "--summary", tmp_path / "sum", "--draw", tmp_path / "marked")
+    predict(photo_file, *outputs, "--threshold", 0, model=path)
+    (row,) = read_csv(tmp_path / "faces.csv")
+    assert [*row][-len(classes) :] == [*classes] and float(row[row["emotion"]]) == float(row["confidence"])
+    amounts = {row["emotion"]: row["faces"] for row in read_csv(tmp_path / "sum.csv")}
+    assert [*amounts] == [*classes, "uncertain"] and amounts[row["emotion"]] == "1"
+    face = {"box": [40, 30, 60, 60], "emotion": classes[-1], "confidence": 0.9, "uncertain": False}
+    picture = np.zeros((800, 700, 3), np.uint8)
+    drawn = draw_faces(picture, [{**face, "probabilities": dict.fromkeys(classes, 0.0) | {classes[-1]: 1.0}}])
+    bars = (drawn == CERTAIN).all(axis=2).any(axis=1).nonzero()[0]
+    assert (bars[-1] - 92) // 14 == len(classes) - 1
+
+
+def test_twenty_classes_have_twenty_colours():
+    """FER-2013's have their own in any set."""
+    for classes in (MANY, CLASSES + MANY[:13], TWENTY):
+        assert len({*choose_colours(classes).values()}) == len(classes)
+    assert choose_colours(CLASSES) == dict(zip(CLASSES, COLOURS, strict=False))
+    assert choose_colours(["awe", "sad"])["sad"] == choose_colours(CLASSES)["sad"]
+    assert len(choose_colours([*TWENTY, "a", "b"])) == 22
 
 
 def test_a_folder_with_a_bad_file(predict, photo_file, tmp_path):
@@ -380,6 +417,20 @@ def test_a_film_keeps_time(tmp_path):
         film.finish()
 
 
+CONTRADICTORY = {
+    "foreign": {},
+    "other_crop": {"crop": "40"},
+    "few": {"classes": '["a", "b"]'},
+    "twice": {"classes": json.dumps(["a"] * 7)},
+    "numbers": {"classes": "[0, 1, 2, 3, 4, 5, 6]"},
+    "letters": {"classes": '"abcdefg"'},
+    "lines": {"classes": json.dumps(["a\nb", *"bcdefg"])},
+    "small": {"size": "43"},
+    "huge": {"size": "1000000"},
+    "wordy": {"size": "large"},
+    "cold": {"temperature": "0"},
+}
+"""{name of a file: what its metadata say instead}."""
 REFUSED = {
     "nowhere.jpg": "error: nowhere.jpg: not found",
     "nowhere.mp4": "error: nowhere.mp4: not found",
@@ -394,8 +445,7 @@ REFUSED = {
     "a.jpg --model vgg99": "error: no network named 'vgg99'; ",
     "a.jpg --model none.onnx": "error: none.onnx: not found; run `dvc repro export`",
     "a.jpg --model text.onnx": "error: text.onnx: not an ONNX file, or damaged",
-    "a.jpg --model foreign.onnx": "error: foreign.onnx: not exported by this pipeline",
-    "a.jpg --model other_crop.onnx": "error: other_crop.onnx: not exported by this pipeline",
+    **{f"a.jpg --model {name}.onnx": f"error: {name}.onnx: not exported by this pipeline" for name in CONTRADICTORY},
 }
 """{arguments: how the one sentence begins}."""
 
@@ -406,11 +456,11 @@ def test_bad_input_is_one_sentence(predict, tmp_path, monkeypatch, arguments):
     (tmp_path / "none").mkdir()
     for name, text in {"empty.png": "", **dict.fromkeys(("text.jpg", "text.mp4", "text.onnx"), "text")}.items():
         (tmp_path / name).write_text(text)
-    other_crop = {"classes": json.dumps(CLASSES), "crop": "40", "temperature": "1"}
-    for name, metadata in {"foreign.onnx": {}, "other_crop.onnx": other_crop}.items():
-        model = onnx.load(write_network(tmp_path / name))
-        onnx.helper.set_model_props(model, metadata)
-        onnx.save(model, tmp_path / name)
+    for name, metadata in CONTRADICTORY.items():
+        model = onnx.load(write_network(tmp_path / f"{name}.onnx", **metadata))
+        if name == "foreign":
+            onnx.helper.set_model_props(model, {})
+        onnx.save(model, tmp_path / f"{name}.onnx")
     is_usage = "expected" in REFUSED[arguments]
     process = predict(*arguments.split(), code=2 if is_usage else 1)
     *before, line = process.stderr.splitlines()
@@ -459,7 +509,7 @@ def test_the_network_of_the_clone_comes_first(exported):
         recognition.find_model("small")
     head, *lines = recognition.describe_models()
     assert head.split("  ")[0] == "network" and len(lines) == 3
-    told = "pretrained/small.int8  fer2013.csv  70.0%  the data set's labels  0.1  (default)"
+    told = "pretrained/small.int8  fer2013.csv  7  70.0%  the data set's labels  0.1  (default)"
     assert re.sub("   +", "  ", lines[1]) == told
 
 
@@ -484,7 +534,7 @@ def test_the_accuracy_told_is_that_of_the_head_that_answers(exported, metadata, 
     known = recognition.describe_model("a")
     assert (known["answers_accuracy"], known["answers_compared_with"]) == (accuracy, reference)
     told = "unknown" if accuracy is None else f"{accuracy:.1%}"
-    assert f"  unknown     {told}" in recognition.describe_models()[1]
+    assert f"  unknown     7        {told}" in recognition.describe_models()[1]
 
 
 def test_without_networks_it_says_what_to_do(exported):

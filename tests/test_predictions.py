@@ -5,11 +5,11 @@ import io
 
 import numpy as np
 import pytest
-from answers import make_splits
+from answers import make_splits, name_classes
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.fer2013 import CLASSES
-from fer_pipeline.predictions.predictions import COLUMNS, read_predictions, to_csv
+from fer_pipeline.predictions.predictions import COLUMNS, Predictions, read_predictions, to_csv
 
 LINES = """split,index,actual,predicted,confidence,angry,disgust,fear,happy,sad,surprise,neutral
 val,0,angry,angry,0.700000,0.700000,0.100000,0.000000,0.000000,0.000000,0.000000,0.200000
@@ -30,33 +30,35 @@ def write(tmp_path, text):
     return path
 
 
-def test_what_is_written_comes_back(tmp_path):
+@pytest.mark.parametrize("classes", [CLASSES, ("bored", "not 'bored'"), name_classes(20)], ids=len)
+def test_what_is_written_comes_back(classes, tmp_path):
     rng, counts = np.random.default_rng(1), {"val": 300, "test": 500}
-    splits = {
-        name: (rng.integers(0, 7, count).astype(np.uint8), rng.dirichlet(np.full(7, 0.1), count).astype(np.float32))
+    k = len(classes)
+    drawn = {
+        name: (rng.integers(0, k, count).astype(np.uint8), rng.dirichlet(np.full(k, 0.1), count).astype(np.float32))
         for name, count in counts.items()
     }
-    content = to_csv(splits).decode()
-    read = read_predictions(
-        write(tmp_path, content), make_splits({name: labels for name, (labels, _) in splits.items()})
-    )
-    for name, (labels, probabilities) in splits.items():
+    content = to_csv({name: Predictions(classes, *one) for name, one in drawn.items()}).decode()
+    faces = make_splits({name: labels for name, (labels, _) in drawn.items()})
+    read = read_predictions(write(tmp_path, content), faces, classes)
+    for name, (labels, probabilities) in drawn.items():
+        assert read[name].classes == classes
         np.testing.assert_array_equal(read[name].actual, labels)
         np.testing.assert_allclose(read[name].probabilities, probabilities, atol=6e-7)
     rows = list(csv.DictReader(io.StringIO(content)))
-    assert tuple(rows[0]) == COLUMNS
+    assert tuple(rows[0]) == (*COLUMNS, *classes)
     places = [(name, str(index)) for name, count in counts.items() for index in range(count)]
     assert [(row["split"], row["index"]) for row in rows] == places
     for row in rows:  # what each row says holds for its own digits
-        shares = [float(row[emotion]) for emotion in CLASSES]
-        assert (row["predicted"], float(row["confidence"])) == (CLASSES[shares.index(max(shares))], max(shares))
-        assert all(len(row[column].split(".")[1]) == 6 for column in ("confidence", *CLASSES))
+        shares = [float(row[name]) for name in classes]
+        assert (row["predicted"], float(row["confidence"])) == (classes[shares.index(max(shares))], max(shares))
+        assert all(len(row[column].split(".")[1]) == 6 for column in ("confidence", *classes))
 
 
 def test_shares_are_made_to_add_up_and_ties_in_print_go_to_the_first_class():
     shares = np.array([[2.0, 0, 0, 0, 2.00000001, 0, 0]])
     assert (
-        to_csv({"val": (np.array([4], np.uint8), shares)})
+        to_csv({"val": Predictions(CLASSES, np.array([4], np.uint8), shares)})
         .decode()
         .splitlines()[1]
         .startswith("val,0,sad,angry,0.500000,0.500000,0.000000")
@@ -66,7 +68,7 @@ def test_shares_are_made_to_add_up_and_ties_in_print_go_to_the_first_class():
 def test_a_table_by_hand_in_any_order(tmp_path):
     head, *rows = LINES.splitlines()
     for text in (LINES, "\n".join([head, *reversed(rows)]), LINES.replace("\n", "\r\n")):
-        read = read_predictions(write(tmp_path, text), FACES)
+        read = read_predictions(write(tmp_path, text), FACES, CLASSES)
         assert read["val"].actual.tolist() == [0, 3]
         assert read["test"].actual.tolist() == [6, 5, 4]
         assert read["test"].predicted.tolist() == [2, 5, 4]
@@ -108,7 +110,7 @@ def test_what_cannot_be_right_is_named(case, tmp_path):
     assert old in LINES
     path = write(tmp_path, LINES.replace(old, new) if case == "no val" else LINES.replace(old, new, 1))
     with pytest.raises(InputError) as error:
-        read_predictions(path, FACES)
+        read_predictions(path, FACES, CLASSES)
     message = str(error.value)
     assert message.startswith(f"{path}: ") and message.endswith("run `dvc repro predict`")
     assert expected in message and "\n" not in message
@@ -116,12 +118,12 @@ def test_what_cannot_be_right_is_named(case, tmp_path):
 
 def test_no_file_and_no_text(tmp_path):
     with pytest.raises(InputError, match="vgg19.csv: not found; run"):
-        read_predictions(tmp_path / "vgg19.csv", FACES)
+        read_predictions(tmp_path / "vgg19.csv", FACES, CLASSES)
     path = tmp_path / "vgg19.csv"
     for content, expected in ((b"\x89HDF\r\n\x1a\n\xff\xfe", "no CSV in UTF-8"), (bytes(20_000), "columns are '")):
         path.write_bytes(content)
         with pytest.raises(InputError, match=f"vgg19.csv: {expected}") as error:
-            read_predictions(path, FACES)
+            read_predictions(path, FACES, CLASSES)
         assert len(str(error.value)) < 400
 
 
@@ -135,4 +137,4 @@ def test_no_file_and_no_text(tmp_path):
 )
 def test_rows_of_other_data(test, expected, tmp_path):
     with pytest.raises(InputError, match=expected):
-        read_predictions(write(tmp_path, LINES), FACES | make_splits({"test": test}))
+        read_predictions(write(tmp_path, LINES), FACES | make_splits({"test": test}), CLASSES)

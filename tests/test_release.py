@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from itertools import product
 
 import numpy as np
 import onnx
@@ -14,9 +15,12 @@ import torch
 from conftest import ENVIRONMENT, ROOT, put
 from PIL import Image
 from ruamel.yaml import YAML
+from safetensors.torch import load_file
 from torchvision.transforms.functional import ten_crop
+from trainings import make_rows, write_faces
 
 import release
+from fer_pipeline.core.errors import InputError
 from fer_pipeline.exported.onnx import OUTPUT, load_exported
 from fer_pipeline.faces.faces import read_faces
 from fer_pipeline.networks.load import load_model
@@ -25,6 +29,7 @@ from fer_pipeline.running.hardware import name_cpu
 
 PRETRAINED = ROOT / "pretrained"
 FILES = {kind: file.format("compact") for kind, file in release.FILES.items()}
+WEIGHTS = "compact.safetensors"
 RELEASED = pytest.mark.skipif(not (PRETRAINED / "compact.json").exists(), reason="nothing is released yet")
 
 
@@ -59,6 +64,9 @@ def test_the_files_are_those_of_the_card(card):
         total += len(content)
     assert total < 12e6 and card.files["int8"].bytes <= 2.1e6
     assert card.files["int8"].lost_on_val <= 0.2
+    if card.weights:
+        content = (PRETRAINED / "compact.safetensors").read_bytes()
+        assert hashlib.sha256(content).hexdigest() == card.weights.sha256 and len(content) <= 4.1e6
 
 
 @pytest.mark.release
@@ -177,14 +185,15 @@ def make_release(clone, name="run", code=0):
     return clone.run(sys.executable, "tools/release.py", name, "compact", code=code)
 
 
-def test_a_release_is_measured_and_said(kept):
+def test_a_release_is_measured_and_said(kept, monkeypatch):
     """Its numbers are the files': accuracy is computed in another way, and each number of the card is in the JSON."""
     shutil.rmtree(kept.path / "pretrained", ignore_errors=True)
     assert "-> pretrained/" in make_release(kept)
     folder = kept.path / "pretrained"
-    assert {path.name for path in folder.iterdir()} == {"README.md", "compact.json", *FILES.values()}
+    assert {path.name for path in folder.iterdir()} == {"README.md", "compact.json", WEIGHTS, *FILES.values()}
     card = release.Card.model_validate_json((folder / "compact.json").read_bytes())
-    test = read_faces(kept.path / "data/prepared/faces.h5")[0]["test"]
+    splits, facts = read_faces(kept.path / "data/prepared/faces.h5")
+    test, val, trained = splits["test"], splits["val"], kept.path / "models" / WEIGHTS
     for kind, name in FILES.items():
         assert (folder / name).read_bytes() == (kept.path / "models/export" / name).read_bytes()
         model = load_exported(folder / name)
@@ -195,13 +204,21 @@ def test_a_release_is_measured_and_said(kept):
         assert np.allclose(average, np.mean(crops, axis=0))
         right = average.argmax(axis=1) == test.labels
         assert card.files[kind].ten_crops.measured.accuracy == pytest.approx(right.mean(), abs=1e-6)
+    state, rounded = (load_file(path) for path in (trained, folder / WEIGHTS))
+    assert all(torch.equal(state[key].half(), one) for key, one in rounded.items() if one.is_floating_point())
+    said = load_model("compact", folder / WEIGHTS, "float32", facts).predict(val.images, 1)[:, :7].argmax(axis=1)
+    assert card.weights.val_accuracy == pytest.approx((said == val.labels).mean(), abs=1e-6)
+    assert card.weights.lost_on_val <= release.MOST_LOST and card.weights.bytes == (folder / WEIGHTS).stat().st_size
+    monkeypatch.setattr(release, "MOST_LOST", card.weights.lost_on_val - 0.01)
+    with pytest.raises(InputError, match="compact.safetensors: in float16 it loses .* points of val accuracy"):
+        release.round_weights(trained, "compact", val, facts)
     text = (folder / "README.md").read_text()
     assert text == release.make_card(card)
     assert f"{card.files['int8'].ten_crops.measured.accuracy:.2%}" in text and "`fer2013.csv`" in text
     assert "None" not in text and not re.search(r"[ \t]\n|\n\n\n", text)
     links = re.findall(r"\]\(([^)#]+)", text)
     assert all((folder / link).exists() for link in links)
-    assert {"compact.onnx", "compact.int8.onnx", "compact.json", "../docs/responsible-use.md"} <= set(links)
+    assert {"compact.onnx", "compact.int8.onnx", WEIGHTS, "compact.json", "../docs/responsible-use.md"} <= set(links)
     one_head = change(card, {"annotators": None, "votes_ci95": None})
     assert "second" in text and "second" not in release.make_card(one_head)
     changes = {"measured.accuracy": 0.1234, "measured.macro_f1": 0.4321, "measured.accuracy_unseen": 0.3333}
@@ -263,8 +280,9 @@ def test_further_seeds(finished_clone):
     assert (found["lowest"], found["highest"]) == (min(accuracies), max(accuracies))
     files = (path / "models/compact.safetensors", path / "build/seeds/compact-5/compact.safetensors")
     assert files[0].read_bytes() != files[1].read_bytes()
-    test = read_faces(path / "data/prepared/faces.h5")[0]["test"]
-    both = [load_model("compact", file, own["precision"]).predict(test.images, 10)[:, :7] for file in files]
+    splits, facts = read_faces(path / "data/prepared/faces.h5")
+    test = splits["test"]
+    both = [load_model("compact", file, own["precision"], facts).predict(test.images, 10)[:, :7] for file in files]
     right = np.mean(both, axis=0).argmax(axis=1) == test.labels
     assert found["vote"]["accuracy"] == pytest.approx(right.mean(), abs=1e-6)
 
@@ -275,3 +293,30 @@ def test_further_seeds(finished_clone):
     again = [*command[:3], "2013", *command[4:]]
     finished_clone.run("git", "checkout", "-q", "params.yaml")
     assert "are not all different" in finished_clone.run(*again, code=1)
+
+
+@pytest.mark.release
+def test_the_worth_of_a_start_is_measured(clone):
+    """On other rows than the start's, of five classes in their natural shares; what was trained is not trained again."""
+    path, rows = clone.path, make_rows(140, 1)
+    val = make_rows(35, 2)
+    val.duplicate_of_train[:4] = True
+    rows.images[135] = rows.images[3]  # a fear that is also a happy
+    write_faces(path / "faces.h5", rows, val)
+    command = (sys.executable, "benchmarks/tune.py", "faces.h5", "--rows", "20", "100", "--seeds", "5", "--epochs", "2")
+    assert "tuned, 20 rows, seed 5: " in clone.run(*command)
+    found = json.loads((path / "results/tune.json").read_text())
+    assert [(one["rows"], one["way"]) for one in found["runs"]] == [*product((20, 100), ("tuned", "from nothing"))]
+    (start, facts), (own, five), (few, _) = (
+        read_faces(path / f"build/tune/{name}.h5") for name in ("start", "100-5", "20-5")
+    )
+    images = [{image.tobytes() for image in one["train"].images} for one in (start, own, few)]
+    assert not images[0] & images[1] and images[2] < images[1] and len(images[0]) == 39
+    assert five.classes == ("angry", "happy", "sad", "surprise", "neutral") and facts.classes == facts.voted
+    assert np.bincount(few["train"].labels).tolist() == [4] * 5 and found["val_rows"] == len(few["val"].labels) == 23
+    cells = [f"{one['val_accuracy']:.2%}" for one in found["runs"]]
+    table = re.findall(
+        r"^\| (\d+) \| (.+?) \(.+\) \| (.+?) \(", (path / "docs/experiments.md").read_text(), re.MULTILINE
+    )
+    assert table[:2] == [("20", *cells[:2]), ("100", *cells[2:])]
+    assert "epoch 2" not in clone.run(*command)

@@ -19,7 +19,7 @@ from apps import serve
 from conftest import ROOT, encode, write_network
 from PIL import Image
 from starlette.requests import Request
-from test_predict import ROOMS, check_face
+from test_predict import ROOMS, TWENTY, check_face
 
 from fer_pipeline.exported.onnx import LABELS
 from fer_pipeline.faces.fer2013 import CLASSES
@@ -97,10 +97,10 @@ class Browser:
         return f"element/{element[ELEMENT]}"
 
     def open(self, port, path=""):
-        """Open the page of a server on `port`; if it is the first page, wait for its two networks."""
+        """Open the page of a server on `port`; if it is the first page, wait for its networks."""
         self("POST", "url", url=f"http://127.0.0.1:{port}/{path}")
         if not path:
-            self.wait("return document.querySelectorAll('#model option').length == 2")
+            self.wait("return document.querySelectorAll('#model option').length >= 2")
 
     def choose(self, *files):
         """Choose photos on the page."""
@@ -151,8 +151,11 @@ def test_a_photo_by_http(port, photo_file):
     assert other["model"] == "vgg19" and other["faces"][0]["probabilities"] != face["probabilities"]
 
 
-FACTS = ("name", "trained_on", "answers_accuracy", "answers_compared_with", "val_accuracy")
-NETWORKS = [("resnet18.int8", "fer2013.csv", 0.7, LABELS, 0.7), ("vgg19", "drawn faces", None, LABELS, 0.0)]
+FACTS = ("name", "trained_on", "answers_accuracy", "answers_compared_with", "val_accuracy", "classes")
+NETWORKS = [
+    ("resnet18.int8", "fer2013.csv", 0.7, LABELS, 0.7, [*CLASSES]),
+    ("vgg19", "drawn faces", None, LABELS, 0.0, [*CLASSES]),
+]
 
 
 def test_its_networks_and_its_health(port):
@@ -325,7 +328,9 @@ def test_the_page_shows_a_photo(browser, port, photo_file, tmp_path):
     status = browser.wait("return document.querySelector('#faces li') && document.querySelector('#status').innerText")
     assert status.startswith("1 face: ") and "(resnet18.int8, " in status
     about = browser.read("#about")
-    assert about == "Trained on fer2013.csv. Its answers match the data set's labels on 70 % of the validation faces."
+    assert (
+        about == "Trained on fer2013.csv. Its answers match the data set's labels on 70\u00a0% of the validation faces."
+    )
     rows = browser.run("return [...document.querySelectorAll('#faces .row')].map(row => row.innerText.split('\\n'))")
     shares = [int(row[-1].split()[0]) for row in rows]
     assert [row[0] for row in rows] == [*CLASSES] and sum(shares) == pytest.approx(100, abs=4)
@@ -383,12 +388,22 @@ def make_crowd(path, photo_file, columns=6, rows=3, gap=0):
     return path
 
 
+@pytest.fixture(params=[("calm", "<b>bored</b> & 'tired'"), CLASSES, TWENTY], ids=len)
+def own(request, folder):
+    """The classes of the network `own`."""
+    path = write_network(folder / "models" / "export" / "own.onnx", 3, request.param, (40, 40, 3))
+    yield request.param
+    path.unlink()
+
+
 @pytest.mark.release
 @pytest.mark.parametrize("width", [390, 1280])
-def test_labels_never_cover_each_other(browser, port, photo_file, tmp_path, width):
-    """A label covers no other label and no other face, and nothing is wider than the screen."""
+def test_labels_never_cover_each_other(browser, port, photo_file, tmp_path, own, width):
+    """A label covers no other label and no other face, no text another; nothing is wider than the screen."""
     browser("POST", "window/rect", width=width, height=900)
     browser.open(port)
+    browser.run("const s = document.querySelector('#model'); s.value = 'own'; s.onchange()")
+    assert browser.read("#classes") == f"{len(own)} labels ({', '.join(own)})"
     crowd = make_crowd(tmp_path / "crowd.png", photo_file)
     browser.choose(crowd)
     assert browser.wait("return document.querySelectorAll('#faces li').length") == 18
@@ -402,6 +417,10 @@ def test_labels_never_cover_each_other(browser, port, photo_file, tmp_path, widt
     assert not any(overlap(one, other) for one, other in combinations(labels, 2))
     assert all(sum(overlap(label, box) for box in boxes) <= 1 for label in labels)
     assert browser.run("return document.documentElement.scrollWidth <= innerWidth")
+    names = "return [...document.querySelectorAll('#faces li:first-child .row div')].map(name => name.innerText)"
+    assert browser.run(names) == [*own]
+    clipped = "return [...document.querySelectorAll('#faces *')].filter(one => one.scrollWidth > one.clientWidth + 1 "
+    assert browser.run(f"{clipped} && one.clientWidth).map(one => one.outerHTML)") == []
 
 
 @pytest.mark.release

@@ -469,7 +469,8 @@ BAD_CHOICES = {
     "one class in two spellings": (["a", "b"], {"Old-A": ["a"], "old a": ["b"]}, "'Old-A', 'old a' are one name; remove one"),
     "a name in two classes": (["a", "b"], {"c": ["a"], "d": ["a"]}, "one name means 'c', 'd'"),
     "too few names for numbers": (["0", "1", "2"], ["a", "b"], "the labels are the numbers '0', '1', '2', and prepare.classes in params.yaml has 2 names"),
-    **{f"the name {name!r}": ([name, "b"], "auto", "cannot name a class: it has to have 1 to 40 letters") for name in ("a,b", "Total", "no face", "$x$", "<b>", "x" * 41, "a\nb")},
+    **{f"the name {name!r}": ([name, "b"], "auto", "cannot name a class, which has 1 to 40 letters") for name in ("a,b", "$x$", "<b>", "x" * 41, "a\nb")},
+    **{f"the name {name!r}": ([name, "b"], "auto", "names a column of our tables; rename it by") for name in ("Total", "no face", "left")},
 }  # fmt: skip
 
 

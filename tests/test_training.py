@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from trainings import COMPUTE, FLOAT32, NARROW, PYTORCH, SEED, TRAIN, VAL, Copy, Training, stage, write_faces
+from trainings import COMPUTE, FACTS, FLOAT32, NARROW, PYTORCH, SEED, TRAIN, VAL, Copy, Training, stage, write_faces
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import write_files
@@ -294,6 +294,21 @@ def test_a_second_head_leaves_the_names_of_the_first(learnt, fit):
     assert state["head.weight"].shape == alone["head.weight"].shape and state["votes.weight"].shape[0] == 8
     with safe_open(learnt.model, "pt") as file:
         assert json.loads(file.metadata()["vote_classes"]) == [*CLASSES, "contempt"]
+
+
+def test_a_training_goes_on_from_another_ones_network(learnt, fit, faces, tmp_path, capsys):
+    """With all of it on the same classes; with other classes, the body alone helps. The line is printed once."""
+    start = {"weights": str(learnt.model), "normalisation": "train", "learning_rate": 1e-4, "epochs": 1}
+    whole = fit(labels="emotion+votes", **start)
+    assert "safetensors: body, normalisation, head, second head\n" in capsys.readouterr().out
+    assert abs(whole.read_report()["val_accuracy"] - learnt.read_report()["val_accuracy"]) < 0.15
+    facts = FACTS._replace(classes=("a", "b", "c", "d", "e", "f", "g"), voted=())
+    rows = [one._replace(votes=None) for one in (TRAIN, VAL)]
+    other = write_faces(tmp_path / "other.h5", *rows, facts)
+    changes = start | {"data": other, "epochs": 2, "learning_rate": 0.05}
+    tuned, anew = fit(**changes, freeze_epochs=1), fit(**changes | {"weights": "none"})
+    assert "normalisation; head drawn anew (other classes); second head left out\n" in capsys.readouterr().out
+    assert tuned.read_report()["val_accuracy"] > anew.read_report()["val_accuracy"] + 0.2
 
 
 def test_without_votes_in_the_data_the_labels_alone_are_learnt(fit, tmp_path, capsys):

@@ -17,7 +17,8 @@ from conftest import ROOT
 from ruamel.yaml import YAML
 
 import train as stage
-from fer_pipeline.faces.faces import Facts, Split, pack_faces
+from fer_pipeline.faces.faces import Facts, Split
+from fer_pipeline.faces.faces import write_faces as write_h5
 from fer_pipeline.faces.fer2013 import CLASSES, NAME, SIZE, VOTED
 from fer_pipeline.networks import baseline
 from fer_pipeline.networks.load import load_model
@@ -61,10 +62,10 @@ def make_rows(count, seed):
 TRAIN, VAL = make_rows(70, 1), make_rows(35, 2)
 
 
-def write_faces(path, train=TRAIN, val=VAL):
+def write_faces(path, train=TRAIN, val=VAL, facts=FACTS):
     """faces.h5 with 70 train rows, 35 val rows and 35 test rows, or with other train and val rows."""
     splits = {"train": train._replace(duplicate_of_train=None), "val": val, "test": val}
-    path.write_bytes(pack_faces(splits, FACTS if train.votes is not None else FACTS._replace(voted=())))
+    write_h5(path, splits, facts if train.votes is not None else facts._replace(voted=()))
     return path
 
 

@@ -31,9 +31,10 @@ import checkout
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import ROOT, to_json, write_files
 from fer_pipeline.exported.record import Exports
+from fer_pipeline.faces.fer2013 import SIZE
 from fer_pipeline.metrics.comparison import Comparison
 from fer_pipeline.metrics.evaluation import Scores
-from fer_pipeline.networks.network import find_networks
+from fer_pipeline.networks.network import find_crop, find_networks
 from fer_pipeline.params.read import read_params
 from fer_pipeline.raw.record import Data
 from fer_pipeline.report.show import NONE, decimal, listing, percent
@@ -106,6 +107,7 @@ def make_table(folder: Path, page: str) -> str:
         facts=facts,
         compare=compare,
         networks=networks,
+        inputs={name: find_crop(name, SIZE) for name in networks},
         scores={name: Scores.read(metrics / f"{name}.json", "evaluate") for name in networks},
         data=Data.read(metrics / "data.json", "prepare"),
         exports=Exports.read(metrics / "export.json", "score_exports"),

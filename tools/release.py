@@ -2,10 +2,10 @@
 
     make release NAME=fer2013-best          # the compact network; another one with NETWORK=...
 
-pretrained/ then has <network>.onnx and <network>.int8.onnx, the files that results/<name>/dvc.lock names;
-<network>.json, everything that was measured of them; and README.md, the card, which card.md.j2 makes from that JSON
-alone. Test rows are only measured on. The two files come from models/export/ or DVC's cache, the rows from
-data/prepared/ or the cache.
+pretrained/ then has <network>.onnx and <network>.int8.onnx, the files that results/<name>/dvc.lock names; for a network
+of PyTorch <network>.safetensors, its weights in float16, to train on from; <network>.json, everything that was measured
+of them; and README.md, the card, which card.md.j2 makes from that JSON alone. Test rows are only measured on. The files
+come from models/ or DVC's cache, the rows from data/prepared/ or the cache.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import itertools
 import json
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from fer_pipeline.core.files import ROOT, write_files
 from fer_pipeline.core.record import Count, Interval, Record, Share
 from fer_pipeline.exported.onnx import DRAWN, OUTPUT, VOTES, OnnxModel, load_exported, to_probabilities
 from fer_pipeline.exported.record import ExportedTimes
-from fer_pipeline.faces.faces import Split, read_faces
+from fer_pipeline.faces.faces import Facts, Split, read_faces
 from fer_pipeline.faces.votes import find_majority, has_label
 from fer_pipeline.metrics.annotators import Annotators, judge_network
 from fer_pipeline.metrics.evaluation import Scores
@@ -44,6 +45,7 @@ from timing import read_timing
 FACES = "data/prepared/faces.h5"
 FILES = {"float32": "{}.onnx", "int8": "{}.int8.onnx"}
 """{precision: name of the file}, with the network's name to fill in."""
+MOST_LOST = 0.05  # points of val accuracy that weights may lose in float16
 
 
 class Accuracy(Record):
@@ -75,6 +77,15 @@ class ReleasedFile(Record):
     speed: ExportedTimes | None  # as the kept run measured it
 
 
+class Weights(Record):
+    """<network>.safetensors."""
+
+    bytes: Count
+    sha256: str
+    val_accuracy: Share  # of the first head, by one crop
+    lost_on_val: float  # points of val accuracy that it has less than the trained network in float32
+
+
 class Card(Record):
     """pretrained/<network>.json."""
 
@@ -91,6 +102,7 @@ class Card(Record):
     training_hardware: str | None
     speed_hardware: str | None
     files: dict[str, ReleasedFile]  # {precision: file}
+    weights: Weights | None = None  # None for a network of Keras, and in a release from before there were any
 
 
 def fetch(path: str, md5: str, cache: Path) -> Path:
@@ -165,6 +177,30 @@ def measure_file(
     )
 
 
+def round_weights(path: Path, network: str, val: Split, facts: Facts) -> tuple[bytes, Weights]:
+    """The trained network in `path` with its weights in float16, and what the card says of that file.
+
+    InputError if that loses more than `MOST_LOST`.
+    """
+    from fer_pipeline.networks.pytorch.files import halve
+    from fer_pipeline.networks.pytorch.model import load_model
+
+    content, accuracies = halve(path), []
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        for one in (path, file.name):
+            said = load_model(one, network, "float32", facts).predict(val.images, 1)[:, : len(facts.classes)]
+            accuracies.append(float((said.argmax(axis=1) == val.labels).mean()))
+    lost = round(100 * (accuracies[0] - accuracies[1]), 2)
+    if lost > MOST_LOST:
+        raise InputError(
+            f"{path}: in float16 it loses {lost} points of val accuracy, {MOST_LOST} at most; train it anew"
+        )
+    digest = hashlib.sha256(content).hexdigest()
+    return content, Weights(bytes=len(content), sha256=digest, val_accuracy=round(accuracies[1], 6), lost_on_val=lost)
+
+
 def make_card(card: Card) -> str:
     """pretrained/README.md."""
     best = card.files["float32"].ten_crops
@@ -191,8 +227,8 @@ def main() -> None:
     if not (folder / "dvc.lock").is_file():
         raise InputError(f"{folder}: no kept run; keep one with `make results NAME={name}`")
     facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    stages = YAML(typ="safe").load(folder / "dvc.lock")["stages"].values()
-    outputs = {out["path"]: out["md5"] for stage in stages for out in stage.get("outs", [])}
+    stages = YAML(typ="safe").load(folder / "dvc.lock")["stages"]
+    outputs = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
     cache = Path(subprocess.check_output(["dvc", "cache", "dir"], text=True).strip())
     paths = {kind: f"models/export/{file.format(network)}" for kind, file in FILES.items()}
     for needed in (*paths.values(), FACES):
@@ -201,10 +237,18 @@ def main() -> None:
     found = {kind: fetch(path, outputs[path], cache) for kind, path in paths.items()}
     if load_exported(found["float32"]).metadata["trained_on"] == DRAWN:
         raise InputError(f"{folder}: the run's networks know drawn faces only; release a run on FER-2013")
-    splits, _ = read_faces(fetch(FACES, outputs[FACES], cache))
+    splits, data = read_faces(fetch(FACES, outputs[FACES], cache))
+    contents = {f"pretrained/{FILES[kind].format(network)}": path.read_bytes() for kind, path in found.items()}
+    weights = None
+    for out in stages[f"train_{network}"]["outs"]:
+        if out["path"].endswith(".safetensors"):
+            trained = fetch(out["path"], out["md5"], cache)
+            contents[f"pretrained/{network}.safetensors"], weights = round_weights(
+                trained, network, splits["val"], data
+            )
     scores = Scores.read(folder / "metrics" / f"{network}.json", "evaluate")
     timing = read_timing(folder / "metrics" / "timing.json", [network])
-    trained, speeds = timing.training[network], timing.exports
+    times, speeds = timing.training[network], timing.exports
     speed = dict(speeds.networks.get(network, ())) if speeds else {}
     files: dict[str, ReleasedFile] = {}
     for kind, path in found.items():  # float32 first
@@ -217,14 +261,13 @@ def main() -> None:
         parameters=scores.cost.parameters,
         macs=scores.cost.macs,
         training=Training.read(folder / "metrics" / "train" / f"{network}.json", f"train_{network}"),
-        training_hardware=trained.hardware if trained else None,
+        training_hardware=times.hardware if times else None,
         speed_hardware=speeds.hardware if speeds else None,
         files=files,
+        weights=weights,
     )
-    write_files(
-        {f"pretrained/{FILES[kind].format(network)}": path.read_bytes() for kind, path in found.items()}
-        | {f"pretrained/{network}.json": card.to_bytes(), "pretrained/README.md": make_card(card).encode()}
-    )
+    contents |= {f"pretrained/{network}.json": card.to_bytes(), "pretrained/README.md": make_card(card).encode()}
+    write_files(contents)
     best = card.files["float32"].ten_crops.measured
     print(f"-> pretrained/: {best.accuracy:.2%} on test by ten crops")
 

@@ -10,15 +10,14 @@ and their soft vote are scored on test, by the network's own test crops; nothing
 
 import argparse
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
-from io import StringIO
 from pathlib import Path
 
 import numpy as np
-from ruamel.yaml import YAML
 
 import checkout
 from fer_pipeline.core.errors import InputError
@@ -30,8 +29,10 @@ from fer_pipeline.metrics.scores import Measured, measure
 from fer_pipeline.networks.load import load_model
 from fer_pipeline.networks.network import find_network
 from fer_pipeline.params.read import read_params
+from fer_pipeline.params.schema import Params, Section
 from fer_pipeline.predictions.predictions import SCORED, Predictions
 from fer_pipeline.running.stage import catch
+from fer_pipeline.training.common.profile import BASE, read_training
 from predict import predict_splits
 
 DATA = Path("data/prepared/faces.h5")
@@ -57,25 +58,30 @@ class Seeds(Record):
     vote: Measured  # the soft vote of the networks, with equal weights
 
 
-def train(network: str, ending: str, seed: int) -> Path:
-    """The file of `network`, trained with `seed`; trains it unless that was done already."""
-    folder = Path("build") / "seeds" / f"{network}-{seed}"
-    model, origin = folder / f"{network}{ending}", folder / "origin"
-    yaml, text = YAML(), StringIO()
-    params = yaml.load(Path("params.yaml"))
-    params["seed"] = seed
-    yaml.dump(params, text)
-    profiles = b"".join(file.read_bytes() for file in sorted(Path("profiles").glob("*.yaml")))
-    made_from = hashlib.sha256(text.getvalue().encode() + profiles + DATA.read_bytes()).hexdigest()
+def train(folder: Path, network: str, data: Path, params: Params, settings: Section) -> Path:
+    """Train `network` on `data` in `folder`, with `settings` instead of its profile's, unless that was done already.
+
+    Returns the trained network's file; the folder also has training.json, history.csv and timing.json. A training that
+    was stopped goes on; InputError if it fails.
+    """
+    model, origin = folder / Path(params.networks[network]).name, folder / "origin"
+    facts, start = (
+        [params.seed, params.compute.model_dump(), settings.model_dump()],
+        Path(getattr(settings, "weights", "")),
+    )
+    contents = [one.read_bytes() for one in (data, start) if one.is_file()]
+    made_from = hashlib.sha256(b"".join([json.dumps(facts).encode(), *contents])).hexdigest()
     if model.exists() and origin.exists() and origin.read_text() == made_from:
         return model
-    for room in ("stages", "profiles"):
-        shutil.copytree(room, folder / room, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "params.yaml").write_text(text.getvalue(), encoding="utf-8")
+    shutil.copytree("stages", folder / "stages", dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "profiles").mkdir(exist_ok=True)
+    whole = params.model_copy(update={"profile": BASE}).model_dump()
+    for name, content in {"params": whole, f"profiles/{BASE}": {network: settings.model_dump()}}.items():
+        (folder / f"{name}.yaml").write_text(json.dumps(content), encoding="utf-8")  # JSON is YAML
     command = f"stages/train.py --report training.json --history history.csv --timing timing.json --model {model.name}"
-    which = ["--name", network, "--data", str(DATA.absolute())]
+    which = ["--name", network, "--data", str(data.absolute())]
     if subprocess.run([sys.executable, *command.split(), *which], cwd=folder).returncode:
-        raise InputError(f"{network}: the training with seed {seed} failed; the lines above say why")
+        raise InputError(f"{folder}: the training of {network} failed; the lines above say why")
     origin.write_text(made_from)
     return model
 
@@ -96,7 +102,10 @@ def main() -> None:
     path = Path(networks[args.network])
     if subprocess.run(["dvc", "status", "--quiet", f"train_{args.network}"]).returncode:
         raise InputError(f"{path} is not up to date; run `dvc repro train_{args.network}` first")
-    paths = {own: path} | {seed: train(args.network, path.suffix, seed) for seed in args.seeds}
+    settings, paths = read_training(params, args.network), {own: path}
+    for seed in args.seeds:
+        folder = Path("build") / "seeds" / f"{args.network}-{seed}"
+        paths[seed] = train(folder, args.network, DATA, params.model_copy(update={"seed": seed}), settings)
     (splits, facts), crops = read_faces(DATA), find_network(args.network).TEST_CROPS
     scored = {split: splits[split] for split in SCORED}
     found = {

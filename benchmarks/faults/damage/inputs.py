@@ -188,7 +188,7 @@ def damage_faces(d: Drawn, place: Path) -> tuple[Path, Check]:
 
 
 def check_predictions(path: Path) -> str:
-    found = read_predictions(path, read_faces(FACES)[0])
+    found = read_predictions(path, read_faces(FACES)[0], CLASSES)
     for row in csv.DictReader(io.StringIO(path.read_bytes().decode(), newline="")):
         known = found.get(row["split"])
         if known and known.probabilities[int(row["index"])].tolist() != [float(row[emotion]) for emotion in CLASSES]:

@@ -58,6 +58,11 @@ class OnnxModel(NamedTuple):
         return said[ANSWER], to_probabilities(said[VOTES], float(self.metadata["votes_temperature"]))
 
     @property
+    def colour(self) -> bool:
+        """Whether faces are RGB instead of grey."""
+        return len(self.shape) == 3
+
+    @property
     def has_votes(self) -> bool:
         """Whether the network has a second head."""
         return "votes_temperature" in self.metadata
@@ -65,7 +70,7 @@ class OnnxModel(NamedTuple):
     @property
     def voted(self) -> tuple[str, ...]:
         """The classes of the second head; empty without one."""
-        return tuple(json.loads(self.metadata["vote_classes"])) if self.has_votes else ()
+        return read_names(self.metadata, "vote_classes") if self.has_votes else ()
 
     def compute(self, faces: NDArray[np.uint8], *outputs: str) -> dict[str, NDArray[np.float64]]:
         """{output: float64 (N, K), or (N, V) for `VOTES`} of faces uint8 (N, *shape).
@@ -122,6 +127,16 @@ def read_metadata(path: str | Path) -> dict[str, str]:
         return {}
 
 
+def read_names(metadata: dict[str, str], key: str = "classes") -> tuple[str, ...]:
+    """A list of different names in the metadata, each printable; empty if the metadata have no such list."""
+    try:
+        names = json.loads(metadata.get(key, "[]"))
+    except (ValueError, RecursionError):
+        names = None
+    valid = isinstance(names, list) and all(isinstance(name, str) and name.isprintable() for name in names)
+    return (*names,) if valid and len({*names}) == len(names) else ()
+
+
 def read_accuracy(metadata: dict[str, str]) -> float:
     """The first head's accuracy on val by the data set's labels, in [0, 1]; 0 if the metadata have no valid one."""
     return to_share(metadata.get("val_accuracy")) or 0.0
@@ -130,7 +145,7 @@ def read_accuracy(metadata: dict[str, str]) -> float:
 def read_answers_accuracy(metadata: dict[str, str]) -> tuple[float | None, str]:
     """How often the head that answers is right on val, in [0, 1], and what counts as right: `MAJORITY` or `LABELS`.
 
-    With votes, only val faces with a majority for one of the seven emotions count. None if the metadata lack it.
+    With votes, only val faces with a majority for one of the classes count. None if the metadata lack it.
     """
     answers = metadata.get("answers", OUTPUT)
     try:
@@ -158,12 +173,12 @@ def load_exported(path: str | Path, threads: int | None = None) -> OnnxModel:
         raise InputError(f"{path}: not found; run `dvc repro export` (or `dvc pull`, if a remote has it)")
     try:
         session = open_session(str(path), threads)
+        metadata = session.get_modelmeta().custom_metadata_map
     except Exception as error:  # onnxruntime raises a dozen classes without a public base
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: not an ONNX file, or damaged ({reason}); run `dvc repro export`") from None
-    metadata = session.get_modelmeta().custom_metadata_map
     try:
-        classes, voted = (tuple(json.loads(metadata.get(key, "[]"))) for key in ("classes", "vote_classes"))
+        classes, voted = (read_names(metadata, key) for key in ("classes", "vote_classes"))
         crop, temperature = int(metadata["crop"]), float(metadata["temperature"])
         size = int(metadata.get("size", DEFAULT_SIZE))
         values = [*session.get_inputs(), *session.get_outputs()]
@@ -176,8 +191,9 @@ def load_exported(path: str | Path, threads: int | None = None) -> OnnxModel:
         valid = (
             shapes == expected
             and {value.type for value in values} == {"tensor(float)"}
-            and len(set(map(str, classes))) == len(classes) > 1
-            and 0 < crop <= size
+            and len(classes) > 1
+            and (VOTES not in shapes or voted[: len(classes)] == classes)
+            and 0 < crop <= size <= 2 * crop  # as `networks.network` has it
             and all(0 < one < math.inf for one in temperatures)
         )
     except (KeyError, ValueError, TypeError):

@@ -16,7 +16,21 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from fer_pipeline.figures.style import PALETTE, PERCENT, SMALL, add_note, draw_gallery, draw_sentence, to_png
+from fer_pipeline.faces.fer2013 import NAME, VOTES_NAME
+from fer_pipeline.figures.style import (
+    MANY,
+    PALETTE,
+    PERCENT,
+    SMALL,
+    add_note,
+    draw_gallery,
+    draw_sentence,
+    size_matrix,
+    slant,
+    to_png,
+    wrap,
+    write_percent,
+)
 from fer_pipeline.metrics.annotators import LEAST, SURE
 from fer_pipeline.metrics.comparison import ENSEMBLE_TITLE
 from fer_pipeline.predictions.predictions import Bytes
@@ -24,6 +38,7 @@ from fer_pipeline.predictions.predictions import Bytes
 SOURCES = {"literature": ("Table 1 of the paper", "o"), "paper": ("the paper's networks", "s"), "ours": ("ours", "D")}
 """{source of an accuracy: (its name, its mark)}"""
 NO_VOTES = "The data set has no votes of annotators"
+NO_LITERATURE = "The paper compares accuracies on FER-2013, which these data are not"
 SIX_COLUMNS: dict[str, Any] = {"columns": 6, "margin": 0.9, "pad": 6, "title_size": 11}  # for much text
 
 
@@ -33,14 +48,17 @@ def draw_comparison(
     titles: Mapping[str, str],
     label: str,
     favourites: pd.DataFrame | None,
+    data: str,
 ) -> dict[str, bytes]:
     """{name: PNG} of every picture of the comparison. To add one, write its function and list it here.
 
     `tables` are those of `stages/compare.py`, `images` the test images as in `Split`, `titles` {network: title};
-    `label` says where the figures come from. Without votes (`favourites`, see `draw_annotators`) pictures say so.
+    `label` says where the figures come from, `data` is the name of the data set. Without votes (`favourites`, see
+    `draw_annotators`) or the study's data pictures say so.
     """
+    study, ten = data == NAME, data in (NAME, VOTES_NAME)
     figures = {
-        "literature": draw_literature(tables["literature"], label),
+        "literature": draw_literature(tables["literature"], label) if study else draw_sentence(NO_LITERATURE),
         "class_f1": draw_class_f1(tables["class_f1"], titles),
         "ensembles": draw_ensembles(tables["ensembles"]),
         "agreement": draw_agreement(tables["agreement"]),
@@ -49,9 +67,9 @@ def draw_comparison(
     if favourites is None:
         figures |= dict.fromkeys(("annotators", "levels", "contradicted"), draw_sentence(NO_VOTES))
     else:
-        figures["annotators"] = draw_annotators(favourites)
-        figures["levels"] = draw_levels(tables["levels"], titles)
-        figures["contradicted"] = draw_contradicted(tables["contradicted"], images)
+        figures["annotators"] = draw_annotators(favourites, f"{data}'s labels" if ten else "Labels", ten)
+        figures["levels"] = draw_levels(tables["levels"], titles, ten)
+        figures["contradicted"] = draw_contradicted(tables["contradicted"], images, ten)
     return {name: to_png(figure) for name, figure in figures.items()}
 
 
@@ -98,7 +116,7 @@ def write_near(axes: Axes, text: str, point: tuple[float, float], offset: tuple[
 
 def draw_class_f1(table: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
     """Bars of F1 per class, one colour per network; a class without test images stays empty."""
-    figure, axes = plt.subplots(figsize=(7, 3.4))
+    figure, axes = plt.subplots(figsize=(max(7, 0.3 * len(table) + 1), 3.4))
     colours = dict(zip(titles.values(), cycle(PALETTE), strict=False)) | {ENSEMBLE_TITLE: "0.35"}
     named = table.rename(columns={**titles, "ensemble": ENSEMBLE_TITLE})
     sns.barplot(
@@ -106,6 +124,8 @@ def draw_class_f1(table: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
         order=list(table["emotion"]), hue_order=list(colours), palette=colours, saturation=1, legend=False, ax=axes,
     )  # fmt: skip
     axes.set(xlabel="", ylabel="F1", ylim=(0, 1), title="F1 per class on test")
+    if slant(axes, [*table["emotion"]]):
+        figure.set_figheight(4.4)
     handles = [Patch(color=colour, label=name) for name, colour in colours.items()]
     columns = len(handles) if len(handles) <= 4 else 3
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
@@ -151,7 +171,7 @@ def draw_agreement(table: pd.DataFrame) -> Figure:
     networks = len(columns) - 1
     names = ["all", *(f"{count} of {networks}" for count in range(networks - 1, 0, -1)), "none"]
     colours = sns.color_palette("cividis", len(names))[::-1]
-    figure, axes = plt.subplots(figsize=(7, 3.6))
+    figure, axes = plt.subplots(figsize=(7, max(3.6, 0.25 * len(table) + 1.4)))
     places = range(len(table) - 1, -1, -1)
     left = 0 * table["images"]
     for column, name, colour in zip(columns, names, colours, strict=True):
@@ -194,34 +214,44 @@ def name_errors(row: Mapping[str, Any], networks: list[str]) -> str:
     votes = Counter(row[name] for name in networks).most_common()
     instead = votes[0][0] if len(votes) == 1 else ", ".join(f"{one} ×{n}" if n > 1 else one for one, n in votes)
     wrapped = textwrap.fill(instead.replace(" ×", "\xa0×"), 14).replace("\xa0", " ")
-    return f"{row['index']}: {row['actual']}\n→ {wrapped}"
+    label = wrap(f"{row['index']}: {row['actual']}", 18)
+    return f"{label}\n→ {wrapped}"
 
 
-def draw_annotators(table: pd.DataFrame) -> Figure:
-    """The annotators' confusion matrix against the labels, one row per class, as shares of each row."""
+def draw_annotators(table: pd.DataFrame, labels: str, ten: bool) -> Figure:
+    """The annotators' confusion matrix against the `labels`, one row per class, as shares of each row.
+
+    `ten` says whether each face has ten annotators, here and below.
+    """
     counts = table.to_numpy()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    many = len(table) > MANY
     texts = np.array([f"{share:.0%}" if share >= 0.005 else "" for share in shares.flat]).reshape(counts.shape)
-    figure, axes = plt.subplots(figsize=(7, 4.6))
+    figure, axes = plt.subplots(figsize=size_matrix(len(table)) if many else (7, 4.6))
     sns.heatmap(
-        shares, annot=texts, fmt="", cmap="Blues", vmin=0, vmax=1, cbar=False, linewidths=0.5, ax=axes,
-        annot_kws={"fontsize": 9},
+        shares, annot=write_percent(shares) if many else texts, fmt="", cmap="Blues", vmin=0, vmax=1, cbar=False,
+        linewidths=0.5, ax=axes, annot_kws={"fontsize": 7.5 if many else 9},
     )  # fmt: skip
     rows = [f"{name} ({number:,})" for name, number in zip(table.index, counts.sum(axis=1), strict=True)]
     axes.set_yticks(np.arange(len(table)) + 0.5, rows, rotation=0)
     axes.set_xticks(np.arange(len(table.columns)) + 0.5, table.columns, rotation=40, ha="right")
     axes.set(ylabel="label (test images)", xlabel="class with most votes (the first, if tied)")
-    axes.set_title("FER-2013's labels, and the class with most votes of ten annotators")
+    if many:
+        axes.tick_params(labelsize=SMALL)
+    of = " of ten annotators" if ten else ""
+    axes.set_title(f"{labels}, and the class with most votes{of}{', in % of the row' if many else ''}")
     return figure
 
 
-def draw_levels(levels: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
+def draw_levels(levels: pd.DataFrame, titles: Mapping[str, str], ten: bool) -> Figure:
     """Accuracy against label and favourite, by the number of annotators who agree; its ticks give the images."""
     if not len(levels):
-        return draw_sentence("There is no face whose class with most votes is one of the seven emotions")
+        return draw_sentence("There is no face whose class with most votes is one of the labels'")
     figure, (left, right) = plt.subplots(1, 2, figsize=(7, 3.8), sharey=True)
     ticks = levels["votes"].tolist()
-    places = [f"{'≤' * (row.votes == LEAST)}{row.votes}\n{row.images:,}" for row in levels.itertuples()]
+    shown = [f"{votes}" if ten else f"{10 * votes}%" for votes in ticks]
+    least = ["≤" * (votes == LEAST) for votes in ticks]
+    places = [f"{one}{text}\n{n:,}" for one, text, n in zip(least, shown, levels["images"], strict=True)]
     kinds = ((left, "favourite", "predicts the class with most votes"), (right, "label", "predicts the label"))
     for axes, column, title in kinds:
         for name, colour in zip(titles, cycle(PALETTE), strict=False):
@@ -234,26 +264,30 @@ def draw_levels(levels: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
     handles, names = right.get_legend_handles_labels()
     columns = len(names) if len(names) <= 4 else 3
     figure.legend(handles, names, loc="outside upper center", ncols=columns, frameon=False)
-    note = "votes of ten annotators for the most-voted class; below, number of test images"
+    votes = "votes of ten annotators" if ten else "share of a face's votes"
+    note = f"{votes} for the most-voted class; below, number of test images"
     figure.supxlabel(note, fontsize="medium")
     return figure
 
 
-def draw_contradicted(table: pd.DataFrame, images: Bytes) -> Figure:
+def draw_contradicted(table: pd.DataFrame, images: Bytes, ten: bool) -> Figure:
     """The first thirty of `tabulate_contradicted`: label, what the networks predict, and the votes."""
-    described = f"whose label all networks and at least {SURE} of 10 annotators contradict"
+    most = f"{SURE} of 10" if ten else f"{10 * SURE}% of the"
+    described = f"whose label all networks and at least {most} annotators contradict"
     if not len(table):
         return draw_sentence(f"There is no face {described}")
     shown = table.head(30)
-    captions = [f"{row.actual}\n→ {row.predicted}" for row in shown.itertuples()]
+    captions = [f"{wrap(row.actual, 18)}\n{wrap(f'→ {row.predicted}', 18)}" for row in shown.itertuples()]
     title = f"{len(table):,} test images {described}"
-    figure = draw_gallery(images[shown["index_in_test"]], captions, title, row_height=1.72, **SIX_COLUMNS)
+    row_height = 1.72 + 0.12 * (max(caption.count("\n") for caption in captions) - 1)
+    figure = draw_gallery(images[shown["index_in_test"]], captions, title, row_height=row_height, **SIX_COLUMNS)
     for cell, said in zip(figure.axes, shown["said"], strict=False):
         text = textwrap.fill(textwrap.shorten(said, 34, placeholder=" …"), 18)
         cell.text(0.5, -0.04, text, fontsize=SMALL - 0.5, ha="center", va="top", transform=cell.transAxes)
     add_note(
         figure,
-        "Above each face: its label, and the class that all networks predict instead. Below: the votes of ten "
-        "annotators. Faces with most votes for that class come first, then the most confident.",
+        "Above each face: its label, and the class that all networks predict instead. Below: the votes of "
+        f"{'ten' if ten else 'the'} annotators. Faces with most votes for that class come first, then the most "
+        "confident.",
     )
     return figure

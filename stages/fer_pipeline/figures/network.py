@@ -13,7 +13,22 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sklearn.metrics import confusion_matrix
 
-from fer_pipeline.figures.style import PALETTE, PERCENT, SMALL, draw_gallery, draw_sentence, show_face, to_png
+from fer_pipeline.figures.style import (
+    MANY,
+    PALETTE,
+    PERCENT,
+    SMALL,
+    draw_gallery,
+    draw_sentence,
+    fold,
+    name_classes,
+    show_face,
+    size_matrix,
+    slant,
+    to_png,
+    wrap,
+    write_percent,
+)
 from fer_pipeline.metrics.scores import ClassScores, Measured, bin_confidence, cover
 from fer_pipeline.predictions.heat import Examples
 from fer_pipeline.predictions.predictions import Bytes, Predictions
@@ -68,23 +83,30 @@ def draw_curves(history: pd.DataFrame, name: str) -> Figure:
 
 
 def draw_confusion(rows: Predictions, name: str) -> Figure:
-    """The confusion matrix, one row per actual class; cells show the share of the row and, below it, the count."""
+    """The confusion matrix, one row per actual class; cells show the share of the row and, below it, the count.
+
+    With many classes, cells show the share alone, in percent.
+    """
     counts = confusion_matrix(rows.actual, rows.predicted, labels=range(len(rows.classes)))
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(totals, 1)
-    figure, axes = plt.subplots(figsize=(7, 5.6))
+    many = len(rows.classes) > MANY
+    figure, axes = plt.subplots(figsize=size_matrix(len(rows.classes)) if many else (7, 5.6))
     pairs = zip(shares.ravel(), counts.ravel(), strict=True)
     cells = np.reshape([f"{share:.2f}\n{count:,}" if count else "0" for share, count in pairs], counts.shape)
     named = [f"{emotion}\n{total:,}" for emotion, total in zip(rows.classes, totals[:, 0], strict=True)]
+    if many:
+        cells, named = write_percent(shares), [name.replace("\n", " (") + ")" for name in named]
     sns.heatmap(
-        shares, vmin=0, vmax=1, cmap="Blues", annot=cells, fmt="", annot_kws={"size": 8.5}, linewidths=0.5, square=True,
-        xticklabels=rows.classes, yticklabels=named, ax=axes,
+        shares, vmin=0, vmax=1, cmap="Blues", annot=cells, fmt="", annot_kws={"size": 7.5 if many else 8.5},
+        linewidths=0.5, square=True, xticklabels=rows.classes, yticklabels=named, ax=axes, cbar=not many,
         cbar_kws={"label": "share of the actual class", "shrink": 0.8},
     )  # fmt: skip
     axes.tick_params(axis="x", rotation=30)
-    axes.tick_params(axis="y", rotation=0)
+    axes.tick_params(axis="y", rotation=0, **({"labelsize": SMALL} if many else {}))
+    slant(axes, rows.classes)
     axes.set(xlabel="predicted class", ylabel="actual class, and its test images")
-    axes.set_title(f"{name}: confusion matrix on test")
+    axes.set_title(f"{name}: confusion matrix on test{', in % of the actual class' if many else ''}")
     return figure
 
 
@@ -149,7 +171,7 @@ def draw_classes(classes: Mapping[str, ClassScores], name: str) -> Figure:
         axes.bar(places[known] + offset, heights[known], 0.27, color=color, label=label)
         for place in places[~known]:
             axes.text(place + offset, 0.01, "–", ha="center")
-    axes.set_xticks(places, [f"{emotion}\n{one.support:,}" for emotion, one in classes.items()])
+    name_classes(figure, axes, [*classes], [one.support for one in classes.values()])
     axes.grid(False, axis="x")
     axes.set(ylim=(0, 1.01), xlabel="class, and its test images", ylabel="score")
     axes.set_title(f"{name}: precision, recall and F1 by class", pad=26)
@@ -182,30 +204,41 @@ def draw_risk_coverage(curve: pd.DataFrame, name: str) -> Figure:
 
 
 def draw_mistakes(faces: Bytes, rows: Predictions, name: str, count: int = 32) -> Figure:
-    """A gallery of the `count` most confident errors: actual → predicted, and the confidence."""
+    """A gallery of about `count` errors, the most confident ones: actual → predicted, and the confidence."""
+    long = max(map(len, rows.classes)) > 9
+    columns, width, form = (6, 19, "{}\n→ {}") if long else (8, 15, "{} →\n{}")
     wrong = np.flatnonzero(~rows.correct)
-    chosen = wrong[np.argsort(-rows.confidence[wrong], kind="stable")][:count]
+    chosen = wrong[np.argsort(-rows.confidence[wrong], kind="stable")][: count - count % columns]
     actual, predicted = (np.array(rows.classes)[labels[chosen]] for labels in (rows.actual, rows.predicted))
     said = zip(actual, predicted, rows.confidence[chosen], strict=True)
-    captions = [f"{label} →\n{other} {confidence:.2f}" for label, other, confidence in said]
+    lines = [form.format(label, f"{other} {confidence:.2f}").split("\n") for label, other, confidence in said]
+    captions = ["\n".join(wrap(line, width) for line in each) for each in lines]
     title = f"{name}: the {len(chosen)} most confident of {len(wrong):,} errors, actual → predicted"
     if len(chosen) == len(wrong):
         title = f"{name}: all {len(wrong)} errors, the most confident first, actual → predicted"
-    return draw_gallery(faces[chosen], captions, title if len(chosen) else f"{name}: no error on test")
+    title = title if len(chosen) else f"{name}: no error on test"
+    more = max((caption.count("\n") for caption in captions), default=1) - 1  # lines
+    return draw_gallery(faces[chosen], captions, title, columns, row_height=1.2 * 8 / columns + 0.12 * more)
 
 
 def draw_grad_cam(columns: Examples, classes: Sequence[str], name: str) -> Figure:
     """Faces, each above its Grad-CAM heat map for the predicted class; one column per actual class.
 
-    `columns` is {'correct', 'incorrect': an example or None per class}; each key gives one row of faces.
+    `columns` is {'correct', 'incorrect': an example or None per class}; each key gives one row of faces, more of many
+    classes.
     """
-    figure, grid = plt.subplots(4, len(classes), figsize=(7, 4.9))
+    parts, names = fold(classes)
+    width = parts[0].stop
+    lines = max(one.count("\n") for one in names)
+    figure, grid = plt.subplots(4 * len(parts), width, figsize=(7, (4.9 + 0.6 * lines) * len(parts)), squeeze=False)
     for cell in grid.flat:
         cell.axis("off")
-    for row, (kind, examples) in zip((0, 2), columns.items(), strict=True):
+    rows = [(kind, part, examples[part]) for part in parts for kind, examples in columns.items()]
+    for row, (kind, part, examples) in zip(range(0, 4 * len(parts), 2), rows, strict=True):
         for place, example in enumerate(examples):
             above, below = grid[row : row + 2, place]
-            title = classes[place]
+            actual = part.start + place
+            title = names[actual]
             if example is None:
                 above.text(0.5, 0.5, "none", transform=above.transAxes, ha="center", va="center")
             else:
@@ -216,7 +249,7 @@ def draw_grad_cam(columns: Examples, classes: Sequence[str], name: str) -> Figur
                     below.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=0.55)
                 else:
                     below.text(0.5, 0.08, "no evidence", transform=below.transAxes, ha="center", fontsize=9, bbox=BOX)
-                title += f"\n→ {classes[label]}" if label != place else ""
+                title += f"\n→ {names[label]}" if label != actual else ""
             above.set_title(title, fontsize=9, pad=3)
         for cell, text in zip(grid[row : row + 2, 0], (kind, "Grad-CAM"), strict=True):
             cell.text(-0.1, 0.5, text, transform=cell.transAxes, ha="right", va="center", rotation=90, fontsize=9)

@@ -21,6 +21,8 @@ from PIL import Image, ImageChops
 PALETTE: list[str] = sns.color_palette("colorblind").as_hex()  # ten, for colour-blind readers too; as in .dvc/plots/
 PERCENT = PercentFormatter(1, decimals=0)
 SMALL = 8  # the smallest font size, in points
+LEVEL = 72  # characters of names that fit side by side
+MANY = 8  # with more classes a matrix shows percentages alone, and faces of all classes go into several rows
 
 sns.set_theme(context="paper", style="whitegrid", palette="colorblind", font_scale=1.15)
 plt.rcParams |= {"savefig.dpi": 150, "figure.constrained_layout.use": True}
@@ -30,14 +32,60 @@ plt.rcParams |= {"axes.spines.top": False, "axes.spines.right": False}
 
 def to_png(figure: Figure) -> bytes:
     """A figure as PNG in 256 greys or colours, without a date or version in it. Closes the figure."""
+    photos = any(np.asarray(image.get_array()).ndim == 3 for axes in figure.axes for image in axes.images)
     drawn, content = BytesIO(), BytesIO()
     figure.savefig(drawn)
     plt.close(figure)
     picture = Image.open(drawn).convert("RGB")
     grey = picture.convert("L")
     coloured = ImageChops.difference(picture, grey.convert("RGB")).getbbox()
-    (picture.quantize(256) if coloured else grey).save(content, "PNG", optimize=True)  # half the bytes of true colour
+    reduced = picture.quantize(256) if coloured else grey  # half the bytes of true colour
+    if photos and coloured:  # without dots, skin would be in patches
+        reduced = picture.quantize(palette=reduced, dither=Image.Dither.FLOYDSTEINBERG)
+    reduced.save(content, "PNG", optimize=True)
     return content.getvalue()
+
+
+def wrap(text: str, width: int) -> str:
+    """A text in lines of at most `width` characters."""
+    return textwrap.fill(text, width)
+
+
+def slant(axes: Axes, names: Sequence[str]) -> bool:
+    """Slant the labels below, which are `names` of classes, where they have no room side by side; returns whether."""
+    if len(names) * max(map(len, names)) <= LEVEL:
+        return False
+    plt.setp(axes.get_xticklabels(), rotation=50, ha="right", rotation_mode="anchor", fontsize=SMALL)
+    return True
+
+
+def name_classes(figure: Figure, axes: Axes, names: Sequence[str], counts: Sequence[int]) -> None:
+    """The classes, each with a number of images, below bars at 0, 1, ...; the figure grows with their number."""
+    texts = [f"{name}\n{count:,}" for name, count in zip(names, counts, strict=True)]
+    axes.set_xticks(range(len(names)), texts)
+    if slant(axes, names):
+        axes.set_xticklabels([text.replace("\n", " (") + ")" for text in texts])
+        figure.set_size_inches(max(7, 0.2 * len(names) + 1), figure.get_figheight() + 1)
+
+
+def size_matrix(classes: int) -> tuple[float, float]:
+    """Width and height of a figure whose cells have room for a percentage."""
+    side = max(7, 0.2 * classes + 2)
+    return side, side
+
+
+def write_percent(shares: npt.NDArray[np.float64]) -> npt.NDArray[np.str_]:
+    """The texts of a matrix' cells: shares in percent, none below a half."""
+    return np.reshape([f"{100 * share:.0f}" if share >= 0.005 else "" for share in shares.flat], shares.shape)
+
+
+def fold(names: Sequence[str]) -> tuple[list[slice], list[str]]:
+    """How to cut a row of classes into rows of at most `MANY` whose names have room; and the names, in lines."""
+    longest = min(max(len(word) for name in names for word in name.split()), 20)
+    rows = -(-len(names) // min(MANY, 90 // (longest + 1)))
+    length = -(-len(names) // rows)
+    slices = [slice(start, start + length) for start in range(0, len(names), length)]
+    return slices, [wrap(name, max(longest, 10)) for name in names]
 
 
 def show_face(axes: Axes, face: npt.NDArray[np.uint8]) -> None:

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_pipeline.exported.onnx import open_session
-from fer_pipeline.faces.fer2013 import SIZE
 from fer_pipeline.inference.opencv import cv2
 from fer_pipeline.inference.photos import Box, Crop, Photo
 
@@ -144,25 +143,29 @@ def suppress(boxes: Floats, scores: Floats) -> list[int]:
     return kept
 
 
-def crop_whole(photo: Photo) -> tuple[Found, Crop]:
-    """The square in the centre of a picture of one cropped face, and its pixels as grey uint8 (48, 48)."""
+def crop_whole(photo: Photo, size: int, colour: bool) -> tuple[Found, Crop]:
+    """The square in the centre of a picture of one cropped face, and its `size` times `size` pixels."""
     height, width = photo.shape[:2]
     side = min(height, width)
     left, top = (width - side) // 2, (height - side) // 2
-    part = cv2.cvtColor(photo[top : top + side, left : left + side], cv2.COLOR_BGR2GRAY)
-    method = cv2.INTER_AREA if side > SIZE else cv2.INTER_LINEAR
-    crop = np.asarray(cv2.resize(part, (SIZE, SIZE), interpolation=method), np.uint8)
+    part = recolour(photo[top : top + side, left : left + side], colour)
+    method = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
+    crop = np.asarray(cv2.resize(part, (size, size), interpolation=method), np.uint8)
     return Found((left + side / 2, top + side / 2), (side, side), 1.0), crop
 
 
-def crop_face(photo: Photo, face: Found, pixels: int = SIZE, colour: bool = False) -> Crop:
-    """Crop a face as in FER-2013, upright, grey or RGB; outside the photo its border is repeated."""
+def crop_face(photo: Photo, face: Found, size: int, colour: bool) -> Crop:
+    """Crop a face as in FER-2013, upright, to `size` times `size` pixels; outside the photo its border is repeated."""
     side = max(face.size) / BOX_HEIGHT
     roll = face.roll if abs(face.roll) > UPRIGHT else 0.0
     (x, y), angle, down = face.middle, float(np.radians(roll)), MIDDLE_OFFSET * side
     middle = x - down * math.sin(angle), y + down * math.cos(angle)
-    kind = cv2.COLOR_BGR2RGB if colour else cv2.COLOR_BGR2GRAY
-    return np.asarray(cv2.cvtColor(cut(photo, middle, side, roll, pixels), kind), np.uint8)
+    return recolour(cut(photo, middle, side, roll, size), colour)
+
+
+def recolour(photo: Photo, colour: bool) -> Crop:
+    """A photo as networks take it: RGB, or, without `colour`, grey."""
+    return np.asarray(cv2.cvtColor(photo, cv2.COLOR_BGR2RGB if colour else cv2.COLOR_BGR2GRAY), np.uint8)
 
 
 def turn(photo: Photo, angle: int) -> tuple[Photo, NDArray[np.float64]]:

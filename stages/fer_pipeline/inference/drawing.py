@@ -1,8 +1,8 @@
-"""Photos and frames with their faces marked: a box, the emotion, and a bar per class."""
+"""Photos and frames with their faces marked: a box, the class, and a bar per class."""
 
 import math
 
-from fer_pipeline.inference.opencv import cv2
+from fer_pipeline.inference.opencv import cv2, to_ascii
 from fer_pipeline.inference.photos import Box, Photo, compute_iou
 from fer_pipeline.inference.recognition import Description
 
@@ -11,6 +11,8 @@ SMALLEST_DRAWN, LARGEST_ENLARGED = 240, 4000
 """Pixels: a photo with a shorter side is enlarged, unless its longer side would then exceed the second."""
 CERTAIN, UNCERTAIN, BACKGROUND, WHITE = (60, 150, 30), (120, 120, 120), (60, 60, 60), (255, 255, 255)
 """Colours in OpenCV's order: blue, green, red."""
+MOST_BARS = 8
+"""A face has so many bars at most, those of its most probable classes, where there is no place for all."""
 
 
 def draw_photo(photo: Photo, faces: list[Description]) -> Photo:
@@ -26,9 +28,10 @@ def draw_photo(photo: Photo, faces: list[Description]) -> Photo:
 
 
 def draw_faces(photo: Photo, faces: list[Description], widen: bool = False) -> Photo:
-    """A copy of a photo with a box around each face, its emotion above, and seven bars below or beside it.
+    """A copy of a photo with a box around each face, its class above, and a bar per class below or beside it.
 
-    A face has no bars if there is no free place for them, unless `widen` allows to make the picture wider.
+    Where there is no free place for all bars, there are `MOST_BARS`, or none, unless `widen` allows to make the picture
+    wider. Names are cut where they would cover other faces.
     """
     drawn, boxes = photo.copy(), [Box(*face["box"]) for face in faces]
     taken = boxes.copy()
@@ -36,23 +39,30 @@ def draw_faces(photo: Photo, faces: list[Description], widen: bool = False) -> P
         row, line = measure_text(box.width)
         colour = UNCERTAIN if face["uncertain"] else CERTAIN
         cv2.rectangle(drawn, (box.left, box.top), (box.left + box.width, box.top + box.height), colour, line)
-        label = "uncertain" if face["uncertain"] else f"{face['emotion']} {face['confidence']:.0%}"
+        most = drawn.shape[1] if len(faces) == 1 else max(box.width, 8 * row)
+        sure = f" {face['confidence']:.0%}"
+        label = "uncertain" if face["uncertain"] else shorten(face["emotion"], row, most, sure) + sure
         taken.append(draw_row(drawn, label, box.left, max(0, box.top - row - line), row, colour))
     for face, box in zip(faces, boxes, strict=True):
         row, line = measure_text(box.width)
-        width, height = max(box.width, 6 * row), 7 * row
-        place = find_place(drawn.shape, box, width, height, taken)
+        bars, least = face["probabilities"], max(box.width, 6 * row)
+        best = sorted(bars, key=lambda name: -bars[name])[:MOST_BARS]
+        fewer = {name: share for name, share in bars.items() if name in best}
+        whole, some = (max(least, *(measure_row(name, row) for name in names)) for names in (bars, fewer))
+        for shown, width in ((bars, whole), (fewer, some), (fewer, least)):
+            if place := find_place(drawn.shape, box, width, len(shown) * row, taken):
+                break
         if not place and widen:
-            place = drawn.shape[1] + line, 0
-            missing = max(0, height - drawn.shape[0])
+            shown, width, place = bars, whole, (drawn.shape[1] + line, 0)
+            missing = max(0, len(bars) * row - drawn.shape[0])
             drawn = cv2.copyMakeBorder(drawn, 0, missing, 0, width + line, cv2.BORDER_CONSTANT, value=BACKGROUND)
         if not place:
             continue
         left, top = place
-        taken.append(Box(left, top, width, height))
-        for emotion, share in face["probabilities"].items():
-            colour = CERTAIN if emotion == face["emotion"] and not face["uncertain"] else UNCERTAIN
-            draw_row(drawn, emotion, left, top, row, colour, width, share)
+        taken.append(Box(left, top, width, len(shown) * row))
+        for name, share in shown.items():
+            colour = CERTAIN if name == face["emotion"] and not face["uncertain"] else UNCERTAIN
+            draw_row(drawn, shorten(name, row, width), left, top, row, colour, width, share)
             top += row
     return drawn
 
@@ -81,6 +91,20 @@ def find_place(shape: tuple[int, ...], box: Box, width: int, height: int, taken:
     return None
 
 
+def measure_row(text: str, height: int) -> int:
+    """The width in pixels of a row of this height that holds a text."""
+    scale, thickness = height / 34, max(1, height // 20)
+    return int(cv2.getTextSize(to_ascii(text), cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)[0][0]) + height // 2
+
+
+def shorten(text: str, height: int, most: int, rest: str = "") -> str:
+    """A text of which dots replace the end, so that a row of this height with it and `rest` has `most` pixels."""
+    short = text
+    while len(short) > 4 and measure_row(short + rest, height) > most:
+        short = short.removesuffix("...")[:-1].rstrip() + "..."
+    return short
+
+
 def draw_row(
     photo: Photo, text: str, left: int, top: int, height: int, colour: Colour, width: int = 0, share: float = 1.0
 ) -> Box:
@@ -88,9 +112,9 @@ def draw_row(
 
     `width` is that of the background in pixels; 0 takes that of the text.
     """
-    scale, thickness = height / 34, max(1, height // 20)
-    (length, above), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
-    width = width or length + height // 2
+    text, scale, thickness = to_ascii(text), height / 34, max(1, height // 20)
+    (_, above), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
+    width = width or measure_row(text, height)
     left = max(0, min(left, photo.shape[1] - width))
     for part, filling in ((1.0, BACKGROUND), (share, colour)):
         if part:

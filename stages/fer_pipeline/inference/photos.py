@@ -27,7 +27,7 @@ SUFFIXES = (
 Photo = NDArray[Any]
 """uint8 (height, width, 3): blue, green, red. OpenCV's type hints leave the dtype open."""
 Crop = NDArray[np.uint8]
-"""uint8 (48, 48), grey: a face as in FER-2013."""
+"""A face as a network takes it: uint8 (size, size), grey, or (size, size, 3), RGB."""
 
 
 class Box(NamedTuple):

@@ -8,7 +8,14 @@ from numpy.typing import NDArray
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import ROOT
-from fer_pipeline.exported.onnx import DRAWN, load_exported, read_accuracy, read_answers_accuracy, read_metadata
+from fer_pipeline.exported.onnx import (
+    DRAWN,
+    load_exported,
+    read_accuracy,
+    read_answers_accuracy,
+    read_metadata,
+    read_names,
+)
 from fer_pipeline.inference.detection import PHOTO_SIDE, Detector, Found, crop_face, crop_whole
 from fer_pipeline.inference.photos import Crop, Photo
 
@@ -25,9 +32,9 @@ class Face(NamedTuple):
 
     place: Found
     probabilities: NDArray[np.float64]
-    """(7,), calibrated, in the order of the network's classes."""
+    """(K,), calibrated, in the order of the network's classes."""
     shares: NDArray[np.float64] | None
-    """(8,): share of annotators expected to choose each class of `VOTED`; None if the network has one head."""
+    """(V,): share of annotators expected to choose each class that is voted on; None if the network has one head."""
     number: int | None = None
     """Number of the face in a video, from 0, the same in each frame; None in a photo."""
 
@@ -39,7 +46,7 @@ class Description(TypedDict):
     roll: Annotated[int, "degrees by which the face is turned clockwise; it was judged upright"]
     cut: Annotated[bool, "whether the picture's edge cuts the face"]
     emotion: Annotated[str, "the class with the highest probability"]
-    confidence: Annotated[float, "probability of that emotion, calibrated on FER-2013"]
+    confidence: Annotated[float, "probability of that emotion, calibrated on validation faces"]
     uncertain: Annotated[bool, "whether the confidence is below the threshold (0.6)"]
     annotators: Annotated[int | None, "how many of ten people would likely say so; null if the network learnt no votes"]
     probabilities: Annotated[dict[str, float], "by class"]
@@ -53,15 +60,16 @@ class Recogniser:
         """Load the network `name`, as in `find_model`; `whole` treats each photo as one cropped face."""
         self.model = load_exported(find_model(name))
         drawn = self.model.metadata.get("trained_on") == DRAWN
-        self.warning = f"{self.model.name} knows {DRAWN} only: for photos, train on FER-2013" if drawn else None
+        self.warning = f"{self.model.name} knows {DRAWN} only: for photos, train on photographs" if drawn else None
         self.detector = None if whole else Detector()
         self.threshold = threshold
 
     def find(self, photo: Photo, longest_side: int = PHOTO_SIDE) -> list[tuple[Found, Crop]]:
         """The faces of a photo, the largest first; `longest_side` as in `Detector.find`."""
+        form = self.model.shape[0], self.model.colour
         if self.detector is None:
-            return [crop_whole(photo)]
-        return [(face, crop_face(photo, face)) for face in self.detector.find(photo, longest_side)]
+            return [crop_whole(photo, *form)]
+        return [(face, crop_face(photo, face, *form)) for face in self.detector.find(photo, longest_side)]
 
     def judge(self, found: list[list[tuple[Found, Crop]]]) -> list[list[Face]]:
         """Predict the expressions of faces from `find`, one list per photo; all faces form one batch."""
@@ -141,19 +149,20 @@ def describe_model(name: str) -> dict[str, Any]:
         "answers_accuracy": accuracy,
         "answers_compared_with": reference,
         "val_accuracy": read_accuracy(metadata),
+        "classes": [*read_names(metadata)],
     }
 
 
 def describe_models() -> list[str]:
-    """A table: each network's name, what it was trained on, the accuracy of its answers on val, and its size."""
+    """A table: each network's name, what it was trained on, its classes, how often its answers are right, its size."""
     names = list_models()
     if not names:
         return [f"no network; {tell_models()}"]
     default = choose_model()
-    rows = [("network", "trained on", "right on val", "compared with", "MB", "")]
-    for name, trained_on, accuracy, reference, _ in (describe_model(name).values() for name in names):
+    rows = [("network", "trained on", "classes", "right on val", "compared with", "MB", "")]
+    for name, trained_on, accuracy, reference, _, classes in (describe_model(name).values() for name in names):
         right = "unknown" if accuracy is None else f"{accuracy:.1%}"
-        size = f"{find_model(name).stat().st_size / 1e6:.1f}"
-        rows.append((name, trained_on, right, reference, size, "(default)" if name == default else ""))
+        count, size = str(len(classes) or "unknown"), f"{find_model(name).stat().st_size / 1e6:.1f}"
+        rows.append((name, trained_on, count, right, reference, size, "(default)" if name == default else ""))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]

@@ -2,25 +2,31 @@
 
 import csv
 import io
+import itertools
 import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_pipeline.inference.opencv import cv2
+from fer_pipeline.faces.fer2013 import CLASSES
+from fer_pipeline.inference.opencv import cv2, to_ascii
 from fer_pipeline.inference.photos import Photo
 from fer_pipeline.inference.recognition import Description
 
 UNCERTAIN = "uncertain"
 COLOURS = (
     (40, 70, 200), (60, 140, 90), (150, 80, 130), (40, 180, 230), (190, 120, 40), (60, 140, 250), (150, 150, 150),
+    (190, 30, 70), (150, 240, 80), (240, 170, 240), (90, 0, 150), (240, 80, 240), (20, 50, 110), (120, 50, 40),
+    (160, 200, 130), (110, 90, 160), (110, 240, 190), (190, 170, 30), (110, 150, 200), (160, 30, 120),
 )  # fmt: skip
-"""Colours of the seven emotions, in OpenCV's order: blue, green, red."""
-PALE = (225, 225, 225)  # colour of faces whose emotion is uncertain
+"""Colours of classes, in OpenCV's order (blue, green, red): first those of FER-2013's seven. Each further one differs
+most from all before it, for people who see red and green alike as well."""
+PALE = (225, 225, 225)  # colour of faces whose class is uncertain
 MOST_SPANS = 240  # most spans of time in the picture of a video
-WIDTH, PLOT, ROW, EDGE = 1200, 320, 34, 24
-"""Pixels: width of the picture, height of its plot, height of a line of text, width of the border."""
+WIDTH, PLOT, ROW, EDGE, SWATCH = 1200, 320, 34, 24, 28
+"""Pixels: width of the picture, height of its plot, height of a line of text, width of the border, and of the place for
+a colour before its name."""
 TEXT, LINE = (40, 40, 40), (150, 150, 150)
 """Colours of text and of lines."""
 
@@ -31,7 +37,7 @@ class EmotionSummary:
     def __init__(self, name: str, classes: Sequence[str], video: bool) -> None:
         """Begin with no face; `classes` are the network's, in its order, `name` is that of the source."""
         self.name, self.video, self.until = name, video, 0.0
-        self.colours = dict(zip(classes, COLOURS, strict=True)) | {UNCERTAIN: PALE}
+        self.colours = choose_colours(classes) | {UNCERTAIN: PALE}
         self.seen: list[tuple[float, float, str]] = []  # seconds since the start, length of the frame, emotion
 
     def add(self, faces: list[Description], seconds: float = 0.0, length: float = 1.0) -> None:
@@ -47,7 +53,10 @@ class EmotionSummary:
         return amounts
 
     def spread(self) -> NDArray[np.float64]:
-        """The shares of the emotions over time, (spans, 8): each row adds up to 1, or to 0 if no face was seen."""
+        """The shares of the K classes and `UNCERTAIN` over time, (spans, K + 1).
+
+        Each row adds up to 1, or to 0 if no face was seen.
+        """
         spans = min(MOST_SPANS, max(1, math.ceil(self.until / 0.5)))
         amounts, kinds = np.zeros((spans, len(self.colours))), list(self.colours)
         for seconds, length, emotion in self.seen:
@@ -57,6 +66,13 @@ class EmotionSummary:
         total = amounts.sum(axis=1, keepdims=True)
         shares: NDArray[np.float64] = np.divide(amounts, total, out=np.zeros_like(amounts), where=total > 0)
         return shares
+
+
+def choose_colours(classes: Sequence[str]) -> dict[str, tuple[int, int, int]]:
+    """{class: its colour}: FER-2013's classes have their own in any set, others take the rest of `COLOURS` in turn."""
+    known = dict(zip(CLASSES, COLOURS, strict=False))
+    rest = itertools.cycle([colour for colour in COLOURS if colour not in map(known.get, classes)])
+    return {name: known.get(name) or next(rest) for name in classes}
 
 
 def to_csv(summaries: Sequence[EmotionSummary]) -> str:
@@ -84,7 +100,10 @@ def draw_one(summary: EmotionSummary) -> Photo:
     total = sum(amounts.values())
     shown = {kind: amount for kind, amount in amounts.items() if amount}
     plot = PLOT if summary.video else PLOT // 4
-    lines = 2 + summary.video + math.ceil(len(shown) / 4)
+    labels = {kind: f"{kind} {amount / total:.0%}" for kind, amount in shown.items()}
+    longest = SWATCH + max((measure_text(to_ascii(label), 0.6) for label in labels.values()), default=0)
+    columns = max(1, min(4, (WIDTH - 2 * EDGE) // longest))
+    lines = 2 + summary.video + math.ceil(len(shown) / columns)
     picture = np.full((2 * EDGE + lines * ROW + plot, WIDTH, 3), 255, np.uint8)
     photos = f"{total:.0f} {'face' if total == 1 else 'faces'}"
     video = f"{total:.1f} seconds of faces" if total else "no face"
@@ -104,11 +123,11 @@ def draw_one(summary: EmotionSummary) -> Photo:
             left = EDGE + round(place.shape[1] * part / 4 - measure_text(label, 0.6) * part / 4)
             write(picture, label, left, below, 0.6)
         below += ROW
-    for number, (kind, amount) in enumerate(shown.items()):
-        left, row = EDGE + (number % 4) * place.shape[1] // 4, below + (number // 4) * ROW
+    for number, (kind, label) in enumerate(labels.items()):
+        left, row = EDGE + (number % columns) * place.shape[1] // columns, below + (number // columns) * ROW
         cv2.rectangle(picture, (left, row + 3), (left + 18, row + 21), summary.colours[kind], cv2.FILLED)
         cv2.rectangle(picture, (left, row + 3), (left + 18, row + 21), LINE)
-        write(picture, f"{kind} {amount / total:.0%}", left + 28, row, 0.6)
+        write(picture, label, left + SWATCH, row, 0.6)
     return picture
 
 
@@ -128,7 +147,7 @@ def measure_text(text: str, size: float) -> int:
 
 def write(picture: Photo, text: str, left: int, top: int, size: float) -> None:
     """Write a line of text; a line that is too long ends in dots."""
+    text = to_ascii(text)
     while len(text) > 4 and left + measure_text(text, size) > WIDTH - EDGE:
         text = text[:-4] + "..."
-    plain = text.encode("ascii", "replace").decode()  # OpenCV draws no other letters
-    cv2.putText(picture, plain, (left, top + ROW // 2), cv2.FONT_HERSHEY_SIMPLEX, size, TEXT, 1, cv2.LINE_AA)
+    cv2.putText(picture, text, (left, top + ROW // 2), cv2.FONT_HERSHEY_SIMPLEX, size, TEXT, 1, cv2.LINE_AA)

@@ -1,9 +1,9 @@
-"""Networks and FER-2013's labels compared with the ten annotators of each face (FER+).
+"""Networks and labels compared with the annotators of each face: FER+'s ten, or those of another data set.
 
 The votes for a face are read in two ways. Its *favourite* is the class with the most votes (the first, if tied): every
 face has one, so the annotators can be scored like any other classifier. Its *majority* follows FER+ (`find_majority`):
-one of the seven emotions or contempt, if it has more than half of the votes after `drop_single`. Faces without a
-majority are left out, as in published accuracies on FER+.
+a class that has more than half of the votes after `drop_single`. Faces without a majority are left out, as in published
+accuracies on FER+. How many agree is counted in tenths of a face's votes, of which FER+ has ten.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,31 +14,31 @@ from sklearn.metrics import confusion_matrix
 
 from fer_pipeline.core.record import Count, Interval, Record, Share
 from fer_pipeline.faces.votes import Votes, find_majority, has_label, to_shares
-from fer_pipeline.metrics.scores import McNemar, average, bound_accuracy, compare_pairs, tabulate_images
+from fer_pipeline.metrics.scores import McNemar, average, bound_accuracy, compare_pairs
 from fer_pipeline.predictions.calibration import SMALLEST
 from fer_pipeline.predictions.predictions import Bytes, Floats, Ints, Predictions
 
 FAVOURITES = "annotators"  # the name of the annotators' favourite where it is compared with networks
-SURE = 8  # the annotators count as sure of a class if at least this many of the ten chose it
+SURE = 8  # the annotators count as sure of a class if at least this many of ten chose it
 LEAST = 4  # the lowest level of agreement; it also holds images whose favourite has fewer votes and so means little
 
 
 class Annotators(Record):
-    """A network against FER+'s annotators, on test."""
+    """A network against the annotators, on test."""
 
     rows: Count  # test images with a majority
-    emotion_rows: Count  # test images with a majority for one of the seven emotions
+    emotion_rows: Count  # test images with a majority for a class of the labels
     accuracy: Share | None  # accuracy of the network against the majority, on the images of `emotion_rows`
-    cross_entropy: float | None  # of the network against the vote distribution over the seven emotions, in nats
+    cross_entropy: float | None  # of the network against the vote distribution over the classes of the labels, in nats
     votes_accuracy: Share | None  # of the second head against the majority, on `rows`; None if there is one head
-    votes_cross_entropy: float | None  # of the second head, over eight classes, in nats; None if there is one head
+    votes_cross_entropy: float | None  # of the second head, over all classes of votes, in nats; None likewise
     mistakes: dict[str, Share] | None  # shares of its errors: the favourite is `network`'s, the `label` or `neither`
 
 
 class LevelOfAgreement(Record):
-    """The test images on which this many annotators agree on an emotion."""
+    """The test images on which this many annotators agree on a class of the labels."""
 
-    votes: Count  # votes for the favourite; the level `LEAST` also holds the images with fewer
+    votes: Count  # for the favourite, in tenths, rounded down; the level `LEAST` also holds the images with fewer
     images: Count
     favourite_is_label: Share
     label: dict[str, Share]  # {network: share of the images on which it predicts the label}
@@ -46,7 +46,7 @@ class LevelOfAgreement(Record):
 
 
 class Labels(Record):
-    """How reliable the test labels are according to FER+'s annotators."""
+    """How reliable the test labels are according to the annotators."""
 
     accuracy: Share  # share of the test images whose label is the annotators' favourite: the accuracy of the annotators
     accuracy_ci95: Interval
@@ -54,7 +54,7 @@ class Labels(Record):
     unsupported: Share  # share of the test images whose label got no vote at all
     mcnemar: list[McNemar]  # the annotators compared with each network
     levels: list[LevelOfAgreement]
-    contradicted: Count  # test images on which all networks and eight annotators or more agree on another class
+    contradicted: Count  # test images on which all networks and `SURE` annotators or more agree on another class
 
 
 def find_favourites(votes: Votes) -> Ints:
@@ -98,17 +98,24 @@ def average_cross_entropy(shares: Floats, probabilities: Floats) -> float | None
 
 
 def judge_labels(
-    votes: Votes | None, vote_classes: Sequence[str], test: Mapping[str, Predictions], resamples: int, seed: int
+    votes: Votes | None,
+    vote_classes: Sequence[str],
+    test: Mapping[str, Predictions],
+    images: pd.DataFrame,
+    resamples: int,
+    seed: int,
 ) -> tuple[Labels | None, dict[str, pd.DataFrame]]:
     """The record, and {'levels', 'contradicted': table}; None and empty tables if the data have no votes.
 
-    `vote_classes` are the names of the columns of `votes`; `resamples` and `seed` are for the bootstrap.
+    `vote_classes` are the names of the columns of `votes`, `images` is `tabulate_images` of `test`; `resamples` and
+    `seed` are for the bootstrap.
     """
     if votes is None:
         return None, {"levels": pd.DataFrame({"votes": []}), "contradicted": pd.DataFrame({"index_in_test": []})}
     classes, actual, _ = next(iter(test.values()))
     right = find_favourites(votes) == actual
-    tables = {"levels": tabulate_levels(votes, test), "contradicted": tabulate_contradicted(votes, vote_classes, test)}
+    contradicted = tabulate_contradicted(votes, vote_classes, next(iter(test.values())), images)
+    tables = {"levels": tabulate_levels(votes, test), "contradicted": contradicted}
     levels = [
         {key: row[key] for key in ("votes", "images", "favourite_is_label")}
         | {kind: {name: row[f"{name}_{kind}"] for name in test} for kind in ("label", "favourite")}
@@ -122,18 +129,25 @@ def judge_labels(
         unsupported=average(votes[np.arange(len(actual)), actual] == 0),
         mcnemar=compare_pairs(correct, [(FAVOURITES, name) for name in test]),
         levels=[LevelOfAgreement(**level) for level in levels],
-        contradicted=len(tables["contradicted"]),
+        contradicted=len(contradicted),
     )
     return labels, tables
+
+
+def count_tenths(votes: Votes, chosen: Ints) -> Ints:
+    """The votes for the `chosen` classes, int (N,), in tenths of each row's votes, rounded down: int64 (N,), 0..10."""
+    given = votes[np.arange(len(votes)), chosen].astype(np.int64)
+    return np.asarray(10 * given // np.maximum(votes.sum(axis=1, dtype=np.int64), 1), np.int64)
 
 
 def tabulate_levels(votes: Votes, test: Mapping[str, Predictions]) -> pd.DataFrame:
     """Accuracy of the networks by the number of annotators who agree: one row for each, from ten down to `LEAST`.
 
     Columns as in `LevelOfAgreement`, but `label` and `favourite` are one column per network: <network>_label and
-    <network>_favourite. Images whose favourite is not one of the seven emotions and empty levels are left out.
+    <network>_favourite. Images whose favourite is not a class of the labels and empty levels are left out.
     """
-    favourites, most = find_favourites(votes), np.maximum(votes.max(axis=1), LEAST)
+    favourites = find_favourites(votes)
+    most = np.maximum(count_tenths(votes, favourites), LEAST)
     network = next(iter(test.values()))
     columns = {"favourite_is_label": favourites == network.actual}
     for name, rows in test.items():
@@ -143,17 +157,26 @@ def tabulate_levels(votes: Votes, test: Mapping[str, Predictions]) -> pd.DataFra
     return levels[::-1].reset_index()
 
 
-def tabulate_contradicted(votes: Votes, vote_classes: Sequence[str], test: Mapping[str, Predictions]) -> pd.DataFrame:
-    """The faces on which all networks and at least eight annotators agree on a class other than the label.
+def tabulate_contradicted(
+    votes: Votes, vote_classes: Sequence[str], network: Predictions, images: pd.DataFrame
+) -> pd.DataFrame:
+    """The faces on which all networks and at least `SURE` annotators agree on a class other than the label.
+
+    `network` is any of the networks, `images` from `tabulate_images`.
 
     They are sorted by falling `votes` for the predicted class, then by the networks' falling confidence.
     """
-    name, network = next(iter(test.items()))
-    places = np.arange(len(votes))
-    table = tabulate_images(test).rename(columns={"index": "index_in_test", name: "predicted"})
-    table["votes"], table["votes_for_label"] = votes[places, network.predicted], votes[places, network.actual]
-    table["said"] = [describe_votes(row, vote_classes) for row in votes]
-    table = table[table["same"] & (table["right"] == 0) & (table["votes"] >= SURE)]
+    sure = count_tenths(votes, network.predicted) >= SURE
+    table = images[images["same"] & (images["right"] == 0) & sure]
+    places = table["index"].to_numpy()
+    predicted, actual = network.predicted[places], network.actual[places]
+    table = table.assign(
+        index_in_test=places,
+        predicted=np.array(network.classes)[predicted],
+        votes=votes[places, predicted],
+        votes_for_label=votes[places, actual],
+        said=[describe_votes(row, vote_classes) for row in votes[places]],
+    )
     table = table.sort_values(["votes", "confidence"], ascending=False, kind="stable", ignore_index=True)
     return table[["index_in_test", "actual", "predicted", "votes", "votes_for_label", "said", "confidence"]]
 

@@ -8,12 +8,12 @@ accuracies.
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, model_validator
 from scipy.optimize import minimize
 from sklearn.metrics import cohen_kappa_score
 
@@ -21,7 +21,7 @@ from fer_pipeline.core.record import Count, Difference, Interval, Record, Share
 from fer_pipeline.metrics import paper
 from fer_pipeline.metrics.annotators import Labels
 from fer_pipeline.metrics.evaluation import Scores
-from fer_pipeline.metrics.scores import McNemar, Measured, apply_mcnemar, average, bound_accuracy, tabulate_images
+from fer_pipeline.metrics.scores import McNemar, Measured, apply_mcnemar, average, bound_accuracy
 from fer_pipeline.params.schema import Params
 from fer_pipeline.predictions.calibration import SMALLEST
 from fer_pipeline.predictions.predictions import Predictions
@@ -43,7 +43,7 @@ class Table7Row(Record):
     macro_f1: Share
     parameters: Count
     model_bytes: Count
-    paper: Beside | None  # its figures under `BESIDE_PAPER`; None if it does not have the network
+    paper: Beside | None  # its figures under `BESIDE_PAPER`; None if it lacks the network, or our data are not FER-2013
     difference_points: Beside | None  # our value minus the paper's, in points; None likewise
 
 
@@ -58,6 +58,13 @@ class Ensemble(Record):
     best_member: str
     gain_points: float  # accuracy minus that of the best member, in points
     p_value: Share  # of McNemar's test against the best member
+
+    @model_validator(mode="after")
+    def check(self) -> Self:
+        """ValueError if the best member is none of the members."""
+        if self.best_member not in self.members:
+            raise ValueError(f"best_member is {self.best_member}, expected one of {', '.join(self.members)}")
+        return self
 
 
 class WeightedEnsemble(Ensemble):
@@ -74,7 +81,9 @@ class Pair(Record):
 class Agreement(Record):
     pairs: list[Pair]
     all_share: Share  # share of the test images on which all networks predict the same class
-    right_by: list[Count]  # numbers of test images that exactly 0, 1, ... and all networks classify correctly.
+    right_by: Annotated[
+        list[Count], Field(min_length=3)
+    ]  # numbers of test images that exactly 0, 1, ... and all networks classify correctly.
     any_right: Share  # share that at least one network gets right: the accuracy of a perfect choice among them
 
 
@@ -106,34 +115,39 @@ class Comparison(Record):
     labels: Labels | None = None  # None if the data have no votes
 
 
-def describe_run(params: Params, follows: bool, split: str, counts: Sequence[int], drawn: bool) -> dict[str, Any]:
+def describe_run(
+    params: Params, study: bool, follows: bool, split: str, counts: Sequence[int], drawn: bool
+) -> dict[str, Any]:
     """`comparable` and `label` of `Comparison`.
 
-    Figures are comparable if the training `follows` the paper's, on as many images: `counts` are those of train, val
-    and test. `drawn` says whether they are the embedded sample.
+    Figures are comparable if the data are those of the `study`, FER-2013, and the training `follows` the paper's, on as
+    many images: `counts` are those of train, val and test. `drawn` says whether they are the embedded sample.
     """
     source = "drawn faces, not FER-2013" if drawn else Path(params.dataset).name
+    label = f"Ours: profile {params.profile}, split {split}, {counts[2]:,} test images ({source})."
+    if not study:
+        return {"comparable": False, "label": label}
     epochs = [paper.PRINTED[name].training["epochs"] for name in params.networks if name in paper.PRINTED]
-    label = (
-        f"Ours: profile {params.profile}, split {split}, {counts[2]:,} test images ({source}). The paper: FER-2013, "
-        f"its own split, {paper.TEST_IMAGES:,} test images{f', up to {max(epochs)} epochs' if epochs else ''}."
+    label += (
+        f" The paper: FER-2013, its own split, {paper.TEST_IMAGES:,} test images"
+        f"{f', up to {max(epochs)} epochs' if epochs else ''}."
     )
     same_images = not drawn and (*counts,) == (paper.TRAIN_IMAGES, paper.VAL_IMAGES, paper.TEST_IMAGES)
     return {"comparable": follows and same_images, "label": label}
 
 
 def collect_notes(names: Iterable[str], split: str) -> list[str]:
-    """What to know about the paper's figures for these networks, and about the split."""
+    """What to know about the paper's figures for these of its networks, and about the split."""
     notes = [paper.PRINTED[name].note for name in names if name in paper.PRINTED]
     return [note for note in (*notes, VAL_IN_TEST if split == "paper" else "") if note]
 
 
-def set_beside_paper(scores: Mapping[str, Scores]) -> dict[str, Table7Row]:
-    """Table 7: our figures, and for networks of the paper also its figures and the differences."""
+def set_beside_paper(scores: Mapping[str, Scores], study: bool) -> dict[str, Table7Row]:
+    """Table 7: our figures, and on the `study`'s data, for networks of the paper, its figures and the differences."""
     table = {}
     for name, one in scores.items():
         ours = one.model_dump(include={*BESIDE_PAPER, "macro_f1"}) | one.cost.model_dump(exclude={"macs"})
-        printed = paper.PRINTED.get(name)
+        printed = paper.PRINTED.get(name) if study else None
         theirs = {key: getattr(printed, key) for key in BESIDE_PAPER} if printed else None
         gained = {key: round(100 * (ours[key] - theirs[key]), 2) for key in BESIDE_PAPER} if theirs else None
         table[name] = Table7Row(**ours, paper=theirs, difference_points=gained)
@@ -154,12 +168,19 @@ def tabulate_table7(table7: Mapping[str, Table7Row], origin: Mapping[str, Any]) 
 
 
 def tabulate_literature(
-    table7: Mapping[str, Table7Row], titles: Mapping[str, str], ensemble_accuracy: float, origin: Mapping[str, Any]
+    table7: Mapping[str, Table7Row],
+    titles: Mapping[str, str],
+    ensemble_accuracy: float,
+    origin: Mapping[str, Any],
+    study: bool,
 ) -> pd.DataFrame:
-    """Figure 10 as a table: Table 1, the paper's networks, our networks and our ensemble, best first."""
+    """Figure 10 as a table: Table 1, the paper's networks, our networks and our ensemble, best first.
+
+    On other data than the `study`'s, ours alone.
+    """
     rows: list[tuple[str, str, int | None, str, float | None]] = [
         ("literature", f"{work.reference} [{work.number}]", work.year, work.dataset, work.accuracy)
-        for work in paper.LITERATURE
+        for work in (paper.LITERATURE if study else ())
     ]
     papers = [(titles[name], row.paper["accuracy"]) for name, row in table7.items() if row.paper]
     ours = [*((titles[name], row.accuracy) for name, row in table7.items()), (ENSEMBLE_TITLE, ensemble_accuracy)]
@@ -231,38 +252,39 @@ def judge_ensembles(
     return equal, WeightedEnsemble(**judge([*test], choose_weights([*val.values()])))
 
 
-def measure_agreement(test: Mapping[str, Predictions]) -> Agreement:
-    """How often the networks predict the same class, right or wrong: for each pair, and for all."""
-    images, pairs = tabulate_images(test), []
-    for first, second in combinations(test, 2):
+def measure_agreement(images: pd.DataFrame, names: Sequence[str]) -> Agreement:
+    """How often the networks predict the same class, right or wrong: for each pair, and for all.
+
+    `images` is from `tabulate_images`, here and below; `names` are the networks.
+    """
+    pairs = []
+    for first, second in combinations(names, 2):
         one, other = images[first], images[second]
         kappa = round(float(cohen_kappa_score(one, other)), 6) if len({*one, *other}) > 1 else None
         pairs.append(Pair(first=first, second=second, share=average(one == other), kappa=kappa))
     return Agreement(
         pairs=pairs,
         all_share=average(images["same"]),
-        right_by=np.bincount(images["right"], minlength=len(test) + 1).tolist(),
+        right_by=np.bincount(images["right"], minlength=len(names) + 1).tolist(),
         any_right=average(images["right"] > 0),
     )
 
 
-def tabulate_agreement(test: Mapping[str, Predictions]) -> pd.DataFrame:
+def tabulate_agreement(images: pd.DataFrame, networks: int, classes: Sequence[str]) -> pd.DataFrame:
     """One row per class with images: emotion, images, and right_by_<k>, the share that exactly k networks get right."""
-    images = tabulate_images(test)
-    classes = next(iter(test.values())).classes
     present = [emotion for emotion in classes if emotion in set(images["actual"])]
     shares = pd.crosstab(images["actual"], images["right"], normalize="index")
-    shares = shares.reindex(index=present, columns=range(len(test), -1, -1), fill_value=0.0).add_prefix("right_by_")
+    shares = shares.reindex(index=present, columns=range(networks, -1, -1), fill_value=0.0).add_prefix("right_by_")
     shares.insert(0, "images", images["actual"].value_counts())
     return shares.rename_axis(index="emotion", columns=None).reset_index()
 
 
-def tabulate_all_wrong(test: Mapping[str, Predictions]) -> pd.DataFrame:
-    """The rows of `tabulate_images` without `right` that no network gets right.
+def tabulate_all_wrong(images: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `images` without `right` that no network gets right.
 
     Images for which all predict the same class come first; within both groups, rows are sorted by falling confidence.
     """
-    wrong = tabulate_images(test).query("right == 0").drop(columns="right")
+    wrong = images.query("right == 0").drop(columns="right")
     return wrong.sort_values(["same", "confidence"], ascending=False, kind="stable", ignore_index=True)
 
 

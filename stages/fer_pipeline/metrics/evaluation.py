@@ -46,9 +46,9 @@ class Other(Record):
     source: str  # the file or folder of the data set, without the folders above it
     md5: str
     faces: Count
-    left_out: dict[str, Count]  # {folder: number of its pictures}, for folders whose name is no known emotion
-    scaled: Count  # pictures scaled to 48x48 from another size
-    seen: Count  # faces whose exact pixels are also in FER-2013's train or val rows
+    left_out: dict[str, Count]  # {folder: number of its pictures}, for folders whose name is none of the classes
+    scaled: Count  # pictures scaled from another size
+    seen: Count  # faces whose exact pixels are also in the train or val rows
     networks: dict[str, OtherScores]
 
 

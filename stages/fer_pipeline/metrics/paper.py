@@ -59,6 +59,8 @@ LITERATURE = (
 VOTES_LITERATURE: dict[str, dict[str, Any]] = {
     "the FER+ paper": {"reference": "Barsoum et al. 2016", "technique": "VGG13 on the votes' distribution"}
     | {"accuracy": 0.8499, "protocol": "PrivateTest, majority"},
+    "the ESR-9 paper": {"reference": "Siqueira et al. 2020", "technique": "ESR-9, an ensemble of nine branches"}
+    | {"accuracy": 0.8715, "protocol": "PrivateTest, majority; mean of five trainings"},
     "the study's Literature Review": {"reference": "Shi et al. 2021", "technique": "MBCC-CNN"}
     | {"accuracy": 0.8810, "protocol": "not named"},
 }

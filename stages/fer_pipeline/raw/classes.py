@@ -24,6 +24,7 @@ MARKS = " _-.+&()'"
 RESERVED = (
     *("split", "index", "actual", "predicted", "confidence"),  # columns of predictions
     *("emotion", "images", "label", "same", "share", "total"),  # of tables in plots/ and metrics/
+    *("file", "frame", "seconds", "face", "left", "top", "width", "height", "roll", "cut", "uncertain", "annotators"),
     *NO_CLASS,  # of votes
 )
 Form = Literal["pixels", "paths", "folders"]
@@ -148,11 +149,11 @@ def require_few(names: Collection[str], source: str, most: int = MOST_NAMES) -> 
 def require_name(name: str, source: str) -> None:
     """Raise `InputError` if a class cannot have this name."""
     letters = all(letter in MARKS or unicodedata.category(letter)[0] in "LMN" for letter in name)
-    if not 1 <= len(name) <= LONGEST or not letters or name != name.strip() or name.casefold() in RESERVED:
-        raise InputError(
-            f"{source}: {excerpt(name)} cannot name a class: it has to have 1 to {LONGEST} letters, digits, spaces or "
-            f"{MARKS.strip()} and to be none of {', '.join(RESERVED)}; rename it by {PARAM}, {{new name: [old name]}}"
-        )
+    problem = "names a column of our tables" if name.casefold() in RESERVED else ""
+    if not 1 <= len(name) <= LONGEST or not letters or name != name.strip():
+        problem = f"cannot name a class, which has 1 to {LONGEST} letters, digits, spaces or {MARKS.strip()}"
+    if problem:
+        raise InputError(f"{source}: {excerpt(name)} {problem}; rename it by {PARAM}, {{new name: [old name]}}")
 
 
 def order_votes(

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from fer_pipeline.core.files import to_json
 from fer_pipeline.core.record import Count, Record
+from fer_pipeline.faces.fer2013 import NAME, SIZE
 
 
 class Source(Record):
@@ -55,6 +56,9 @@ class Dropped(Record):
 
 class Data(Record):
     source: Source
+    name: str = NAME  # as in faces.h5, and likewise size and colour; what runs kept earlier lack is that of FER-2013
+    size: Count = SIZE  # height and width of a face, in pixels
+    colour: bool = False
     votes_md5: str | None = None  # hex digest of the file of votes; None without such a file
     split: Literal["official", "paper", "made"]
     note: str  # what to know of this way to split

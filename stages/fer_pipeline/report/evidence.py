@@ -5,7 +5,8 @@ A source is written as in the cell's title: `metrics/data.json: rows.val.fear`, 
 
 import base64
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -18,6 +19,7 @@ from fer_pipeline.core.files import ROOT
 from fer_pipeline.core.record import Record
 from fer_pipeline.exported.record import Exports
 from fer_pipeline.faces.faces import SPLITS
+from fer_pipeline.metrics.annotators import FAVOURITES
 from fer_pipeline.metrics.comparison import Comparison
 from fer_pipeline.metrics.evaluation import Other, Scores
 from fer_pipeline.networks.network import Network
@@ -103,7 +105,7 @@ def list_pictures(networks: Mapping[str, Network]) -> list[str]:
 
 
 def read_evidence(
-    metrics: str | Path, plots: str | Path, networks: Mapping[str, Network], sets: Iterable[str] = ()
+    metrics: str | Path, plots: str | Path, networks: Mapping[str, Network], sets: Collection[str] = ()
 ) -> Files:
     """Read the folders `metrics` and `plots`; `sets` are the names of other data sets.
 
@@ -111,6 +113,7 @@ def read_evidence(
     `InputError` if a file is missing or damaged, lacks a key, or was made for other networks.
     """
     names = tuple(networks)
+    pairs = tuple(map(" + ".join, combinations(names, 2)))
     kinds: dict[str, type[Record]] = {
         "data": Data,
         **{f"train/{name}": Training for name in names},
@@ -121,14 +124,22 @@ def read_evidence(
     }
     read = {path: kind.read(Path(metrics, f"{path}.json"), "report") for path, kind in kinds.items()}
     classes = list_classes(cast(Data, read["data"]))
+    judged = [f"labels.{key}" for key in ("mcnemar", "recall") if cast(Comparison, read["compare"]).labels]
+    crowd = tuple(f"{FAVOURITES} + {name}" for name in names)
     for path, key, keys in [
         ("data", "rows", SPLITS),
         *(("data", f"rows.{split}", ("total", *classes)) for split in SPLITS),
         *((name, "per_class", classes) for name in names),
         ("compare", "table7", names),
+        ("compare", "mcnemar", pairs),
+        ("compare", "agreement.pairs", pairs),
+        ("compare", "ensembles", tuple(dict.fromkeys((*pairs, " + ".join(names))))),
+        ("compare", "weighted_ensemble.members", names),
+        *(("compare", key, keys) for key, keys in zip(judged, (crowd, classes), strict=False)),
         *((path, "networks", names) for path, kind in kinds.items() if kind in (Exports, Other)),
+        *((f"other/{one}", f"networks.{name}.per_class", classes) for one in sets for name in names),
     ]:
-        if (found := tuple(follow(read[path], key))) != keys:
+        if (found := tuple(map(name_part, follow(read[path], key)))) != keys:
             problem = f"{key} is {', '.join(found) or 'empty'}, expected {', '.join(keys)}"
             raise InputError(f"{Path(metrics, path)}.json: {problem}; run `dvc repro report`")
     files = Files({f"metrics/{path}.json": record for path, record in read.items()})
@@ -136,6 +147,11 @@ def read_evidence(
     for path in [*shown, *(f"plots/{name}/test/risk_coverage.csv" for name in names)]:
         files[path] = read_plot(Path(plots, path.removeprefix("plots/")))
     return files
+
+
+def name_part(part: Any) -> str:
+    """A key as it is; of a pair or a vote of networks, their names."""
+    return part if isinstance(part, str) else " + ".join(getattr(part, "members", None) or (part.first, part.second))
 
 
 def list_classes(data: Data) -> tuple[str, ...]:

@@ -11,11 +11,13 @@ import pandas as pd
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.faces import SPLITS
+from fer_pipeline.faces.fer2013 import NAME, VOTES_NAME
 from fer_pipeline.metrics import annotators, paper
 from fer_pipeline.networks.network import Network
 from fer_pipeline.params.schema import Params
 from fer_pipeline.report.evidence import EMPTY, Cell, Files, list_classes, spread
 from fer_pipeline.report.show import FILTERS, series
+from fer_pipeline.sample.paths import is_sample
 
 LIBRARIES = ("tensorflow", "torch", "torchvision", "lightning", "scikit-learn", "numpy", "dvc")
 
@@ -51,19 +53,24 @@ def make_page(
     settings = f"profiles/paper.yaml, {params.profile}.yaml"
     files = Files(files)
     files[settings] = {name: one.model_dump() for name, one in trainings.items()}
-    files["paper"] = {**paper.PRINTED, "Table 1": list(paper.LITERATURE)}
+    data = files["metrics/data.json"]
+    study = data.name == NAME  # whether the paper's figures, which are on FER-2013, have a place on the page
+    printed = paper.PRINTED if study else {}
+    files["paper"] = {**printed, "Table 1": list(paper.LITERATURE)}
     files["literature"] = paper.VOTES_LITERATURE
     compare, titles = files["metrics/compare.json"], {name: network.TITLE for name, network in networks.items()}
     train, scores = ({name: files[f"metrics/{folder}{name}.json"] for name in titles} for folder in ("train/", ""))
-    classes = list_classes(files["metrics/data.json"])
+    classes = list_classes(data)
     f1 = pd.DataFrame({name: series(one.per_class, "f1") for name, one in scores.items()}).reindex(classes).dropna()
     texts = {name: text for name, _, text in (caption.partition(": ") for caption in captions)}
     pictures = {path: Path(path).name for path in files if path.endswith(".png")}
     for name in texts.keys() - pictures.values():
         raise InputError(f"caption of {name!r}: no such picture in dvc.yaml; write '<file>.png: Title. Caption.' there")
+    circular = compare.labels and compare.labels.accuracy == 1  # the labels come from the votes
+    worth = "The annotators' votes" if circular else "What the labels are worth"
     sections = [
         ("data", "Data", "data.html.j2"),
-        *([("labels", "What the labels are worth", "labels.html.j2")] if compare.labels else []),
+        *([("labels", worth, "labels.html.j2")] if compare.labels else []),
         ("training", "Training", "training.html.j2"),
         *((name, title, "network.html.j2") for name, title in titles.items()),
         ("comparison", "Comparison", "comparison.html.j2"),
@@ -73,13 +80,19 @@ def make_page(
     return render(
         "page.html.j2",
         files=files,
-        data=files["metrics/data.json"],
+        data=data,
+        study=study,
+        ferplus=data.name in (NAME, VOTES_NAME),
+        majority=data.name == VOTES_NAME,
+        drawn=is_sample(params.dataset),
         compare=compare,
         export=files["metrics/export.json"],
         train=train,
         scores=scores,
         f1=f1,
         paper=paper,
+        printed=printed,
+        apart=not circular,
         worth=annotators,
         titles=titles,
         params=params,

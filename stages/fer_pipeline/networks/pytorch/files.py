@@ -62,12 +62,31 @@ def pack_network(name: str, width: float, state: Mapping[str, torch.Tensor], fac
         **({"colour": "RGB"} if facts.colour else {}),
         "width": str(width),
     }
-    content = save({key: tensor.cpu().contiguous() for key, tensor in state.items()}, metadata)
+    return pack(state, metadata)
+
+
+def pack(state: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> bytes:
+    """The bytes of a safetensors file; equal input gives equal bytes."""
+    content = save({key: tensor.cpu().contiguous() for key, tensor in state.items()}, dict(metadata))
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])
     header["__metadata__"] = metadata  # safetensors writes it in a random order
     ordered = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
     return content[:8] + ordered + content[8 + length :]
+
+
+def halve(path: str | Path) -> bytes:
+    """The bytes of the same file with its numbers rounded to float16: half as many, enough to train on from."""
+    state, metadata = read_tensors(path)
+    return pack(
+        {key: tensor.half() if tensor.is_floating_point() else tensor for key, tensor in state.items()}, metadata
+    )
+
+
+def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """What a safetensors file holds: {name: tensor}, and its metadata, which may be empty."""
+    with safe_open(path, "pt") as file:
+        return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118 (not a dict)
 
 
 def describe_normalisation(state: Mapping[str, torch.Tensor], colour: bool) -> str:
@@ -83,14 +102,15 @@ def describe_normalisation(state: Mapping[str, torch.Tensor], colour: bool) -> s
 
 
 def load_network(path: str | Path, expected: str | None = None) -> TrainedNetwork:
-    """The trained network in a file, whose name must be `expected` if given; InputError if it does not fit."""
+    """The trained network in a file, whose name must be `expected` if given; InputError if it does not fit.
+
+    It computes in float32, also if the file holds float16.
+    """
     remedy = "train it anew with `dvc repro -f -s train_<network>`"
     if not Path(path).is_file():
         raise InputError(f"{path}: not found; run `dvc repro`")
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+        state, metadata = read_tensors(path)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: damaged, or no safetensors file ({error}); {remedy}") from None
     name = str(metadata.get("architecture"))
@@ -105,6 +125,7 @@ def load_network(path: str | Path, expected: str | None = None) -> TrainedNetwor
 def rebuild(name: str, metadata: Mapping[str, str], state: Mapping[str, torch.Tensor]) -> TrainedNetwork:
     """The network `name` with the tensors and metadata of its file; InputError or RuntimeError if they do not fit."""
     architecture, two = find_network(name), "votes.weight" in state
+    state = {key: tensor.float() if tensor.dtype == torch.float16 else tensor for key, tensor in state.items()}
     classes, voted = (read_names(metadata, key) for key in ("classes", "vote_classes"))
     numbers = {}
     for key, expected, highest in (("width", "a number above 0, up to 1", 1.0), ("crop", "a number of pixels", 999.0)):

@@ -46,7 +46,13 @@ def read_training(
         return f"profiles/{file}.yaml: {'.'.join([name, *key])}"
 
     schema = next(section for ending, section in TRAININGS.items() if params.networks[name].endswith(ending))
-    return validate(lay_over(base, changes), schema, locate)
+    settings = validate(lay_over(base, changes), schema, locate)
+    weights = getattr(settings, "weights", "none")
+    if Path(weights).resolve() == Path(params.networks[name]).resolve():
+        raise InputError(
+            f"{locate(['weights'])}: DVC removes {weights} before train_{name} writes it; name a copy of it"
+        )
+    return settings
 
 
 def read_trainings(params: Params) -> dict[str, KerasTraining | PyTorchTraining]:

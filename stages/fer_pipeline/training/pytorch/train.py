@@ -269,7 +269,6 @@ def train(name: str, settings: PyTorchTraining, compute: Compute, seed: int, dat
     architecture = find_network(name)
     classes = len(facts.classes)
     network: nn.Module = architecture.build(Shape(settings.width, settings.dropout, classes, facts.channels))
-    load_start(network, name, settings.weights)
     if learns_votes(name, settings.labels, train_rows.shares is not None):
         network = add_votes_head(network, len(facts.voted))
     if settings.normalisation == "imagenet":
@@ -277,6 +276,7 @@ def train(name: str, settings: PyTorchTraining, compute: Compute, seed: int, dat
     elif settings.normalisation == "train":
         mean, deviation = measure_tones(splits["train"].images)
         network = prepend(Normalise((mean,) * 3, (deviation,) * 3), network)
+    load_start(network, name, settings.weights, settings.width, facts)
     start = hashlib.sha256(pack_network(name, settings.width, network.state_dict(), facts)).hexdigest()
     checkpoints = find_checkpoints(name, [settings, compute, seed, start], data, ["torch", "lightning"])
     network = network.to(memory_format=torch.channels_last)
