@@ -14,11 +14,13 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+from answers import name_classes
 from conftest import ROOT, encode, find, put, write_folder
 
 import report
 import times
 from fer_pipeline.core.errors import InputError
+from fer_pipeline.faces.faces import SPLITS
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.metrics import paper
 from fer_pipeline.networks.network import find_networks
@@ -66,9 +68,32 @@ def write_evidence(folder, content, networks=NETWORKS, picture=b"\x89PNG"):
     return write_folder(folder, files)
 
 
+def change_data(content, name, classes):
+    """`content` as that of colour faces of 64 pixels in other classes, with the numbers of the seven again and again."""
+
+    def repeat(numbers):
+        return {one: numbers[CLASSES[k % 7]] for k, one in enumerate(classes)}
+
+    content["metrics/data.json"] |= {"name": name, "size": 64, "colour": True}
+    rows, labels = content["metrics/data.json"]["rows"], content["metrics/compare.json"]["labels"]
+    rows |= {split: {"total": sum(repeat(one).values())} | repeat(one) for split, one in rows.items()}
+    labels["recall"] = repeat(labels["recall"])
+    others = content["metrics/other/ck.json"]["networks"].values()
+    for scores in (*(content[f"metrics/{network}.json"] for network in NAMES), *others):
+        scores["per_class"] = repeat(scores["per_class"])
+    for scores in others:
+        scores["confusion"] = np.arange(len(classes) ** 2).reshape(len(classes), -1).tolist()
+    for row in content["metrics/compare.json"]["table7"].values():
+        row |= {"paper": None, "difference_points": None}
+    content["metrics/compare.json"] |= {"comparable": False, "label": "Ours: profile best.", "notes": []}
+    return content
+
+
 @pytest.fixture
-def content():
-    return make_content()
+def content(request):
+    """`make_content`; with a number of classes as its parameter, of another data set."""
+    content, count = make_content(), getattr(request, "param", None)
+    return change_data(content, "my faces", name_classes(count)) if count else content
 
 
 PROFILE, TRAININGS = PARAMS.profile, read_trainings(PARAMS)
@@ -222,7 +247,7 @@ CAPTIONS = [
     ("vgg19-classes", {f"metrics/vgg19.json: per_class.{emotion}.f1": 0.5 for emotion in CLASSES}, "Equal for angry, disgust, fear, happy, sad, surprise and neutral: 0.5000."),
     ("vgg19-classes", {f"metrics/vgg19.json: per_class.{emotion}.f1": None for emotion in CLASSES}, "No class has a value."),
     ("compare-class-f1", {f"metrics/vgg19.json: per_class.{emotion}.f1": None for emotion in CLASSES}, "no class in which every network"),
-    ("other-ck", {}, "927 faces of CK+48 (MD5 fedcba98), 12 of them scaled. 3 of the faces are also in", "not an emotion of FER-2013: 54 of contempt."),
+    ("other-ck", {}, "927 faces of CK+48 (MD5 fedcba98), 12 of them scaled. 3 of the faces are also in", "none of the classes: 54 of contempt."),
 ]  # fmt: skip
 """(figure, changes, what its caption then says)"""
 
@@ -338,7 +363,7 @@ def test_every_number_of_a_table_leads_to_its_value(changed, content):
         elif title.startswith(("paper: ", "literature: ")):
             assert re.fullmatch(
                 r"paper: (Table \d|Evaluation Metrics 2|misclassification audit)|"
-                r"literature: the (FER\+ paper|study's Literature Review)",
+                r"literature: the (FER\+ paper|ESR-9 paper|study's Literature Review)",
                 title,
             )
             assert any(says(text, value, "overfitting_gap" if text[0] in "+-" else "") for value in printed), text
@@ -438,6 +463,55 @@ def test_without_votes_and_other_sets_their_sections_are_left_out(content):
     assert 'id="labels"' not in page and 'id="others"' not in page and "annotators" not in page
 
 
+STUDY = ("compare-literature", "literature", "votes-literature")
+
+
+@pytest.mark.parametrize("content", [2, 8, 20], indirect=True)
+def test_other_data_have_a_report_of_their_own(content):
+    """It says whose faces, how many and which classes; nothing of the study is on it."""
+    classes = [*content["metrics/vgg19.json"]["per_class"]]
+    page = render(content, dataset="data/raw/mine")
+    text, counts = read_text(page), [content["metrics/data.json"]["rows"][split]["total"] for split in SPLITS]
+    train, val, test = (f"{count:,} {split}" for count, split in zip(counts, SPLITS, strict=True))
+    whose = f"my faces: {train}, {val} and {test} images of 64x64 pixels, in colour, in {len(classes)} classes: "
+    assert whose + show.listing(classes) in text
+    assert not re.search(r"[Pp]aper(?!\.yaml)|Table \d|Figure|FER-2013|seven|contempt |\b[Tt]en |48x48|\bNone\b", text)
+    assert not [id for id in STUDY if f'id="{id}"' in page] and 'class="warning"' not in page
+    assert [row[0] for row in read_table(page, "vgg19-per-class")[1:]] == classes
+    assert read_table(page, "overview")[0] == ["Network", "Accuracy", "95% interval", "Macro F1"]
+    assert {len(row) for table in ("overview", "table7") for row in read_table(page, table)} == {4, 7}
+
+
+def test_labels_that_come_from_votes_stand_beside_the_literature_on_them(content):
+    """FER+'s protocol: the published accuracies with ours, and no test of the annotators on labels of their own."""
+    classes = (*CLASSES, "contempt")
+    put(change_data(content, "FER+", classes), {"metrics/compare.json: labels.accuracy": 1.0})
+    page = render(content)
+    rows = read_rows(page, "votes-literature")
+    assert [row[3][2] for row in rows[1:4]] == ["84.99%", "87.15%", "88.10%"]
+    assert [trace_row(row)[::3] for row in rows[4:6]] == [
+        [f"{TITLES[name]}, this run", f"{name}: accuracy"] for name in ("baseline", "vgg19")
+    ]
+    assert "Ours: profile best. Nothing was chosen on test rows." in read_caption(page, "votes-literature")
+    assert "the annotators cannot tell what it is worth" in read_text(page)
+    assert 'id="annotators-mcnemar"' not in page and "What the labels are worth" not in page
+    assert 'id="literature"' not in page and "seven" not in read_text(page)
+
+
+@pytest.mark.parametrize("drawn", [True, False])
+def test_the_drawn_sample_is_not_called_fer2013(content, drawn):
+    page = render(content, dataset="data/raw/sample.csv" if drawn else "data/raw/fer2013.csv")
+    assert f"{'Drawn faces' if drawn else 'FER-2013'}: 28,709 train" in read_text(page)
+
+
+def test_what_was_left_out_of_the_data_is_counted(content):
+    lost = {"scaled": 12, "left_out": {"bored": 34}, "no_majority": {"all": 56}, "without_face": 78}
+    content["metrics/data.json"] |= lost
+    text = read_text(render(content))
+    assert "size: 12. Left out, because prepare.classes does not name their class: 34 of bored." in text
+    assert "no majority: 56. Left out, because no face was found in them: 78." in text
+
+
 def test_what_the_labels_are_worth(content):
     page = render(put(content, {"metrics/compare.json: labels": {"accuracy": 0.633, "unsupported": 0.162}}))
     assert "matches the label on 63.3% of test images; 16.2% of the labels got no vote at all" in read_text(page)
@@ -506,6 +580,35 @@ DAMAGE = {
 }  # fmt: skip
 
 
+COMPARE = "metrics/compare.json: "
+FOREIGN = {
+    COMPARE + "ensembles": ([], "ensembles is empty, expected baseline + vgg19, baseline + resnet18"),
+    COMPARE + "ensembles[6].members": (["own"], "ensembles.6: Value error, best_member is "),
+    COMPARE + "ensembles[0].best_member": ("own", "best_member is own, expected one of baseline, vgg19"),
+    COMPARE + "ensembles[0]": ({"members": ["own"], "best_member": "own"}, "ensembles is own, baseline + resnet18"),
+    COMPARE + "weighted_ensemble": ({"members": ["own"], "best_member": "own"}, "members is own, expected baseline"),
+    COMPARE + "agreement.right_by": ([], "agreement.right_by: List should have at least 3 items"),
+    COMPARE + "agreement.pairs": ([], "agreement.pairs is empty"),
+    COMPARE + "mcnemar[0].second": ("own", "mcnemar is baseline + own"),
+    COMPARE + "labels.mcnemar[0].second": ("own", "labels.mcnemar is annotators + own"),
+    COMPARE + "labels.recall": ({"own": 0.5}, "labels.recall is angry, disgust"),
+    "metrics/other/ck.json: networks.vgg19.per_class": ({"own": {"support": 1}}, "networks.vgg19.per_class"),
+    "metrics/other/ck.json: networks.vgg19.confusion": (
+        [[1]],
+        "networks.vgg19.confusion is 1 numbers, expected 7 numbers, 7",
+    ),
+}
+
+
+@pytest.mark.parametrize("source", FOREIGN)
+def test_values_of_other_networks_or_classes_are_refused(source, content):
+    """Each fits the record, but not the run."""
+    value, message = FOREIGN[source]
+    with pytest.raises(InputError) as error:
+        render(put(content, {source: value}))
+    assert message in str(error.value) and str(error.value).endswith("; run `dvc repro report`")
+
+
 @pytest.mark.parametrize("case", DAMAGE)
 def test_bad_files_are_named(case, folders, run_here):
     name, content, message = DAMAGE[case]
@@ -534,8 +637,9 @@ FRAME = """<body><iframe src="inner.html" style="border: 0; width: {width}px; he
 
 
 @pytest.mark.release
+@pytest.mark.parametrize("content", [None, 2, 20], indirect=True)
 @pytest.mark.parametrize("width", [390, 1280])
-def test_nothing_is_wider_than_the_screen(width, run_here, browse):
+def test_nothing_is_wider_than_the_screen(width, content, run_here, browse):
     """In a frame, because Chromium has no window below 500 pixels; wide tables scroll within their own box."""
     out = run_here()
     out.with_name("inner.html").write_text(out.read_text() + MEASURE)
@@ -545,7 +649,8 @@ def test_nothing_is_wider_than_the_screen(width, run_here, browse):
     assert page.requests == []
     measured = json.loads(html.unescape(re.search(r"\{.*\}", page.dom).group()))
     assert measured.pop("content") <= width and (measured.pop("scrolling") > 5) == (width == 390)
-    assert measured == {"width": width, "outside": [], "pictures": len(list_pictures(NETWORKS)) - 1}
+    pictures = len(list_pictures(NETWORKS)) - 1 - (content["metrics/data.json"].get("name") == "my faces")
+    assert measured == {"width": width, "outside": [], "pictures": pictures}
 
 
 def test_times_are_on_a_page_of_their_own(tmp_path):

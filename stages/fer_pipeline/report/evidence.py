@@ -124,8 +124,9 @@ def read_evidence(
     }
     read = {path: kind.read(Path(metrics, f"{path}.json"), "report") for path, kind in kinds.items()}
     classes = list_classes(cast(Data, read["data"]))
-    judged = [f"labels.{key}" for key in ("mcnemar", "recall") if cast(Comparison, read["compare"]).labels]
-    crowd = tuple(f"{FAVOURITES} + {name}" for name in names)
+    square = f"{len(classes)} numbers"
+    crowd = [("mcnemar", tuple(f"{FAVOURITES} + {name}" for name in names)), ("recall", classes)]
+    judged = crowd if cast(Comparison, read["compare"]).labels else []
     for path, key, keys in [
         ("data", "rows", SPLITS),
         *(("data", f"rows.{split}", ("total", *classes)) for split in SPLITS),
@@ -135,9 +136,10 @@ def read_evidence(
         ("compare", "agreement.pairs", pairs),
         ("compare", "ensembles", tuple(dict.fromkeys((*pairs, " + ".join(names))))),
         ("compare", "weighted_ensemble.members", names),
-        *(("compare", key, keys) for key, keys in zip(judged, (crowd, classes), strict=False)),
+        *(("compare", f"labels.{key}", keys) for key, keys in judged),
         *((path, "networks", names) for path, kind in kinds.items() if kind in (Exports, Other)),
         *((f"other/{one}", f"networks.{name}.per_class", classes) for one in sets for name in names),
+        *((f"other/{one}", f"networks.{name}.confusion", (square,) * len(classes)) for one in sets for name in names),
     ]:
         if (found := tuple(map(name_part, follow(read[path], key)))) != keys:
             problem = f"{key} is {', '.join(found) or 'empty'}, expected {', '.join(keys)}"
@@ -150,7 +152,9 @@ def read_evidence(
 
 
 def name_part(part: Any) -> str:
-    """A key as it is; of a pair or a vote of networks, their names."""
+    """A key as it is; of a pair or a vote of networks, their names; of a row of numbers, how many there are."""
+    if isinstance(part, list):
+        return f"{len(part)} numbers"
     return part if isinstance(part, str) else " + ".join(getattr(part, "members", None) or (part.first, part.second))
 
 
