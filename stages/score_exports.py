@@ -5,7 +5,7 @@ Writes  metrics/export.json, and their speed, into metrics/timing.json
 Alone   python stages/score_exports.py --models models/export --data data/prepared/faces.h5 --report metrics/export.json
             --timing metrics/timing.json
 
-Accuracy is on test; fer_pipeline/exported/record.py explains all figures. Times are from grey faces in memory to
+Accuracy is on test; fer_pipeline/exported/record.py explains all figures. Times are from faces in memory to
 probabilities: of one face (200 calls) with one thread and with two, and of batches of 64 on all cores.
 """
 
@@ -62,7 +62,7 @@ def measure_quantised(path: Path, rows: Split, float32: record.Exported) -> reco
 
 
 def measure_speed(path: Path, faces: NDArray[np.uint8]) -> record.ExportedTimes:
-    """How fast one exported network is, on `faces` uint8 (N, 48, 48)."""
+    """How fast one exported network is, on `faces`, as in `Split`."""
     model = load_exported(path)
     batch = np.resize(faces, (BATCH, *faces.shape[1:]))
     seconds = time_calls(lambda: model.predict(batch), BATCHES)
@@ -72,7 +72,7 @@ def measure_speed(path: Path, faces: NDArray[np.uint8]) -> record.ExportedTimes:
 
 
 def measure_latency(path: Path, face: NDArray[np.uint8], threads: int) -> record.Latency:
-    """The milliseconds for one face uint8 (1, 48, 48)."""
+    """The milliseconds for one face, an array of faces like the others."""
     model = load_exported(path, threads)
     median, late = np.percentile(time_calls(lambda: model.predict(face), CALLS), [50, 95])
     return record.Latency(median=round(1000 * float(median), 3), p95=round(1000 * float(late), 3))

@@ -171,6 +171,8 @@ def test_a_network_of_any_classes_size_and_colour(form, call_stage, tmp_path):
         said = np.hstack([to_probabilities(head, 1.0) for head in heads.values()])
         assert said == pytest.approx(own, abs=tolerance) and said.shape[1] == count + len(facts.voted)
         assert exported.answer(faces)[0].shape == (len(faces), count)
+    with pytest.raises(InputError, match=r"takes faces \(.*, the data have \(99, 99\); run `dvc repro -f -s export`"):
+        exported.predict(np.zeros((1, 99, 99), np.uint8))
 
 
 FACES = np.random.default_rng(0).integers(0, 256, (40, 48, 48), np.uint8)

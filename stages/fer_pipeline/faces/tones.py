@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-AT_ONCE = 4096  # images
+AT_ONCE = 256  # images
 
 
 def count_tones(images: npt.NDArray[np.uint8]) -> list[int]:

@@ -49,9 +49,8 @@ def read_training(
     settings = validate(lay_over(base, changes), schema, locate)
     weights = getattr(settings, "weights", "none")
     if Path(weights).resolve() == Path(params.networks[name]).resolve():
-        raise InputError(
-            f"{locate(['weights'])}: DVC removes {weights} before train_{name} writes it; name a copy of it"
-        )
+        where = f"{locate(['weights'])}: DVC removes {weights} before train_{name} writes it"
+        raise InputError(f"{where}; name a copy of it (`dvc checkout {weights}` brings it back)")
     return settings
 
 
