@@ -28,6 +28,7 @@ from fer_pipeline.faces.fer2013 import SIZE
 from fer_pipeline.faces.tones import count_tones
 from fer_pipeline.params.read import read_params
 from fer_pipeline.params.schema import Params, Prepare
+from fer_pipeline.raw.classes import show
 from fer_pipeline.raw.record import Across, Conflicts, Data, Dropped, Duplicates, Pixels, Source
 from fer_pipeline.raw.rows import NOWHERE, USAGES, Options, Rows
 from fer_pipeline.raw.source import hash_file, read_source, require_unchanged
@@ -231,6 +232,9 @@ def make_outputs(
         blank_images={name: int(blank[rows].sum()) for name, rows in places.items()},
         duplicates=count_duplicates(places, identities, raw.labels), dropped=dropped,
     )  # fmt: skip
+    lost = {f"of {show(raw.left_out)}": [*raw.left_out.values()], "without a majority": [*raw.no_majority.values()]}
+    if told := [f"{sum(counts):,} {what}" for what, counts in lost.items() if sum(counts)]:
+        print(f"{source}: rows that are left out: {', '.join(told)}", file=sys.stderr)
     facts = Facts(raw.name, raw.classes, raw.voted, raw.images.shape[1], raw.images.ndim == 4, found.split, raw.md5)
     groups = {group: names for group, (_, names) in raw.groups.items()}
     outputs: dict[str, Any] = {

@@ -189,7 +189,10 @@ def test_votes_groups_and_boxes_of_a_table(run_prepare, set_prepare, tmp_path):
         for split in ("train", "val", "test") for age in ("old", "new") for votes in voted.values()
     ]  # fmt: skip
     set_prepare(classes={"calm": [], "moved": ["glad", "sad"]}, labels="votes", colour=True)
-    _, out, report = run_prepare(write_zip(tmp_path / "set.zip", draw_table(header, rows)), votes="data/no_votes.csv")
+    stderr, out, report = run_prepare(
+        write_zip(tmp_path / "set.zip", draw_table(header, rows)), votes="data/no_votes.csv"
+    )
+    assert stderr.endswith("rows that are left out: 6 without a majority\n")
     splits, facts = read_faces(out)
     assert facts.voted == ("calm", "moved", "contempt") and facts.shape == (48, 48, 3) and facts.name == "set.zip"
     assert splits["test"].labels.tolist() == [0, 0, 1, 1, 1, 1]

@@ -219,6 +219,7 @@ CAPTIONS = [
     ("vgg19-confusion", {f"metrics/vgg19.json: errors.top[{i}]": {"actual": one, "predicted": "sad", "count": 900} for i, one in enumerate(("fear", "angry"))}, "fear taken for sad and angry taken for sad, 900 times each"),
     ("vgg19-risk_coverage", {}, "15.0% of the images raises accuracy from 80.00% to 92.00% (+12.00 points)"),
     ("vgg19-risk_coverage", {"plots/vgg19/test/risk_coverage.csv: [1]": [0.85, 0.7]}, "lowers accuracy from 80.00% to 70.00% (-10.00 points)"),
+    ("vgg19-risk_coverage", {"plots/vgg19/test/risk_coverage.csv: [1]": [0.85, 0.8]}, "15.0% of the images does not change accuracy (80.00%)"),
     ("vgg19-risk_coverage", {f"plots/vgg19/test/risk_coverage.csv: [{i}]": [1.0, 0.9] for i in range(4)}, "Accuracy on all images is 90.00%; no point"),
     ("baseline-confidence", CONFIDENCE, "Mean confidence is 0.882: 0.925 for correct predictions, 0.779 for wrong ones. 735 images (10.0%) have a confidence below 0.6; 35.8% of them", "18.10 points overconfident"),
     ("baseline-confidence", CONFIDENCE | {"metrics/baseline.json: accuracy": 0.9}, "1.80 points underconfident"),

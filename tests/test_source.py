@@ -458,9 +458,9 @@ def test_classes_by_name_and_by_number(case):
 
 
 BAD_CHOICES = {
-    "an unknown name": ([*SEVEN, "bored"], None, "'bored' is not one of angry, disgust, .*set prepare.classes in params.yaml to auto"),
-    "numbers for folders": (NUMBERS, None, "'0', '1', .* are not one of angry"),
-    "one class": (["a", "a"], "auto", "1 classes \\('a'\\), expected 2 to 100"),
+    "an unknown name": ([*SEVEN, "bored"], None, "'bored' is none of angry, disgust, .*set prepare.classes in params.yaml to auto"),
+    "numbers for folders": (NUMBERS, None, "'0', '1', .* are none of angry"),
+    "one class": (["a", "a"], "auto", "1 class \\('a'\\), expected 2 to 100"),
     "the wrong column": ([f"{i}.png" for i in range(10_000)], "auto", "10,000 classes, such as '0.png', .* is it the wrong column"),
     "the wrong column, and a list": ([f"{i}.png" for i in range(10_000)], ["a", "b"], "10,000 classes"),
     "two spellings": (["Happy", "happy", "sad"], "auto", "'Happy', 'happy' look like one class; set prepare.classes in params.yaml to {Happy: \\[Happy, happy\\], sad: \\[sad\\]}"),
@@ -542,7 +542,7 @@ BAD_ROWS = {
     "a subject in two splits": ("path,label,split,subject\n" + "".join(f"a.png,{c},{s},Ann\n" for c in "xy" for s in ("train", "val", "test")), "1 bad subject; .*\n  Ann: in train and val and test"),
     "no subject": ("path,label,subject\na.png,x,", "line 2: subject is empty"),
     "few subjects": ("path,label,subject\na.png,x,A\na.png,y,B", "2 subjects to draw train, val, test from"),
-    "few rows": ("a.png,x\na.png,y", "1 of x, where train, val, test need one each; give more"),
+    "few rows": ("a.png,x\na.png,y", "x has 1 row, but train, val, test need one each; add some"),
     "half a box": ("path,label,x,y\na.png,x,1,2", "a box needs all of the columns x, y, w and h"),
     "no box": ("path,label,x,y,w,h\na.png,x,1,2,0,40", "line 2: x, y, w, h are '1, 2, 0, 40', expected four numbers"),
     "no numbers": ("path,label,x,y,w,h\na.png,x,1,2,nan,4", "expected four numbers of pixels"),
@@ -617,12 +617,23 @@ def test_the_recipe_for_affectnet(tmp_path, monkeypatch):
     assert (rows.images[(rows.usages == 2) & (rows.labels == rows.classes.index("happy"))] == box).all()
 
 
+def test_a_csv_that_is_no_table_is_named(tmp_path, capsys):
+    read_source(
+        write_folder(tmp_path / "x", draw_folders() | {"names.csv": b"file,label\n"}),
+        1,
+        Options(classes="auto", size=36),
+    )
+    assert "names.csv is not read, as it lacks the columns path and label" in capsys.readouterr().err
+
+
 def test_settings_that_do_not_fit_a_form_are_refused(tmp_path, table):
     folder = write_folder(tmp_path / "x", LISTED)
     assert f"a table that names pictures; give the folder that holds it and them, {folder}" in refusal(
         folder / "faces.csv"
     )
-    assert "faces/0.png: 64x64 pixels, expected 48x48, or prepare.size to scale to" in refusal(folder, classes="auto")
+    assert "faces/0.png: 64x64 pixels, expected 48x48; set prepare.size in params.yaml to scale it" in refusal(
+        folder, classes="auto"
+    )
     pixels = write_file(tmp_path / "x.csv", table.csv())
     assert "set prepare.colour to false" in refusal(pixels, colour=True)
     assert "prepare.labels is votes, and there are none" in refusal(pixels, by_votes=True)

@@ -42,10 +42,10 @@ def draw_classes(shares: pd.DataFrame) -> Figure:
     axes.set(xlabel="class, and its images in train", ylabel="share of the split")
     totals = shares.groupby("split", sort=False)["images"].sum()
     names = [f"{name} ({total:,} images)" for name, total in totals.items()]
-    if len(train) > MANY:
+    legend = axes.legend(axes.containers, names, framealpha=1, edgecolor="none")
+    bars = [bar.get_window_extent() for bar in axes.patches]
+    if len(train) > MANY or legend.get_window_extent().count_overlaps(bars):
         axes.legend(axes.containers, names, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
-    else:
-        axes.legend(axes.containers, names, framealpha=1, edgecolor="none")
     return figure
 
 

@@ -75,7 +75,8 @@ def draw_curves(history: pd.DataFrame, name: str) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     gap = best["train_accuracy"] - best["val_accuracy"]
     panels[0].plot([best["epoch"]] * 2, [best["train_accuracy"], best["val_accuracy"]], color="0.2", linewidth=2)
-    panels[0].yaxis.set_major_formatter(PERCENT)
+    narrow = np.ptp(panels[0].get_ylim()) < 0.04  # whole percents would repeat
+    panels[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=int(narrow)))
     note = f"best epoch {best['epoch']:.0f}\nval {best['val_accuracy']:.1%}\ngap {100 * gap:+.1f} points"
     panels[0].text(0.97, 0.06, note, transform=panels[0].transAxes, ha="right", va="bottom", bbox=BOX)
     panels[1].legend(loc="upper right", framealpha=1, edgecolor="none")
@@ -187,7 +188,7 @@ def draw_risk_coverage(curve: pd.DataFrame, name: str) -> Figure:
     axes.plot(curve["coverage"], curve["accuracy"], color=BLUE, marker="." if len(curve["coverage"]) < 15 else "")
     low = curve["accuracy"].min()
     axes.set(
-        xlim=(0, 1.02), ylim=(low - 0.4 * max(1 - low, 0.01), 1 + 0.1 * max(1 - low, 0.01)),
+        xlim=(0, 1.02), ylim=(max(low - 0.4 * max(1 - low, 0.01), 0), 1 + 0.1 * max(1 - low, 0.01)),
         xlabel="coverage: share of the test images kept, the most confident first", ylabel="accuracy on kept images",
         title=f"{name}: accuracy by coverage",
     )  # fmt: skip

@@ -101,7 +101,7 @@ def choose_classes(names: Iterable[str], wanted: Wanted, source: str, by_votes: 
         choice = Choice(classes, LABELS | {name: label for label, name in enumerate(classes)})
         if unknown := [name for name in found if choice.find(name) < 0]:
             raise InputError(
-                f"{source}: {show(unknown)} {'is' if len(unknown) == 1 else 'are'} not one of {', '.join(classes)}; to "
+                f"{source}: {show(unknown)} {'is' if len(unknown) == 1 else 'are'} none of {', '.join(classes)}; to "
                 f"train on other classes, set {PARAM} to auto, or to a list of their names"
             )
         return choice
@@ -112,7 +112,8 @@ def choose_classes(names: Iterable[str], wanted: Wanted, source: str, by_votes: 
         raise InputError(f"{source}: {show(twice[0])} look like one class; set {PARAM} to {{{mapping:.2000}}}")
     if not 2 <= len(meanings) <= MOST_CLASSES:
         what = show(meanings) or "none"
-        raise InputError(f"{source}: {len(meanings)} classes ({what}), expected 2 to {MOST_CLASSES}; see {PARAM}")
+        number = "1 class" if len(meanings) == 1 else f"{len(meanings)} classes"
+        raise InputError(f"{source}: {number} ({what}), expected 2 to {MOST_CLASSES}; see {PARAM}")
     for name in meanings:
         require_name(name, source)
     if twice := [each for each in group((fold(name), name) for name in meanings).values() if len(each) > 1]:

@@ -125,9 +125,8 @@ def decode(
     try:
         with Image.open(io.BytesIO(payload), formats=FORMATS[:2] if strict else FORMATS) as image:
             if exact and image.size != (size, size):
-                raise ValueError(
-                    f"{image.width}x{image.height} pixels, expected {expected}, or prepare.size to scale to"
-                )
+                hint = "set prepare.size in params.yaml to scale it"
+                raise ValueError(f"{image.width}x{image.height} pixels, expected {expected}; {hint}")
             if image.mode not in MODES:
                 raise ValueError(f"pixels of mode {image.mode}, expected 8-bit grey or colour")
             if strict and image.format == "JPEG" and not payload.endswith(b"\xff\xd9"):

@@ -13,6 +13,7 @@ import lzma
 import os
 import posixpath
 import shutil
+import sys
 import tarfile
 import tempfile
 import zipfile
@@ -228,6 +229,8 @@ def read_members(members: Mapping[str, Member], path: Path, options: Options) ->
         found = ", ".join([*tables][:3] + faces[:1])
         raise InputError(f"{path}: holds more than one data set ({found}); give only one of them")
     if not tables:
+        if lists := [name for name in sorted(members) if name.lower().endswith(".csv")]:
+            print(f"warning: {path}: {lists[0]} is not read, as it lacks the columns path and label", file=sys.stderr)
         return read_pictures(members, path, options)
     (name,) = tables
     if "pixels" in tables[name] and path.is_dir():

@@ -49,8 +49,8 @@ def complete_parts(
     else:
         parts[rows] = draw_rows(labels[rows], classes, len(drawn), seed, source)
     what = "Val is a tenth of train" if found else "Val and test are a tenth of the rows each"
-    how = "whole subjects" if subjects else "of each class"
-    return parts, "made", f"{what}, {how}, drawn with seed {seed}: nothing is chosen on test rows."
+    how = "as whole subjects" if subjects else "from each class"
+    return parts, "made", f"{what}, drawn {how} with seed {seed}: nothing is chosen on test rows."
 
 
 def draw_rows(labels: Labels, classes: Sequence[str], count: int, seed: int, source: str) -> Parts:
@@ -61,8 +61,8 @@ def draw_rows(labels: Labels, classes: Sequence[str], count: int, seed: int, sou
         rows = generator.permutation(np.flatnonzero(labels == label))
         if len(rows) < count:
             raise InputError(
-                f"{source}: {len(rows)} of {name}, where {', '.join(SPLITS[:count])} need one each; give more, or "
-                f"leave {name} out by prepare.classes in params.yaml"
+                f"{source}: {name} has {len(rows)} row{'' if len(rows) == 1 else 's'}, but {', '.join(SPLITS[:count])} "
+                f"need one each; add some, or leave {name} out by prepare.classes in params.yaml"
             )
         tenth = max(1, round(len(rows) / 10))
         for part in range(1, count):
