@@ -59,7 +59,7 @@ def draw_rows(labels: Labels, classes: Sequence[str], count: int, seed: int, sou
     parts = np.zeros(len(labels), np.uint8)
     for label, name in enumerate(classes):
         rows = generator.permutation(np.flatnonzero(labels == label))
-        if len(rows) < count:
+        if 0 < len(rows) < count:  # a class without any is refused later, like those that train lacks
             raise InputError(
                 f"{source}: {len(rows)} of {name}, where {', '.join(SPLITS[:count])} need one each; give more, or "
                 f"leave {name} out by prepare.classes in params.yaml"
