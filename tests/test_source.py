@@ -503,10 +503,10 @@ def test_parts_are_drawn_of_each_class_or_by_subject(tmp_path):
 
 
 def test_what_is_no_picture_is_left_out_of_class_folders(tmp_path, capsys):
-    """Hidden folders are no classes; other files are named. A folder's name may be of bytes that are not UTF-8."""
+    """Hidden folders are no classes; other files are named. A link may lead to a name that is not UTF-8."""
     others = {".ipynb_checkpoints/1.png": encode(FACE), "sad/1.heic": b"x"}
-    source = write_folder(tmp_path / os.fsdecode(b"f\xe9"), {**draw_folders(), **others})
-    rows = read_source(source, 1, Options(classes="auto", size=48))
+    (tmp_path / "x").symlink_to(write_folder(tmp_path / os.fsdecode(b"f\xe9"), {**draw_folders(), **others}))
+    rows = read_source(tmp_path / "x", 1, Options(classes="auto", size=48))
     assert rows.classes == ("bored", "calm", "glad") and rows.name == "f?"
     assert "1 files are no pictures, left out: 'sad/1.heic'" in capsys.readouterr().err
 
