@@ -168,6 +168,12 @@ def test_numbers_are_fer2013s_only_if_train_has_all_seven(run_prepare, set_prepa
     set_prepare(classes=["e", "d", "c", "b", "a"])
     _, out, _ = run_prepare(tmp_path / "five.csv")
     assert read_faces(out)[1].classes == ("e", "d", "c", "b", "a")
+    set_prepare(classes={7: [4, 3], "a": [1]})
+    _, out, _ = run_prepare(tmp_path / "five.csv")
+    assert read_faces(out)[1].classes == ("7", "a")
+    set_prepare(classes=[4, 0])
+    _, out, _ = run_prepare(tmp_path / "five.csv")
+    assert read_faces(out)[1].classes == ("4", "0")
     set_prepare(split="paper", classes=[*"edcba"])
     assert "prepare.split paper is the study's split of FER-2013" in run_prepare(tmp_path / "five.csv", "paper", 1)[0]
     set_prepare(size=48)
