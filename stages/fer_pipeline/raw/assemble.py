@@ -91,7 +91,9 @@ def assemble_table(rows: Rows, source: str, options: Options) -> Rows:
     if options.classes is None and not options.by_votes:  # `read_table` took them for FER-2013's
         more["numbers"] = tuple(map(str, np.unique(labels).tolist()))
     if votes is not None:
-        more["votes"], more["voted"] = order_votes(votes, VOTED, choice)
+        said = {} if options.by_votes else dict(zip(as_ferplus.labels.tolist(), labels.tolist(), strict=True))
+        voted = [choice.classes[said[i]] if said.get(i, -1) >= 0 else name for i, name in enumerate(VOTED)]
+        more["votes"], more["voted"] = order_votes(votes, voted, choice)  # numbers may have got other names
     usages = np.where(labels < 0, NOWHERE, 2 if options.all_test else rows.usages).astype(np.uint8)
     name = (VOTES_NAME if options.by_votes else NAME) if options.plain else name_source(Path(source))
     rows = rows._replace(labels=labels.clip(0).astype(np.uint8), usages=usages, name=name, **more)
