@@ -168,8 +168,17 @@ def test_numbers_are_fer2013s_only_if_train_has_all_seven(run_prepare, set_prepa
     set_prepare(classes=["e", "d", "c", "b", "a"])
     _, out, _ = run_prepare(tmp_path / "five.csv")
     assert read_faces(out)[1].classes == ("e", "d", "c", "b", "a")
+    set_prepare(classes={7: [4, 3], "a": [1]})
+    _, out, _ = run_prepare(tmp_path / "five.csv")
+    assert read_faces(out)[1].classes == ("7", "a")
+    set_prepare(classes=[4, 0])
+    _, out, _ = run_prepare(tmp_path / "five.csv")
+    assert read_faces(out)[1].classes == ("4", "0")
     set_prepare(split="paper", classes=[*"edcba"])
     assert "prepare.split paper is the study's split of FER-2013" in run_prepare(tmp_path / "five.csv", "paper", 1)[0]
+    set_prepare(size=48)
+    rows = write_folder(tmp_path / "x", draw_table("path,label", [f"faces/{{}}.png,{i}" for i in range(5)], 4))
+    assert f"x: train has no face of surprise, neutral; {FOR_FIVE}" in run_prepare(rows, code=1)[0]
 
 
 def test_a_class_that_train_lacks_is_refused(run_prepare, set_prepare, tmp_path):
@@ -220,6 +229,8 @@ def test_the_largest_face_of_a_photo_is_cropped(run_prepare, set_prepare, tmp_pa
     face = Image.fromarray(photo[112:322, 159:369]).resize((64, 64))  # around the place that conftest.py tells
     difference = splits["train"].images[0].astype(int) - np.asarray(face)
     assert facts.shape == (64, 64, 3) and np.abs(difference).mean() < 40
+    blank = {f"{name}/{i}.png": files["a/none.png"] for name in "ab" for i in range(3)}
+    assert "no face found in any picture" in run_prepare(write_folder(tmp_path / "blank", blank), code=1)[0]
 
 
 def test_faces_are_in_memory_once(run_prepare, set_prepare, monkeypatch, tmp_path):

@@ -443,6 +443,7 @@ CHOICES = {
     "names for numbers": (["1", "2", "10"], ["a", "b", "c"], "folders", ("a", "b", "c"), [0, 1, 2]),
     "numbers in a mapping": (["1", "2", "10"], {"a": [1, 2], "b": [10]}, "paths", ("a", "b"), [0, 0, 1]),
     "FER-2013's picked from its numbers": (NUMBERS, ["sad", "happy"], "pixels", ("sad", "happy"), [-1, -1, -1, 1, 0, -1, -1]),
+    "a number in two ways of writing": (["01", "2", "-1"], {"a": [1], "b": [-1]}, "paths", ("a", "b"), [0, -1, 1]),
     "in a table, the numbers may mean other things": (NUMBERS, [*reversed(CLASSES)], "paths", CLASSES[::-1], [0, 1, 2, 3, 4, 5, 6]),
 }  # fmt: skip
 
@@ -465,6 +466,8 @@ BAD_CHOICES = {
     "the wrong column, and a list": ([f"{i}.png" for i in range(10_000)], ["a", "b"], "10,000 classes"),
     "two spellings": (["Happy", "happy", "sad"], "auto", "'Happy', 'happy' look like one class; set prepare.classes in params.yaml to {Happy: \\[Happy, happy\\], sad: \\[sad\\]}"),
     "two spellings, and a list": (["so_sad", "so sad", "x"], ["x", "so sad"], "look like one class"),
+    "two ways to write a number": (["3", "03", "4"], ["x", "y", "z"], "'03', '3' look like one class; set prepare.classes in params.yaml to {03: \\[03, 3\\], 4: \\[4\\]}"),
+    "a number of 5,000 digits": (["1" * 5000, "2"], "auto", "cannot name a class"),
     "a class without rows": (["a", "b"], ["a", "c"], "no row of 'c', which prepare.classes in params.yaml names; the data have 'a', 'b'"),
     "one class in two spellings": (["a", "b"], {"Old-A": ["a"], "old a": ["b"]}, "'Old-A', 'old a' are one name; remove one"),
     "a name in two classes": (["a", "b"], {"c": ["a"], "d": ["a"]}, "one name means 'c', 'd'"),
@@ -497,6 +500,15 @@ def test_parts_are_drawn_of_each_class_or_by_subject(tmp_path):
     parts = [{subjects[encode(image, mode="RGB")] for image in found.images[found.usages == part]} for part in range(3)]
     assert sum(map(len, parts)) == len(set.union(*parts)) == 20
     assert np.bincount(found.labels[found.usages == 2]).tolist() == [6, 6]
+
+
+def test_what_is_no_picture_is_left_out_of_class_folders(tmp_path, capsys):
+    """Hidden folders are no classes; other files are named. A link may lead to a name that is not UTF-8."""
+    others = {".ipynb_checkpoints/1.png": encode(FACE), "sad/1.heic": b"x"}
+    (tmp_path / "x").symlink_to(write_folder(tmp_path / os.fsdecode(b"f\xe9"), {**draw_folders(), **others}))
+    rows = read_source(tmp_path / "x", 1, Options(classes="auto", size=48))
+    assert rows.classes == ("bored", "calm", "glad") and rows.name == "f?"
+    assert "1 files are no pictures, left out: 'sad/1.heic'" in capsys.readouterr().err
 
 
 def test_folders_with_prefixes_keep_the_challenges_parts(tmp_path, table):
@@ -551,6 +563,8 @@ BAD_ROWS = {
     "half a vote": ("path,label,votes_x\na.png,x,0.5", "line 2: votes_x has '0.5' votes, expected 0..255"),
     "too many votes": ("path,label,votes_x,votes_y\na.png,x,200,56", "256 votes in all, expected 255 at most"),
     "a group of a strange name": ("path,label,group_a/b\na.png,x,1", "the column 'group_a/b'; name it by letters"),
+    "no majority": ("path,label,votes_x,votes_y\n" + "a.png,x,5,5\n" * 3, "no row has a majority of votes"),
+    "a group with a NUL": ("path,label,group_a\na.png,x,1\na.png,x,1\0", "line 3: a NUL character"),
     "votes for no class": ("path,label,votes_\na.png,x,1", "'' cannot name a class"),
     "votes for one class twice": ("path,label,votes_x,votes_X\na.png,x,1,1", "a column occurs twice"),
 }  # fmt: skip
@@ -560,7 +574,8 @@ BAD_ROWS = {
 def test_a_bad_table_of_paths_is_refused(case, tmp_path):
     rows, message = BAD_ROWS[case]
     rows = rows if rows.startswith("path") else f"path,label\n{rows}"
-    found = refusal(write_folder(tmp_path / "x", {"faces.csv": rows.encode(), "a.png": encode(FACE)}), classes="auto")
+    source = write_folder(tmp_path / "x", {"faces.csv": rows.encode(), "a.png": encode(FACE)})
+    found = refusal(source, classes="auto", by_votes=case == "no majority")
     assert re.search(message, found), found
 
 
@@ -575,6 +590,8 @@ BAD_SETS = {
     "two tables": ({**LISTED, "more.csv": b"path,label\n"}, "more than one data set (faces.csv, more.csv)"),
     "a table of pixels beside one of paths": ({**LISTED, "fer2013.csv": HEADER}, "more than one data set"),
     "a table in another encoding": ({"faces.csv": "path,label\né".encode("latin-1")}, "faces.csv: not UTF-8 at byte 11"),
+    "a table with semicolons": ({"faces.csv": b"path;label\na.png;x", "x/a.png": b""}, "faces.csv: a table that is not separated by commas"),
+    "a table in UTF-16": ({"faces.csv": "path\tlabel\na.png\tx".encode("utf-16"), "x/a.png": b""}, "faces.csv: a table that is not separated by commas, or not UTF-8"),
 }  # fmt: skip
 
 

@@ -280,6 +280,13 @@ def test_the_majority_is_the_label(run_prepare, set_prepare, tmp_path):
     left = {name: int((table.usages[1::5] == usage).sum()) for usage, name in enumerate(splits)}
     assert json.loads(report.read_text())["no_majority"] == left
     assert "prepare.split paper" in run_prepare(table, "paper", 1, votes=tmp_path / "votes.csv")[0]
+    set_prepare(classes={"up": [3], "down": [0, 4]})  # the votes follow the labels' new names
+    _, out, _ = run_prepare(table, votes=tmp_path / "votes.csv")
+    splits, facts = read_faces(out)
+    assert facts.voted == ("up", "down", "disgust", "fear", "surprise", "neutral", "contempt")
+    rows = splits["test"]
+    assert set(rows.votes[np.arange(len(rows.labels)), rows.labels].tolist()) <= {0, 5, 10}
+    assert (rows.votes.argmax(axis=1) == rows.labels).mean() > 0.5
 
 
 def test_ferplus_itself(real_zip):

@@ -34,6 +34,9 @@ def refuse_null(votes: Any) -> Any:
     return votes
 
 
+ClassName = Annotated[Text, BeforeValidator(lambda name: str(name) if type(name) is int else name)]  # 3 is '3'
+
+
 class Prepare(Section):
     """How `stages/prepare.py` divides and cleans the rows."""
 
@@ -42,7 +45,7 @@ class Prepare(Section):
     drop_blank: bool
     drop_leaks: bool
     labels: Literal["emotion", "votes"]
-    classes: Literal["auto"] | list[Text] | dict[Text, list[Text | int]] | None
+    classes: Literal["auto"] | list[ClassName] | dict[ClassName, list[ClassName]] | None
     size: Annotated[int, Field(ge=36, le=224)] | None
     colour: bool
     crop: bool

@@ -54,9 +54,16 @@ def name_by_votes(
             "votes_<class>, or set prepare.labels to emotion"
         )
     majority = find_majority(votes)
+    if (majority < 0).all():
+        raise InputError(f"{source}: no row has a majority of votes; check them, or set prepare.labels to emotion")
     lost = np.bincount(parts[majority < 0], minlength=NOWHERE)
     counts = {name: int(lost[part]) for part, name in [*enumerate(SPLITS), (UNKNOWN, "all")] if lost[part]}
     return [voted[one] if one >= 0 else "" for one in majority.tolist()], counts
+
+
+def name_source(source: Path) -> str:
+    """The name of the data set in a file or a folder, with ? for bytes that are not UTF-8."""
+    return source.resolve().name.encode("utf-8", "replace").decode()
 
 
 def assemble_table(rows: Rows, source: str, options: Options) -> Rows:
@@ -84,9 +91,11 @@ def assemble_table(rows: Rows, source: str, options: Options) -> Rows:
     if options.classes is None and not options.by_votes:  # `read_table` took them for FER-2013's
         more["numbers"] = tuple(map(str, np.unique(labels).tolist()))
     if votes is not None:
-        more["votes"], more["voted"] = order_votes(votes, VOTED, choice)
+        said = {} if options.by_votes else dict(zip(as_ferplus.labels.tolist(), labels.tolist(), strict=True))
+        voted = [choice.classes[said[i]] if said.get(i, -1) >= 0 else name for i, name in enumerate(VOTED)]
+        more["votes"], more["voted"] = order_votes(votes, voted, choice)  # numbers may have got other names
     usages = np.where(labels < 0, NOWHERE, 2 if options.all_test else rows.usages).astype(np.uint8)
-    name = (VOTES_NAME if options.by_votes else NAME) if options.plain else Path(source).name
+    name = (VOTES_NAME if options.by_votes else NAME) if options.plain else name_source(Path(source))
     rows = rows._replace(labels=labels.clip(0).astype(np.uint8), usages=usages, name=name, **more)
     if options.size not in (None, SIZE):
         images = np.empty((len(rows.images), options.size, options.size), np.uint8)
@@ -120,7 +129,7 @@ def assemble_pictures(
     choice, labels, found = label_rows(names, where, options, listed.form)
     parts = listed.parts
     if not fer2013:
-        more["name"] = source.resolve().name
+        more["name"] = name_source(source)
     if not (fer2013 or options.all_test):
         parts, more["split"], more["note"] = complete_parts(
             parts, labels, listed.subjects, choice.classes, options.seed, where
@@ -132,6 +141,8 @@ def assemble_pictures(
         kept.sort(key=lambda i: (parts[i], labels[i], listed.pictures[i].name))
     decoded = decode_all([listed.pictures[i] for i in kept], members, source, options, digest)
     rows = np.array(kept, np.int64)[decoded.kept]
+    if kept and not len(rows):
+        raise InputError(f"{where}: no face found in any picture; if they show a face alone, set prepare.crop to false")
     if faceless := [listed.pictures[i].name for i in sorted({*kept} - {*rows.tolist()})]:
         listing = ", ".join(map(excerpt, faceless[:10])) + ", ..." * (len(faceless) > 10)
         print(f"warning: {where}: no face found in {len(faceless):,} pictures, left out: {listing}", file=sys.stderr)

@@ -44,8 +44,14 @@ class Choice(NamedTuple):
 
 
 def fold(name: str) -> str:
-    """What two spellings of one name have in common."""
-    return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFC", name).casefold()).strip()
+    """What two spellings of one name have in common; 03 is 3, and -1 is not 1."""
+    words = re.sub(r"[\s_]|(?<!^)-|-(?!\d)", " ", unicodedata.normalize("NFC", name).casefold()).split()
+    return re.sub(r"^0+(?=\d+$)", "", " ".join(words))
+
+
+def is_number(name: str) -> bool:
+    """Whether a name is a whole number, of no more digits than a name may have letters."""
+    return name.isascii() and name.isdigit() and len(name) <= LONGEST
 
 
 def show(names: Iterable[str]) -> str:
@@ -67,7 +73,7 @@ def name_numbers(found: Iterable[str], wanted: Wanted, source: str, form: Form, 
     Raises `InputError` where a list has more or fewer names than there are numbers.
     """
     names = {name: name for name in found}
-    if not names or wanted == "auto" or not all(name.isascii() and name.isdigit() for name in names):
+    if not names or wanted == "auto" or not all(map(is_number, names)) or len({*map(int, names)}) < len(names):
         return names
     asked = {name for meant in flatten(wanted).values() for name in meant}
     of_fer2013 = (
@@ -94,7 +100,7 @@ def choose_classes(names: Iterable[str], wanted: Wanted, source: str, by_votes: 
     `by_votes`: the names are those that annotators chose. `whole`: each wanted class must have a row. Raises
     `InputError` for a name that is unknown, has two spellings or cannot be a class, and for too many or too few.
     """
-    found = sorted(names, key=lambda name: (int(name) if name.isdecimal() else -1, name))
+    found = sorted(names, key=lambda name: (int(name) if is_number(name) else -1, name))
     require_few(found, source, MOST_CLASSES if wanted in (None, "auto") else MOST_NAMES)
     if wanted is None:
         classes: tuple[str, ...] = VOTED if by_votes else CLASSES

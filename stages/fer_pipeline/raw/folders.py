@@ -1,5 +1,6 @@
 """Pictures in class folders: FER-2013's train/<class>/ and test/<class>/, and other data sets' folders."""
 
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -12,7 +13,7 @@ from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.raw.classes import LABELS, Choice, Form
 from fer_pipeline.raw.images import OTHER_SUFFIXES, SUFFIXES, Picture
-from fer_pipeline.raw.parsing import refuse
+from fer_pipeline.raw.parsing import excerpt, refuse
 from fer_pipeline.raw.rows import USAGES
 from fer_pipeline.raw.splits import PARTS, UNKNOWN, Parts
 
@@ -129,6 +130,9 @@ def list_folders(names: Collection[str], source: Path, seed: int) -> Listed:
             f"{source}: no table with the columns emotion, pixels and Usage, and no pictures in train/<class>/ and "
             "test/<class>/, or named by a table with path and label; see docs/data.md"
         )
+    if others := sorted({*names} - {*found}):
+        some = ", ".join(map(excerpt, others[:3])) + ", ..." * (len(others) > 3)
+        print(f"warning: {source}: {len(others):,} files are no pictures, left out: {some}", file=sys.stderr)
     if len(roots) > 1:
         listed = ", ".join(sorted(roots)[:5])
         raise InputError(f"{source}: class folders in {len(roots):,} places ({listed}); give one, or a table of paths")

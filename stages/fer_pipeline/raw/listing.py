@@ -53,6 +53,8 @@ def read_list(content: bytes, source: str, folder: str, members: Collection[str]
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{source}: not UTF-8 at byte {error.start}; save the table as UTF-8") from None
+    if "\0" in text:
+        raise InputError(f"{source}: line {text[: text.index(chr(0))].count(chr(10)) + 1}: a NUL character; remove it")
     votes = [column for column in columns if column.startswith(VOTES)]
     voted = {fold(column.removeprefix(VOTES)): column for column in votes}
     chosen = [name for name in voted if name not in NO_CLASS]

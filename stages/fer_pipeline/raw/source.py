@@ -12,6 +12,7 @@ import io
 import lzma
 import os
 import posixpath
+import re
 import shutil
 import sys
 import tarfile
@@ -156,7 +157,7 @@ def list_folder(path: Path) -> dict[str, Member]:
         if (real := os.path.realpath(folder)) in seen:
             raise InputError(f"{folder}: a link to a folder that was read already; remove it")
         seen.add(real)
-        subfolders.sort()
+        subfolders[:] = sorted(name for name in subfolders if not is_litter(name))
         for file in (Path(folder, name) for name in names if not is_litter(name)):
             size = file.stat().st_size
             if not file.is_file():  # opening a pipe might wait forever
@@ -271,4 +272,8 @@ def read_columns(name: str, member: Member) -> list[str] | None:
         return None
     with member.open() as file:
         header = file.readline(LONGEST_ROW)
-    return find_columns(header) or listing.find_columns(header)
+    found = find_columns(header) or listing.find_columns(header)
+    plain = re.sub(rb"[;\t]", b",", header.strip(b"\xff\xfe").replace(b"\0", b""))
+    if not found and listing.find_columns(plain):
+        raise InputError(f"{name}: a table that is not separated by commas, or not UTF-8; save it as CSV in UTF-8")
+    return found

@@ -59,7 +59,7 @@ def draw_rows(labels: Labels, classes: Sequence[str], count: int, seed: int, sou
     parts = np.zeros(len(labels), np.uint8)
     for label, name in enumerate(classes):
         rows = generator.permutation(np.flatnonzero(labels == label))
-        if len(rows) < count:
+        if 0 < len(rows) < count:  # a class without any is refused later, like those that train lacks
             raise InputError(
                 f"{source}: {name} has {len(rows)} row{'' if len(rows) == 1 else 's'}, but {', '.join(SPLITS[:count])} "
                 f"need one each; add some, or leave {name} out by prepare.classes in params.yaml"
