@@ -156,13 +156,11 @@ def train_drawn(name: str, data: str) -> None:
 
 def run_process(command: list[str]) -> tuple[float, float]:
     """Wall time in seconds and peak memory in MB of a command and the processes that it starts."""
-    import psutil
-
     start, peak = time.perf_counter(), 0.0
     with tempfile.TemporaryFile() as errors:
-        process = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
         while process.poll() is None:
-            peak = max(peak, sum(map(read_memory, [process.pid, *(one.pid for one in process.children(True))])))
+            peak = max(peak, read_memory(process.pid))
             time.sleep(0.02)
         seconds = time.perf_counter() - start
         if process.returncode:
@@ -172,30 +170,35 @@ def run_process(command: list[str]) -> tuple[float, float]:
 
 
 def read_memory(process: int) -> float:
-    """The MB that a process holds for itself; 0 if it has ended."""
+    """The MB that a process and those that it started hold for themselves; 0 if it has ended."""
+    folder = Path(f"/proc/{process}")
     try:
-        found = re.search(r"RssAnon:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())
+        own = re.search(r"RssAnon:\s+(\d+) kB", (folder / "status").read_text())
+        children = " ".join(file.read_text() for file in folder.glob("task/*/children")).split()
     except OSError:
-        found = None
-    return int(found[1]) * 1024 / MB if found else 0.0
+        return 0.0
+    return (int(own[1]) * 1024 / MB if own else 0.0) + sum(read_memory(int(child)) for child in children)
 
 
 def measure_growth(counts: list[int], size: int, network: str | None) -> None:
-    """Print time and memory for so many drawn faces, in lines of a Markdown table."""
+    """Print time and memory for so many drawn faces, in lines of a Markdown table; in brackets, times the first."""
     parts = ["prepare", *([f"{STEPS} steps of {network}"] if network else [])]
     print(f"| rows of {size} pixels | " + " | ".join(f"{part}: s | MB | MB beside faces" for part in parts) + " |")
-    print("|---|" + "---|---|---|" * len(parts))
+    print("|---|" + "---|---|---|" * len(parts), flush=True)
+    first: list[float] = []
     for rows in counts:
         with tempfile.TemporaryDirectory() as folder:
             source, out = Path(folder) / ("x.csv" if size == 48 else "x.zip"), f"{folder}/faces.h5"
             write_source(source, rows, size)
-            found = [(1.0, ["--alone", out, str(source), "--size", str(size)])]
-            found += [(0.9, ["--alone", out, "--train", network])] if network else []  # of train and val
-            cells = []
-            for share, options in found:
+            commands = [(1.0, ["--alone", out, str(source), "--size", str(size)])]
+            commands += [(0.9, ["--alone", out, "--train", network])] if network else []  # of train and val
+            numbers = [float(rows)]
+            for share, options in commands:
                 seconds, memory = run_process([sys.executable, __file__, *options])
-                cells += [f"{seconds:.1f}", f"{memory:,.0f}", f"{memory - share * rows * size**2 / MB:,.0f}"]
-        print(f"| {rows:,} | " + " | ".join(cells) + " |", flush=True)
+                numbers += [seconds, memory, memory - share * rows * size**2 / MB]
+        first = first or numbers
+        print("| " + " | ".join(f"{one:,.0f} ({one / of:.1f})" for one, of in zip(numbers, first, strict=True)) + " |")
+        sys.stdout.flush()
 
 
 def main() -> None:
@@ -214,6 +217,8 @@ def main() -> None:
     if args.plain:
         prepare_plainly(args.sources[0], args.plain)
         return
+    if not args.sources and not args.rows:
+        parser.error("name a source, or give --rows")
     if args.rows:
         measure_growth(args.rows, args.size, args.train)
         return
