@@ -75,8 +75,10 @@ class OnnxModel(NamedTuple):
     def compute(self, faces: NDArray[np.uint8], *outputs: str) -> dict[str, NDArray[np.float64]]:
         """{output: float64 (N, K), or (N, V) for `VOTES`} of faces uint8 (N, *shape).
 
-        An `InputError` says that the network fails, or gives values that are not finite.
+        An `InputError` says that they have another shape, or the network fails or gives values that are not finite.
         """
+        if faces.shape[1:] != self.shape:
+            raise InputError(f"{self.name}: takes faces {self.shape}, the data have {faces.shape[1:]}; {REMEDY}")
         batches = (to_pixels(faces[start : start + BATCH], self.crop) for start in range(0, len(faces), BATCH))
         try:
             parts = [self.session.run([*outputs], {INPUT: pixels}) for pixels in batches]
