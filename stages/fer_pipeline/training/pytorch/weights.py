@@ -88,6 +88,8 @@ def fit_parts(path: Path, state: State, expected: State, metadata: Mapping[str, 
     fates: dict[str, str] = {}
     for part in PARTS:
         if not has(expected, part):
+            if part == "normalise" and has(state, part):
+                raise InputError(f"{path}: its network normalises pixels itself; set `normalisation` to train")
             fates |= {part: LEFT} if has(state, part) else {}
         elif part in lists:
             key, classes = lists[part]
