@@ -37,7 +37,7 @@ FIVE = ("angry", "happy", "sad", "surprise", "neutral")
 START: tuple[str, dict[str, Any]] = ("cpu", {})  # a profile, and what is changed of it
 WAYS: dict[str, tuple[str, dict[str, Any]]] = {
     "tuned": ("tune", {}),
-    "from nothing": ("best", {"batch_size": 64}),
+    "from nothing": ("best", {"batch_size": 64, "epochs": 50}),
 }
 FOLDER, OUT, PAGE = Path("build/tune"), Path("results/tune.json"), Path("docs/experiments.md")
 OPENING, CLOSING = "<!-- tune -->\n", "<!-- end -->"

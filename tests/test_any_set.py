@@ -48,6 +48,7 @@ def read(clone, name):
     return json.loads((clone.path / name).read_text())
 
 
+@pytest.mark.release
 def test_own_classes_in_colour_from_folders_to_answers(narrow, photo_file, browse):
     """As docs/data.md says: three classes of 64x64 pixels, from a folder of pictures to `predict --model`."""
     for name in SHOWN:
