@@ -152,10 +152,12 @@ def read_rows(source: str, votes: str | None, split: Way, params: Params) -> Row
     """All rows of `source`, read as `prepare` in params.yaml says; errors as in `read_source`."""
     settings = params.prepare
     crop = make_crop(settings.size or SIZE, settings.colour) if settings.crop else None
-    by_votes, seed = settings.labels == "votes", params.seed
-    options = Options(seed, settings.classes, settings.size, settings.colour, crop, by_votes, find_votes(votes, source))
-    rows = read_source(source, seed, options)
-    if split == "paper" and (by_votes or rows.note or not options.plain):
+    options = Options(
+        classes=settings.classes, size=settings.size, colour=settings.colour, crop=crop,
+        by_votes=settings.labels == "votes", votes=find_votes(votes, source),
+    )  # fmt: skip
+    rows = read_source(source, params.seed, options)
+    if split == "paper" and (options.by_votes or rows.note or not options.plain):
         raise InputError(f"{source}: prepare.split paper is the study's split of FER-2013 as it is; set it to official")
     return rows
 
@@ -235,7 +237,7 @@ def make_outputs(
     lost = {f"of {show(raw.left_out)}": [*raw.left_out.values()], "without a majority": [*raw.no_majority.values()]}
     if told := [f"{sum(counts):,} {what}" for what, counts in lost.items() if sum(counts)]:
         print(f"{source}: rows that are left out: {', '.join(told)}", file=sys.stderr)
-    facts = Facts(raw.name, raw.classes, raw.voted, raw.images.shape[1], raw.images.ndim == 4, found.split, raw.md5)
+    facts = Facts(raw.name, raw.classes, raw.voted, found.size, found.colour, found.split, raw.md5)
     groups = {group: names for group, (_, names) in raw.groups.items()}
     outputs: dict[str, Any] = {
         out: partial(write_faces, splits=splits, facts=facts, groups=groups),

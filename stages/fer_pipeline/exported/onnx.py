@@ -50,7 +50,7 @@ class OnnxModel(NamedTuple):
         """The answer about faces uint8 (N, *shape), by the head that agrees best with annotators.
 
         It is the calibrated probability of each class, float64 (N, K), and the share of annotators expected to choose
-        each class of `voted`, float64 (N, V), or None if the network has one head.
+        each class of `vote_classes`, float64 (N, V), or None if the network has one head.
         """
         if not self.has_votes:
             return self.compute(faces, ANSWER)[ANSWER], None
@@ -66,11 +66,6 @@ class OnnxModel(NamedTuple):
     def has_votes(self) -> bool:
         """Whether the network has a second head."""
         return "votes_temperature" in self.metadata
-
-    @property
-    def voted(self) -> tuple[str, ...]:
-        """The classes of the second head; empty without one."""
-        return read_names(self.metadata, "vote_classes") if self.has_votes else ()
 
     def compute(self, faces: NDArray[np.uint8], *outputs: str) -> dict[str, NDArray[np.float64]]:
         """{output: float64 (N, K), or (N, V) for `VOTES`} of faces uint8 (N, *shape).

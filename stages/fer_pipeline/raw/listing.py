@@ -19,7 +19,7 @@ from fer_pipeline.faces.votes import NO_CLASS
 from fer_pipeline.raw.classes import fold, require_name
 from fer_pipeline.raw.folders import Listed
 from fer_pipeline.raw.images import OTHER_SUFFIXES, Box, Picture
-from fer_pipeline.raw.parsing import excerpt, name_fields, parse_all, refuse
+from fer_pipeline.raw.parsing import excerpt, name_fields, parse_all, plain_path, refuse
 from fer_pipeline.raw.splits import PARTS, UNKNOWN
 from fer_pipeline.raw.table import Fields, split_rows
 
@@ -122,10 +122,9 @@ def require(texts: Mapping[str, str], column: str) -> str:
 
 def find_member(path: str, folder: str, members: Collection[str]) -> str:
     """The name of the picture at a path; ValueError if it leaves the folder or is not there."""
-    parts = path.replace("\\", "/").split("/")
-    if parts[0] == "" or parts[0].endswith(":") or ".." in parts:
+    if (plain := plain_path(path)) is None:
         raise ValueError(f"path {excerpt(path)} leaves the table's folder; expected a path below it")
-    name = posixpath.normpath("/".join(filter(None, (folder, *parts))))
+    name = posixpath.join(folder, plain)
     if name not in members:
         raise ValueError(f"path {excerpt(path)}: no such file")
     return name

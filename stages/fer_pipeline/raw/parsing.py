@@ -1,5 +1,6 @@
 """What all readers share: every bad row is named with its place, and all of them in one error."""
 
+import posixpath
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -40,6 +41,13 @@ def parse_all(rows: Iterable[tuple[str, Row]], parse: Callable[[Row], Parsed]) -
         except ValueError as error:
             problems.append(f"{place}: {error}")
     return results, problems
+
+
+def plain_path(path: str) -> str | None:
+    """A relative path with slashes, normalised; None if it leads out of its folder."""
+    parts = path.replace("\\", "/").split("/")
+    outside = parts[0] == "" or parts[0].endswith(":") or ".." in parts
+    return None if outside else posixpath.normpath("/".join(parts))
 
 
 def excerpt(found: str) -> str:

@@ -11,7 +11,6 @@ import hashlib
 import io
 import lzma
 import os
-import posixpath
 import re
 import shutil
 import sys
@@ -34,6 +33,7 @@ from fer_pipeline.raw.assemble import assemble_pictures, assemble_table
 from fer_pipeline.raw.classes import LABELS, choose_classes
 from fer_pipeline.raw.folders import is_of_fer2013, list_fer2013, list_folders, list_others
 from fer_pipeline.raw.images import OTHER_SUFFIXES, Member, is_litter
+from fer_pipeline.raw.parsing import plain_path
 from fer_pipeline.raw.rows import FER2013, NOWHERE, Options, Rows
 from fer_pipeline.raw.table import LONGEST_ROW, find_columns, read_table
 
@@ -187,13 +187,10 @@ def collect(found: Iterable[tuple[str, bool, Member]], path: Path) -> dict[str, 
     """{normalised name: Member} of an archive; `InputError` for unsafe or repeated names, links and devices."""
     members: dict[str, Member] = {}
     for name, is_file, member in found:
-        slashed = name.replace("\\", "/")
-        parts = slashed.split("/")
-        if parts[0] == "" or parts[0].endswith(":") or ".." in parts:
+        if (plain := plain_path(name)) is None:
             raise InputError(f"{path}: member {name!r} points outside the archive; do not trust it, download it again")
         if not is_file:
             raise InputError(f"{path}: member {name!r} is a link or a device; pack the file itself")
-        plain = posixpath.normpath(slashed)
         if plain in members:
             raise InputError(f"{path}: member {name!r} appears twice; pack the archive again")
         if not is_litter(plain):

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.parallel import map_threads
 from fer_pipeline.faces.fer2013 import CLASSES, SIZE
-from fer_pipeline.raw.classes import require_few
+from fer_pipeline.raw.classes import NUMBERS, require_few
 from fer_pipeline.raw.parsing import excerpt, find_usage, name_columns, name_fields, parse_all, refuse
 from fer_pipeline.raw.rows import Rows
 
@@ -31,7 +31,6 @@ PIXELS = SIZE * SIZE
 ROWS_AT_ONCE = 64  # rows that NumPy parses at a time: its temporary arrays stay small enough to be reused
 ROWS_MORE = 1 << 14  # rows by which the memory for faces grows
 LONGEST_ROW = 1 << 20  # bytes; a row of FER-2013 has about 8,400. Beyond this the file is not a table of faces.
-LABELS = {str(label): label for label in range(len(CLASSES))}
 TONES = {f"{tone:0{width}}": tone for tone in range(256) for width in range(1, 10)}
 """{how a file may write a pixel, with zeros before it or without: its value}."""
 
@@ -98,7 +97,7 @@ def read_table(file: IO[bytes], name: str, size: int | None = None, any_label: b
     refuse(name, "row", problems)
     if not texts:
         raise InputError(f"{name}: a header and no rows; expected one row per face")
-    known = {text: label for label, text in enumerate(sorted({*texts}))} if any_label else LABELS
+    known = {text: label for label, text in enumerate(sorted({*texts}) if any_label else NUMBERS)}
     require_few(known, name)
     labels, parts = (np.array(column, np.uint8) for column in ([known[text] for text in texts], usages))
     md5 = digest.hexdigest()
@@ -138,7 +137,7 @@ def parse_fields(fields: Fields, names: list[str], any_label: bool) -> tuple[str
         raise ValueError("a quote that is never closed, or a quote or a line end inside a field")
     texts = name_fields(names, fields)
     label = texts["emotion"].strip()
-    if label not in LABELS and (not any_label or not label):
+    if label not in NUMBERS and (not any_label or not label):
         expected = "a name" if any_label else "0..6, or other classes named by prepare.classes in params.yaml"
         raise ValueError(f"emotion is {excerpt(texts['emotion'])}, expected {expected}")
     label = label.encode("latin-1").decode("utf-8", "replace")
