@@ -29,7 +29,7 @@ from fer_pipeline.training.common import checkpoints
 from fer_pipeline.training.common.profile import read_training
 from fer_pipeline.training.common.run import HISTORY
 
-COMPUTE = Compute(precision="auto", deterministic=True, compile=False, devices="auto", num_nodes=1, strategy="auto")
+COMPUTE = Compute(precision="auto", threads="auto", deterministic=True, compile=False, devices="auto")
 FLOAT32 = COMPUTE.model_copy(update={"precision": "float32"})
 SEED = 7
 PAPER = read_training(read_params(), "baseline", "paper")

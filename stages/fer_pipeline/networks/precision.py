@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Literal
 
-Precision = Literal["float32", "bfloat16"]
-Wanted = Literal["auto", "float32", "bfloat16"]  # auto is bfloat16 if the hardware multiplies it, else float32
+Device = Literal["cpu", "cuda", "mps"]  # mps: Apple's GPU
+Precision = Literal["float32", "bfloat16", "float16"]
+Wanted = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 def has_fast_bf16() -> bool:

@@ -54,12 +54,11 @@ class Prepare(Section):
 class Compute(Section):
     """The hardware that trains the networks, and how it computes."""
 
-    precision: Literal["auto", "float32", "bfloat16"]
+    precision: Literal["auto", "float32", "bfloat16", "float16"]
+    threads: Count | Literal["auto"]
     deterministic: bool
     compile: bool
     devices: Count | Literal["auto"]
-    num_nodes: Count
-    strategy: Text
 
 
 class Evaluate(Section):

@@ -4,8 +4,8 @@ from typing import Literal
 
 from fer_pipeline.core.record import Count, Record
 
-Device = Literal["cpu", "cuda"]
-Precision = Literal["float32", "bfloat16"]
+Device = Literal["cpu", "cuda", "mps"]
+Precision = Literal["float32", "bfloat16", "float16"]
 
 
 class Cost(Record):

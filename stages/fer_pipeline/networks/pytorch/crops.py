@@ -1,18 +1,22 @@
 """What a PyTorch network sees of a face in evaluation, and the scores that it gives."""
 
+import copy
 import math
+import sys
 from collections.abc import Callable
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 from torchvision.transforms.functional import center_crop, ten_crop
 
-from fer_pipeline.networks.precision import Precision, Wanted, has_fast_bf16
+from fer_pipeline.core.errors import InputError
+from fer_pipeline.networks.precision import Device, Precision, Wanted, has_fast_bf16
 from fer_pipeline.running.hardware import name_cpu
 
-EVALUATION_CROPS = {"cpu": 60, "cuda": 6400}  # crops per batch; larger batches do not fit a CPU's caches
+EVALUATION_CROPS = {"cpu": 60, "cuda": 6400, "mps": 600}  # crops per batch; larger batches do not fit a CPU's caches
+SAME = 1e-3  # how far probabilities on Apple's GPU may be from the CPU's
 
 
 def to_images(faces: npt.NDArray[np.uint8]) -> torch.Tensor:
@@ -53,15 +57,44 @@ def score(
     return torch.cat([head.log_softmax(2).logsumexp(1) - math.log(crops) for head in heads], dim=1)
 
 
-def choose_precision(precision: Wanted) -> Precision:
-    """`precision`; auto becomes bfloat16 if the hardware multiplies it, else float32."""
-    if precision != "auto":
-        return precision
-    gpu = torch.cuda.is_available()  # a T4 only emulates bfloat16, so it gets float32
-    fast = torch.cuda.is_bf16_supported(including_emulation=False) if gpu else has_fast_bf16()
-    return "bfloat16" if fast else "float32"
+def choose_precision(wanted: Wanted, device: Device) -> Precision:
+    """`wanted`; auto is bfloat16 if the hardware multiplies it, float16 on other GPUs with tensor cores, else float32.
+
+    InputError for float16 elsewhere than on an NVIDIA GPU.
+    """
+    if wanted == "float16" and device != "cuda":
+        raise InputError(
+            "compute.precision is float16, for NVIDIA GPUs without bfloat16, and there is none; set it to auto"
+        )
+    if wanted != "auto":
+        return wanted
+    if device == "cpu":
+        return "bfloat16" if has_fast_bf16() else "float32"
+    if device == "mps":
+        return "float32"
+    if torch.cuda.is_bf16_supported(including_emulation=False):
+        return "bfloat16"
+    return "float16" if torch.cuda.get_device_capability() >= (7, 0) else "float32"  # T4, V100, RTX 20
 
 
-def find_device() -> tuple[Literal["cpu", "cuda"], str]:
-    """Where PyTorch computes, and the name of that processor or GPU."""
-    return ("cuda", torch.cuda.get_device_name()) if torch.cuda.is_available() else ("cpu", name_cpu())
+def autocast(device: Device, precision: Precision) -> torch.autocast:
+    """The context in which networks compute in a precision."""
+    return torch.autocast(device, getattr(torch, precision), enabled=precision != "float32")
+
+
+def choose_device(network: nn.Module, size: int) -> tuple[Device, str]:
+    """Where PyTorch computes a network of crops of `size` pixels, and the name of that processor or GPU.
+
+    Apple's GPU computes only what it predicts as the CPU does; else one line on stderr says so.
+    """
+    if torch.cuda.is_available():
+        return "cuda", torch.cuda.get_device_name()
+    if torch.backends.mps.is_available():
+        crops = torch.rand(8, 3, size, size, generator=torch.Generator().manual_seed(0))
+        with torch.inference_mode():
+            copies = {device: copy.deepcopy(network).eval().to(device) for device in ("cpu", "mps")}
+            ours, theirs = (one(crops.to(device)).softmax(1).cpu() for device, one in copies.items())
+        if (difference := (ours - theirs).abs().max().item()) <= SAME:
+            return "mps", name_cpu()
+        print(f"the CPU computes: Apple's GPU gives probabilities that differ by {difference:.2g}", file=sys.stderr)
+    return "cpu", name_cpu()

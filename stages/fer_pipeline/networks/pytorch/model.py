@@ -1,7 +1,7 @@
 """A trained PyTorch network as the evaluation uses it: probabilities, cost and Grad-CAM."""
 
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +13,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.faces import Facts
 from fer_pipeline.networks.network import Network, find_crop, find_network
-from fer_pipeline.networks.precision import Precision, Wanted
+from fer_pipeline.networks.precision import Device, Precision, Wanted
 from fer_pipeline.networks.pytorch.crops import (
     EVALUATION_CROPS,
     as_input,
+    autocast,
+    choose_device,
     choose_precision,
     crop_for_evaluation,
-    find_device,
     score,
     to_faces,
     to_images,
@@ -35,14 +36,14 @@ class TorchModel(NamedTuple):
     classes: int  # K, the number of classes
     size: int  # height and width of its crops, in pixels
     precision: Precision
-    device: Literal["cpu", "cuda"]
+    device: Device
     hardware: str  # name of the processor or of the GPU
 
     def predict(self, images: npt.NDArray[np.uint8], crops: int) -> npt.NDArray[np.float64]:
         """Probabilities float64 (N, K + V) of faces (images as in `Split`), averaged over the crops: 10, or 1."""
         device = self.device
         parts = []
-        with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=self.precision == "bfloat16"):
+        with torch.inference_mode(), autocast(device, self.precision):
             for batch in to_images(images).split(EVALUATION_CROPS[device] // crops):
                 parts.append(score(self.network, batch.to(device), self.size, crops, self.classes).double().exp().cpu())
         return torch.cat(parts).numpy()
@@ -81,15 +82,15 @@ def load_model(path: str | Path, name: str, precision: Wanted, facts: Facts) -> 
 
     InputError as for `load_network`, or if it was trained for other classes, another size, or grey instead of colour.
     """
-    device, hardware = find_device()
     trained = load_network(path, name)
     expected = {"classes": facts.classes, "crop": find_crop(name, facts.size), "colour": facts.colour}
     for key, value in expected.items():
         if (found := getattr(trained, key)) != value:
             remedy = f"train it anew with `dvc repro -f -s train_{name}`"
             raise InputError(f"{path}: {key} is {show(found)}, where the data have {show(value)}; {remedy}")
+    device, hardware = choose_device(trained.network, trained.crop)
     network = trained.network.to(device).to(memory_format=torch.channels_last)
-    precise = choose_precision(precision)
+    precise = choose_precision(precision, device)
     return TorchModel(network, find_network(name), len(trained.classes), trained.crop, precise, device, hardware)
 
 

@@ -3,10 +3,11 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from fer_pipeline.core.files import write_files
 from fer_pipeline.core.record import Count, Record, Share
+from fer_pipeline.networks.precision import Device, Precision
 from fer_pipeline.running.timing import record_times
 
 HISTORY = ("epoch", "learning_rate", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
@@ -24,8 +25,8 @@ class Trained(NamedTuple):
     hardware: str
     stopped: str
     parameters: int
-    device: Literal["cpu", "cuda"]
-    precision: Literal["float32", "bfloat16"]
+    device: Device
+    precision: Precision
 
 
 class Training(Record):
@@ -39,8 +40,8 @@ class Training(Record):
     epochs_run: Count
     stopped: str  # why the training ended, in words
     parameters: Count  # trainable parameters of the network
-    device: Literal["cpu", "cuda"]
-    precision: Literal["float32", "bfloat16"]
+    device: Device
+    precision: Precision
 
 
 class TrainingTimes(Record):

@@ -1,14 +1,12 @@
 """Faces for PyTorch: the rows of a split as tensors, and the batches of training and evaluation."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Self
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from torch.utils.data import DataLoader
 
 from fer_pipeline.faces.faces import Split
 from fer_pipeline.faces.votes import to_shares
@@ -34,24 +32,13 @@ class TensorSplit:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __deepcopy__(self, _: Any) -> Self:
-        """Itself: the moving average copies the whole `TrainingModule`, and would double the memory for faces."""
-        return self
+    def __getitem__(self, rows: slice) -> Self:
+        return replace(self, images=self.images[rows], labels=self.labels[rows], shares=None)
 
     def to(self, device: torch.device | str) -> Self:
-        """Move all rows to a device; returns itself."""
-        self.images, self.labels = self.images.to(device), self.labels.to(device)
-        self.shares = None if self.shares is None else self.shares.to(device)
-        return self
-
-
-def make_batches(data: TensorSplit, batch_size: int, rank: int = 0, world: int = 1) -> Any:
-    """An iterable of (images uint8 (n, C, S, S), labels int64 (n,)); the other arguments as in `TrainingBatches`."""
-    batches: Any = [
-        (images[rank::world], labels[rank::world])
-        for images, labels in zip(data.images.split(batch_size), data.labels.split(batch_size), strict=True)
-    ]
-    return DataLoader(batches, batch_size=None)
+        """The same rows on a device."""
+        shares = None if self.shares is None else self.shares.to(device)
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device), shares=shares)
 
 
 @dataclass
@@ -61,12 +48,9 @@ class TrainingBatches:
     `batch_size` counts the rows of all `world` processes; each process gets its share of every batch, this one that of
     number `rank`, from 0.
 
-    Order and variations follow from (seed, epoch), which `find_epoch` returns, so that a resumed run and any number of
-    processes see the same crops. They are drawn for the whole epoch at once, on the device of the data, so that no
-    batch waits for the host. Each epoch leaves out the rows beyond its last full batch.
-
-    Yields (crops, labels, votes): crops float32 (n, C, size, size) in [0, 1]; labels int64 (n,), or, with mixup, the
-    shares of the classes, float32 (n, K); votes float32 (n, V), shares as in `TensorSplit`, or None.
+    Order and variations are drawn for a whole epoch at once, on the device of the data, so that no batch waits for the
+    host; they follow from a seed, so that a resumed run and any number of processes see the same crops. Each epoch
+    leaves out the rows beyond its last full batch.
     """
 
     data: TensorSplit
@@ -74,44 +58,52 @@ class TrainingBatches:
     size: int
     augment: Augment
     batch_size: int
-    find_epoch: Callable[[], tuple[int, int]]
     rank: int = 0
     world: int = 1
 
     def __post_init__(self) -> None:
         self.batch_size = min(self.batch_size, max(self.world, len(self.data) // self.world * self.world))
+        self.drawn: tuple[torch.Tensor, ...] = ()  # the order of the rows, then the `Variations`
+        self.places = torch.arange(self.rank, self.batch_size, self.world, device=self.data.images.device)
 
     def __len__(self) -> int:
         return len(self.data) // self.batch_size
 
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
-        generator = torch.Generator().manual_seed(derive_seed(*self.find_epoch()))
-        device = self.data.images.device
-        order = torch.randperm(len(self.data), generator=generator).to(device)
-        drawn = draw_variations(len(order), self.data.images.shape[2], self.size, self.augment, generator)
-        variations = Variations(*(part.to(device) for part in drawn))
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
-            own = slice(start + self.rank, start + self.batch_size, self.world)
-            crops, labels, shares = self.make_crops(order, variations, own)
-            if self.augment.mixup:  # blends the first crop with the last, the second with the one before the last, ...
-                places = torch.arange(start + self.batch_size - 1, start - 1, -1, device=device)
-                others, their_labels, their_shares = self.make_crops(order, variations, places[self.rank :: self.world])
-                part = variations.share[own].unsqueeze(1)
-                crops = torch.lerp(others, crops, part[:, :, None, None])
-                labels, theirs = (F.one_hot(one, self.classes).float() for one in (labels, their_labels))
-                labels = torch.lerp(theirs, labels, part)
-                if shares is not None and their_shares is not None:
-                    shares = torch.lerp(their_shares, shares, part)
-            yield crops, labels, shares
+    def draw(self, seed: int) -> None:
+        """Draw the epoch that follows from `seed`, into the memory of the one before."""
+        generator, images = torch.Generator().manual_seed(seed), self.data.images
+        order = torch.randperm(len(self.data), generator=generator)
+        drawn = (order, *draw_variations(len(order), images.shape[2], self.size, self.augment, generator))
+        if self.drawn:
+            for old, new in zip(self.drawn, drawn, strict=True):
+                old.copy_(new)
+        else:
+            self.drawn = tuple(part.to(images.device) for part in drawn)
 
-    def make_crops(
-        self, order: torch.Tensor, variations: Variations, places: slice | torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """The varied crops, the labels and the shares of votes of the rows at `places` in `order`."""
-        rows = order[places]
+    def make(self, number: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """This process' share of the batch of a `number` from 0, int64 () on the device of the data.
+
+        Returns (crops, labels, votes): crops float32 (n, C, size, size) in [0, 1]; labels int64 (n,), or, with mixup,
+        the shares of the classes, float32 (n, K); votes float32 (n, V), shares as in `TensorSplit`, or None.
+        """
+        start = number * self.batch_size
+        crops, labels, shares = self.make_crops(start + self.places)
+        if self.augment.mixup:  # blends the first crop with the last, the second with the one before the last, ...
+            last = start + self.batch_size - 1
+            others, their_labels, their_shares = self.make_crops(last - self.places)
+            part = Variations(*self.drawn[1:]).share[start + self.places].unsqueeze(1)
+            crops = torch.lerp(others, crops, part[:, :, None, None])
+            labels, theirs = (F.one_hot(one, self.classes).float() for one in (labels, their_labels))
+            labels = torch.lerp(theirs, labels, part)
+            if shares is not None and their_shares is not None:
+                shares = torch.lerp(their_shares, shares, part)
+        return crops, labels, shares
+
+    def make_crops(self, places: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """The varied crops, the labels and the shares of votes of the rows at `places` in the epoch's order."""
+        rows, *variations = (part[places] for part in self.drawn)
         shares = None if self.data.shares is None else self.data.shares[rows]
-        chosen = Variations(*(part[places] for part in variations))
-        crops = vary(self.data.images[rows], self.size, self.augment, chosen)
+        crops = vary(self.data.images[rows], self.size, self.augment, Variations(*variations))
         return crops, self.data.labels[rows], shares
 
 
