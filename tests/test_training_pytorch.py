@@ -1,9 +1,7 @@
 """The parts of a PyTorch training: varied crops, batches, rates, the average, losses; and the crops of evaluation."""
 
 import itertools
-from types import SimpleNamespace
 
-import lightning as L
 import numpy as np
 import pytest
 import torch
@@ -16,34 +14,55 @@ from fer_pipeline.networks.pytorch.crops import score
 from fer_pipeline.params.read import read_params
 from fer_pipeline.training.common.profile import read_training
 from fer_pipeline.training.pytorch.augment import cut, draw_variations, vary
-from fer_pipeline.training.pytorch.data import TensorSplit, TrainingBatches, make_batches
-from fer_pipeline.training.pytorch.train import MovingAverage, TrainingModule, anneal, compute_votes_loss, decay
+from fer_pipeline.training.pytorch.data import TensorSplit, TrainingBatches
+from fer_pipeline.training.pytorch.learner import Learner, compute_votes_loss, weigh_classes
+from fer_pipeline.training.pytorch.rates import anneal, cycle, decay
 
 ROWS = TensorSplit.of(TRAIN)
 
 
-def start_training(rows=ROWS, **changes):
-    """A narrow Compact in training on `rows`, with changed settings."""
-    return TrainingModule(compact.build(NARROW), 7, 44, PYTORCH.model_copy(update=changes), 1, rows, rows)
+def start_training(**changes):
+    """A narrow Compact in training, with changed settings."""
+    settings = PYTORCH.model_copy(update=changes)
+    return Learner(compact.build(NARROW), 7, 44, settings, "float32", "cpu", 1, ROWS, ROWS)
 
 
 def test_schedules_beside_numbers_worked_out_by_hand():
     settings = read_training(read_params(), "vgg19", "paper")
-    factors = [decay(epoch, settings) for epoch in (0, 79, 80, 84, 85, 90, 249)]
+    factors = [decay(settings, [{}] * epoch) for epoch in (0, 79, 80, 84, 85, 90, 249)]
     assert factors == pytest.approx([1, 1, 1, 1, 0.9, 0.81, 0.9**33])
     assert [anneal(step, 16, 0.25) for step in (0, 3, 4, 10, 16)] == pytest.approx([0.25, 1, 1, 0.5, 0])
+
+
+@pytest.mark.parametrize("warm_up", [0.0, 0.1, 0.3])
+def test_one_cycle_and_plateau_are_torchs(warm_up):
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 0.5)
+    torchs = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.5, 30, pct_start=warm_up, cycle_momentum=False)
+    for step in range(30):
+        assert 0.5 * cycle(step, 30, warm_up) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
+        optimizer.step()
+        torchs.step()
+    changes = {"schedule": "plateau", "decay_every": 2, "decay_rate": 0.5, "min_delta": 0.05}
+    settings, history = PYTORCH.model_copy(update=changes), []
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 1.0)
+    how = {"mode": "max", "threshold": 0.05, "threshold_mode": "abs"}
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=1, **how)
+    for accuracy in (0.3, 0.5, 0.52, 0.5, 0.5, 0.5, 0.5, 0.6, 0.1, 0.1, 0.7, 0.7):
+        history.append({"val_accuracy": accuracy})
+        plateau.step(accuracy)
+        assert decay(settings, history) == pytest.approx(optimizer.param_groups[0]["lr"])
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_the_optimizer_is_the_one_named(optimizer):
     """AdamW's first step is the learning rate for every weight, whatever its gradient; SGD's is in proportion to it."""
-    module = start_training(optimizer=optimizer, schedule="step", weight_decay=0.0)
-    weights = module.network.head.weight
+    learner = start_training(optimizer=optimizer, weight_decay=0.0)
+    weights = learner.network.head.weight
     before = weights.detach().clone()
     gradient = torch.linspace(0.1, 1, weights.numel())
     weights.grad = gradient.reshape(weights.shape)
-    configured = module.configure_optimizers()
-    configured["optimizer"].step()
+    learner.rate.fill_(PYTORCH.learning_rate)
+    learner.optimizer.step()
     steps = (before - weights.detach()).flatten() / PYTORCH.learning_rate
     expected = gradient if optimizer == "sgd" else torch.ones_like(gradient)
     assert steps.tolist() == pytest.approx(expected.tolist(), abs=1e-3)
@@ -51,25 +70,18 @@ def test_the_optimizer_is_the_one_named(optimizer):
 
 def test_the_average_follows_by_hand():
     """Against a loop in plain numbers: faster at first, then by its decay; counts of batches are copied."""
-    network = torch.nn.BatchNorm1d(1)
-    module, average = L.LightningModule(), MovingAverage(0.7)
-    module.network = network
-    trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cpu")), global_step=0)
-    average.setup(trainer, module, "fit")
-    average.on_train_start(trainer, module)
-    expected = None
+    learner = start_training(ema=0.7, batch_size=10)
+    weight, expected = learner.network.head.bias, None
+    learner.train_epoch()  # draws how fast the average follows, for seven steps of the first epoch
     for seen, value in enumerate((5.0, 1.0, 4.0, 2.0, 8.0, 3.0, 9.0)):
         with torch.no_grad():
-            network.weight.fill_(value)
-            network.num_batches_tracked.fill_(seen)
-        trainer.global_step += 1
-        average.on_train_batch_end(trainer, module, None, None, seen)
+            weight.fill_(value)
+            learner.number.fill_(seen)
+        learner.move_average()
         decay = min(0.7, seen / (9 + seen))
         expected = value if expected is None else decay * expected + (1 - decay) * value
-    assert network.weight.item() == 9
-    average.on_train_end(trainer, module)
-    assert network.weight.item() == pytest.approx(expected, rel=1e-5)
-    assert network.num_batches_tracked == 6
+    assert learner.average.head.bias.tolist() == pytest.approx([expected] * 7, rel=1e-5)
+    assert learner.average.stem[1].num_batches_tracked == learner.network.stem[1].num_batches_tracked == 7
 
 
 def test_the_loss_of_votes_worked_out_by_hand():
@@ -77,8 +89,8 @@ def test_the_loss_of_votes_worked_out_by_hand():
     shares = torch.tensor([[0.5, 0.5, *[0.0] * 6], [1.0, *[0.0] * 7], [0.0] * 8])
     total = np.log(np.exp(2) + 7)
     expected = (0.5 * (total - 2) + 0.5 * total + np.log(8)) / 2
-    assert compute_votes_loss(logits, shares).item() == pytest.approx(expected, rel=1e-6)
-    assert compute_votes_loss(logits[2:], shares[2:]).item() == 0
+    assert compute_votes_loss(logits, shares, shares.sum()).item() == pytest.approx(expected, rel=1e-6)
+    assert compute_votes_loss(logits[2:], shares[2:], torch.tensor(0.0)).item() == 0
 
 
 ALL_CLASSES = [0] * 6 + [1] * 2 + [2, 3, 4, 5, 6], [13 / 42, 13 / 14, *[13 / 7] * 5]
@@ -87,8 +99,15 @@ THREE_CLASSES = [0] * 6 + [2] * 3 + [4] * 3, [12 / 18, 0, 12 / 9, 0, 12 / 9, 0, 
 
 @pytest.mark.parametrize(("labels", "expected"), [ALL_CLASSES, THREE_CLASSES])
 def test_balanced_weights_are_inverse_to_frequency(labels, expected):
-    rows = TensorSplit(ROWS.images[: len(labels)], torch.tensor(labels))
-    assert start_training(rows, class_weights="balanced").class_weights.tolist() == pytest.approx(expected)
+    assert weigh_classes(torch.tensor(labels), 7).tolist() == pytest.approx(expected)
+
+
+def make_batches(rows, augment, batch_size, seed, *place):
+    """All batches of an epoch."""
+    batches = TrainingBatches(rows, 7, 44, augment, batch_size, *place)
+    batches.draw(seed + 1)
+    batches.draw(seed)
+    return [batches.make(torch.tensor(number)) for number in range(len(batches))]
 
 
 def test_batches_cover_the_rows_once():
@@ -96,10 +115,9 @@ def test_batches_cover_the_rows_once():
     images = torch.arange(50, dtype=torch.uint8).view(50, 1, 1, 1).expand(50, 1, 48, 48).contiguous()
     rows = TensorSplit(images, torch.arange(50))
     epochs = []
-    for epoch in (0, 1):
-        augment, find_epoch = PYTORCH.augment, lambda epoch=epoch: (1, epoch)
-        whole = list(TrainingBatches(rows, 7, 44, augment, 16, find_epoch))
-        shares = [list(TrainingBatches(rows, 7, 44, augment, 16, find_epoch, rank, 2)) for rank in (0, 1)]
+    for seed in (0, 1):
+        whole = make_batches(rows, PYTORCH.augment, 16, seed)
+        shares = [make_batches(rows, PYTORCH.augment, 16, seed, rank, 2) for rank in (0, 1)]
         assert [len(labels) for _, labels, _ in whole] == [16, 16, 16]
         for (images, labels, _), *parts in zip(whole, *shares, strict=True):
             assert (images[:, 0, 0, 0] == labels / 255).all() and images.shape == (16, 1, 44, 44)
@@ -108,13 +126,10 @@ def test_batches_cover_the_rows_once():
         epochs.append(torch.cat([labels for _, labels, _ in whole]))
     assert all(len(set(labels.tolist())) == 48 for labels in epochs)
     assert not torch.equal(*epochs)
-    plain = torch.cat([labels for _, labels in make_batches(rows, 16)])
-    assert torch.equal(plain, rows.labels)
 
 
 def test_a_small_data_set_is_one_batch():
-    rows = TensorSplit(ROWS.images[:5], ROWS.labels[:5])
-    assert [len(labels) for _, labels, _ in TrainingBatches(rows, 7, 44, PYTORCH.augment, 64, lambda: (1, 0))] == [5]
+    assert [len(labels) for _, labels, _ in make_batches(ROWS[:5], PYTORCH.augment, 64, 0)] == [5]
 
 
 CROP_AND_FLIP = read_training(read_params(), "vgg19", "paper").augment
@@ -226,7 +241,7 @@ def test_mixup_blends_a_batch_with_itself_backwards():
     images = (labels * 36).to(torch.uint8).view(28, 1, 1, 1).expand(28, 1, 48, 48).contiguous()
     rows = TensorSplit(images, labels, torch.eye(8)[labels])
     augment = CROP_AND_FLIP.model_copy(update={"mixup": 0.4})
-    batches = list(TrainingBatches(rows, 7, 44, augment, 14, lambda: (1, 0)))
+    batches = make_batches(rows, augment, 14, 0)
     assert len(batches) == 2
     for crops, shares, votes in batches:
         assert torch.equal(votes[:, :7], shares), "the shares of votes are blended in the same way"
@@ -234,7 +249,7 @@ def test_mixup_blends_a_batch_with_itself_backwards():
         assert torch.allclose(crops[:, 0, 0, 0], shares @ (torch.arange(7) * 36 / 255), atol=1e-5)
         assert (shares.amax(1) >= 0.5).all() and shares.amax(1).min() < 0.9
     for rank in (0, 1):
-        parts = list(TrainingBatches(rows, 7, 44, augment, 14, lambda: (1, 0), rank, 2))
+        parts = make_batches(rows, augment, 14, 0, rank, 2)
         for (crops, shares, _), (part, some, _) in zip(batches, parts, strict=True):
             assert torch.equal(part, crops[rank::2]) and torch.equal(some, shares[rank::2])
 

@@ -63,9 +63,7 @@ def choose_precision(wanted: Wanted, device: Device) -> Precision:
     InputError for float16 elsewhere than on an NVIDIA GPU.
     """
     if wanted == "float16" and device != "cuda":
-        raise InputError(
-            "compute.precision is float16, for NVIDIA GPUs without bfloat16, and there is none; set it to auto"
-        )
+        raise InputError("compute.precision is float16, which needs an NVIDIA GPU, and there is none; set it to auto")
     if wanted != "auto":
         return wanted
     if device == "cpu":
