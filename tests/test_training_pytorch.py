@@ -107,7 +107,7 @@ def make_batches(rows, augment, batch_size, seed, *place):
     batches = TrainingBatches(rows, 7, 44, augment, batch_size, *place)
     batches.draw(seed + 1)
     batches.draw(seed)
-    return [batches.make(torch.tensor(number)) for number in range(len(batches))]
+    return [batches.make(torch.tensor([number])) for number in range(len(batches))]
 
 
 def test_batches_cover_the_rows_once():

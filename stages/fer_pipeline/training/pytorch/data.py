@@ -81,7 +81,7 @@ class TrainingBatches:
             self.drawn = tuple(part.to(images.device) for part in drawn)
 
     def make(self, number: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """This process' share of the batch of a `number` from 0, int64 () on the device of the data.
+        """This process' share of the batch of a `number` from 0, int64 (1,) on the device of the data.
 
         Returns (crops, labels, votes): crops float32 (n, C, size, size) in [0, 1]; labels int64 (n,), or, with mixup,
         the shares of the classes, float32 (n, K); votes float32 (n, V), shares as in `TensorSplit`, or None.

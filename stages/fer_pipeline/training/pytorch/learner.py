@@ -31,7 +31,7 @@ class Learner:
     """A network that sees crops of `size` pixels of faces in K `classes`, on one device, in one of `world` processes.
 
     Everything that a step reads or writes lies on the device, the learning rate included, so that a GPU never waits for
-    the host, and can replay a step as one graph.
+    the host, and can replay a step as one graph. An index of no dimensions would be read by the host.
     """
 
     def __init__(
@@ -56,13 +56,12 @@ class Learner:
         self.counted: Any = [*zip(*(pair for pair in pairs if not pair[0].is_floating_point()), strict=True)]
         steps, exact = len(self.batches), torch.float64 if device == "cpu" else torch.float32
         make: Any = {"device": device, "dtype": exact}
-        self.rate, self.rates, self.forget = torch.zeros((), **make), torch.zeros(steps, **make), torch.zeros(steps)
-        self.forget = self.forget.to(device)
-        self.number = torch.zeros((), dtype=torch.int64, device=device)  # of the step in the epoch, from 0
-        self.losses, self.right = torch.zeros(steps, device=device), torch.zeros_like(self.number)
-        self.class_weights = (
-            weigh_classes(train.labels, classes).to(device) if settings.class_weights == "balanced" else None
-        )
+        self.rate, self.rates = torch.zeros((), **make), torch.zeros(steps, **make)
+        self.forget, self.losses = torch.zeros(2, steps, device=device)
+        self.number = torch.zeros(1, dtype=torch.int64, device=device)  # of the step in the epoch, from 0
+        self.right = torch.zeros((), dtype=torch.int64, device=device)
+        balanced = settings.class_weights == "balanced"
+        self.class_weights = weigh_classes(train.labels, classes).to(device) if balanced else None
         self.optimizer = make_optimizer(self.network, settings, self.rate)
         self.scaler = torch.amp.GradScaler(device, enabled=precision == "float16")
         self.history: list[dict[str, Any]] = []
@@ -124,14 +123,14 @@ class Learner:
         logits, votes = split_heads(outputs.float(), self.classes)
         loss = self.compute_loss(logits, votes, targets, shares)
         self.scaler.scale(loss).backward()
-        self.rate.copy_(self.rates[self.number])
+        self.rate.copy_(self.rates[self.number][0])
         self.clip()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.settings.ema:
             self.move_average()
         labels = targets if targets.dim() == 1 else targets.argmax(1)  # with mixup, the class with the larger share
-        self.losses.index_copy_(0, self.number.view(1), loss.detach().view(1))
+        self.losses.index_copy_(0, self.number, loss.detach().view(1))
         self.right += (logits.argmax(1) == labels).sum()
         self.number += 1
 
@@ -191,7 +190,7 @@ class Learner:
     def validate(self) -> tuple[float, float]:
         """Loss (cross-entropy of the first head, in nats) and accuracy on val, of the average or of the network."""
         self.average.eval()
-        loss, right = torch.zeros((), device=self.device), torch.zeros_like(self.number)
+        loss, right = torch.zeros((), device=self.device), torch.zeros_like(self.right)
         many = EVALUATION_CROPS[self.device] // self.settings.val_crops
         for images, labels in zip(self.val.images.split(many), self.val.labels.split(many), strict=True):
             with autocast(self.device, self.precision):  # not compiled: other shapes
