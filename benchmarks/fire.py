@@ -32,7 +32,7 @@ from fer_pipeline.running.hardware import name_cpu
 from fer_pipeline.running.stage import catch
 
 PARTS = ("kills", "damage", "same_bytes", "processor", "load", "sharing")
-LIBRARIES = ("tensorflow", "torch", "lightning", "dvc", "onnxruntime", "opencv-python-headless", "numpy")
+LIBRARIES = ("tensorflow", "torch", "dvc", "onnxruntime", "opencv-python-headless", "numpy")
 PAGE = "docs/fire.md"
 
 

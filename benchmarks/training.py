@@ -2,11 +2,12 @@
 
     python benchmarks/training.py resnet18      # default: all networks of params.yaml, each in a process of its own
 
-All figures of a network come from one run on the same random rows, with the settings of the profile `cpu`. In images/s:
+All figures of a network come from one run on the same random rows, with the settings of the profile `cpu` (PyTorch: in
+batches of 64 and of 128). In images/s:
 - our epoch: the training part of an epoch as the stage runs it (batches, crops, forward, backward, clipping, step,
   metrics), the second of two, so that nothing is timed that happens only once;
 - the plain way: float32, NCHW, Pillow transforms in a DataLoader (Keras: float32 `fit` on ImageDataGenerator);
-- PyTorch only, the bare loop: forward and backward on one fixed batch, in the precision of our epoch;
+- PyTorch only, the bare loop: forward and backward on one fixed batch, in our precision, compiled where ours is;
 - PyTorch only, evaluation: crops/s of TenCrop, beside the training forward alone.
 FLOP/s come from PyTorch's flop counter; the matrix product is 4096x4096 in bfloat16.
 Aims on a CPU with avx512_bf16: 2.5 times the plain way (Keras: 1.5 times), 95 % of the bare loop, 80 % of the product's
@@ -14,7 +15,6 @@ rate, and evaluation at least as fast per crop as the forward; measured with Res
 """
 
 import argparse
-import contextlib
 import functools
 import logging
 import subprocess
@@ -31,7 +31,6 @@ from fer_pipeline.faces.fer2013 import CLASSES, NAME, SIZE
 from fer_pipeline.networks.network import Network, Shape, find_crop, find_network
 from fer_pipeline.params.read import read_params
 from fer_pipeline.params.schema import Compute, KerasTraining, PyTorchTraining
-from fer_pipeline.running.hardware import name_cpu
 from fer_pipeline.running.stage import catch
 from fer_pipeline.running.timing import time_calls
 from fer_pipeline.training.common.profile import read_training
@@ -66,19 +65,27 @@ def measure_pytorch(name: str, network: Network, settings: PyTorchTraining, comp
     import torch.nn.functional as F
     from torch.utils.flop_counter import FlopCounterMode
 
-    from fer_pipeline.networks.pytorch.crops import EVALUATION_CROPS, as_input, choose_precision, score
-    from fer_pipeline.networks.pytorch.environment import enter
+    from fer_pipeline.networks.pytorch.crops import (
+        EVALUATION_CROPS,
+        as_input,
+        autocast,
+        choose_device,
+        choose_precision,
+        score,
+    )
+    from fer_pipeline.training.pytorch.train import compile_network
 
-    enter()
     torch.manual_seed(0)
-    precision = choose_precision(compute.precision)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     size, batch_size = find_crop(name, SIZE), settings.batch_size
 
     def build() -> "torch.nn.Module":
         return network.build(Shape(settings.width, settings.dropout, len(CLASSES), FACTS.channels))
 
-    ours = time_our_epoch(build().to(memory_format=torch.channels_last), size, settings, compute, rows)
+    device, hardware = choose_device(build(), size)
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    precision = choose_precision(compute.precision, device)
+    ours = time_our_epoch(build(), size, settings, compute, rows)
     memory = torch.cuda.max_memory_allocated() if device == "cuda" else 0
     model = build().to(device, memory_format=torch.channels_last)
 
@@ -91,17 +98,17 @@ def measure_pytorch(name: str, network: Network, settings: PyTorchTraining, comp
             torch.cuda.synchronize()
 
     def forward() -> "torch.Tensor":
-        with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
+        with autocast(device, precision):
             return model(crops).float()
 
     def step() -> None:
         model.zero_grad()
         F.cross_entropy(forward(), labels).backward()
-        synchronize()
 
     def step_repeatedly() -> None:
         for _ in range(REPEATS):
             step()
+        synchronize()
 
     def forward_repeatedly() -> None:
         for _ in range(REPEATS):
@@ -109,7 +116,7 @@ def measure_pytorch(name: str, network: Network, settings: PyTorchTraining, comp
         synchronize()
 
     def evaluate() -> None:
-        with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
+        with torch.inference_mode(), autocast(device, precision):
             for some in images.split(EVALUATION_CROPS[device] // 10):
                 score(model, some, size, 10, len(CLASSES))
         synchronize()
@@ -119,18 +126,19 @@ def measure_pytorch(name: str, network: Network, settings: PyTorchTraining, comp
         synchronize()
 
     model.train()
-    bare = REPEATS * batch_size / time_fastest(step_repeatedly)
-    train_forward = REPEATS * batch_size / time_fastest(forward_repeatedly)
     with FlopCounterMode(display=False) as counter:
         step()
     rate = ours * counter.get_total_flops() / batch_size
+    if compute.compile:
+        compile_network(model)
+    bare = REPEATS * batch_size / time_fastest(step_repeatedly)
+    train_forward = REPEATS * batch_size / time_fastest(forward_repeatedly)
     model.eval()
     evaluation = 10 * batch_size / time_fastest(evaluate)
     plain = time_plain_training(build().to(device), size, batch_size, rows)
     matrix = torch.randn(4096, 4096, device=device, dtype=torch.bfloat16)
     product = 2 * 4096**3 / time_fastest(multiply)
 
-    hardware = torch.cuda.get_device_name() if device == "cuda" else name_cpu()
     print(f"{name}, {hardware}, {precision}, batch {batch_size}{', compiled' * compute.compile}")
     print(f"  our epoch       {ours:8.1f} images/s{f'    peak memory {memory / 2**20:.0f} MiB' * bool(memory)}")
     print(f"  plain way       {plain:8.1f} images/s    ours is {ours / plain:.2f} times as fast")
@@ -144,33 +152,33 @@ def measure_pytorch(name: str, network: Network, settings: PyTorchTraining, comp
 def time_our_epoch(
     model: "torch.nn.Module", size: int, settings: PyTorchTraining, compute: Compute, rows: Split
 ) -> float:
-    """Images/s of the second epoch of a training as the stage runs it."""
-    import lightning as L
+    """Images/s of the second epoch of a training as the stage runs it, without its validation."""
     import torch
 
-    from fer_pipeline.networks.pytorch.crops import choose_precision
+    from fer_pipeline.networks.pytorch.crops import choose_device, choose_precision
     from fer_pipeline.training.pytorch.data import TensorSplit
-    from fer_pipeline.training.pytorch.train import TrainingModule, compile_network, make_trainer
+    from fer_pipeline.training.pytorch.learner import Learner
+    from fer_pipeline.training.pytorch.train import compile_network, repeat_results
 
-    class Clock(L.Callback):
-        seconds = 0.0
-
-        def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-            self.start = time.perf_counter()
-
-        def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            self.seconds = time.perf_counter() - self.start
-
-    clock = Clock()
-    train, few = (TensorSplit.of(Split(rows.images[:count], rows.labels[:count], None)) for count in (None, 64))
+    device, _ = choose_device(model, size)
+    repeat_results(compute.deterministic and device == "cuda")
+    train, precision = TensorSplit.of(rows), choose_precision(compute.precision, device)
+    learner = Learner(model, len(CLASSES), size, settings, precision, device, 0, train, train[:64])
     if compute.compile:
         compile_network(model)
-    with contextlib.redirect_stdout(None):
-        trainer = make_trainer(settings, compute, choose_precision(compute.precision), [clock])
-        trainer.fit(TrainingModule(model, len(CLASSES), size, settings, 0, train, few))
-    return len(train) // settings.batch_size * settings.batch_size / clock.seconds
+    ends = []
+
+    def end() -> tuple[float, float]:
+        if device == "cuda":
+            torch.cuda.synchronize()
+        ends.append(time.perf_counter())
+        return 0.0, 0.0
+
+    learner.validate = end  # type: ignore[method-assign]
+    learner.train_epoch()
+    start = time.perf_counter()
+    learner.train_epoch()
+    return len(learner.batches) * learner.batches.batch_size / (ends[1] - start)
 
 
 def time_plain_training(model: "torch.nn.Module", size: int, batch_size: int, rows: Split) -> float:
@@ -282,7 +290,9 @@ def measure(name: str, rows: Split) -> None:
     functions: dict[str, Callable[..., None]] = {"keras": measure_keras, "pytorch": measure_pytorch}
     whole = {"epochs": 2, "small_epochs": 0, "freeze_epochs": 0}  # every epoch trains all of it, at full size
     changes = {key: value for key, value in whole.items() if hasattr(settings, key)}
-    functions[network.FRAMEWORK](name, network, settings.model_copy(update=changes), params.compute, rows)
+    for batch_size in {"pytorch": (64, 128)}.get(network.FRAMEWORK, (settings.batch_size,)):
+        chosen = settings.model_copy(update=changes | {"batch_size": batch_size})
+        functions[network.FRAMEWORK](name, network, chosen, params.compute, rows)
 
 
 def main() -> None:

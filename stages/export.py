@@ -35,6 +35,7 @@ from fer_pipeline.networks.network import find_crop, find_network
 from fer_pipeline.params.read import read_params
 from fer_pipeline.predictions.calibration import fit_temperature, fit_temperature_to, fit_votes_temperature
 from fer_pipeline.predictions.predictions import read_predictions, read_votes
+from fer_pipeline.running.hardware import limit_threads
 from fer_pipeline.running.quiet import quiet_stderr
 from fer_pipeline.running.stage import run
 from fer_pipeline.sample.paths import is_sample
@@ -266,6 +267,7 @@ def main() -> None:
     parser.add_argument("--out", required=True, help="folder for <name>.onnx and <name>.int8.onnx")
     args = parser.parse_args()
     params = read_params()
+    limit_threads(params.compute.threads)
     splits, facts = read_faces(args.data)
     name, faces, val = args.name, splits["train"].images, splits["val"]
     said, classes = f"{args.predictions}/{name}_single_crop", len(facts.classes)

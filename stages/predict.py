@@ -29,6 +29,7 @@ from fer_pipeline.params.read import read_params
 from fer_pipeline.predictions.heat import pack_heat
 from fer_pipeline.predictions.predictions import SCORED, Predictions, as_written, round_rows, to_csv, votes_to_csv
 from fer_pipeline.predictions.record import Cost, NetworkFacts, PredictionTimes
+from fer_pipeline.running.hardware import limit_threads
 from fer_pipeline.running.stage import run
 from fer_pipeline.running.timing import record_times, time_calls
 
@@ -69,6 +70,7 @@ def main() -> None:
     parser.add_argument("--timing", required=True, help="JSON to add to: how fast it is")
     args = parser.parse_args()
     params, network = read_params(), find_network(args.name)
+    limit_threads(params.compute.threads)
     splits, facts = read_faces(args.data)
     scored = {split: splits[split] for split in SCORED}
     model = load_model(args.name, args.model, params.compute.precision, facts)

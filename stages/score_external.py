@@ -28,6 +28,7 @@ from fer_pipeline.params.read import read_params
 from fer_pipeline.predictions.predictions import Predictions, as_written
 from fer_pipeline.raw.source import read_other
 from fer_pipeline.running.apart import call_apart
+from fer_pipeline.running.hardware import limit_threads
 from fer_pipeline.running.stage import run
 
 
@@ -64,6 +65,7 @@ def main() -> None:
     parser.add_argument("--report", required=True, help="JSON to write")
     args = parser.parse_args()
     params = read_params()
+    limit_threads(params.compute.threads)
     faces, facts = read_faces(args.data)
     rows = read_other(args.source, facts.classes, facts.size, facts.colour)
     precision, evaluate = params.compute.precision, params.evaluate

@@ -11,8 +11,10 @@ The network is in fer_pipeline/networks/<name>.py, its training in fer_pipeline/
 import argparse
 from importlib import import_module
 
+from fer_pipeline.networks.keras import environment
 from fer_pipeline.networks.network import find_network
 from fer_pipeline.params.read import read_params
+from fer_pipeline.running.hardware import limit_threads
 from fer_pipeline.running.paths import check_writable
 from fer_pipeline.running.stage import run
 from fer_pipeline.training.common.checkpoints import lock_training
@@ -31,9 +33,11 @@ def main() -> None:
     args = parser.parse_args()
     for path in (args.model, args.report, args.history, args.timing):
         check_writable(path)  # now, not after hours of training
-    framework = find_network(args.name).FRAMEWORK
-    import_module(f"fer_pipeline.networks.{framework}.environment").enter()
     params = read_params()
+    limit_threads(params.compute.threads)
+    framework = find_network(args.name).FRAMEWORK
+    if framework == "keras":
+        environment.enter()
     settings = read_training(params, args.name)
     with lock_training(args.name):
         train = import_module(f"fer_pipeline.training.{framework}.train").train

@@ -469,4 +469,4 @@ def test_nothing_of_the_training_is_loaded(folder):
     loaded = set(process.stdout.split())
     assert {"cv2", "fastapi", "numpy", "onnxruntime"} <= loaded, process.stderr
     training = "torch tensorflow keras h5py psutil onnx pandas scipy matplotlib ruamel ruamel.yaml jinja2 sklearn"
-    assert not loaded & {*training.split(), "PIL", "torchvision", "lightning", "dvc"}
+    assert not loaded & {*training.split(), "PIL", "torchvision", "dvc"}

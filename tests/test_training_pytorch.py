@@ -13,6 +13,7 @@ from fer_pipeline.networks import compact
 from fer_pipeline.networks.pytorch.crops import score
 from fer_pipeline.params.read import read_params
 from fer_pipeline.training.common.profile import read_training
+from fer_pipeline.training.pytorch import graph
 from fer_pipeline.training.pytorch.augment import cut, draw_variations, vary
 from fer_pipeline.training.pytorch.data import TensorSplit, TrainingBatches
 from fer_pipeline.training.pytorch.learner import Learner, compute_votes_loss, weigh_classes
@@ -21,10 +22,10 @@ from fer_pipeline.training.pytorch.rates import anneal, cycle, decay
 ROWS = TensorSplit.of(TRAIN)
 
 
-def start_training(**changes):
+def start_training(device="cpu", **changes):
     """A narrow Compact in training, with changed settings."""
     settings = PYTORCH.model_copy(update=changes)
-    return Learner(compact.build(NARROW), 7, 44, settings, "float32", "cpu", 1, ROWS, ROWS)
+    return Learner(compact.build(NARROW), 7, 44, settings, "float32", device, 1, ROWS, ROWS)
 
 
 def test_schedules_beside_numbers_worked_out_by_hand():
@@ -51,6 +52,25 @@ def test_one_cycle_and_plateau_are_torchs(warm_up):
         history.append({"val_accuracy": accuracy})
         plateau.step(accuracy)
         assert decay(settings, history) == pytest.approx(optimizer.param_groups[0]["lr"])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_captured_step_is_the_step(optimizer, monkeypatch):
+    """Two trainings by CUDA graphs have the same weights, and those of one that starts each kernel alone."""
+    torch.use_deterministic_algorithms(True)
+    changes = {"optimizer": optimizer, "ema": 0.9, "freeze_epochs": 1, "batch_size": 10}
+    weights = []
+    for warm_up in (3, 3, 10**9):
+        monkeypatch.setattr(graph, "WARM_UP", warm_up)
+        torch.manual_seed(0)
+        learner = start_training("cuda", **changes)
+        for _ in range(3):
+            learner.train_epoch()
+        assert (learner.captured.graph is not None) == (warm_up == 3)
+        weights.append(torch.cat([part.flatten().float() for part in learner.average.state_dict().values()]))
+    assert torch.equal(weights[0], weights[1])
+    assert torch.allclose(weights[0], weights[2], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])

@@ -50,7 +50,7 @@ ROWS = {"official": ("PrivateTest", "PublicTest"), "paper": ("both, 7,178 rows",
 CLOSING = "<!-- end of results -->"
 PAGES = dict.fromkeys(("README.md", "results/README.md"), "results.md.j2") | {"docs/benchmark.md": "benchmark.md.j2"}
 """{page: the template of its tables}."""
-LIBRARIES = ("tensorflow", "keras", "torch", "torchvision", "lightning", "scikit-learn", "numpy", "dvc")
+LIBRARIES = ("tensorflow", "keras", "torch", "torchvision", "scikit-learn", "numpy", "dvc")
 
 TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent),

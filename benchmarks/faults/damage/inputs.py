@@ -303,7 +303,7 @@ class Kind(NamedTuple):
 
 PREPARE = f"stages/prepare.py --source {{}} --split official --out {FACES} --report metrics/data.json"
 SAMPLE, PREDICT = PREPARE.format(TABLE), f"apps/predict.py --json --model {ONNX} {{}}"
-TORCH, KERAS = "lightning", "fer_pipeline.networks.keras.framework"
+TORCH, KERAS = "fer_pipeline.training.pytorch.train", "fer_pipeline.networks.keras.framework"
 KINDS: dict[str, Kind] = {  # in the order of the table
     "tables": Kind(
         1500, TABLE, PREPARE, partial(damage_file, check=lambda path: check_rows(read_table(path.read_bytes())))

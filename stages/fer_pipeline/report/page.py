@@ -19,7 +19,7 @@ from fer_pipeline.report.evidence import EMPTY, Cell, Files, list_classes, sprea
 from fer_pipeline.report.show import FILTERS, series
 from fer_pipeline.sample.paths import is_sample
 
-LIBRARIES = ("tensorflow", "torch", "torchvision", "lightning", "scikit-learn", "numpy", "dvc")
+LIBRARIES = ("tensorflow", "torch", "torchvision", "scikit-learn", "numpy", "dvc")
 
 
 @cache

@@ -3,6 +3,9 @@
 import os
 import platform
 from pathlib import Path
+from typing import Literal
+
+LIMITS = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")  # of PyTorch and NumPy, of TensorFlow
 
 
 def name_cpu() -> str:
@@ -14,6 +17,14 @@ def name_cpu() -> str:
         return platform.processor() or platform.machine()
 
 
+def limit_threads(threads: int | Literal["auto"]) -> None:
+    """Have the libraries that are imported from here on compute with so many threads; auto leaves it to them."""
+    if threads != "auto":
+        os.environ |= dict.fromkeys(LIMITS, f"{threads}")
+
+
 def count_cores() -> int:
     """How many cores this process may use; on systems that do not say, such as macOS, how many there are."""
+    if (limit := os.environ.get(LIMITS[0], "")).isdecimal():
+        return int(limit)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

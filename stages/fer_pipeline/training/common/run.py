@@ -1,9 +1,10 @@
 """What a training of either framework returns, and the files that are written from it."""
 
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from fer_pipeline.core.files import write_files
 from fer_pipeline.core.record import Count, Record, Share
@@ -57,6 +58,13 @@ def learns_votes(name: str, labels: str, has_votes: bool) -> bool:
     if labels == "emotion+votes" and not has_votes:
         print(f"{name} learns the labels alone: the data have no votes", flush=True)
     return labels == "emotion+votes" and has_votes
+
+
+def warn_if_slow(seconds: Sequence[float], threads: int | Literal["auto"]) -> None:
+    """Say so on stderr if the last of epochs that do the same took more than twice as long as the fastest before it."""
+    if threads != 1 and len(seconds) > 1 and (times := seconds[-1] / min(seconds[:-1])) > 2:
+        advice = "something else uses this machine; compute.threads: 1 may be faster"
+        print(f"this epoch took {times:.1f} times as long as the fastest: {advice}", file=sys.stderr, flush=True)
 
 
 def to_history(epochs: Sequence[dict[str, Any]]) -> bytes:

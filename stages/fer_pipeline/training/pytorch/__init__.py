@@ -1,1 +1,1 @@
-"""Training in PyTorch, by Lightning: data, checkpoints and the training itself."""
+"""Training in PyTorch: data, steps, checkpoints and the training itself."""
