@@ -73,8 +73,10 @@ def measure_pytorch(name: str, network: Network, settings: PyTorchTraining, comp
         choose_precision,
         score,
     )
+    from fer_pipeline.networks.pytorch.environment import enter
     from fer_pipeline.training.pytorch.train import compile_network
 
+    enter()
     torch.manual_seed(0)
     size, batch_size = find_crop(name, SIZE), settings.batch_size
 

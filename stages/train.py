@@ -11,7 +11,6 @@ The network is in fer_pipeline/networks/<name>.py, its training in fer_pipeline/
 import argparse
 from importlib import import_module
 
-from fer_pipeline.networks.keras import environment
 from fer_pipeline.networks.network import find_network
 from fer_pipeline.params.read import read_params
 from fer_pipeline.running.hardware import limit_threads
@@ -36,8 +35,7 @@ def main() -> None:
     params = read_params()
     limit_threads(params.compute.threads)
     framework = find_network(args.name).FRAMEWORK
-    if framework == "keras":
-        environment.enter()
+    import_module(f"fer_pipeline.networks.{framework}.environment").enter()
     settings = read_training(params, args.name)
     with lock_training(args.name):
         train = import_module(f"fer_pipeline.training.{framework}.train").train

@@ -10,7 +10,7 @@ from torchvision import transforms
 from trainings import NARROW, PYTORCH, TRAIN
 
 from fer_pipeline.networks import compact
-from fer_pipeline.networks.pytorch.crops import score
+from fer_pipeline.networks.pytorch.crops import choose_device, choose_precision, score
 from fer_pipeline.params.read import read_params
 from fer_pipeline.training.common.profile import read_training
 from fer_pipeline.training.pytorch import graph
@@ -286,3 +286,36 @@ def test_scores_are_averaged_over_the_crops():
             stack = torch.stack([transforms.ToTensor()(picture).expand(3, -1, -1) for picture in pictures])
             expected.append(torch.cat([head.softmax(1).mean(0) for head in network(stack).split([7, 8], dim=1)]))
         assert torch.allclose(score(network, images, 44, crops, 7).exp(), torch.stack(expected), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("bfloat16", "capability", "expected"),
+    [(True, (8, 0), "bfloat16"), (False, (7, 5), "float16"), (False, (6, 1), "float32")],
+)
+def test_precision_by_the_gpu(bfloat16, capability, expected, monkeypatch):
+    """An A100, a T4 and a GTX 1080; what is asked for by name is not judged."""
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bfloat16)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    assert [choose_precision(wanted, "cuda") for wanted in ("auto", "float32")] == [expected, "float32"]
+    assert choose_precision("auto", "mps") == "float32"
+
+
+@pytest.mark.parametrize(("difference", "device"), [(5e-4, "mps"), (5e-3, "cpu")])
+def test_apples_gpu_computes_what_it_predicts_as_the_cpu_does(difference, device, monkeypatch, capsys):
+    """On a network that gives other probabilities there, by so much."""
+
+    class Network(torch.nn.Module):
+        place = "cpu"
+
+        def to(self, place):
+            self.place = place
+            return self
+
+        def forward(self, crops):
+            first = torch.full((len(crops), 1), 0.5 + (difference if self.place == "mps" else 0))
+            return torch.cat([first, 1 - first], dim=1).log()
+
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.Tensor, "to", lambda tensor, _: tensor)
+    assert choose_device(Network(), 44)[0] == device
+    assert ("Apple's GPU gives probabilities that differ by 0.005" in capsys.readouterr().err) == (device == "cpu")

@@ -8,9 +8,10 @@ from typing import Any, Literal, NamedTuple
 
 from fer_pipeline.core.files import write_files
 from fer_pipeline.core.record import Count, Record, Share
-from fer_pipeline.networks.precision import Device, Precision
 from fer_pipeline.running.timing import record_times
 
+Device = Literal["cpu", "cuda", "mps"]
+Precision = Literal["float32", "bfloat16", "float16"]
 HISTORY = ("epoch", "learning_rate", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
 """Columns of history.csv: epoch counts from 1, accuracies are in [0, 1]."""
 

@@ -98,8 +98,6 @@ def keep(learner: Learner, checkpoints: Path) -> None:
 
 def repeat_results(deterministic: bool) -> None:
     """Have CUDA repeat its results from run to run, or choose whatever is fastest."""
-    if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(deterministic)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # all memory is written before it is read
     torch.backends.cudnn.benchmark = not deterministic
