@@ -7,9 +7,11 @@ import sys
 import h5py
 import numpy as np
 import pytest
-from conftest import ROOT, encode, make_narrow, write_folder
+from conftest import ROOT, Table, encode, make_narrow, write_folder
 from PIL import Image
 
+from fer_pipeline.faces.fer2013 import CLASSES, VOTED
+from fer_pipeline.raw.rows import FERPLUS_COLUMNS
 from sample import draw_face
 
 TINTS = {"at ease": (1.0, 0.8, 0.6), "bored": (0.5, 0.6, 1.0), "glad": (0.7, 1.0, 0.7)}
@@ -50,6 +52,25 @@ def test_own_classes_in_colour_from_folders_to_answers(clone, photo_file, browse
         (face,) = json.loads(printed)["faces"]
         shares = face["probabilities"]
         assert [*shares] == [*SHOWN] and sum(shares.values()) == pytest.approx(1, abs=1e-3)
+
+
+def test_the_majority_of_votes_is_the_label_of_eight_classes(clone):
+    """`prepare.labels: votes` on FER-2013's form: rows without a majority are left out, and the classes are FER+'s."""
+    narrow, table, said = make_narrow(clone), Table(per_class=(8, 4, 4)), [*FERPLUS_COLUMNS.values()]
+    (narrow.path / "data" / "raw" / "mine.csv").write_bytes(table.csv())
+    rows = ["Usage,Image name," + ",".join(FERPLUS_COLUMNS)]
+    for i, (usage, label) in enumerate(table.rows):
+        name, other = CLASSES[label], CLASSES[label - 1]
+        votes = {0: {"contempt": 7, name: 3}, 1: {name: 5, other: 5}}.get(i % 8, {name: 8, "unknown": 2})
+        rows.append(f"{usage},fer{i:07}.png," + ",".join(str(votes.get(one, 0)) for one in said))
+    (narrow.path / "data" / "raw" / "mine_votes.csv").write_text("\n".join([*rows, ""]))
+    changes = {"dataset: data/raw/sample.csv": "dataset: data/raw/mine.csv", "labels: emotion": "labels: votes"}
+    narrow.edit("params.yaml", changes | {"data/raw/sample_votes.csv": "data/raw/mine_votes.csv"})
+    narrow.run("dvc", "repro", "-q", "evaluate@compact")
+    data, scores = read(narrow, "metrics/data.json"), read(narrow, "metrics/compact.json")
+    assert [*scores["per_class"]] == [*VOTED]
+    assert data["rows"]["test"]["contempt"] > 0 and sum(data["no_majority"].values()) > 5
+    assert scores["annotators"]["accuracy"] == scores["accuracy"]
 
 
 def test_a_table_with_boxes_subjects_groups_and_votes(clone):
