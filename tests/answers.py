@@ -9,9 +9,9 @@ from fer_pipeline.predictions.predictions import Predictions, as_written
 
 def predict(actual, predicted, confidence=0.7, classes=CLASSES):
     """`Predictions` of given classes (numbers or names); `confidence` is one or (N,), the rest is spread evenly."""
+    numbers = {name: number for number, name in enumerate(classes)}
     actual, predicted = (
-        np.array([classes.index(one) if isinstance(one, str) else one for one in labels], np.uint8)
-        for labels in (actual, predicted)
+        np.array([numbers.get(one, one) for one in labels], np.uint8) for labels in (actual, predicted)
     )
     confidence = np.broadcast_to(confidence, len(actual))
     probabilities = np.tile((1 - confidence[:, None]) / (len(classes) - 1), len(classes))
@@ -34,19 +34,14 @@ def draw_rows(count, seed, strength=1.6, sharpness=1, classes=CLASSES):
 
 def name_classes(count):
     """So many classes; every fourth name is longer than those of FER-2013."""
-    return (
-        CLASSES if count == 7 else tuple(f"{'contemptuous smile' if k % 4 == 1 else 'class'} {k}" for k in range(count))
-    )
+    names = tuple(f"{'contemptuous smile' if k % 4 == 1 else 'class'} {k}" for k in range(count))
+    return CLASSES if count == 7 else names
 
 
 def make_splits(labels, seed=0, shape=(48, 48)):
     """{split: drawn faces of a shape with these labels}, of {split: labels}; none of them occurs twice."""
-    rng = np.random.default_rng(seed)
-    return {
-        name: Split(
-            rng.integers(0, 256, (len(one), *shape), np.uint8),
-            np.array(one, np.uint8),
-            None if name == "train" else np.zeros(len(one), bool),
-        )
-        for name, one in labels.items()
-    }
+    rng, splits = np.random.default_rng(seed), {}
+    for name, one in labels.items():
+        images, unseen = rng.integers(0, 256, (len(one), *shape), np.uint8), np.zeros(len(one), bool)
+        splits[name] = Split(images, np.array(one, np.uint8), None if name == "train" else unseen)
+    return splits

@@ -21,8 +21,9 @@ from matplotlib.cbook import get_sample_data
 from PIL import Image
 
 import prepare
-from clones import ENVIRONMENT, ROOT, SMALL, Clone, Project, make_narrow  # noqa: F401 (ENVIRONMENT is for tests)
+from clones import ENVIRONMENT, ROOT, Clone, Project, make_narrow  # noqa: F401 (ENVIRONMENT is for tests)
 from damage import pack_zip
+from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.raw.rows import USAGES
 from fer_pipeline.running.stage import catch
@@ -95,8 +96,16 @@ def put(content, values):
     """Change values in {path: content}, by their sources (see `find`); an object keeps its other keys."""
     for source, value in values.items():
         holder, key = find(content, source)
-        holder[key] = holder[key] | value if isinstance(holder[key], dict) and value else value
+        old = holder.get(key) if isinstance(holder, dict) else holder[key]
+        holder[key] = old | value if isinstance(old, dict) and value else value
     return content
+
+
+def refuse(call, *arguments, **options):
+    """The sentence with which a call refuses its input."""
+    with pytest.raises(InputError) as error:
+        call(*arguments, **options)
+    return str(error.value)
 
 
 PAPERS = ("baseline", "vgg19", "resnet18")
@@ -205,9 +214,8 @@ def pytest_collection_modifyitems(items):
     """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
     slow = [item for item in items if "finished_clone" in item.fixturenames]
-    quick = sorted(
-        (item for item in items if item not in slow), key=lambda item: "finished_pipeline" not in item.fixturenames
-    )
+    quick = [item for item in items if item not in slow]
+    quick.sort(key=lambda item: "finished_pipeline" not in item.fixturenames)
     size, parts = -(-len(items) // workers), []
     for worker in range(workers):
         last = slow[worker::workers]
@@ -219,15 +227,6 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture
 def clone(tmp_path):
     return Clone(tmp_path / "clone")
-
-
-@pytest.fixture
-def small_clone(clone):
-    """A clone whose sample has 210 rows, prepared."""
-    clone.edit("params.yaml", SMALL)
-    clone.run("dvc", "repro", "-q", "prepare")
-    clone.commit()
-    return clone
 
 
 @pytest.fixture(scope="session")

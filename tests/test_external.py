@@ -5,15 +5,14 @@ import re
 
 import numpy as np
 import pytest
-from conftest import Table, encode, find_runs, write_folder, write_zip
+from conftest import encode, find_runs, refuse, write_folder, write_zip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 import damage
 import score_external
-from fer_pipeline.core.errors import InputError
-from fer_pipeline.faces.faces import SPLITS, read_faces
+from fer_pipeline.faces.faces import read_faces
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.predictions.predictions import as_written
 from fer_pipeline.raw.images import decode
@@ -55,8 +54,8 @@ def test_any_form_is_read_for_the_classes_of_the_data(tmp_path, table):
     files = {f"a/{name}/1.png": encode(draw_face(1, 64, 64)) for name in ("Very-Bored", "happy", "joy", "other")}
     rows = read_other(write_folder(tmp_path / "set", files), ("happy", "very bored"), 96, colour=True)
     assert (rows.labels.tolist(), rows.images.shape, rows.left_out) == ([0, 0, 1], (3, 96, 96, 3), {"other": 1})
-    with pytest.raises(InputError, match="x.csv: no face of calm, glad; give some"):
-        read_other(tmp_path / "x.csv", ("calm", "glad"), 48, colour=False)
+    said = refuse(read_other, tmp_path / "x.csv", ("calm", "glad"), 48, colour=False)
+    assert "x.csv: no face of calm, glad; give some" in said
 
 
 def test_colour_becomes_grey():
@@ -69,14 +68,11 @@ def test_colour_becomes_grey():
     [
         ({"one/a.png": encode(draw_face(1))}, "no pictures in folders named after an emotion"),
         ({"happy/a.png": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"}, "happy/a.png: not a picture"),
-        ({"happy/a.png": encode(draw_face(1))[:200]}, "happy/a.png: damaged picture"),
-        ({"happy/a.png": b""}, "happy/a.png: 0 bytes"),
         ({}, "not found; set its path in `other_sets` in params.yaml"),
     ],
 )
 def test_bad_pictures_are_named(files, message, tmp_path):
-    with pytest.raises(InputError, match=message):
-        read_other(write_folder(tmp_path / "set", files), CLASSES, 48, colour=False)
+    assert re.search(message, refuse(read_other, write_folder(tmp_path / "set", files), CLASSES, 48, colour=False))
 
 
 @settings(max_examples=200, deadline=None)
@@ -123,9 +119,3 @@ def test_a_set_goes_through_the_pipeline(finished_clone):
     assert "Other data sets" in page and re.search(r"\b2 of the faces\s+are also in FER-2013", page)
     finished_clone.edit("params.yaml", {"other_sets: {mine: data/raw/mine}": "other_sets: {mine: data/raw/gone}"})
     assert "Traceback" not in finished_clone.run("dvc", "repro", code=255)
-
-
-def test_faces_seen_in_training_are_counted():
-    table = Table()
-    rows = {name: type("Rows", (), {"images": table.images[table.usages == i]}) for i, name in enumerate(SPLITS)}
-    assert score_external.count_seen(table.images, rows) == (table.usages < 2).sum()

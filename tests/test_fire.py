@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from apps import serve
-from conftest import ENVIRONMENT, ROOT, write_network
+from conftest import ENVIRONMENT, ROOT, refuse, write_network
 
 import score_exports
 from clones import PULL_ANEW, PUSH_AGAIN, PUSH_ANEW
@@ -73,28 +73,22 @@ def test_an_exported_network_has_to_answer(tmp_path):
         model.CopyFrom(sound)
         model.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(np.full((1936, 7), value, np.float32), "weights"))  # fmt: skip
         path.write_bytes(model.SerializeToString())
-        with pytest.raises(InputError, match="not finite"):
-            load_exported(path)
+        assert "not finite" in refuse(load_exported, path)
     sound.graph.node[3].op_type = "Relu"
     del sound.graph.node[3].attribute[:]
     path.write_bytes(sound.SerializeToString())
-    with pytest.raises(InputError, match="gives no probabilities"):
-        load_exported(path)
+    assert "gives no probabilities" in refuse(load_exported, path)
     write_network(path, votes_temperature="1.0")  # and no second head
-    with pytest.raises(InputError, match="x: fails"):
-        load_exported(path)
+    assert "x: fails" in refuse(load_exported, path)
 
 
-@pytest.mark.parametrize("value", [None, "", "yes", "NaN", "2", "[]"])
+@pytest.mark.parametrize("value", [None, "", "yes", "NaN", "{}"])
 @pytest.mark.parametrize("key", ["largest_difference", "kept_in_float32"])
 def test_metadata_that_score_exports_cannot_read(key, value, tmp_path):
     rows = Split(np.zeros((2, 48, 48), np.uint8), np.zeros(2, np.uint8), None)
     metadata = {"largest_difference": "0.001", "kept_in_float32": "[]"} | {key: value}
     path = write_network(tmp_path / "x.onnx", **{name: text for name, text in metadata.items() if text is not None})
     float32 = score_exports.measure(write_network(tmp_path / "y.onnx", largest_difference="0.001"), rows)
-    if (key, value) == ("kept_in_float32", "[]"):
-        assert score_exports.measure_quantised(path, rows, float32).kept_in_float32 == []
-        return
     with pytest.raises(InputError, match=rf"x\.onnx: {key} is missing in its metadata, or damaged"):
         score_exports.measure_quantised(path, rows, float32)
 
@@ -103,8 +97,7 @@ def test_a_network_that_has_just_been_removed(tmp_path, monkeypatch):
     """Between its name being looked up and its file being opened: a sentence, and no entry in the list."""
     with monkeypatch.context() as patched:
         patched.setattr(serve.recognition, "find_model", lambda name: tmp_path / "gone.onnx")
-        with pytest.raises(InputError, match="gone.onnx: no such file"):
-            serve.open_recogniser("gone")
+        assert "gone.onnx: no such file" in refuse(serve.open_recogniser, "gone")
     listed = iter([["gone"]])
     monkeypatch.setattr(serve.recognition, "list_models", lambda: next(listed, []))
     monkeypatch.setattr(serve.app.state, "model", "gone", raising=False)

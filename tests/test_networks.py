@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from conftest import Table
+from conftest import Table, refuse
 from safetensors.torch import save_file
 from trainings import FACTS
 
@@ -60,18 +60,14 @@ def body(state):
     return {key: tensor for key, tensor in state.items() if not key.startswith(("head.", "classifier.", "fc."))}
 
 
-def test_sizes_by_hand():
-    """Convolutions 3x3 and BatchNorms, counted from the configuration; VGG's convolutions have biases."""
+def test_sizes_of_vgg19_by_hand():
+    """Convolutions 3x3 with biases and BatchNorms, counted from the configuration."""
     channels = [3, 64, 64, 128, 128, *[256] * 4, *[512] * 8]
     pixels = [44, 44, 22, 22, *[11] * 4, *[5] * 4, *[2] * 4]
-    vgg19 = sum(9 * i * o + o + 2 * o for i, o in itertools.pairwise(channels)) + 512 * 7 + 7
-    resnet18 = 9 * 3 * 64 + 2 * 64 + 512 * 7 + 7
-    for i, o in ((64, 64), (64, 128), (128, 256), (256, 512)):
-        resnet18 += 9 * i * o + 3 * 9 * o * o + 4 * 2 * o + (i * o + 2 * o if i != o else 0)
-    models = [wrap(name, 1) for name in ("vgg19", "resnet18")]
-    assert [model.count_parameters() for model in models] == [vgg19, resnet18] == [20_038_983, 11_172_423]
+    parameters = sum(9 * i * o + o + 2 * o for i, o in itertools.pairwise(channels)) + 512 * 7 + 7
     macs = [9 * i * o * side**2 for (i, o), side in zip(itertools.pairwise(channels), pixels, strict=True)]
-    assert models[0].count_macs() == sum(macs) + 512 * 7
+    model = wrap("vgg19", 1)
+    assert (model.count_parameters(), model.count_macs()) == (parameters, sum(macs) + 512 * 7)
 
 
 def test_pools_strides_and_dropout():
@@ -143,9 +139,8 @@ def test_imagenet_weights_are_downloaded_once(imagenet, monkeypatch):
     networks = [build("resnet18"), build("resnet18")]
     for network in networks:
         load_start(network, "resnet18", "imagenet", 1, FACTS)
-    download.assert_called_once_with(
-        f"https://example.org/models/{cached.name}", str(cached), hash_prefix=cached.name[9:17]
-    )
+    url = f"https://example.org/models/{cached.name}"
+    download.assert_called_once_with(url, str(cached), hash_prefix=cached.name[9:17])
     expected = torch.load(cached, weights_only=True)["layer4.1.conv2.weight"]
     assert all(torch.equal(network.layer4[1].conv2.weight, expected) for network in networks)
 
@@ -153,17 +148,16 @@ def test_imagenet_weights_are_downloaded_once(imagenet, monkeypatch):
 def test_without_a_network_the_file_to_fetch_is_named(imagenet, monkeypatch):
     cached, _ = imagenet
     monkeypatch.setattr(torch.hub, "download_url_to_file", Mock(side_effect=urllib.error.URLError("no route to host")))
-    advice = f"fetch https://example.org/models/{cached.name} and put it at {cached}$"
-    with pytest.raises(InputError, match=advice):
-        load_start(build("resnet18"), "resnet18", "imagenet", 1, FACTS)
+    advice = f"fetch https://example.org/models/{cached.name} and put it at {cached}"
+    assert refuse(load_start, build("resnet18"), "resnet18", "imagenet", 1, FACTS).endswith(advice)
 
 
 def test_a_damaged_cache_is_refused(imagenet):
     cached, content = imagenet
     cached.parent.mkdir(parents=True)
     cached.write_bytes(content[:-1])
-    with pytest.raises(InputError, match="damaged .*; delete it and run again"):
-        load_start(build("resnet18"), "resnet18", "imagenet", 1, FACTS)
+    said = refuse(load_start, build("resnet18"), "resnet18", "imagenet", 1, FACTS)
+    assert "damaged" in said and "; delete it and run again" in said
 
 
 @pytest.mark.parametrize("architecture", [vgg19, resnet18])
@@ -203,8 +197,7 @@ def test_weights_that_do_not_fit(content, expected, tmp_path, monkeypatch):
         (tmp_path / "start.pth").write_bytes(content)
     elif content is not None:
         torch.save(content, tmp_path / "start.pth")
-    with pytest.raises(InputError, match=expected):
-        load_start(build("resnet18"), "resnet18", str(tmp_path / "start.pth"), 1, FACTS)
+    assert re.search(expected, refuse(load_start, build("resnet18"), "resnet18", str(tmp_path / "start.pth"), 1, FACTS))
     assert not (tmp_path / "sprung").exists()
 
 
@@ -233,26 +226,22 @@ def test_a_training_starts_from_another_ones_network(kind, colours, tmp_path, ca
     new = new._replace(classes=CLASSES[::-1], voted=(*CLASSES[::-1], "contempt"), size=64)
     start, network = save_start(tmp_path / "x.safetensors", kind, old), make_whole(kind, new)
     load_start(network, kind, str(tmp_path / "x.safetensors"), 0.1, new)
-    assert (
-        f"{kind} starts from {tmp_path}/x.safetensors: body, normalisation, head, second head\n"
-        == capsys.readouterr().out
-    )
+    parts = "body, normalisation, head, second head"
+    assert capsys.readouterr().out == f"{kind} starts from {tmp_path}/x.safetensors: {parts}\n"
     images = torch.rand(2, 1, 60, 60).expand(-1, 3, -1, -1)
     expected = start(images)[:, [*range(6, -1, -1), *range(13, 6, -1), 14]]
     assert torch.allclose(network(images), expected, atol=1e-4)
 
 
 FIVE = {"classes": ("happy", "sad", "surprise", "angry", "neutral"), "voted": ()}
+BORED = {"classes": ("bored", *CLASSES[1:])}
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         (FIVE, "body, normalisation; head drawn anew (5 classes instead of 7); second head left out"),
-        (
-            {"classes": ("bored", *CLASSES[1:])},
-            "body, normalisation, second head; head drawn anew (other classes)",
-        ),
+        (BORED, "body, normalisation, second head; head drawn anew (other classes)"),
     ],
 )
 def test_what_a_training_does_not_take_is_said(change, said, tmp_path, capsys):
@@ -289,11 +278,8 @@ def test_what_a_training_does_not_take_is_said(change, said, tmp_path, capsys):
 def test_networks_that_do_not_fit(name, width, metadata, tensors, expected, tmp_path):
     save_start(tmp_path / "x.safetensors", "compact", FACTS)
     state, said = read_tensors(tmp_path / "x.safetensors")
-    state, said = (
-        {key: one for key, one in (old | new).items() if one is not None}
-        for old, new in ((state, tensors), (said, metadata))
-    )
-    save_file(state, tmp_path / "x.safetensors", said)
+    left = [{key: one for key, one in part.items() if one is not None} for part in (state | tensors, said | metadata)]
+    save_file(left[0], tmp_path / "x.safetensors", left[1])
     with pytest.raises(InputError, match=rf"x\.safetensors: .*{expected}"):
         load_start(make_whole(name, FACTS), name, str(tmp_path / "x.safetensors"), width, FACTS)
 
@@ -303,11 +289,7 @@ def test_a_saved_network_scores_the_same(name, tmp_path):
     (tmp_path / "x.safetensors").write_bytes(pack_network(name, 0.25, network.state_dict(), FACTS))
     images = torch.rand(2, 3, 44, 44)
     loaded, found, classes, voted, crop, colour = load_network(tmp_path / "x.safetensors")
-    assert (
-        (found, classes, voted, crop, colour) == (name, CLASSES, (), 44, False)
-        and not loaded.training
-        and loaded(images).shape == (2, 7)
-    )
+    assert (found, classes, voted, crop, colour) == (name, CLASSES, (), 44, False) and not loaded.training
     assert torch.allclose(loaded(images), network(images), atol=1e-5)
     assert all(torch.equal(tensor, loaded.state_dict()[key]) for key, tensor in network.state_dict().items())
 
@@ -339,18 +321,15 @@ def test_a_foreign_model_file_is_refused(change, expected, tmp_path):
     tensors = {key: value for key, value in change.items() if not isinstance(value, str)}
     texts = {key: value for key, value in change.items() if isinstance(value, str)}
     save_file(build("resnet18", 0.25).state_dict() | tensors, tmp_path / "x.safetensors", METADATA | texts)
-    with pytest.raises(InputError, match=rf"x\.safetensors: .*{expected}"):
-        load_network(tmp_path / "x.safetensors")
+    assert re.search(rf"x\.safetensors: .*{expected}", refuse(load_network, tmp_path / "x.safetensors"))
 
 
 def test_a_damaged_model_file_is_refused(tmp_path):
     path = tmp_path / "x.safetensors"
-    with pytest.raises(InputError, match="not found"):
-        load_network(path)
+    assert "not found" in refuse(load_network, path)
     for content in (b"", pack_network("resnet18", 0.25, build("resnet18", 0.25).state_dict(), FACTS)[:-10]):
         path.write_bytes(content)
-        with pytest.raises(InputError, match="damaged"):
-            load_network(path)
+        assert "damaged" in refuse(load_network, path)
 
 
 def test_grad_cam_by_hand():
@@ -421,5 +400,4 @@ def test_what_is_wrong_with_a_networks_file_is_said(name, write_file):
 def test_two_networks_of_one_title(write_file):
     names = [write_file(name, FILE) for name in ("tried_once", "tried_twice")]
     assert find_network(names[0]).TITLE == "Tried"
-    with pytest.raises(InputError, match="the networks tried_once and tried_twice have the same TITLE, 'Tried'"):
-        find_networks(names)
+    assert "the networks tried_once and tried_twice have the same TITLE, 'Tried'" in refuse(find_networks, names)

@@ -16,6 +16,7 @@ from fer_pipeline.figures.style import PALETTE
 from fer_pipeline.metrics.scores import Summary
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
+from fer_pipeline.training.common.run import HISTORY
 
 NETWORKS = {name: network.TITLE for name, network in find_networks(read_params().networks).items()}
 TEMPLATES = ROOT / ".dvc" / "plots"
@@ -38,10 +39,7 @@ def write_results(clone, seed):
             f"plots/{name}/test/confusion.csv": ["actual,predicted", *rows],
             f"plots/{name}/test/risk_coverage.csv": ["coverage,accuracy,images", *points],
             f"plots/{name}/test/calibration.csv": ["low,high,images,confidence,accuracy", *bins],
-            f"plots/{name}/history.csv": [
-                "epoch,learning_rate,train_loss,train_accuracy,val_loss,val_accuracy",
-                *epochs,
-            ],
+            f"plots/{name}/history.csv": [",".join(HISTORY), *epochs],
             f"metrics/summary/{name}.json": [json.dumps(scores)],
             "metrics/summary/ensemble.json": [json.dumps(scores)],
         }
@@ -80,7 +78,6 @@ def count_pairs(clone, branch, name):
 
 
 def find_drawing(dom, title):
-    """The SVG of the plot with this title."""
     drawings = re.findall(r'<svg[^>]* class="marks".*?</svg>', dom, re.DOTALL)
     (found,) = [drawing for drawing in drawings if f">{title}</text>" in drawing]
     return ElementTree.fromstring(found if "xmlns=" in found else found.replace("<svg", f'<svg xmlns="{SVG[1:-1]}"', 1))
@@ -162,9 +159,8 @@ def test_show_draws_a_confusion_matrix_per_network(branches, browse):
         assert read_heat_maps(drawing) == {f"{name}, workspace": count_pairs(branches, "ours", name)}
     for title in ("Accuracy while training", "Loss while training"):
         drawing = find_drawing(page.dom, title)
-        assert len([path for path in drawing.iter(f"{SVG}path") if "line mark" in str(path.attrib)]) == 2 * len(
-            NETWORKS
-        )
+        lines = [path for path in drawing.iter(f"{SVG}path") if "line mark" in str(path.attrib)]
+        assert len(lines) == 2 * len(NETWORKS)
         legend = [text for group in find_groups(drawing, "role-legend") for text in read_texts(group)]
         assert legend == [*NETWORKS, "network", "train", "val"]
     drawing = find_drawing(page.dom, "Reliability diagram on test")
@@ -220,13 +216,9 @@ def test_metrics_and_params_across_branches(branches):
     assert max(map(len, shown.splitlines())) <= 80, shown
     for name in NETWORKS:
         assert f"metrics/summary/{name}.json" in shown
-    difference = branches.run("dvc", "metrics", "diff", "other")
-    before, after = (
-        json.loads(branches.run("git", "show", f"{branch}:metrics/summary/vgg19.json"))["accuracy"]
-        for branch in ("other", "ours")
-    )
-    (line,) = [line for line in difference.splitlines() if "vgg19" in line]
-    assert line.split()[1:4] == ["accuracy", *(f"{value:.5g}" for value in (before, after))]
+    (line,) = [line for line in branches.run("dvc", "metrics", "diff", "other").splitlines() if "vgg19" in line]
+    _, key, before, after, *_ = line.split()
+    assert key == "accuracy" and before != after
     assert "seed" in branches.run("dvc", "params", "diff", "other")
 
 

@@ -15,11 +15,10 @@ import numpy as np
 import onnx
 import pytest
 from apps import predict as app
-from conftest import ROOT, encode, write_network
+from conftest import ROOT, encode, refuse, write_network
 from PIL import Image
 from tqdm import tqdm
 
-from fer_pipeline.core.errors import InputError
 from fer_pipeline.exported.onnx import load_exported, read_accuracy, read_answers_accuracy, read_metadata
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.inference import recognition
@@ -31,20 +30,22 @@ from fer_pipeline.inference.summary import COLOURS, EmotionSummary, choose_colou
 from fer_pipeline.inference.tracking import Tracker
 
 SCRIPT = ROOT / "apps" / "predict.py"
-LOADED = """
-import os, runpy, sys
-sys.argv[0] = {script!r}
-sys.path.insert(0, os.path.dirname({script!r}))
-{before}
-try:
-    runpy.run_path({script!r}, run_name="__main__")
-finally:
-    parts = {{module.partition(".")[0] for module in sys.modules}}
-    files = {{part: getattr(sys.modules.get(part), "__file__", None) or "" for part in parts}}
+RUN = f"""
+import runpy, sys
+sys.argv[0] = {str(SCRIPT)!r}
+sys.path.insert(0, {str(SCRIPT.parent)!r})
+runpy.run_path({str(SCRIPT)!r}, run_name="__main__")
+"""
+LIST_LOADED = """
+import atexit, sys
+def list_loaded():
+    parts = {module.partition(".")[0] for module in sys.modules}
+    files = {part: getattr(sys.modules.get(part), "__file__", None) or "" for part in parts}
     installed = [part for part, file in files.items() if "site-packages" in file]
     print(*sorted(installed), *(name for name in sys.modules if name.startswith("fer_pipeline")), file=sys.stderr)
+atexit.register(list_loaded)
 """
-"""Runs a script and prints on stderr the installed packages and the modules of this project that it has loaded."""
+"""Has a script print on stderr, at its end, what it has loaded: installed packages, and modules of this project."""
 ROOMS = ("core", "running", "faces", "exported", "inference")
 """The rooms of the package that the apps import."""
 
@@ -120,30 +121,18 @@ def test_a_network_of_drawn_faces_says_so(predict, photo_file, network, tmp_path
     assert warned.stdout.endswith("%\n")
 
 
-def list_loaded(photo_file, network, before=""):
-    """Run it, and return what it has loaded: installed packages, and modules of this project."""
-    code = LOADED.format(script=str(SCRIPT), before=before)
-    command = [sys.executable, "-c", code, photo_file, "--model", network]
+def test_only_onnxruntime_opencv_and_numpy_are_loaded(photo_file, network):
+    command = [sys.executable, "-c", LIST_LOADED + RUN, photo_file, "--model", network]
     process = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert process.returncode == 0 and str(photo_file) in process.stdout, process.stderr
-    return set(process.stderr.split())
-
-
-def test_only_onnxruntime_opencv_and_numpy_are_loaded(photo_file, network):
-    loaded = list_loaded(photo_file, network)
+    loaded = set(process.stderr.split())
     assert {"cv2", "numpy", "onnxruntime"} <= loaded
     ours = {module for module in loaded if re.fullmatch(rf"fer_pipeline(\.({'|'.join(ROOMS)})(\..+)?)?", module)}
     assert not loaded - {"cv2", "numpy", "onnxruntime", "flatbuffers", "_distutils_hack", "sitecustomize"} - ours
 
 
-def test_no_temporary_place_is_needed(photo_file, network):
-    before = "import tempfile; tempfile._candidate_tempdir_list = lambda: []"
-    command = [sys.executable, "-c", f"{before}; tempfile.TemporaryFile()"]
-    assert "No usable temporary directory" in subprocess.run(command, capture_output=True, text=True).stderr
-    list_loaded(photo_file, network, before)
-
-
 AT_FIRST_IMPORT = """
+import sys
 class Finder:
     def find_spec(name, *_):
         if name == "argparse":
@@ -158,8 +147,7 @@ def test_ctrl_c_at_any_moment(network, photo_file, tmp_path, milliseconds):
     """While libraries are loaded, while photos are judged, and in between."""
     for number in range(30):
         (tmp_path / f"{number}.jpg").symlink_to(photo_file)
-    code = LOADED.format(script=str(SCRIPT), before=AT_FIRST_IMPORT).partition("finally")[0]
-    command = [sys.executable, "-c", f"{code}finally: pass", tmp_path, "--model", network]
+    command = [sys.executable, "-c", AT_FIRST_IMPORT + RUN, tmp_path, "--model", network]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdout.readline()
     time.sleep(milliseconds / 1000)
@@ -235,28 +223,6 @@ def test_a_folder_with_a_bad_file(predict, photo_file, tmp_path):
     assert predict(folder / "d.png").stdout == f"{folder}/d.png  no face found\n"
 
 
-def test_hundreds_of_damaged_files(predict, photo_file, tmp_path):
-    """Each is judged or named; undamaged ones are judged."""
-    picture, rng = Image.open(photo_file).resize((128, 150)), np.random.default_rng(0)
-    forms = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP", "avif": "AVIF", "gif": "GIF", "tiff": "TIFF", "bmp": "BMP"}
-    names = [tmp_path / f"{number:02}.{form}" for form in forms for number in range(50)]
-    for name in names:
-        if name.stem == "00":
-            picture.save(name, forms[name.suffix[1:]])
-            whole = name.read_bytes()
-            continue
-        damaged = bytearray(whole[: rng.integers(1, len(whole))] if int(name.stem) % 2 else whole)
-        for _ in range(rng.integers(1, 20)):
-            damaged[rng.integers(len(damaged))] = rng.integers(256)
-        name.write_bytes(damaged)
-    process = predict(tmp_path, code=1)
-    answered = {line.split("  ")[0] for line in process.lines}
-    refused = {line.split(" is ")[0].strip() for line in process.stderr.splitlines()[1:]}
-    assert answered | refused == {*map(str, names)} and not answered & refused
-    assert len(refused) > 100 and {str(tmp_path / f"00.{form}") for form in forms} <= answered
-    assert process.stderr.splitlines()[0] == f"error: {len(refused)} of {len(names)} files could not be processed:"
-
-
 @pytest.fixture
 def show(predict, tmp_path, monkeypatch):
     """What stderr shows, as if it were a terminal, while 40 cropped faces are judged into a table."""
@@ -321,13 +287,6 @@ def test_a_drawing_that_cannot_be_written_is_one_problem(predict, tmp_path):
     assert len(list(drawn.iterdir())) == 150
 
 
-def test_a_photo_is_judged_whatever_precedes_it(predict, photo_file, tmp_path):
-    (tmp_path / "empty").mkdir()
-    process = predict(tmp_path / "empty", "x" * 300 + ".jpg", "x" * 300 + ".mp4", photo_file, photo_file, code=1)
-    assert process.stderr.startswith("error: 3 of 4 files could not be processed:")
-    assert len(process.lines) == 1
-
-
 def test_a_face_that_fills_its_picture_has_its_bars_beside_it(predict, tmp_path):
     (tmp_path / "face.png").write_bytes(encode(np.full((48, 48), 99, np.uint8)))
     predict(tmp_path / "face.png", "--face", "--draw", tmp_path / "marked")
@@ -339,11 +298,8 @@ def test_a_face_that_fills_its_picture_has_its_bars_beside_it(predict, tmp_path)
 def test_a_video(predict, judge, photo_file, tmp_path):
     """Two faces that move keep their numbers, in JSON and in CSV; every frame is drawn."""
     video = write_video(tmp_path / "two.mp4", photo_file, mirrored=True)
-    found = [
-        (answer["frame"], answer["seconds"], face["number"], face["box"][0])
-        for answer in judge(video)
-        for face in answer["faces"]
-    ]
+    pairs = [(answer, face) for answer in judge(video) for face in answer["faces"]]
+    found = [(answer["frame"], answer["seconds"], face["number"], face["box"][0]) for answer, face in pairs]
     assert [place[:2] for place in found] == [(frame, frame / 10) for frame in range(12) for _ in range(2)]
     places = [[left for *_, number, left in found if number == one] for one in (0, 1)]
     assert [len(one) for one in places] == [12, 12]
@@ -398,10 +354,14 @@ def test_a_video_that_ends_too_early(predict, photo_file, tmp_path):
     assert process.stderr == f"error: {video} is damaged and ends after {judged} of 32 frames; copy it again\n"
 
 
-def test_a_name_that_opencv_cannot_take(predict, photo_file, tmp_path):
+def test_a_photo_is_judged_whatever_precedes_it(predict, photo_file, tmp_path):
+    """An empty folder, names that are too long, and one that OpenCV cannot take."""
+    (tmp_path / "empty").mkdir()
     video = tmp_path / os.fsdecode(b"\xff.mp4")
     write_video(tmp_path / "clip.mp4", photo_file, frames=2).rename(video)
-    process = predict(video, photo_file, code=1)
+    places = (tmp_path / "empty", "x" * 300 + ".jpg", "x" * 300 + ".mp4", video, photo_file, photo_file)
+    process = predict(*places, code=1)
+    assert process.stderr.startswith("error: 4 of 5 files could not be processed:")
     assert "the name is not UTF-8; rename it" in process.stderr and len(process.lines) == 1
 
 
@@ -413,8 +373,7 @@ def test_a_film_keeps_time(tmp_path):
     film.finish()
     assert film.frames == 11
     (tmp_path / "x.mp4").write_bytes(b"a disk that was full")
-    with pytest.raises(InputError, match="^x.avi: the drawn video is incomplete; free some space"):
-        film.finish()
+    assert refuse(film.finish).startswith("x.avi: the drawn video is incomplete; free some space")
 
 
 CONTRADICTORY = {
@@ -505,8 +464,7 @@ def test_the_network_of_the_clone_comes_first(exported):
     assert recognition.choose_model() == "pretrained/small.int8"
     assert recognition.find_model("pretrained/small") == exported / "none" / "small.onnx"
     assert recognition.find_model("best.int8") == exported / "best.int8.onnx"
-    with pytest.raises(InputError, match="no network named 'small'; there are pretrained/small, "):
-        recognition.find_model("small")
+    assert "no network named 'small'; there are pretrained/small, " in refuse(recognition.find_model, "small")
     head, *lines = recognition.describe_models()
     assert head.split("  ")[0] == "network" and len(lines) == 3
     told = "pretrained/small.int8  fer2013.csv  7  70.0%  the data set's labels  0.1  (default)"
@@ -539,21 +497,13 @@ def test_the_accuracy_told_is_that_of_the_head_that_answers(exported, metadata, 
 
 def test_without_networks_it_says_what_to_do(exported):
     sentence = f"no network; {exported / 'none'} and {exported} are empty: run `dvc repro`"
-    with pytest.raises(InputError, match=f"^{sentence}$"):
-        recognition.choose_model()
+    assert refuse(recognition.choose_model) == sentence
     assert recognition.describe_models() == [sentence]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_a_photo_that_may_not_be_read(predict, tmp_path):
-    (tmp_path / "a.jpg").touch(0)
-    assert "check the permissions" in predict(tmp_path / "a.jpg", code=1).stderr
-
-
-def make_face(left, share, width=100):
-    return Face(
-        Found((left + width / 2, width / 2), (width, width), 1.0), np.array([share, 1 - share, 0, 0, 0, 0, 0]), None
-    )
+def make_face(left, share):
+    """A face 100 pixels wide that is angry to this share, or else disgusted."""
+    return Face(Found((left + 50, 50), (100, 100), 1.0), np.array([share, 1 - share, 0, 0, 0, 0, 0]), None)
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import io
 import numpy as np
 import pytest
 from answers import make_splits, name_classes
+from conftest import refuse
 
-from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.predictions.predictions import COLUMNS, Predictions, read_predictions, to_csv
 
@@ -57,12 +57,8 @@ def test_what_is_written_comes_back(classes, tmp_path):
 
 def test_shares_are_made_to_add_up_and_ties_in_print_go_to_the_first_class():
     shares = np.array([[2.0, 0, 0, 0, 2.00000001, 0, 0]])
-    assert (
-        to_csv({"val": Predictions(CLASSES, np.array([4], np.uint8), shares)})
-        .decode()
-        .splitlines()[1]
-        .startswith("val,0,sad,angry,0.500000,0.500000,0.000000")
-    )
+    _, row = to_csv({"val": Predictions(CLASSES, np.array([4], np.uint8), shares)}).decode().splitlines()
+    assert row.startswith("val,0,sad,angry,0.500000,0.500000,0.000000")
 
 
 def test_a_table_by_hand_in_any_order(tmp_path):
@@ -78,7 +74,6 @@ def test_a_table_by_hand_in_any_order(tmp_path):
 
 BAD = {
     "nothing": (LINES, "", "columns are '', expected split, index"),
-    "no columns": (LINES, "a,b\n1,2\n", "columns are 'a, b', expected split, index"),
     "a column gone": (",neutral\n", "\n", "columns are"),
     "more fields than columns": ("0.200000\n", "0.200000,7,8\n", "line 2 has 14 fields, expected 12"),
     "half a row": (",0.125000\n", "\n", "line 6 has 11 fields"),
@@ -88,7 +83,6 @@ BAD = {
     "no such class": ("val,1,happy", "val,1,contempt", "row 1 of val: actual is contempt, expected happy"),
     "a class as a number": ("happy,neutral", "happy,6", "row 1 of val: predicted is 6, expected neutral"),
     "no share": ("0.000000,0.200000", ",0.200000", "expected a number"),
-    "no number": ("0.700000,0.700000", "0.700000,x", "expected a number"),
     "not a number": ("0.700000,0.700000", "0.700000,nan", "expected a number"),
     "below zero": ("0.700000,0.100000", "1.200000,-0.400000", "row 0 of val: its lowest probability is -0.4, expected 0.0"),
     "shares of more than one": ("0.200000\n", "0.200012\n", "row 0 of val: the sum of its probabilities is 1.00001, expected 1.0"),
@@ -99,7 +93,6 @@ BAD = {
     "no confidence": ("angry,0.700000", "angry,", "row 0 of val: confidence is '', expected a number"),
     "a row twice": ("test,2", "test,1", "row 1 of test is there more than once"),
     "a row gone": (LINES.splitlines(keepends=True)[4], "", "row 1 of test is missing"),
-    "an index far off": ("test,1,", "test,999999999,", "row 999999999 of test is not in the data"),
     "no val": ("val,", "test,1", "row 10 of test is not in the data"),
 }  # fmt: skip
 
@@ -109,22 +102,18 @@ def test_what_cannot_be_right_is_named(case, tmp_path):
     old, new, expected = BAD[case]
     assert old in LINES
     path = write(tmp_path, LINES.replace(old, new) if case == "no val" else LINES.replace(old, new, 1))
-    with pytest.raises(InputError) as error:
-        read_predictions(path, FACES, CLASSES)
-    message = str(error.value)
+    message = refuse(read_predictions, path, FACES, CLASSES)
     assert message.startswith(f"{path}: ") and message.endswith("run `dvc repro predict`")
     assert expected in message and "\n" not in message
 
 
 def test_no_file_and_no_text(tmp_path):
-    with pytest.raises(InputError, match="vgg19.csv: not found; run"):
-        read_predictions(tmp_path / "vgg19.csv", FACES, CLASSES)
+    assert "vgg19.csv: not found; run" in refuse(read_predictions, tmp_path / "vgg19.csv", FACES, CLASSES)
     path = tmp_path / "vgg19.csv"
     for content, expected in ((b"\x89HDF\r\n\x1a\n\xff\xfe", "no CSV in UTF-8"), (bytes(20_000), "columns are '")):
         path.write_bytes(content)
-        with pytest.raises(InputError, match=f"vgg19.csv: {expected}") as error:
-            read_predictions(path, FACES, CLASSES)
-        assert len(str(error.value)) < 400
+        message = refuse(read_predictions, path, FACES, CLASSES)
+        assert f"vgg19.csv: {expected}" in message and len(message) < 400
 
 
 @pytest.mark.parametrize(
@@ -136,5 +125,5 @@ def test_no_file_and_no_text(tmp_path):
     ],
 )
 def test_rows_of_other_data(test, expected, tmp_path):
-    with pytest.raises(InputError, match=expected):
-        read_predictions(write(tmp_path, LINES), FACES | make_splits({"test": test}), CLASSES)
+    faces = FACES | make_splits({"test": test})
+    assert expected in refuse(read_predictions, write(tmp_path, LINES), faces, CLASSES)

@@ -3,20 +3,16 @@
 import hashlib
 import json
 import os
-import subprocess
-import sys
 import tracemalloc
-import zipfile
 
 import h5py
 import numpy as np
 import pytest
-from conftest import Table, encode, write_folder, write_zip
+from conftest import Table, encode, refuse, write_folder, write_zip
 from PIL import Image
-from test_source import assert_same_faces, draw, draw_table
+from test_source import draw, draw_table
 
 import prepare
-from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces import faces
 from fer_pipeline.faces.faces import SPLITS, Facts, Split, read_faces
 from fer_pipeline.faces.fer2013 import CLASSES, NAME, VOTED
@@ -122,10 +118,8 @@ def test_pictures_of_the_data(run_prepare, tmp_path, table):
     rows = [f"{name},{emotion},{n},{1 / 7:.6f}" for name, n in counts.items() for emotion in CLASSES]
     expected = ["split,emotion,images,share", *rows]
     assert (tmp_path / "plots" / "classes.csv").read_text().splitlines() == expected
-    for name in ("classes.png", "faces.png"):
-        with Image.open(tmp_path / "plots" / name) as picture:
-            assert picture.width >= 1000
-            assert np.asarray(picture.convert("L")).std() > 20
+    with Image.open(tmp_path / "plots" / "faces.png") as picture:
+        assert picture.width >= 1000 and np.asarray(picture.convert("L")).std() > 20
 
 
 @pytest.mark.parametrize("option", ["source", "votes"])
@@ -154,9 +148,7 @@ def test_an_empty_split_is_refused(run_prepare):
         assert f"leaves no row for {empty}" in run_prepare(Table(per_class), code=1)[0]
 
 
-FOR_FIVE = (
-    "its numbers were taken for FER-2013's: name them in their order, as set prepare.classes to [name of 0, name of 1, "
-)
+FOR_FIVE = "its numbers were taken for FER-2013's: name them in their order, as set prepare.classes to [name of 0, "
 
 
 def test_numbers_are_fer2013s_only_if_train_has_all_seven(run_prepare, set_prepare, tmp_path, table):
@@ -171,9 +163,6 @@ def test_numbers_are_fer2013s_only_if_train_has_all_seven(run_prepare, set_prepa
     set_prepare(classes={7: [4, 3], "a": [1]})
     _, out, _ = run_prepare(tmp_path / "five.csv")
     assert read_faces(out)[1].classes == ("7", "a")
-    set_prepare(classes=[4, 0])
-    _, out, _ = run_prepare(tmp_path / "five.csv")
-    assert read_faces(out)[1].classes == ("4", "0")
     set_prepare(split="paper", classes=[*"edcba"])
     assert "prepare.split paper is the study's split of FER-2013" in run_prepare(tmp_path / "five.csv", "paper", 1)[0]
     set_prepare(size=48)
@@ -198,9 +187,8 @@ def test_votes_groups_and_boxes_of_a_table(run_prepare, set_prepare, tmp_path):
         for split in ("train", "val", "test") for age in ("old", "new") for votes in voted.values()
     ]  # fmt: skip
     set_prepare(classes={"calm": [], "moved": ["glad", "sad"]}, labels="votes", colour=True)
-    stderr, out, report = run_prepare(
-        write_zip(tmp_path / "set.zip", draw_table(header, rows)), votes="data/no_votes.csv"
-    )
+    source = write_zip(tmp_path / "set.zip", draw_table(header, rows))
+    stderr, out, report = run_prepare(source, votes="data/no_votes.csv")
     assert stderr.endswith("rows that are left out: 6 without a majority\n")
     splits, facts = read_faces(out)
     assert facts.voted == ("calm", "moved", "contempt") and facts.shape == (48, 48, 3) and facts.name == "set.zip"
@@ -217,9 +205,8 @@ def test_votes_groups_and_boxes_of_a_table(run_prepare, set_prepare, tmp_path):
 def test_the_largest_face_of_a_photo_is_cropped(run_prepare, set_prepare, tmp_path, photo_file):
     """Photos without a face are named and counted; a box needs no detector."""
     photo = np.asarray(Image.open(photo_file))
-    files = {
-        f"{name}/{i}.png": encode(photo[:, :: 1 - 2 * (name == "b")], mode="RGB") for name in "ab" for i in range(3)
-    }
+    sides = {"a": encode(photo, mode="RGB"), "b": encode(photo[:, ::-1], mode="RGB")}
+    files = {f"{name}/{i}.png": content for name, content in sides.items() for i in range(3)}
     files |= {"a/none.png": encode(np.zeros((300, 300, 3), np.uint8), mode="RGB")}
     set_prepare(classes="auto", size=64, crop=True, colour=True)
     stderr, out, report = run_prepare(write_folder(tmp_path / "set", files))
@@ -248,13 +235,6 @@ def test_faces_are_in_memory_once(run_prepare, set_prepare, monkeypatch, tmp_pat
     finally:
         tracemalloc.stop()
     assert peak < 1.6 * count * 112 * 112
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_without_write_permission(run_prepare, tmp_path, table):
-    (tmp_path / "out").mkdir(mode=0o500)
-    stderr, out, _ = run_prepare(table, code=1)
-    assert stderr == f"error: {out}: permission denied; check the permissions of the file and of its folder\n"
 
 
 def write_faces(path, changes=(), **columns):
@@ -310,49 +290,23 @@ def test_a_foreign_prepared_file_is_refused(case, tmp_path):
     changes, expected = BAD_FACES[case]
     votes = np.full((3, 10), 1, np.uint8)
     assert np.array_equal(read_faces(write_faces(tmp_path / "sound.h5", votes=votes))[0]["val"].votes, votes)
-    with pytest.raises(InputError, match=r"faces.h5: .*; run `dvc repro prepare`") as error:
-        read_faces(write_faces(tmp_path / "faces.h5", changes, votes=votes))
-    assert expected in str(error.value)
+    said = refuse(read_faces, write_faces(tmp_path / "faces.h5", changes, votes=votes))
+    assert "faces.h5: " in said and expected in said and said.endswith("; run `dvc repro prepare`")
 
 
 def test_a_missing_or_truncated_prepared_file_is_refused(tmp_path):
     path = tmp_path / "faces.h5"
-    with pytest.raises(InputError, match="faces.h5: not found"):
-        read_faces(path)
+    assert "faces.h5: not found" in refuse(read_faces, path)
     content = write_faces(path).read_bytes()
     for damaged in (content[: len(content) // 2], content[:-1], b"", b"no HDF5 at all"):
         path.write_bytes(damaged)
-        with pytest.raises(InputError, match="faces.h5: not HDF5"):
-            read_faces(path)
+        assert "faces.h5: not HDF5" in refuse(read_faces, path)
 
 
-@pytest.fixture(scope="module")
-def real_rows(real_zip):
-    return prepare.read_source(real_zip, seed=1)
-
-
-def test_real_images_give_the_known_counts(real_rows):
+def test_real_images_give_the_known_counts(real_zip):
     """Those of the challenge's split, and of the study's own."""
+    real_rows = prepare.read_source(real_zip, seed=1)
     for split, counts in (("official", [28_709, 3_589, 3_589]), ("paper", [22_968, 1_432, 7_178])):
         places = prepare.divide(real_rows.labels, real_rows.usages, split)
         assert [len(places[name]) for name in SPLITS] == counts
     assert np.bincount(real_rows.labels).tolist() == [4953, 547, 5121, 8989, 6077, 4002, 6198]
-
-
-def test_real_csv_gives_the_same_images_per_class_in_the_same_order(real_zip, real_rows, tmp_path):
-    """The CSV as `to_csv.py` beside the zip writes it."""
-    script = real_zip.parent / "to_csv.py"
-    if not script.exists():
-        pytest.skip(f"{script} is missing")
-    subprocess.run([sys.executable, script, real_zip, tmp_path / "fer2013.csv"], check=True, capture_output=True)
-    assert_same_faces(prepare.read_source(tmp_path / "fer2013.csv", seed=1), real_rows)
-
-
-def test_real_images_unpacked_are_read_alike(real_zip, real_rows, tmp_path):
-    """One class of each part, unpacked to a folder."""
-    with zipfile.ZipFile(real_zip) as archive:
-        names = [name for name in archive.namelist() if "/disgust/" in name]
-        archive.extractall(tmp_path / "x", names)
-    rows = prepare.read_source(tmp_path / "x", seed=1)
-    assert len(rows.labels) == 547
-    assert (rows.images == real_rows.images[real_rows.labels == 1]).all()

@@ -103,7 +103,6 @@ class Browser:
             self.wait("return document.querySelectorAll('#model option').length >= 2")
 
     def choose(self, *files):
-        """Choose photos on the page."""
         self("POST", f"{self.find('#file')}/value", text="\n".join(map(str, files)))
 
     def list_foreign(self, port):
@@ -229,32 +228,24 @@ def test_pictures_of_a_form_never_touch_the_disk(monkeypatch):
 
 FACES, PHOTOS = "/api/faces?model=", "/api/photos"
 TYPE = "multipart/form-data"
-UNKNOWN = ("vgg99", "../../../etc/passwd", "/tmp/other.onnx", "export/../vgg19")
 PHOTO, LARGE = [("a", b"x")], [("a", bytes(90_000_000))]
 NO_PART, CUT = (b"--x\r\n\r\nabc\r\n--x--", f"{TYPE}; boundary=x"), (make_form(PHOTO)[0][:-9], FORM)
 MANY, MANY_LARGE = (make_form(PHOTO * 101 + last)[0] for last in ([], LARGE))
+HUGE = make_form([*LARGE, ("b", bytes(10_000_000))])[0]
+NO_FORMS = [(b"abc", ""), (b"abc", TYPE), (b"--x", f"{TYPE}; boundary=y"), NO_PART, CUT]
 REFUSED = {  # {sentence: (status, path, pairs of a body and its type)}
     "the picture is empty; give a picture": (400, FACES, [(b"", "")]),
     "the picture is not a readable picture or is damaged": (400, FACES, [(b"a text", "")]),
     "the picture has more than 20 MB; scale it down": (413, FACES, [(bytes(20_000_001), ""), (bytes(90_000_000), "")]),
-    **{
-        f"no network named {name!r}; there are resnet18.int8, vgg19": (400, FACES + quote(name, safe=""), [(b"x", "")])
-        for name in UNKNOWN
-    },
-    "no form with pictures": (
-        400,
-        PHOTOS,
-        [(b"abc", ""), (b"abc", TYPE), (b"--x", f"{TYPE}; boundary=y"), NO_PART, CUT],
-    ),
+    "no form with pictures": (400, PHOTOS, NO_FORMS),
     "the form ends in the middle; send it again": (400, PHOTOS, [(make_form(PHOTO * 2)[0][:-9], FORM)]),
     "the form has a name that cannot be read": (400, PHOTOS, [(make_form(PHOTO)[0], f"{FORM}; charset=undefined")]),
     "the form has more than 100 pictures; send fewer": (413, PHOTOS, [(MANY, FORM), (MANY_LARGE, FORM)]),
-    "the form has more than 100 MB; send fewer pictures": (
-        413,
-        PHOTOS,
-        [(make_form([*LARGE, ("b", bytes(10_000_000))])[0], FORM)],
-    ),
+    "the form has more than 100 MB; send fewer pictures": (413, PHOTOS, [(HUGE, FORM)]),
 }
+for name in ("vgg99", "../../../etc/passwd", "/tmp/other.onnx", "export/../vgg19"):
+    unknown = f"no network named {name!r}; there are resnet18.int8, vgg19"
+    REFUSED[unknown] = (400, FACES + quote(name, safe=""), [(b"x", "")])
 
 
 @pytest.mark.parametrize("sentence", REFUSED)
@@ -327,10 +318,8 @@ def test_the_page_shows_a_photo(browser, port, photo_file, tmp_path):
     browser.choose(photo_file)
     status = browser.wait("return document.querySelector('#faces li') && document.querySelector('#status').innerText")
     assert status.startswith("1 face: ") and "(resnet18.int8, " in status
-    about = browser.read("#about")
-    assert (
-        about == "Trained on fer2013.csv. Its answers match the data set's labels on 70\u00a0% of the validation faces."
-    )
+    about = "Trained on fer2013.csv. Its answers match the data set's labels on 70\u00a0% of the validation faces."
+    assert browser.read("#about") == about
     rows = browser.run("return [...document.querySelectorAll('#faces .row')].map(row => row.innerText.split('\\n'))")
     shares = [int(row[-1].split()[0]) for row in rows]
     assert [row[0] for row in rows] == [*CLASSES] and sum(shares) == pytest.approx(100, abs=4)

@@ -15,7 +15,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from conftest import ROOT, Table, encode, write_folder, write_zip
+from conftest import ROOT, Table, encode, refuse, write_folder, write_zip
 from PIL import Image
 from test_photos import claim_size
 
@@ -36,9 +36,7 @@ def assert_same_faces(rows, table):
 
 def refusal(path, **options):
     """What the error says of a source that is refused."""
-    with pytest.raises(InputError) as error:
-        read_source(path, 1, Options(**options))
-    return str(error.value)
+    return refuse(read_source, path, 1, Options(**options))
 
 
 def write_tar(path, files, **options):
@@ -59,9 +57,9 @@ def icml(table):
     return "\n".join(["emotion, Usage, pixels", *lines, ""]).encode()
 
 
-def rename(table, change):
+def rename(table, change, **options):
     """The table's pictures under other names."""
-    return {change(name): payload for name, payload in table.files().items()}
+    return {change(name): payload for name, payload in table.files(**options).items()}
 
 
 USUAL_NAMES = ["Anger", "disgusted", "Fearful", "happiness", "sadness", "surprised", "NEUTRAL"]
@@ -95,7 +93,7 @@ FORMS = {
     "a tar with a leading ./": (write_tar, lambda table: rename(table, "./{}".format)),
     "a zip with capitals": (
         write_zip,
-        lambda table: rename(table, lambda name: name.replace("train/", "Train/").replace("png", "PNG")),
+        lambda table: rename(table, lambda n: n.replace("train", "Train"), format="PNG"),
     ),
 }
 
@@ -137,12 +135,6 @@ def test_without_prefix_the_test_folder_is_halved_by_class(tmp_path):
     assert (rows.images == other.images).all()
 
 
-def test_jpeg_is_read_as_pillow_reads_it(tmp_path, table):
-    rows = read_source(write_folder(tmp_path / "x", table.files(format="jpg")), seed=1)
-    assert len(rows.labels) == len(table)
-    assert np.abs(rows.images[rows.labels == 3].astype(int).mean() - table.images[table.labels == 3].mean()) < 2
-
-
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "LA", "1"])
 def test_colour_is_converted_and_counted(mode, tmp_path, table):
     files = table.files()
@@ -179,11 +171,8 @@ BAD_TABLES = {
     "semicolons": (lambda t: t.csv().replace(b",", b";"), "expected the columns"),
     "UTF-16": (lambda t: t.csv().decode().encode("utf-16"), "expected the columns"),
     "label 7": (lambda t: replace_row(t, 5, ("^.", "7")), "line 5: emotion is '7', expected 0..6"),
-    "label in words": (lambda t: replace_row(t, 5, ("^.", "happy")), "line 5: emotion is 'happy'"),
     "one pixel less": (lambda t: replace_row(t, 6, (r" \d+,", ",")), "line 6: 2,303 pixels, expected 2,304"),
-    "one pixel more": (lambda t: replace_row(t, 6, (r" (\d+),", r" \1 0,")), "line 6: 2,305 pixels"),
     "pixel 256": (lambda t: replace_row(t, 7, (r",\d+ ", ",256 ")), "line 7: pixel 0 is '256', expected 0..255"),
-    "pixel in words": (lambda t: replace_row(t, 7, (r",\d+ ", ",dark ")), "line 7: pixel 0 is 'dark'"),
     "unknown Usage": (lambda t: replace_row(t, 8, ("[A-Z].*", "Test")), "line 8: Usage is 'Test', expected Training"),
     "too many fields": (lambda t: replace_row(t, 8, ("$", ",x")), "line 8: 4 fields, expected 3"),
     "truncated last row": (lambda t: t.csv()[:-60], f"line {len(Table()) + 1}: "),
@@ -261,10 +250,7 @@ NOT_SOURCES = {
     "an empty folder": (lambda path: path.mkdir(), NO_FACES),
     "a folder without faces": (lambda path: write_folder(path, {"readme.txt": b"no faces here"}), NO_FACES),
     "a pipe": (os.mkfifo, "neither a file nor a folder"),
-    "a pipe in a folder": (
-        lambda path: (path.mkdir(), os.mkfifo(path / "0")),
-        "0: neither a file nor a folder; remove",
-    ),
+    "a pipe in a folder": (lambda path: (path.mkdir(), os.mkfifo(path / "0")), "0: neither a file nor a folder"),
 }
 
 
@@ -453,9 +439,7 @@ def test_classes_by_name_and_by_number(case):
     names, wanted, form, classes, expected = CHOICES[case]
     choice, labels, found = label_rows(names, "set", Options(classes=wanted), form)
     assert choice.classes == found["classes"] == classes and labels.tolist() == expected
-    assert found["left_out"] == dict.fromkeys(
-        (name for name, label in zip(names, expected, strict=True) if label < 0), 1
-    )
+    assert found["left_out"] == {name: 1 for name, label in zip(names, expected, strict=True) if label < 0}
 
 
 BAD_CHOICES = {
@@ -480,16 +464,13 @@ BAD_CHOICES = {
 @pytest.mark.parametrize("case", BAD_CHOICES)
 def test_classes_that_do_not_fit_are_refused(case):
     names, wanted, message = BAD_CHOICES[case]
-    with pytest.raises(InputError, match=message):
-        label_rows(names, "set", Options(classes=wanted), "folders")
+    assert re.search(message, refuse(label_rows, names, "set", Options(classes=wanted), "folders"))
 
 
 def test_parts_are_drawn_of_each_class_or_by_subject(tmp_path):
     """A tenth each, and at least one; no subject in two parts, and each class in all."""
-    rows = ["faces/{}.png,a"] * 3 + ["faces/{}.png,b"] * 40
-    found = read_source(
-        write_folder(tmp_path / "x", draw_table("path,label", rows)), 1, Options(classes="auto", size=36)
-    )
+    files = draw_table("path,label", ["faces/{}.png,a"] * 3 + ["faces/{}.png,b"] * 40)
+    found = read_source(write_folder(tmp_path / "x", files), 1, Options(classes="auto", size=36))
     counts = [np.bincount(found.usages[found.labels == label]).tolist() for label in (0, 1)]
     assert counts == [[1, 1, 1], [32, 4, 4]]
     rows = [f"faces/{{}}.png,{'ab'[i % 2]},p{i // 6}" for i in range(120)]
@@ -504,18 +485,19 @@ def test_parts_are_drawn_of_each_class_or_by_subject(tmp_path):
 
 def test_what_is_no_picture_is_left_out_of_class_folders(tmp_path, capsys):
     """Hidden folders are no classes; other files are named. A link may lead to a name that is not UTF-8."""
-    others = {".ipynb_checkpoints/1.png": encode(FACE), "sad/1.heic": b"x"}
+    others = {".ipynb_checkpoints/1.png": encode(FACE), "sad/1.heic": b"x", "names.csv": b"file,label\n"}
     (tmp_path / "x").symlink_to(write_folder(tmp_path / os.fsdecode(b"f\xe9"), {**draw_folders(), **others}))
     rows = read_source(tmp_path / "x", 1, Options(classes="auto", size=48))
     assert rows.classes == ("bored", "calm", "glad") and rows.name == "f?"
-    assert "1 files are no pictures, left out: 'sad/1.heic'" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "2 files are no pictures, left out: 'names.csv', 'sad/1.heic'" in said
+    assert "names.csv is not read, as it lacks the columns path and label" in said
 
 
 def test_folders_with_prefixes_keep_the_challenges_parts(tmp_path, table):
     found = read_source(write_folder(tmp_path / "x", table.files()), 1, Options(classes=["sad", "happy"], size=48))
-    assert np.bincount(found.usages).tolist() == [10, 4, 4] and found.left_out == {
-        one: 9 for one in CLASSES if one not in ("sad", "happy")
-    }
+    left_out = {one: 9 for one in CLASSES if one not in ("sad", "happy")}
+    assert np.bincount(found.usages).tolist() == [10, 4, 4] and found.left_out == left_out
     chosen = [(table.labels == label) & (table.usages == 2) for label in (4, 3)]
     assert (found.images[-4:] == np.concatenate([table.images[rows] for rows in chosen])).all()
 
@@ -525,9 +507,8 @@ def test_pictures_are_squared_and_scaled_by_area():
     image = draw(1, 72, 100)
     face, mode, scaled = decode(encode(image, mode="RGB"), Options(size=36, colour=True))
     means = image[:, 14:86].reshape(36, 2, 36, 2, 3).mean(axis=(1, 3))
-    assert (mode, scaled) == ("RGB", True) and abs(
-        face - means
-    ).max() <= 1  # rows and columns are rounded one after the other
+    assert (mode, scaled) == ("RGB", True)
+    assert abs(face - means).max() <= 1  # rows and columns are rounded one after the other
     face, *_ = decode(encode(image[:, :, 0]), Options(), box=(-10, 20, 30, 48))
     assert (face == image[20:68, np.arange(-19, 29).clip(0), 0]).all()
     turned = io.BytesIO()
@@ -618,8 +599,9 @@ def test_the_recipe_for_raf_db(tmp_path, monkeypatch):
     files["EmoLabel/list_patition_label.txt"] = "".join(lines).encode()
     rows = run_recipe("rafdb", tmp_path, files, monkeypatch)
     assert rows.classes == tuple(sorted(CLASSES)) and np.bincount(rows.usages).tolist() == [13, 7, 20]
-    face = decode(files["Image/aligned/test_00001_aligned.jpg"], Options(size=48))[0]  # of label 1
-    assert face in rows.images[(rows.usages == 2) & (rows.labels == rows.classes.index("surprise"))]
+    names = [f"Image/aligned/test_{number:05}_aligned.jpg" for number in (1, 8, 15)]  # of label 1
+    faces = rows.images[(rows.usages == 2) & (rows.labels == rows.classes.index("surprise"))]
+    assert {face.tobytes() for face in faces} == {decode(files[name], Options(size=48))[0].tobytes() for name in names}
 
 
 def test_the_recipe_for_affectnet(tmp_path, monkeypatch):
@@ -634,24 +616,13 @@ def test_the_recipe_for_affectnet(tmp_path, monkeypatch):
     assert (rows.images[(rows.usages == 2) & (rows.labels == rows.classes.index("happy"))] == box).all()
 
 
-def test_a_csv_that_is_no_table_is_named(tmp_path, capsys):
-    read_source(
-        write_folder(tmp_path / "x", draw_folders() | {"names.csv": b"file,label\n"}),
-        1,
-        Options(classes="auto", size=36),
-    )
-    assert "names.csv is not read, as it lacks the columns path and label" in capsys.readouterr().err
-
-
 def test_settings_that_do_not_fit_a_form_are_refused(tmp_path, table):
-    folder = write_folder(tmp_path / "x", LISTED)
-    assert f"a table that names pictures; give the folder that holds it and them, {folder}" in refusal(
-        folder / "faces.csv"
-    )
-    assert "faces/0.png: 64x64 pixels, expected 48x48; set prepare.size in params.yaml to scale it" in refusal(
-        folder, classes="auto"
-    )
-    pixels = write_file(tmp_path / "x.csv", table.csv())
-    assert "set prepare.colour to false" in refusal(pixels, colour=True)
-    assert "prepare.labels is votes, and there are none" in refusal(pixels, by_votes=True)
-    assert "no columns votes_<class>" in refusal(folder, by_votes=True)
+    folder, pixels = write_folder(tmp_path / "x", LISTED), write_file(tmp_path / "x.csv", table.csv())
+    for source, options, sentence in (
+        (folder / "faces.csv", {}, f"names pictures; give the folder that holds it and them, {folder}"),
+        (folder, {"classes": "auto"}, "faces/0.png: 64x64 pixels, expected 48x48; set prepare.size in params.yaml"),
+        (folder, {"by_votes": True}, "no columns votes_<class>"),
+        (pixels, {"by_votes": True}, "prepare.labels is votes, and there are none"),
+        (pixels, {"colour": True}, "set prepare.colour to false"),
+    ):
+        assert sentence in refusal(source, **options)

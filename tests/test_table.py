@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 import pytest
-from conftest import Table
+from conftest import Table, refuse
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -38,9 +38,9 @@ def read_lines(lines):
     return read("\n".join([HEADER, *lines, ""]).encode())
 
 
-def assert_is_table(rows, times=1):
-    assert np.array_equal(rows.images, np.tile(TABLE.images, (times, 1, 1)))
-    assert np.array_equal([rows.labels, rows.usages], np.tile([TABLE.labels, TABLE.usages], times))
+def assert_is_table(rows):
+    assert np.array_equal(rows.images, TABLE.images)
+    assert np.array_equal([rows.labels, rows.usages], [TABLE.labels, TABLE.usages])
 
 
 cells = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=12)
@@ -94,9 +94,8 @@ def test_a_cut_file_is_refused_or_ends_on_a_whole_row(length, pixels_last):
     assert rows.labels.tolist() == TABLE.labels[: len(rows.labels)].tolist()
 
 
-tokens = st.one_of(
-    st.integers(0, 300).map(str), st.sampled_from(["007", "0000", "0255", "-1", "1.0", "x", "١", "9" * 30])
-)
+unusual = st.sampled_from(["007", "0000", "0255", "-1", "1.0", "x", "١", "9" * 30])
+tokens = st.integers(0, 300).map(str) | unusual
 
 
 @given(st.lists(st.lists(tokens, max_size=3), min_size=1, max_size=3), st.sampled_from([" ", "  ", "\t"]))
@@ -117,19 +116,12 @@ def test_rows_are_counted_by_line():
     lines = TABLE.lines() * 35
     lines[250] = lines[250].rpartition(",")[0] + ",Trainin"
     lines[270] = "7" + lines[270][1:]
-    with pytest.raises(InputError) as error:
-        read_lines(lines)
+    said = refuse(read_lines, lines)
     for text in ("2 bad rows", "line 252: Usage is 'Trainin'", "line 272: emotion is '7', expected 0..6"):
-        assert text in str(error.value)
+        assert text in said
 
 
 def test_quoted_line_ends_keep_the_line_numbers_right():
     first, second, *_ = TABLE.lines()
     content = f'{HEADER},note\n{first},"two\nlines"\n{second}x,plain\n'
-    with pytest.raises(InputError, match="line 4: Usage is"):
-        read(content.encode())
-
-
-def test_large_tables_keep_their_order():
-    """Rows are parsed on several threads, and come out in the order of the file."""
-    assert_is_table(read_lines(TABLE.lines() * 70), times=70)
+    assert "line 4: Usage is" in refuse(read, content.encode())

@@ -7,7 +7,7 @@ import json
 import h5py
 import numpy as np
 import pytest
-from conftest import ROOT, Table, write_folder, write_zip
+from conftest import ROOT, Table, refuse, write_folder, write_zip
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -32,9 +32,8 @@ quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCh
 def draw_votes(labels, seed=0):
     """Votes uint8 (N, 10) of annotators who find most labels right."""
     rng = np.random.default_rng(seed)
-    said = [
-        [label if rng.random() < 0.75 else rng.integers(10) for _ in range(rng.choice([9, 10]))] for label in labels
-    ]
+    counts = [(label, rng.choice([9, 10])) for label in labels]
+    said = [[label if rng.random() < 0.75 else rng.integers(10) for _ in range(count)] for label, count in counts]
     return np.array([np.bincount(row, minlength=10) for row in said], np.uint8)
 
 
@@ -117,7 +116,7 @@ WRONG_CELLS = {
     "half a vote": ("fear", "0.5", "row 7: fear has '0.5' votes"),
     "eleven votes for a class": ("fear", "11", "row 7: fear has '11' votes"),
     "digits of another script": ("fear", "٣", "row 7: fear has"),
-    "more than ten in all": ("fear", "9", "row 7: .* votes in all, expected 10, or a few less"),
+    "more than ten in all": ("fear", "9", " votes in all, expected 10, or a few less"),
     "another Usage": ("Usage", "Test", "row 7: Usage is 'Test', expected Training, PublicTest, PrivateTest"),
     "another name": ("Image name", "face7.png", "row 7: Image name is 'face7.png', expected one like fer0000000.png"),
     "the Usage of another row": ("Usage", "PrivateTest", "row 7 is of PrivateTest, where the data set has Training"),
@@ -128,8 +127,7 @@ WRONG_CELLS = {
 def test_a_wrong_cell_is_named(case, read, faces):
     column, text, message = WRONG_CELLS[case]
     votes = 10 * np.eye(10, dtype=np.uint8)[faces.labels]
-    with pytest.raises(InputError, match=message):
-        read(change_cell(write(votes, faces.usages), 7, column, text))
+    assert message in refuse(read, change_cell(write(votes, faces.usages), 7, column, text))
 
 
 def test_files_that_do_not_fit_are_refused(read, faces, tmp_path):
@@ -138,25 +136,23 @@ def test_files_that_do_not_fit_are_refused(read, faces, tmp_path):
     for changed, message in {
         "".join(lines[:-1]): "119 rows, where the data set has 120",
         "".join([*lines, lines[-1]]): "121 rows, where the data set has 120",
-        "a,b,c\n" + "".join(lines[1:]): "the first line is 'a,b,c', expected Usage, Image name, and FER.'s ten columns",
+        lines[0]: "0 rows, where the data set has 120",  # but for the name no_votes.csv
+        "a,b,c\n" + "".join(lines[1:]): "the first line is 'a,b,c', expected Usage, Image name, and FER+'s ten columns",
         "": "the first line is ''",
         "".join([lines[0], *lines[80:0:-1], *lines[81:]]): "image names are not in order",
         "\x00" + content.decode(): "the first line",
         '"' + content.decode(): "not CSV",
     }.items():
-        with pytest.raises(InputError, match=message):
-            read(changed.encode())
-    with pytest.raises(InputError, match="not text at byte 0"):
-        read(b"\xff\xfe" + content)
-    with pytest.raises(InputError, match="not found; put FER"):
-        read_votes(tmp_path / "none.csv", "faces.csv", faces)
-    with pytest.raises(InputError, match="no row has a majority for an emotion"):
-        read(write(np.full((120, 10), [0] * 9 + [10]), faces.usages))
-    with pytest.raises(InputError, match="0 rows, where the data set has 120"):  # but for the name no_votes.csv
-        read(f"{','.join(HEADER)}\n".encode())
+        assert message in refuse(read, changed.encode())
+    assert "not text at byte 0" in refuse(read, b"\xff\xfe" + content)
+    assert "not found; put FER" in refuse(read_votes, tmp_path / "none.csv", "faces.csv", faces)
+    nobody = np.full((120, 10), [0] * 9 + [10])
+    assert "no row has a majority for an emotion" in refuse(read, write(nobody, faces.usages))
     for shift in (1, 2, 40):  # the right form, and agrees with the labels by chance alone
-        with pytest.raises(InputError, match="these votes belong to other rows, or to another order of them"):
-            read(write(np.roll(draw_votes(faces.labels), shift, axis=0), faces.usages))
+        votes = np.roll(draw_votes(faces.labels), shift, axis=0)
+        assert "these votes belong to other rows, or to another order of them" in refuse(
+            read, write(votes, faces.usages)
+        )
 
 
 def test_empty_names_and_a_few_out_of_order_are_ferplus_own(read, faces):
@@ -241,11 +237,11 @@ def test_rows_in_another_order_are_refused(tmp_path, table, read):
     votes = write(draw_votes(table.labels), table.usages)
     folder = write_folder(tmp_path / "pictures", table.files())
     rows = source.read_source(folder, 0)
-    with pytest.raises(InputError, match="pictures in another order than fer2013.csv.*or set .* data/no_votes.csv"):
-        read(votes, rows)
+    said = refuse(read, votes, rows)
+    assert "pictures in another order than fer2013.csv" in said and "data/no_votes.csv" in said
     assert read_votes(ROOT / "data" / "no_votes.csv", str(folder), rows) is None
-    with pytest.raises(InputError, match="icml_face_data.csv in another order"):
-        read(votes, rows._replace(kind="table", challenge_file="icml_face_data.csv"))
+    icml = rows._replace(kind="table", challenge_file="icml_face_data.csv")
+    assert "icml_face_data.csv in another order" in refuse(read, votes, icml)
 
 
 def test_the_samples_votes_are_left_aside_for_other_data(tmp_path, capsys):
