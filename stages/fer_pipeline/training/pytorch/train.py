@@ -31,7 +31,7 @@ from fer_pipeline.networks.pytorch.files import IMAGENET, Normalise, pack_networ
 from fer_pipeline.networks.pytorch.heads import HEADS, add_votes_head
 from fer_pipeline.params.schema import Compute, PyTorchTraining
 from fer_pipeline.training.common.checkpoints import find_checkpoints
-from fer_pipeline.training.common.run import HISTORY, Trained, learns_votes
+from fer_pipeline.training.common.run import HISTORY, Trained, describe_origin, learns_votes
 from fer_pipeline.training.pytorch.batchnorm import GlobalBatchNorm
 from fer_pipeline.training.pytorch.checkpoints import MovableCheckpoint, WholeCheckpoints, find_last
 from fer_pipeline.training.pytorch.data import TensorSplit, TrainingBatches, derive_seed, make_batches
@@ -301,8 +301,9 @@ def train(name: str, settings: PyTorchTraining, compute: Compute, seed: int, dat
     if len(module.history) < settings.epochs:
         stopped = f"val accuracy rose by less than {settings.min_delta:g} in {settings.patience} epochs"
     device, hardware = find_device()
+    origin = describe_origin(seed, device, hardware, ("torch", "lightning", "numpy"))
     return Trained(
-        model=pack_network(name, settings.width, state, facts),
+        model=pack_network(name, settings.width, state, facts, origin),
         epochs=module.history,
         checkpoints=checkpoints,
         stopped=stopped,
