@@ -25,7 +25,8 @@ class Origin(Record):
     @property
     def code(self) -> str:
         """The commit, in words."""
-        return f"commit {(self.commit or 'unknown')[:10]}{' with other changes' * (self.clean is False)}"
+        commit = f"commit {self.commit[:10]}" if self.commit else "an unknown commit"
+        return commit + " with other changes" * (self.clean is False)
 
     def describe(self) -> str:
         """Hardware, versions and commit, in words."""
