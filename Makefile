@@ -54,8 +54,8 @@ serve:               ## a page on this machine that says what the faces in a pho
 	@python -c 'import cv2, fastapi, onnxruntime, PIL, python_multipart, uvicorn' 2>/dev/null || $(MAKE) --no-print-directory $(READY)
 	@python apps/serve.py
 
-results: $(READY)    ## NAME=...: keep the finished run in results/NAME/, and set its tables into the pages
-	python tools/collect.py $(NAME)
+results: $(READY)    ## NAME=...: keep the finished run in results/NAME/, and set its tables into the pages; MIXED=1: one of unlike trainings
+	python tools/collect.py $(NAME) $(if $(MIXED),--mixed)
 
 release: $(READY)    ## NAME=...: make pretrained/ from a kept run
 	python tools/release.py $(NAME) $(or $(NETWORK),compact)

@@ -31,7 +31,7 @@ from fer_pipeline.exported.names import renumber_names
 from fer_pipeline.exported.onnx import ANSWER, DRAWN, INPUT, OUTPUT, VOTES, OnnxModel, open_session, to_pixels
 from fer_pipeline.faces.faces import Facts, Split, read_faces
 from fer_pipeline.faces.votes import find_majority, has_label
-from fer_pipeline.networks.network import find_crop, find_network
+from fer_pipeline.networks.network import TRAINED, find_crop, find_network, read_origin
 from fer_pipeline.params.read import read_params
 from fer_pipeline.predictions.calibration import fit_temperature, fit_temperature_to, fit_votes_temperature
 from fer_pipeline.predictions.predictions import read_predictions, read_votes
@@ -301,6 +301,8 @@ def main() -> None:
             "largest_difference": f"{max(difference, LEAST_DIFFERENCE):.3g}",
             "val_accuracy": str(round(float((on_val[OUTPUT].argmax(axis=1) == val.labels).mean()), 6)),
         }
+        if origin := read_origin(args.model):
+            metadata[TRAINED] = json.dumps(origin)
         metadata |= choose_answers(on_val, val, classes, temperatures[OUTPUT])
         if VOTES in heads:
             metadata |= {"vote_classes": json.dumps(facts.voted), "votes_temperature": str(temperatures[VOTES])}

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_pipeline.core.files import write_files
-from fer_pipeline.faces.faces import Split, read_faces
+from fer_pipeline.faces.faces import Facts, Split, read_faces
 from fer_pipeline.networks.load import load_model, predict
 from fer_pipeline.networks.network import find_network
 from fer_pipeline.params.read import read_params
@@ -47,6 +47,21 @@ def predict_splits(
         if second.shape[1]:
             votes[split] = round_rows(second)
     return rows, votes
+
+
+def predict_crops(
+    model: Any, splits: dict[str, Split], facts: Facts, crops: int, path: str | Path
+) -> tuple[dict[str, Predictions], dict[str, bytes]]:
+    """By split: predictions of the first head by `crops` crops; {ending: CSV} of both heads, by these and by one."""
+    predict_all = partial(predict_splits, model, splits, facts.classes, path=path)
+    rows, votes = predict_all(crops=crops)
+    single, single_votes = predict_all(crops=1) if crops > 1 else (rows, votes)
+    return rows, {
+        ".csv": to_csv(rows),
+        "_votes.csv": votes_to_csv(votes, facts.voted),
+        "_single_crop.csv": to_csv(single),
+        "_single_crop_votes.csv": votes_to_csv(single_votes, facts.voted),
+    }
 
 
 def measure_speed(model: Any, images: NDArray[np.uint8]) -> PredictionTimes:
@@ -74,21 +89,15 @@ def main() -> None:
     splits, facts = read_faces(args.data)
     scored = {split: splits[split] for split in SCORED}
     model = load_model(args.name, args.model, params.compute.precision, facts)
-    predict_all = partial(predict_splits, model, classes=facts.classes, path=args.model)
-
-    rows, votes = predict_all(scored, crops=network.TEST_CROPS)
-    single, single_votes = predict_all(scored, crops=1) if network.TEST_CROPS > 1 else (rows, votes)
-    train, _ = predict_all({"train": splits["train"]}, crops=1)
+    rows, tables = predict_crops(model, scored, facts, network.TEST_CROPS, args.model)
+    train, _ = predict_splits(model, {"train": splits["train"]}, facts.classes, 1, args.model)
     test = splits["test"].images
     cost = Cost(
         parameters=model.count_parameters(), macs=model.count_macs(), model_bytes=Path(args.model).stat().st_size
     )
     told = NetworkFacts(cost=cost, device=model.device, precision=model.precision)
     outputs = {
-        ".csv": to_csv(rows),
-        "_votes.csv": votes_to_csv(votes, facts.voted),
-        "_single_crop.csv": to_csv(single),
-        "_single_crop_votes.csv": votes_to_csv(single_votes, facts.voted),
+        **tables,
         "_train.csv": to_csv(train),
         "_heat.npz": pack_heat(model, test, rows["test"]) if hasattr(network, "find_explained_layer") else b"",
         ".json": told.to_bytes(),

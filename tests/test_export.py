@@ -18,15 +18,16 @@ from trainings import FACTS, KERAS, NARROW
 import export
 import predict
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.exported.onnx import load_exported, to_pixels, to_probabilities
+from fer_pipeline.exported.onnx import load_exported, read_names, to_pixels, to_probabilities
 from fer_pipeline.exported.record import Exports
 from fer_pipeline.faces.faces import Facts, Split, read_faces, write_faces
 from fer_pipeline.faces.fer2013 import CLASSES, VOTED
 from fer_pipeline.metrics.evaluation import Scores
 from fer_pipeline.networks.load import load_model
-from fer_pipeline.networks.network import Shape, find_crop, find_network
+from fer_pipeline.networks.network import Shape, find_crop, find_network, read_origin
 from fer_pipeline.networks.pytorch.files import load_network, pack_network
 from fer_pipeline.networks.pytorch.heads import add_votes_head
+from fer_pipeline.params.read import read_params
 from fer_pipeline.predictions.calibration import temper
 from fer_pipeline.predictions.predictions import SCORED
 from timing import read_timing
@@ -49,6 +50,7 @@ def test_each_network_says_what_it_is_and_is_measured(finished_pipeline, name):
         model = load_exported(path)
         assert (model.classes, model.crop) == (CLASSES, 48 if name == "baseline" else 44)
         told = {"architecture": name, "precision": precision, "trained_on": "drawn faces"}
+        told["trained"] = json.dumps(read_origin(finished_pipeline.path / read_params().networks[name]))
         assert told.items() <= model.metadata.items()
         val, test = (
             (model.predict(rows.images).argmax(axis=1) == rows.labels).mean() for rows in map(splits.get, SCORED)
@@ -133,17 +135,17 @@ def draw_split(facts: Facts, seed: int, count: int = 40) -> Split:
     return Split(images, labels.astype(np.uint8), np.zeros(count, bool), votes)
 
 
-def pack_untrained(name: str, facts: Facts) -> bytes:
+def pack_untrained(name: str, facts: Facts, origin: dict | None = None) -> bytes:
     """The file of a narrow network with random weights."""
     build, counts = find_network(name).build, (len(facts.classes), len(facts.voted))
     if name == "baseline":
         from fer_pipeline.networks.keras.files import pack_network as pack
 
-        return pack(build(KERAS, facts.shape, counts[0], votes=counts[1]))
+        return pack(build(KERAS, facts.shape, counts[0], votes=counts[1]), origin)
     torch.manual_seed(0)
     network = build(Shape(0.1, 0.0, counts[0], facts.channels))
     network = add_votes_head(network, counts[1]) if facts.voted else network
-    return pack_network(name, 0.1, network.state_dict(), facts)
+    return pack_network(name, 0.1, network.state_dict(), facts, origin)
 
 
 @pytest.mark.parametrize("form", OWN)
@@ -154,7 +156,9 @@ def test_a_network_of_any_classes_size_and_colour(form, call_stage, tmp_path):
     ending = {"keras": "keras", "pytorch": "safetensors"}[find_network(name).FRAMEWORK]
     data, model, out = tmp_path / "faces.h5", tmp_path / f"x.{ending}", tmp_path / "export"
     write_faces(data, splits | {"train": splits["train"]._replace(duplicate_of_train=None)}, facts)
-    model.write_bytes(pack_untrained(name, facts))
+    origin = {"seed": 5, "versions": {"numpy": "2.4"}} if facts.voted else {}  # older files have none
+    model.write_bytes(pack_untrained(name, facts, origin))
+    assert read_origin(model) == origin
     common = ("--name", name, "--model", model, "--data", data)
     for process in (
         call_stage(predict, *common, "--out", tmp_path / "said", "--timing", tmp_path / "timing.json"),
@@ -165,8 +169,13 @@ def test_a_network_of_any_classes_size_and_colour(form, call_stage, tmp_path):
     own = load_model(name, model, "float32", facts).predict(faces, crops=1)
     for file, tolerance in ((f"{name}.onnx", 1e-4), (f"{name}.int8.onnx", 0.1)):
         exported = load_exported(out / file)
-        assert (exported.classes, exported.voted, exported.shape) == (facts.classes, facts.voted, facts.shape)
+        assert (exported.classes, read_names(exported.metadata, "vote_classes"), exported.shape) == (
+            facts.classes,
+            facts.voted,
+            facts.shape,
+        )
         assert (exported.crop, exported.colour) == (find_crop(name, facts.size), facts.colour)
+        assert exported.metadata.get("trained") == (json.dumps(origin) if origin else None)
         heads = exported.compute(faces, "logits", *(["votes"] if facts.voted else []))
         said = np.hstack([to_probabilities(head, 1.0) for head in heads.values()])
         assert said == pytest.approx(own, abs=tolerance) and said.shape[1] == count + len(facts.voted)

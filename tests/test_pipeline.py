@@ -1,12 +1,13 @@
 """The pipeline as users have it: the real `dvc` and `make` in a clone, a remote in a folder, queued experiments."""
 
+import gzip
 import json
 import os
 import re
 import sys
 
 import pytest
-from conftest import ROOT, Project, Table, find_runs
+from conftest import ROOT, Project, Table, find_runs, put
 from ruamel.yaml import YAML
 
 from clones import SMALL, set_up_make
@@ -188,18 +189,51 @@ def keep_the_run(clone):
     left = '  train_gone:\n    cmd: "true"\n    outs:\n    - path: metrics/gone.json\n      md5: 99914b932bd37a50b983c5e7c90ae93b\n'
     lock.write_text(lock.read_text() + left)  # a network that is in dvc.yaml no more
     (clone.path / "metrics" / "gone.json").write_text("{}")
-    clone.run(*command)
+    timing = clone.path / "metrics" / "timing.json"
+    content = json.loads(timing.read_text())
+    other = put({"timing": json.loads(timing.read_text())}, {"timing: train_compact.commit": "0" * 40})
+    timing.write_text(json.dumps(other["timing"]))
+    assert re.search(
+        r"not trained alike: commit \w+ \(baseline and resnet18\), 0+ \(compact\); ", clone.run(*command, code=1)
+    )
     kept = clone.path / "results" / "tiny"
+    assert not kept.exists()
+    clone.run(*command, "--mixed")
+    assert re.search(r"^\| Compact .*, commit 0000000000 \|$", (clone.path / "README.md").read_text(), re.MULTILINE)
+    timing.write_text(json.dumps(content))
+    clone.run(*command)
     assert not (kept / "metrics" / "gone.json").exists()
     assert "[tiny](results/tiny/)" in (clone.path / "README.md").read_text()
-    for name in ("metrics/compare.json", "metrics/timing.json", "plots/vgg19/test/gradcam.png", "dvc.lock"):
+    for name in ("metrics/compare.json", "metrics/timing.json", "plots/vgg19/test/gradcam.png"):
         assert (kept / name).read_bytes() == (clone.path / name).read_bytes()
     assert (kept / "timing.html").read_bytes() == (clone.path / "plots" / "timing.html").read_bytes()
-    seconds = json.loads((kept / "run.json").read_text())["stages_seconds"]
+    stages = clone.read_lock()["stages"]
+    assert stages.pop("train_gone") and YAML(typ="safe").load(kept / "dvc.lock")["stages"] == stages
+    said = {path: path.read_bytes() for path in kept.glob("predictions/*.csv.gz")}
+    own = {path.stem: gzip.decompress(content) for path, content in said.items()}
+    assert own == {
+        path.name: path.read_bytes() for path in clone.path.glob("data/predictions/*.csv") if "train" not in path.name
+    }
+    facts = json.loads((kept / "run.json").read_text())
+    seconds, networks = facts["stages_seconds"], facts["networks"]
     assert len(seconds) == 22 and None not in seconds.values()
-    (clone.path / "metrics" / "timing.json").unlink()  # as in a clone whose results all came from a remote
+    made = content["train_compact"]
+    known = {
+        "hardware": made["hardware"],
+        "device": "cpu",
+        "seed": 2013,
+        "start": made["start"],
+        "commit": made["commit"],
+    }
+    assert (known | {"clean": True}).items() <= networks["compact"].items() and networks["compact"]["versions"]["torch"]
+    assert networks["compact"]["minutes"] == pytest.approx(made["seconds"] / 60, abs=0.05)
+    unknown = dict.fromkeys(("start", "commit", "clean", "minutes"))  # its model came from the cache
+    assert unknown.items() <= networks["vgg19"].items() and networks["vgg19"]["hardware"] == made["hardware"]
+    timing.unlink()  # as in a clone whose results all came from a remote
     clone.run(*command)
+    assert {path: path.read_bytes() for path in kept.glob("predictions/*.csv.gz")} == said
     assert not (kept / "metrics" / "timing.json").exists()
+    assert unknown.items() <= json.loads((kept / "run.json").read_text())["networks"]["compact"].items()
     (clone.path / "metrics" / "compare.json").unlink()
     assert "not up to date" in clone.run(*command, code=1)
     assert (kept / "metrics" / "compare.json").exists()

@@ -1,11 +1,13 @@
 """pretrained/: its files and their card, on the real data and without PyTorch; how a release is made or refused."""
 
+import gzip
 import hashlib
 import json
 import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from itertools import product
 
 import numpy as np
@@ -173,6 +175,7 @@ def keep_run(clone):
     """Write results/run: the clone's metrics, and its dvc.lock with the MD5 of the files in models/export/."""
     shutil.copytree(clone.path / "metrics", clone.path / "results" / "run" / "metrics")
     facts = {"profile": "best", "split": "official", "seed": 2013, "dataset": "fer2013.csv"}
+    facts["networks"] = {"compact": {"hardware": "A GPU", "versions": {"torch": "2.11.0"}, "commit": "a" * 40}}
     (clone.path / "results" / "run" / "run.json").write_text(json.dumps(facts))
     yaml = YAML()
     lock = yaml.load(clone.path / "dvc.lock")
@@ -215,6 +218,7 @@ def test_a_release_is_measured_and_said(kept, monkeypatch):
     text = (folder / "README.md").read_text()
     assert text == release.make_card(card)
     assert f"{card.files['int8'].ten_crops.measured.accuracy:.2%}" in text and "`fer2013.csv`" in text
+    assert "| trained on | A GPU, torch 2.11.0, commit aaaaaaaaaa, " in text and card.training_hardware == "A GPU"
     assert "None" not in text and not re.search(r"[ \t]\n|\n\n\n", text)
     links = re.findall(r"\]\(([^)#]+)", text)
     assert all((folder / link).exists() for link in links)
@@ -275,6 +279,25 @@ def test_further_seeds(finished_clone):
     assert [one["seed"] for one in found["seeds"]] == [2013, 5]
     own = json.loads((path / "metrics/compact.json").read_text())
     assert found["seeds"][0]["accuracy"] == own["accuracy"]
+    trained = [
+        json.loads((path / file).read_text())
+        for file in ("metrics/train/compact.json", "build/seeds/compact-5/training.json")
+    ]
+    for one, report in zip(found["seeds"], trained, strict=True):
+        assert (one["best_epoch"], one["epochs"], one["hardware"]) == (report["best_epoch"], 2, name_cpu())
+        assert one["versions"]["torch"] == version("torch")
+    places = sorted(path.glob("predictions/*"))
+    assert [place.name for place in places] == [
+        f"compact-5{head}.csv.gz" for head in ("", "_single_crop", "_single_crop_votes", "_votes")
+    ]
+    said = [
+        line.split(",")
+        for line in gzip.decompress(places[0].read_bytes()).decode().splitlines()
+        if line.startswith("test")
+    ]
+    assert np.mean([actual == predicted for _, _, actual, predicted, *_ in said]) == pytest.approx(
+        found["seeds"][1]["accuracy"], abs=1e-6
+    )
     accuracies = [one["accuracy"] for one in found["seeds"]]
     assert found["mean"] == pytest.approx(np.mean(accuracies), abs=1e-6)
     assert (found["lowest"], found["highest"]) == (min(accuracies), max(accuracies))

@@ -592,6 +592,7 @@ def test_times_are_on_a_page_of_their_own(tmp_path):
     file, content = tmp_path / "timing.json", json.loads((BEST / "timing.json").read_text())
     del content["train_baseline"]
     content["train_vgg19"]["hardware"] = "<b>Processor 9</b>"
+    content["train_resnet18"]["hardware"] = content["train_compact"]["hardware"] = "GPU"
     exported = content["score_exports"]["networks"]["baseline"]
     for precision, median in (("float32", 20), ("int8", 8.25)):
         exported[precision]["latency_ms"]["threads_1"]["median"] = median
@@ -599,14 +600,24 @@ def test_times_are_on_a_page_of_their_own(tmp_path):
     timing = read_timing(file, NAMES)
     page = times.make_page(timing, TITLES)
     shown = [(title, text) for _, title, text in read_cells(page) if title]
-    assert len(shown) == 3 * 3 + 3 * 4 + 6 * 8  # of a training, a network, and an exported file
+    assert len(shown) == 2 * 3 + 3 * 4 + 6 * 8  # of a training, a network, and an exported file
     assert all(says(text, read_source({"metrics/timing.json": content}, title)) for title, text in shown)
-    assert read_table(page, "training")[1] == ["Baseline CNN", "–", "–", "–"]
+    heads, *rows = read_table(page, "training")
+    assert heads == [
+        "Network",
+        *(f"{what}, {where}" for where in ("<b>Processor 9</b>", "GPU") for what in ("Seconds", "Images/s")),
+    ]
+    assert [[cell == "–" for cell in row[1:]] for row in rows] == [
+        [True] * 4,
+        [False, False, True, True],
+        *[[True, True, False, False]] * 2,
+    ]
+    assert read_table(page, "trained")[0][-1] == "Hardware"  # one for all
     source = "timing: score_exports.networks.baseline.int8.latency_ms.threads_1.median"
     assert trace_row(read_rows(page, "exported")[2])[:2] == ["Baseline CNN, int8", source]
     assert "by a factor of 2.4 (Baseline CNN)" in read_caption(page, "exported") and "<b>P" not in page
     printed = "\n".join(times.print_tables(times.list_tables(timing, TITLES)))
-    assert re.search(r"^  VGG19 +[\d,]+ +[\d,]+ +<b>Processor 9</b>$", printed, re.MULTILINE)
+    assert re.search(r"^  VGG19 +[\d,]+ +[\d,]+ +– +–$", printed, re.MULTILINE)
 
 
 SPEED = TrainingTimes(seconds=1.0, images_per_second=1.0, hardware="Processor 9")

@@ -1,5 +1,6 @@
 """The kept runs: the tables in the pages show what results/ holds."""
 
+import hashlib
 import json
 import shutil
 
@@ -15,6 +16,7 @@ from fer_pipeline.metrics.evaluation import Scores
 from fer_pipeline.metrics.scores import Summary
 from fer_pipeline.raw.record import Data
 from fer_pipeline.training.common.run import Training
+from origin import Origin, find_differences, find_origin
 from timing import read_timing
 
 KEPT = sorted(path.parent for path in (ROOT / "results").glob("*/run.json"))
@@ -123,6 +125,65 @@ def test_networks_that_were_trained_elsewhere_say_so(vgg19, resnet18, said, fold
     assert f"2 cores of AMD EPYC{said}; all its stages" in make_text(folder)
 
 
+VERSIONS = {"python": "3.11.7", "torch": "2.14.1"}
+ONE = Origin(hardware="AMD EPYC", versions=VERSIONS, commit="a" * 40, clean=True, minutes=2.0)
+KERAS = ONE.model_copy(update={"versions": {"python": "3.11.7", "keras": "3.15.1"}})
+FROM_CACHE = ONE.model_copy(update=dict.fromkeys(("commit", "clean", "minutes")))
+GPU = ONE.model_copy(update={"hardware": "NVIDIA H200", "versions": VERSIONS | {"torch": "2.11.0"}, "commit": "b" * 40})
+UNLIKE = [
+    (KERAS, []),
+    (FROM_CACHE, []),
+    (GPU, ["hardware AMD EPYC (vgg19), NVIDIA H200 (compact)", "torch 2.14.1 (vgg19), 2.11.0 (compact)", f"commit {'a' * 40} (vgg19), {'b' * 40} (compact)"]),
+    (ONE.model_copy(update={"clean": False}), ["tree clean (vgg19), changed (compact)"]),
+    (Origin(), ["hardware AMD EPYC (vgg19), unknown (compact)", "python 3.11.7 (vgg19), unknown (compact)"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("other", "differences"), UNLIKE)
+def test_what_differs_between_trainings(other, differences):
+    assert find_differences({"vgg19": ONE, "compact": other}) == differences
+    assert find_differences({"vgg19": other, "compact": other}) == []
+
+
+def test_the_table_tells_how_the_networks_were_trained(folder):
+    """Once if all were trained alike; else each its own, with minutes in the column of its hardware."""
+
+    def tell(**others):
+        origins = dict.fromkeys(("baseline", "vgg19", "resnet18", "compact"), ONE) | others
+        facts = FACTS | {"networks": {name: one.model_dump() for name, one in origins.items()}}
+        (folder / "run.json").write_text(json.dumps(facts))
+        return make_text(folder)
+
+    changed = ONE.model_copy(update={"clean": False})
+    said = tell(
+        **dict.fromkeys(("vgg19", "resnet18", "compact"), changed), baseline=KERAS.model_copy(update={"clean": False})
+    )
+    assert "All networks were trained by commit aaaaaaaaaa with other changes. [here](" in said
+    assert (
+        "| the paper | minutes of training | " in said
+        and "| 72.11% | 70.69% to 73.64% | 70.19% | 70.31% | 2 | " in said
+    )
+    said = tell(vgg19=GPU)
+    assert "| minutes of training, AMD EPYC | minutes of training, NVIDIA H200 | trained on |" in said
+    assert "| 70.31% | – | 2 | NVIDIA H200, python 3.11.7, torch 2.11.0, commit bbbbbbbbbb |" in said
+    assert "but trained VGG19 on NVIDIA H200;" in said and "All networks" not in said
+    assert "| 70.31% | – | AMD EPYC, python 3.11.7, torch 2.14.1, an unknown commit |" in tell(vgg19=FROM_CACHE)
+
+
+def test_times_count_for_the_model_that_they_belong_to(tmp_path):
+    """What is in a model's file is known of any model, the rest only if the entry has the file's MD5."""
+    model, timing, made = tmp_path / "x.safetensors", tmp_path / "timing.json", {"hardware": "GPU", "seed": 7}
+    header = json.dumps({"__metadata__": {"trained": json.dumps(made)}}).encode()
+    model.write_bytes(len(header).to_bytes(8, "little") + header)
+    digest, part = hashlib.md5(model.read_bytes()).hexdigest(), {"start": "then", "commit": "a", "clean": True}
+    for md5, known in ((digest, part | {"minutes": 1.5}), ("0" * 32, {}), (None, {})):
+        entry = {"seconds": 90.0, "images_per_second": 1.0, "hardware": "GPU", "md5": md5, **part}
+        timing.write_text(json.dumps({"train_compact": entry}))
+        times = read_timing(timing, ["compact"], {"compact": str(model)}).training["compact"]
+        assert find_origin(model, times) == Origin(**made, **known)
+        assert read_timing(timing, ["compact"]).training["compact"].seconds == 90
+
+
 def test_a_table_has_its_place(folder):
     readme = "one\n<!-- results here -->\nold\n<!-- end of results -->\ntwo\n<!-- end of results -->\n"
     new = "one\n<!-- results here -->\nnew\n<!-- end of results -->\ntwo\n<!-- end of results -->\n"
@@ -154,8 +215,13 @@ def test_further_seeds_are_named_below_the_table(folder, capsys):
     assert row.startswith("| Soft vote of Compact under 3 seeds | 45.67 | ") and "| 56.78 | PrivateTest |" in row
 
     again = shutil.copytree(folder, folder.with_name("again"), ignore=shutil.ignore_patterns("seeds.json"))
+    said = {"compact-2014.csv.gz": True, "compact-2015_single_crop_votes.csv.gz": True, "compact-2016.csv.gz": False}
+    (folder / "predictions").mkdir()
+    for name in said:
+        (folder / "predictions" / name).write_bytes(b"x")
     collect.keep_seeds(folder, again)
     assert (again / "seeds.json").read_bytes() == (folder / "seeds.json").read_bytes() and not capsys.readouterr().out
+    assert {name: (again / "predictions" / name).exists() for name in said} == said
     rewrite(again, {"metrics/compact.json: accuracy": 0.5})
     assert "seeds" not in make_text(again)
     (again / "seeds.json").unlink()

@@ -7,6 +7,7 @@ import math
 import re
 import shutil
 import signal
+import subprocess
 import venv
 import zipfile
 from collections import OrderedDict
@@ -29,6 +30,7 @@ from fer_pipeline.networks.keras.framework import keras, tf
 from fer_pipeline.networks.network import find_network
 from fer_pipeline.networks.pytorch.files import load_network
 from fer_pipeline.networks.pytorch.heads import add_votes_head
+from fer_pipeline.running import origin
 from fer_pipeline.training.common import checkpoints
 from fer_pipeline.training.keras import data as keras_data
 from fer_pipeline.training.pytorch import data as torch_data
@@ -138,11 +140,15 @@ def test_what_a_training_writes(name, changes, factors, fit):
     [("baseline", 3), ("baseline", 4), *(("compact", epoch) for epoch in (1, 2, 3, 4)), ("compact, plateau", 2)],
 )
 def test_run_again_after_a_stop_it_ends_the_same(case, epoch, stop, tmp_path, capsys):
-    """In another place; it repeats no epoch, and then its state is removed."""
+    """In another place; it repeats no epoch, and then its state is removed. It began when its first part did."""
     stopped = stop(case)
     state = stopped.place(epoch, tmp_path)
+    (state / checkpoints.PARTS).write_text('{"start": "then", "commit": "another", "clean": true}')
     capsys.readouterr()
-    assert stopped.go_on(tmp_path).read() == stopped.whole.read()
+    whole, resumed = stopped.whole, stopped.go_on(tmp_path)
+    assert resumed.read() == whole.read()
+    begun, times = (one.read_times() for one in (whole, resumed))
+    assert (times["start"], times["commit"]) == ("then", begun["commit"]) and not times["clean"]
     printed = capsys.readouterr()
     assert f"resuming after epoch {epoch}\n" in printed.err
     assert list_epochs(printed.out) == [*range(epoch + 1, 5)]
@@ -195,6 +201,42 @@ def test_processes_that_are_stopped_and_killed_end_the_same(name, signals, stop,
     assert "resuming after epoch" in copy.finish()
     assert copy.read() == stop(name).whole.read()
     assert not copy.find("*")
+
+
+def test_a_tree_is_clean_if_only_the_pipeline_has_written(tmp_path, monkeypatch):
+    """There is no commit without Git, outside of a checkout, or in a folder of somebody else's."""
+    monkeypatch.setattr(origin, "ROOT", tmp_path)
+    assert origin.find_commit() == (None, None)
+    for name in ("params.yaml", "metrics/data.json", "dvc.lock"):
+        write_files({tmp_path / name: b"x"})
+    identity = ("-c", "user.name=x", "-c", "user.email=x@example.org")
+    for command in (("init", "-q"), ("add", "."), (*identity, "commit", "-q", "-m", "x")):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    commit, clean = origin.find_commit()
+    assert re.fullmatch("[0-9a-f]{40}", commit) and clean
+    for name, clean in (("metrics/data.json", True), ("dvc.lock", True), ("plots/new.png", True), ("new.py", False)):
+        write_files({tmp_path / name: b"other"})
+        assert origin.find_commit() == (commit, clean), name
+    monkeypatch.setattr(origin, "ROOT", tmp_path / "metrics")
+    assert origin.find_commit() == (None, None)
+    monkeypatch.setenv("PATH", "")
+    assert origin.find_commit() == (None, None)
+
+
+def test_a_training_is_clean_if_all_its_parts_ran_one_commit(tmp_path, monkeypatch):
+    path, told = tmp_path / checkpoints.PARTS, []
+    parts = [("a", True, False), ("a", True, True), ("b", True, True), ("b", True, True), (None, None, True)]
+    for commit, clean, resumed in [*parts, ("b", False, False), ("b", True, True), ("b", True, False)]:
+        monkeypatch.setattr(checkpoints, "find_commit", lambda found=(commit, clean): found)
+        checkpoints.note_part(path, resumed)
+        noted = json.loads(path.read_text())
+        assert noted["commit"] == commit and noted["start"].endswith("+00:00")
+        told.append(noted["clean"])
+    assert told == [True, True, False, False, None, False, False, True]
+    path.write_text("damaged")
+    checkpoints.note_part(path, True)
+    noted = json.loads(path.read_text())
+    assert (noted["start"], noted["clean"]) == (None, False)
 
 
 def test_other_code_starts_anew(faces, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """What the tests of trainings share: small data, and the stage in this process or in its own."""
 
 import csv
+import hashlib
 import json
 import os
 import re
@@ -22,7 +23,7 @@ from fer_pipeline.faces.faces import write_faces as write_h5
 from fer_pipeline.faces.fer2013 import CLASSES, NAME, SIZE, VOTED
 from fer_pipeline.networks import baseline
 from fer_pipeline.networks.load import load_model
-from fer_pipeline.networks.network import Shape
+from fer_pipeline.networks.network import Shape, read_origin
 from fer_pipeline.params.read import read_params
 from fer_pipeline.params.schema import Compute
 from fer_pipeline.training.common import checkpoints
@@ -108,14 +109,16 @@ class Training:
     def read_report(self):
         return json.loads(self.paths["report"].read_text(encoding="utf-8"))
 
+    def read_times(self):
+        return json.loads(self.paths["timing"].read_text(encoding="utf-8"))[f"train_{self.name}"]
+
     def read_history(self):
         rows = csv.DictReader(self.paths["history"].read_text(encoding="utf-8").splitlines())
         return [{key: float(value) for key, value in row.items()} for row in rows]
 
     def check(self):
         """The outputs agree with each other, and the checkpoints are gone; what the network predicts for val."""
-        report, rows, epochs = self.read_report(), self.read_history(), self.settings.epochs
-        times = json.loads(self.paths["timing"].read_text(encoding="utf-8"))[f"train_{self.name}"]
+        report, rows, times, epochs = self.read_report(), self.read_history(), self.read_times(), self.settings.epochs
         assert tuple(rows[0]) == HISTORY
         assert [row["epoch"] for row in rows] == [*range(1, epochs + 1)]
         best = max(rows, key=lambda row: row["val_accuracy"])
@@ -124,6 +127,10 @@ class Training:
         network = load_model(self.name, self.model, self.compute.precision, FACTS)
         assert all(report[key] == getattr(network, key) for key in ("device", "precision"))
         assert report["parameters"] == network.count_parameters()
+        origin = read_origin(self.model)
+        made = {"hardware": network.hardware, "device": network.device, "seed": self.seed}
+        assert made.items() <= origin.items() and {"python", "numpy"} < origin["versions"].keys()
+        assert times["md5"] == hashlib.md5(self.model.read_bytes()).hexdigest()
         assert times["hardware"] == network.hardware and not {"seconds", "images_per_second"} & report.keys()
         images = epochs * (70 if self.name == "baseline" else 64)  # PyTorch leaves out rows beyond the last full batch
         assert times["images_per_second"] == pytest.approx(images / times["seconds"], rel=0.2)

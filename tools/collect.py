@@ -2,10 +2,13 @@
 
     make results NAME=fer2013-cpu
 
-results/<name>/ then has metrics/ (JSON, timing.json among them), plots/ (PNG), report.html, timing.html, dvc.lock, and
-run.json: profile, data, split, seed, versions, hardware, and the wall time of each stage. It keeps its seeds.json if
-tools/seeds.py wrote that for this run. A page has a place for the tables between two comments, the first of which names
-the run: README.md or results/README.md, and docs/benchmark.md. The tables are made from results/<name>/ alone.
+results/<name>/ then has metrics/ (JSON, timing.json among them), plots/ (PNG), predictions/ (of val and test, as in
+data/predictions/), report.html, timing.html, dvc.lock, and run.json: profile, data, split, seed, hardware and versions
+of this machine, the wall time of each stage, and what made each network. Networks that different hardware, versions or
+commits made are refused without --mixed, with which the tables tell them apart. It keeps its seeds.json and their
+predictions if tools/seeds.py wrote them for this run. A page has a place for the tables between two comments, the first
+of which names the run: README.md or results/README.md, and docs/benchmark.md. The tables are made from results/<name>/
+alone.
 """
 
 import argparse
@@ -19,7 +22,6 @@ import shutil
 import subprocess
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +41,11 @@ from fer_pipeline.params.read import read_params
 from fer_pipeline.raw.record import Data
 from fer_pipeline.report.show import NONE, decimal, listing, percent
 from fer_pipeline.running.hardware import name_cpu
+from fer_pipeline.running.origin import list_versions
 from fer_pipeline.running.stage import LOG, catch
 from fer_pipeline.training.common.profile import BASE, lay_over
-from seeds import Seeds
+from origin import Origin, find_differences, find_origin
+from seeds import Seeds, pack, place_predictions
 from times import write_times
 from timing import read_timing
 
@@ -50,6 +54,8 @@ ROWS = {"official": ("PrivateTest", "PublicTest"), "paper": ("both, 7,178 rows",
 CLOSING = "<!-- end of results -->"
 PAGES = dict.fromkeys(("README.md", "results/README.md"), "results.md.j2") | {"docs/benchmark.md": "benchmark.md.j2"}
 """{page: the template of its tables}."""
+HEADS = [f"{crops}{head}.csv" for crops in ("", "_single_crop") for head in ("", "_votes")]
+"""How the names of a network's predictions of val and test go on, after its own."""
 LIBRARIES = ("tensorflow", "keras", "torch", "torchvision", "scikit-learn", "numpy", "dvc")
 
 TEMPLATES = jinja2.Environment(
@@ -69,7 +75,9 @@ def read_seconds(log: Iterable[str], commands: Mapping[str, str]) -> dict[str, f
     return {stage: last.get(tuple(shlex.split(command))) for stage, command in commands.items()}
 
 
-def describe_run(stages: Mapping[str, Any], trainings: Mapping[str, float]) -> dict[str, Any]:
+def describe_run(
+    stages: Mapping[str, Any], trainings: Mapping[str, float], origins: Mapping[str, Origin]
+) -> dict[str, Any]:
     """The content of run.json, from {stage: its entry in dvc.lock} and {training's stage: seconds of all epochs}.
 
     The log understates the seconds of a training that was stopped and resumed.
@@ -84,7 +92,8 @@ def describe_run(stages: Mapping[str, Any], trainings: Mapping[str, float]) -> d
         "split": params.prepare.split,
         "seed": params.seed,
         "hardware": {"cpu": name_cpu(), "cores": os.cpu_count(), "system": platform.platform(terse=True)},
-        "versions": {"python": platform.python_version(), **{library: version(library) for library in LIBRARIES}},
+        "versions": list_versions(LIBRARIES),
+        "networks": {name: origin.model_dump() for name, origin in origins.items()},
         "minutes": round(sum(filter(None, seconds.values())) / 60, 1),
         "stages_seconds": seconds,
     }
@@ -97,10 +106,21 @@ def make_table(folder: Path, page: str) -> str:
     compare = Comparison.read(metrics / "compare.json", "compare")
     networks = find_networks(compare.table7)
     timing = read_timing(metrics / "timing.json", networks)
-    trained: dict[str, list[str]] = {}
+    origins = {name: Origin.model_validate(one) for name, one in facts.get("networks", {}).items()}
+    kinds: dict[str, dict[str, str]] = {}  # {hardware: {network: minutes of its training}}
     for name, times in timing.training.items():
-        if times and times.hardware != facts["hardware"]["cpu"]:
-            trained.setdefault(times.hardware, []).append(networks[name].TITLE)
+        early = Origin(hardware=times.hardware, minutes=times.seconds / 60) if times else Origin()
+        one = origins.get(name, early)
+        if one.hardware:
+            kinds.setdefault(one.hardware, {})[name] = decimal(one.minutes, 0)
+    elsewhere = {kind: listing(networks[name].TITLE for name in minutes) for kind, minutes in kinds.items()}
+    elsewhere.pop(facts["hardware"]["cpu"], None)
+    kinds = kinds or {NONE: {}}
+    trained = {f"minutes of training{f', {kind}' * (len(kinds) > 1)}": minutes for kind, minutes in kinds.items()}
+    codes = {one.code for one in origins.values()}
+    if find_differences(origins) or len(codes) > 1:
+        trained["trained on"] = {name: one.describe() for name, one in origins.items()}
+        codes.clear()
     text = TEMPLATES.get_template(PAGES[page]).render(
         folder=folder,
         link=folder.name if page.startswith("results/") else f"results/{folder.name}",
@@ -112,7 +132,9 @@ def make_table(folder: Path, page: str) -> str:
         data=Data.read(metrics / "data.json", "prepare"),
         exports=Exports.read(metrics / "export.json", "score_exports"),
         timing=timing,
-        trained=[f"{listing(names)} on {hardware}" for hardware, names in trained.items()],
+        elsewhere=[f"{names} on {kind}" for kind, names in elsewhere.items()],
+        trained=trained,
+        code=next(iter(codes), ""),
         seeds=read_seeds(folder, folder),
         settings={name: find_settings(lock, facts["profile"], name) for name in networks},
         rows=ROWS,
@@ -144,10 +166,13 @@ def read_seeds(folder: Path, run: Path) -> Seeds | None:
 
 
 def keep_seeds(folder: Path, unfinished: Path) -> None:
-    """Copy seeds.json, which took hours of training, from `folder` to `unfinished` if both hold the same run."""
+    """Copy seeds.json, which took hours, and its predictions from `folder` to `unfinished` if both are of one run."""
     path = folder / "seeds.json"
-    if read_seeds(folder, unfinished):
-        shutil.copyfile(path, unfinished / path.name)
+    if seeds := read_seeds(folder, unfinished):
+        said = [place_predictions(path, seeds.network, one.seed, head) for one in seeds.seeds for head in HEADS]
+        for file in (path, *filter(Path.exists, said)):
+            (unfinished / file.relative_to(folder)).parent.mkdir(exist_ok=True)
+            shutil.copyfile(file, unfinished / file.relative_to(folder))
     elif path.exists():
         print(f"{path}: left out, as it belongs to another run; write it again with tools/seeds.py")
 
@@ -187,38 +212,54 @@ def set_tables(folder: Path, make: Callable[[Path, str], str] = make_table) -> d
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", help="name of the run, as in results/<name>")
-    name = parser.parse_args().name
+    parser.add_argument("--mixed", action="store_true", help="keep networks that were not trained alike, and say so")
+    args = parser.parse_args()
+    name = args.name
     if not name.replace("-", "").replace("_", "").isalnum():
         raise InputError(f"'{name}' cannot name a run; use letters, digits, - and _")
     os.chdir(ROOT)
     if subprocess.run(["dvc", "status", "--quiet"]).returncode:
         raise InputError("the pipeline is not up to date; run `dvc repro` first (`dvc status` says what is missing)")
+    models = read_params().networks
+    timing = read_timing("metrics/timing.json", models, models)
+    origins = {network: find_origin(model, timing.training[network]) for network, model in models.items()}
+    if (differences := find_differences(origins)) and not args.mixed:
+        raise InputError(
+            f"the networks were not trained alike: {'; '.join(differences)}; train them on one machine and commit, or "
+            f"keep each as it is by `make results NAME={name} MIXED=1`"
+        )
     folder = Path("results") / name
     set_tables(folder, lambda *_: "")  # a missing place fails here, before anything is copied
     unfinished = folder.with_name(f".{name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     write_times()
     known = subprocess.check_output(["dvc", "stage", "list", "--name-only"], text=True).split()
-    lock = YAML(typ="safe").load(Path("dvc.lock"))["stages"]  # also of stages that are no longer in dvc.yaml
-    stages = {stage: lock[stage] for stage in known if stage in lock}
+    yaml = YAML()
+    lock = yaml.load(Path("dvc.lock"))  # also of stages that are no longer in dvc.yaml
+    lock["stages"] = stages = {stage: lock["stages"][stage] for stage in known if stage in lock["stages"]}
     outs = {Path(out["path"]) for entry in stages.values() for out in entry.get("outs", ())}
     outs.add(Path("metrics/timing.json"))  # no stage's out; missing if nothing ran on this machine
     files = [*Path("metrics").rglob("*.json"), *Path("plots").rglob("*.png")]
     made = [path for path in files if outs & {path, *path.parents} and path.name != "sample.png"]
-    for path in (*made, Path("dvc.lock")):
+    for path in made:
         (unfinished / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, unfinished / path)
+    yaml.dump(lock, unfinished / "dvc.lock")
+    said = [f"{network}{head}" for network in models for head in HEADS]
+    packed = {unfinished / f"predictions/{one}.gz": pack(Path("data/predictions", one).read_bytes()) for one in said}
+    write_files(packed)
     for page in ("report.html", "timing.html"):
         shutil.copyfile(Path("plots") / page, unfinished / page)
-    timing = read_timing("metrics/timing.json", read_params().networks)
     trainings = {f"train_{network}": times.seconds for network, times in timing.training.items() if times}
-    (unfinished / "run.json").write_bytes(to_json(describe_run(stages, trainings)))
+    (unfinished / "run.json").write_bytes(to_json(describe_run(stages, trainings, origins)))
     keep_seeds(folder, unfinished)
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.rename(folder)
     pages = set_tables(folder)
     write_files({page: text.encode() for page, text in pages.items()})
     print(f"-> {folder}, {', '.join(pages)}")
+    if any(one.clean is False for one in origins.values()):
+        print("networks were trained in a changed tree: their commit is not all of their code")
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ from fer_pipeline.predictions.predictions import SCORED, Predictions, as_written
 from fer_pipeline.report.show import percent
 from fer_pipeline.running.stage import catch
 from fer_pipeline.training.common.run import Training
+from origin import Origin
 from timing import read_timing
 
 FACES = "data/prepared/faces.h5"
@@ -101,6 +102,7 @@ class Card(Record):
     training: Training
     training_hardware: str | None
     speed_hardware: str | None
+    origin: Origin | None = None  # what made the network, as the run says; None for one that does not
     files: dict[str, ReleasedFile]  # {precision: file}
     weights: Weights | None = None  # None for a network of Keras, and in a release from before there were any
 
@@ -249,6 +251,7 @@ def main() -> None:
     scores = Scores.read(folder / "metrics" / f"{network}.json", "evaluate")
     timing = read_timing(folder / "metrics" / "timing.json", [network])
     times, speeds = timing.training[network], timing.exports
+    origin = Origin.model_validate(facts["networks"][network]) if "networks" in facts else None
     speed = dict(speeds.networks.get(network, ())) if speeds else {}
     files: dict[str, ReleasedFile] = {}
     for kind, path in found.items():  # float32 first
@@ -261,7 +264,8 @@ def main() -> None:
         parameters=scores.cost.parameters,
         macs=scores.cost.macs,
         training=Training.read(folder / "metrics" / "train" / f"{network}.json", f"train_{network}"),
-        training_hardware=times.hardware if times else None,
+        training_hardware=(origin or times or Origin()).hardware,
+        origin=origin,
         speed_hardware=speeds.hardware if speeds else None,
         files=files,
         weights=weights,

@@ -5,10 +5,12 @@
 The first network is the pipeline's own, with the seed in params.yaml. `stages/train.py` trains the others in
 build/seeds/<network>-<seed>/, on the same faces.h5 and with the same parameters except the seed. A training that was
 stopped continues after its last epoch; a finished one is repeated only if parameters or data have changed. Each network
-and their soft vote are scored on test, by the network's own test crops; nothing is chosen among them.
+and their soft vote are scored on test, by the network's own test crops; nothing is chosen among them. The folder of
+the JSON keeps the predictions of the further seeds, `predictions/<network>-<seed>.csv.gz` and its like.
 """
 
 import argparse
+import gzip
 import hashlib
 import json
 import os
@@ -27,13 +29,14 @@ from fer_pipeline.faces.faces import read_faces
 from fer_pipeline.metrics.comparison import vote
 from fer_pipeline.metrics.scores import Measured, measure
 from fer_pipeline.networks.load import load_model
-from fer_pipeline.networks.network import find_network
+from fer_pipeline.networks.network import find_network, read_origin
 from fer_pipeline.params.read import read_params
 from fer_pipeline.params.schema import Params, Section
 from fer_pipeline.predictions.predictions import SCORED, Predictions
 from fer_pipeline.running.stage import catch
 from fer_pipeline.training.common.profile import BASE, read_training
-from predict import predict_splits
+from fer_pipeline.training.common.run import Training
+from predict import predict_crops
 
 DATA = Path("data/prepared/faces.h5")
 
@@ -43,6 +46,10 @@ class OneSeed(Record):
     val_accuracy: Share
     accuracy: Share  # on test
     accuracy_unseen: Share | None  # on the test images that are not in train
+    hardware: str | None = None  # that trained it; as what follows, None in older files
+    versions: dict[str, str] | None = None
+    best_epoch: Count | None = None  # from 1
+    epochs: Count | None = None  # how many ran
 
 
 class Seeds(Record):
@@ -56,6 +63,16 @@ class Seeds(Record):
     lowest: Share
     highest: Share
     vote: Measured  # the soft vote of the networks, with equal weights
+
+
+def pack(content: bytes) -> bytes:
+    """`content` compressed, without the time: the same bytes each time."""
+    return gzip.compress(content, mtime=0)
+
+
+def place_predictions(seeds: Path, network: str, seed: int, ending: str) -> Path:
+    """Where the predictions of one seed are kept, beside the file `seeds`."""
+    return seeds.parent / "predictions" / f"{network}-{seed}{ending}.gz"
 
 
 def train(folder: Path, network: str, data: Path, params: Params, settings: Section) -> Path:
@@ -108,18 +125,33 @@ def main() -> None:
         paths[seed] = train(folder, args.network, DATA, params.model_copy(update={"seed": seed}), settings)
     (splits, facts), crops = read_faces(DATA), find_network(args.network).TEST_CROPS
     scored = {split: splits[split] for split in SCORED}
-    found = {
-        seed: predict_splits(load_model(args.network, one, precision, facts), scored, facts.classes, crops, one)[0]
-        for seed, one in paths.items()
-    }
+    found: dict[int, dict[str, Predictions]] = {}
+    files: dict[Path, bytes] = {}
+    for seed, path in paths.items():
+        model = load_model(args.network, path, precision, facts)
+        found[seed], tables = predict_crops(model, scored, facts, crops, path)
+        if seed != own:  # the run keeps those of its own
+            files |= {place_predictions(args.out, args.network, seed, key): pack(said) for key, said in tables.items()}
+    reports = {seed: one.with_name("training.json") for seed, one in paths.items()}
+    reports[own] = Path("metrics/train") / f"{args.network}.json"
 
     def judge(rows: dict[str, Predictions]) -> Measured:
         return measure(rows["val"], rows["test"], splits["test"].duplicate_of_train, params.evaluate, own)
 
-    listed = [
-        OneSeed(seed=seed, val_accuracy=one.val_accuracy, accuracy=one.accuracy, accuracy_unseen=one.accuracy_unseen)
-        for seed, one in zip(found, map(judge, found.values()), strict=True)
-    ]
+    def list_one(seed: int, measured: Measured) -> OneSeed:
+        origin, trained = read_origin(paths[seed]), Training.read(reports[seed], f"train_{args.network}")
+        return OneSeed(
+            seed=seed,
+            val_accuracy=measured.val_accuracy,
+            accuracy=measured.accuracy,
+            accuracy_unseen=measured.accuracy_unseen,
+            hardware=origin.get("hardware"),
+            versions=origin.get("versions"),
+            best_epoch=trained.best_epoch,
+            epochs=trained.epochs_run,
+        )
+
+    listed = [list_one(seed, judge(rows)) for seed, rows in found.items()]
     accuracies = [one.accuracy for one in listed]
     seeds = Seeds(
         network=args.network,
@@ -131,7 +163,7 @@ def main() -> None:
         highest=max(accuracies),
         vote=judge({split: vote([rows[split] for rows in found.values()]) for split in SCORED}),
     )
-    write_files({args.out: seeds.to_bytes()})
+    write_files(files | {args.out: seeds.to_bytes()})
     for one in seeds.seeds:
         print(f"seed {one.seed}: {one.accuracy:.2%} on test, {one.val_accuracy:.2%} on val")
     print(f"mean {seeds.mean:.2%}, {seeds.lowest:.2%} to {seeds.highest:.2%}; soft vote {seeds.vote.accuracy:.2%}")

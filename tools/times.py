@@ -13,7 +13,7 @@ import checkout
 from fer_pipeline.core.files import ROOT, write_files
 from fer_pipeline.networks.network import find_networks
 from fer_pipeline.params.read import read_params
-from fer_pipeline.report.evidence import Files, Table, spread
+from fer_pipeline.report.evidence import EMPTY, Cell, Files, Table, spread
 from fer_pipeline.report.page import render
 from fer_pipeline.running.stage import catch
 from timing import Timing, read_timing
@@ -46,10 +46,20 @@ def list_tables(timing: Timing, titles: dict[str, str]) -> dict[str, Table]:
     files = Files({FILE: trained | predicted | {"score_exports": timing.exports}})
     exported = spread(titles.items(), [("<key>.float32", "<name>, float32"), ("<key>.int8", "<name>, int8")])
     return {
-        "Wall time of all epochs": files.tabulate("Network", titles.items(), TRAINING),
-        "Speed in their framework": files.tabulate("Network", titles.items(), TRAINED),
+        "Wall time of all epochs": set_apart(files.tabulate("Network", titles.items(), TRAINING)),
+        "Speed in their framework": set_apart(files.tabulate("Network", titles.items(), TRAINED)),
         "Speed of the ONNX files": files.tabulate("Network", exported, EXPORTED),
     }
+
+
+def set_apart(table: Table) -> Table:
+    """A table whose last column is the hardware, with columns of their own for each: times of two never share one."""
+    kinds = list(dict.fromkeys(row[-1].text for row in table[1:] if row[-1] != EMPTY))
+    if len(kinds) < 2:
+        return table
+    head = [Cell(f"{cell.text}, {kind}") for kind in kinds for cell in table[0][1:-1]]
+    cells = [[cell if row[-1].text == kind else EMPTY for kind in kinds for cell in row[1:-1]] for row in table[1:]]
+    return [[row[0], *others] for row, others in zip(table, [head, *cells], strict=True)]
 
 
 def make_page(timing: Timing, titles: dict[str, str]) -> str:
@@ -76,8 +86,9 @@ def print_tables(tables: dict[str, Table]) -> Iterator[str]:
 
 def write_times() -> dict[str, Table]:
     """Write plots/timing.html; returns the tables on it."""
-    titles = {name: network.TITLE for name, network in find_networks(read_params().networks).items()}
-    timing = read_timing(ROOT / FILE, titles)
+    models = read_params().networks
+    titles = {name: network.TITLE for name, network in find_networks(models).items()}
+    timing = read_timing(ROOT / FILE, titles, {name: f"{ROOT}/{model}" for name, model in models.items()})
     write_files({ROOT / "plots/timing.html": make_page(timing, titles).encode()})
     return list_tables(timing, titles)
 

@@ -1,6 +1,7 @@
 """What metrics/timing.json holds, by stage."""
 
-from collections.abc import Collection
+import hashlib
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,8 +23,8 @@ class Timing(NamedTuple):
     exports: ExportTimes | None
 
 
-def read_timing(path: str | Path, names: Collection[str]) -> Timing:
-    """What metrics/timing.json holds of the networks `names`."""
+def read_timing(path: str | Path, names: Collection[str], models: Mapping[str, str] | None = None) -> Timing:
+    """What metrics/timing.json holds of the networks `names`; of trainings only those that made the files `models`."""
     found = read_times(path)
 
     def read(stage: str, kind: type[Record]) -> Any:
@@ -32,8 +33,13 @@ def read_timing(path: str | Path, names: Collection[str]) -> Timing:
         except ValidationError:
             return None
 
+    training = {name: read(f"train_{name}", TrainingTimes) for name in names}
+    for name, model in (models or {}).items():
+        file = Path(model)
+        if training[name] and not (file.is_file() and training[name].md5 == hashlib.md5(file.read_bytes()).hexdigest()):
+            training[name] = None
     return Timing(
-        {name: read(f"train_{name}", TrainingTimes) for name in names},
+        training,
         {name: read(f"predict@{name}", PredictionTimes) for name in names},
         read("score_exports", ExportTimes),
     )

@@ -1,16 +1,22 @@
-"""What a network's file holds, and how to find it by the network's name.
+"""What a network's file holds, how to find it by the network's name, and what made a trained one.
 
 All that is particular to the network <name> is in `stages/fer_pipeline/networks/<name>.py`. No other file names it,
 but for what the paper reports of it (`fer_pipeline.metrics.paper`). The file imports no framework until the network is
 built, so that reading its title takes no time.
 """
 
+import json
+import zipfile
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
 from fer_pipeline.core.errors import InputError
+
+TRAINED = "trained"
+"""Key of the metadata of a trained network and of its exports: what made it."""
 
 
 class Shape(NamedTuple):
@@ -97,3 +103,13 @@ def find_networks(names: Iterable[str]) -> dict[str, Network]:
         if (other := titles[network.TITLE]) != name:
             raise InputError(f"the networks {name} and {other} have the same TITLE, {network.TITLE!r}; change one")
     return networks
+
+
+def read_origin(path: str | Path) -> dict[str, Any]:
+    """What made a trained network, from its file: hardware, device, seed, versions; {} for a file that lacks it."""
+    if Path(path).suffix == ".keras":
+        with zipfile.ZipFile(path) as archive:
+            return dict(json.loads(archive.read("metadata.json")).get(TRAINED, {}))
+    with open(path, "rb") as file:  # without the library, which the Keras environment lacks
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return dict(json.loads(header.get("__metadata__", {}).get(TRAINED, "{}")))

@@ -4,29 +4,32 @@ import json
 import re
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.faces import Facts
 from fer_pipeline.networks.keras.framework import keras
+from fer_pipeline.networks.network import TRAINED
 from fer_pipeline.running.quiet import quiet_stderr
 
 
-def pack_network(network: keras.Model) -> bytes:
-    """The bytes of a .keras file; equal weights give equal bytes, because DVC compares bytes."""
+def pack_network(network: keras.Model, origin: Mapping[str, Any] | None = None) -> bytes:
+    """The bytes of a .keras file, with what made it; equal input gives equal bytes, because DVC compares bytes."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.keras"
         network.save(path)
-        return normalize(path.read_bytes())
+        return normalize(path.read_bytes(), {TRAINED: origin} if origin else {})
 
 
-def normalize(archive: bytes) -> bytes:
-    """The bytes of a .keras file whose times are 1980, the zip format's zero, and whose object ids count from 0."""
+def normalize(archive: bytes, added: Mapping[str, Any]) -> bytes:
+    """The bytes of a .keras file with `added` metadata, times of 1980, the zip format's zero, and ids from 0."""
     with zipfile.ZipFile(BytesIO(archive)) as file:
         members = {name: file.read(name) for name in sorted(file.namelist())}
     metadata = json.loads(members["metadata.json"])
-    members["metadata.json"] = json.dumps({**metadata, "date_saved": "1980-01-01@00:00:00"}).encode()
+    members["metadata.json"] = json.dumps({**metadata, "date_saved": "1980-01-01@00:00:00", **added}).encode()
     numbers: dict[bytes, int] = {}
     members["config.json"] = re.sub(  # the ids are memory addresses
         rb'(?<="shared_object_id": )\d+',

@@ -4,7 +4,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -12,7 +12,7 @@ from safetensors.torch import save
 
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.faces import Facts
-from fer_pipeline.networks.network import Shape, find_crop, find_network
+from fer_pipeline.networks.network import TRAINED, Shape, find_crop, find_network
 from fer_pipeline.networks.pytorch.heads import add_votes_head
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation of pixels in [0, 1]
@@ -51,8 +51,17 @@ class TrainedNetwork(NamedTuple):
     colour: bool
 
 
-def pack_network(name: str, width: float, state: Mapping[str, torch.Tensor], facts: Facts) -> bytes:
-    """The bytes of a safetensors file of a state dict, with metadata for its use; equal input gives equal bytes."""
+def pack_network(
+    name: str,
+    width: float,
+    state: Mapping[str, torch.Tensor],
+    facts: Facts,
+    origin: Mapping[str, Any] | None = None,
+) -> bytes:
+    """The bytes of a safetensors file of a state dict, with metadata for its use and on what made it.
+
+    Equal input gives equal bytes.
+    """
     metadata = {
         "architecture": name,
         "classes": json.dumps(facts.classes),
@@ -61,6 +70,7 @@ def pack_network(name: str, width: float, state: Mapping[str, torch.Tensor], fac
         "normalisation": describe_normalisation(state, facts.colour),
         **({"colour": "RGB"} if facts.colour else {}),
         "width": str(width),
+        **({TRAINED: json.dumps(origin)} if origin else {}),
     }
     return pack(state, metadata)
 

@@ -1,5 +1,6 @@
 """What a training of either framework returns, and the files that are written from it."""
 
+import hashlib
 import shutil
 import sys
 from collections.abc import Sequence
@@ -8,7 +9,9 @@ from typing import Any, Literal, NamedTuple
 
 from fer_pipeline.core.files import write_files
 from fer_pipeline.core.record import Count, Record, Share
-from fer_pipeline.running.timing import record_times
+from fer_pipeline.running.origin import list_versions
+from fer_pipeline.running.timing import read_times, record_times
+from fer_pipeline.training.common.checkpoints import PARTS
 
 Device = Literal["cpu", "cuda", "mps"]
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -52,6 +55,15 @@ class TrainingTimes(Record):
     seconds: float  # wall time of all epochs, validation included, over all resumed parts
     images_per_second: float  # training images per second of that time
     hardware: str  # name of the processor or of the GPU
+    md5: str | None = None  # of the model's file; older entries lack it and what follows
+    start: str | None = None  # of the first part, in UTC
+    commit: str | None = None  # of the last part; None without Git
+    clean: bool | None = None  # whether all parts ran this commit, with nothing changed but what the pipeline writes
+
+
+def describe_origin(seed: int, device: str, hardware: str, libraries: Sequence[str]) -> dict[str, Any]:
+    """What made a network, for its file: no more than is the same for equal trainings, whose files are the same."""
+    return {"hardware": hardware, "device": device, "seed": seed, "versions": list_versions(libraries)}
 
 
 def learns_votes(name: str, labels: str, has_votes: bool) -> bool:
@@ -88,10 +100,13 @@ def save_training(name: str, trained: Trained, model: str, report: str, history:
         precision=trained.precision,
     )
     write_files({model: trained.model, report: training.to_bytes(), history: to_history(trained.epochs)})
+    parts = read_times(trained.checkpoints / PARTS)
     times = TrainingTimes(
         seconds=round(trained.seconds, 1),
         images_per_second=round(trained.images / trained.seconds, 1),
         hardware=trained.hardware,
+        md5=hashlib.md5(trained.model).hexdigest(),
+        **{key: parts.get(key) for key in ("start", "commit", "clean")},
     )
     record_times(timing, f"train_{name}", times)
     shutil.rmtree(trained.checkpoints, ignore_errors=True)

@@ -25,7 +25,7 @@ from fer_pipeline.networks.precision import Precision, Wanted, has_fast_bf16
 from fer_pipeline.params.schema import Compute, KerasTraining
 from fer_pipeline.running.hardware import name_cpu
 from fer_pipeline.training.common.checkpoints import find_checkpoints
-from fer_pipeline.training.common.run import Trained, learns_votes
+from fer_pipeline.training.common.run import Trained, describe_origin, learns_votes
 from fer_pipeline.training.keras.checkpoints import Snapshots
 from fer_pipeline.training.keras.data import build_augmentation, make_datasets
 
@@ -216,15 +216,17 @@ def train(name: str, settings: KerasTraining, compute: Compute, seed: int, data:
         ) from None
     network = build(**second)
     network.set_weights(snapshots.state["best"])
+    device: Literal["cpu", "cuda"] = "cuda" if gpus else "cpu"
+    origin = describe_origin(seed, device, name_hardware(gpus), ("tensorflow", "keras", "numpy"))
     return Trained(
-        model=pack_network(network),
+        model=pack_network(network, origin),
         epochs=snapshots.epochs,
         checkpoints=folder,
         stopped=f"after all {settings.epochs} epochs",
         parameters=sum(math.prod(weights.shape) for weights in network.trainable_weights),
         seconds=snapshots.seconds,
         images=train_rows * settings.epochs,
-        device="cuda" if gpus else "cpu",
+        device=device,
         hardware=name_hardware(gpus),
         precision=precision,
     )

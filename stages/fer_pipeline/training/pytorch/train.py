@@ -17,7 +17,7 @@ from fer_pipeline.networks.pytorch.files import IMAGENET, Normalise, pack_networ
 from fer_pipeline.networks.pytorch.heads import add_votes_head
 from fer_pipeline.params.schema import Compute, PyTorchTraining
 from fer_pipeline.training.common.checkpoints import find_checkpoints
-from fer_pipeline.training.common.run import Trained, learns_votes, warn_if_slow
+from fer_pipeline.training.common.run import Trained, describe_origin, learns_votes, warn_if_slow
 from fer_pipeline.training.pytorch.checkpoints import find_last, load, save
 from fer_pipeline.training.pytorch.data import TensorSplit
 from fer_pipeline.training.pytorch.learner import Learner
@@ -73,8 +73,9 @@ def train(name: str, settings: PyTorchTraining, compute: Compute, seed: int, dat
     if len(learner.history) < settings.epochs:
         stopped = f"val accuracy rose by less than {settings.min_delta:g} in {settings.patience} epochs"
     batches = learner.batches
+    origin = describe_origin(seed, device, hardware, ("torch", "numpy"))
     return Trained(
-        model=pack_network(name, settings.width, load(checkpoints, "best"), facts),
+        model=pack_network(name, settings.width, load(checkpoints, "best"), facts, origin),
         epochs=learner.history,
         checkpoints=checkpoints,
         stopped=stopped,

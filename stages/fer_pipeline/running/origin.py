@@ -1,0 +1,35 @@
+"""What a training starts with: the versions of libraries, and the commit of the code."""
+
+import platform
+import subprocess
+from collections.abc import Iterable
+from importlib.metadata import version
+
+from fer_pipeline.core.files import ROOT
+
+WRITTEN = ("dvc.lock", "metrics", "plots")
+"""What the pipeline itself changes of the files that Git tracks."""
+
+
+def list_versions(libraries: Iterable[str]) -> dict[str, str]:
+    """{library: its version}, with that of Python."""
+    return {"python": platform.python_version(), **{library: version(library) for library in libraries}}
+
+
+def find_commit() -> tuple[str | None, bool | None]:
+    """The commit that is checked out here, and whether no file differs from it, but for those in `WRITTEN`.
+
+    Both are None without Git, and where this folder is not the top of a checkout: an archive, or a copy.
+    """
+    try:
+        commit, prefix, *_ = ask_git("rev-parse", "HEAD", "--show-prefix").split("\n")
+        changed = ask_git("status", "--porcelain", "--", ".", *(f":!{path}" for path in WRITTEN))
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+    return (None, None) if prefix else (commit, not changed)
+
+
+def ask_git(*arguments: str) -> str:
+    """What a command of Git prints; it writes nothing, as other commands may run at the same time."""
+    command = ["git", "--no-optional-locks", *arguments]
+    return subprocess.check_output(command, cwd=ROOT, stderr=subprocess.DEVNULL, text=True)
