@@ -7,7 +7,7 @@ Writes  data/predictions/<name>.csv and <name>_votes.csv (first and second head 
 Alone   python stages/predict.py --name vgg19 --model models/vgg19.safetensors --data data/prepared/faces.h5
             --out data/predictions --timing metrics/timing.json
 
-A network with ten test crops predicts from TenCrop of each val and test face (section 2), and from the centre crop for
+A network with ten test crops predicts from TenCrop of each val and test face (section 2), and from its centre crop for
 the single-crop files; for one that sees the whole face, both are equal. Train faces are predicted from the centre crop
 only: ten crops of 28,709 faces would take ten times as long.
 """
@@ -37,15 +37,18 @@ BATCH = 256  # batch size at which the rate is measured
 
 def predict_splits(
     model: Any, splits: dict[str, Split], classes: Sequence[str], crops: int, path: str | Path
-) -> tuple[dict[str, Predictions], dict[str, NDArray[np.float64]]]:
-    """By split: predictions of the first head, and probabilities of the second, float64 (N, V), {} if none."""
-    rows, votes = {}, {}
+) -> list[tuple[dict[str, Predictions], dict[str, NDArray[np.float64]]]]:
+    """By split: predictions of the first head, and probabilities of the second, float64 (N, V), {} if none.
+
+    The first of the two results is averaged over the crops, the other is by the centre crop alone.
+    """
+    both: list[tuple[dict[str, Predictions], dict[str, NDArray[np.float64]]]] = [({}, {}), ({}, {})]
     for split, faces in splits.items():
-        first, second = predict(model, faces.images, crops, path)
-        rows[split] = as_written(classes, faces.labels, first)
-        if second.shape[1]:
-            votes[split] = round_rows(second)
-    return rows, votes
+        for (rows, votes), (first, second) in zip(both, predict(model, faces.images, crops, path), strict=True):
+            rows[split] = as_written(classes, faces.labels, first)
+            if second.shape[1]:
+                votes[split] = round_rows(second)
+    return both
 
 
 def measure_speed(model: Any, images: NDArray[np.uint8]) -> PredictionTimes:
@@ -74,9 +77,8 @@ def main() -> None:
     model = load_model(args.name, args.model, params.compute.precision, facts)
     predict_all = partial(predict_splits, model, classes=facts.classes, path=args.model)
 
-    rows, votes = predict_all(scored, crops=network.TEST_CROPS)
-    single, single_votes = predict_all(scored, crops=1) if network.TEST_CROPS > 1 else (rows, votes)
-    train, _ = predict_all({"train": splits["train"]}, crops=1)
+    (rows, votes), (single, single_votes) = predict_all(scored, crops=network.TEST_CROPS)
+    train = predict_all({"train": splits["train"]}, crops=1)[0][0]
     test = splits["test"].images
     cost = Cost(
         parameters=model.count_parameters(), macs=model.count_macs(), model_bytes=Path(args.model).stat().st_size

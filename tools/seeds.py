@@ -109,7 +109,7 @@ def main() -> None:
     (splits, facts), crops = read_faces(DATA), find_network(args.network).TEST_CROPS
     scored = {split: splits[split] for split in SCORED}
     found = {
-        seed: predict_splits(load_model(args.network, one, precision, facts), scored, facts.classes, crops, one)[0]
+        seed: predict_splits(load_model(args.network, one, precision, facts), scored, facts.classes, crops, one)[0][0]
         for seed, one in paths.items()
     }
 
