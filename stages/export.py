@@ -14,6 +14,7 @@ import json
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -53,8 +54,10 @@ Images = npt.NDArray[np.uint8]
 """Faces (N, S, S), or (N, S, S, 3) in colour."""
 Pixels = npt.NDArray[np.float32]
 """The input of an exported network: (N, crop, crop), or (N, crop, crop, 3) in colour."""
-Forward = Callable[[Pixels], Iterable[Any]]
-"""Gives the logits of each head, (N, K) and (N, V), as arrays of NumPy or of a framework."""
+Logits = Mapping[str, npt.NDArray[np.float64]]
+"""{head: (N, K), or (N, V)}."""
+Forward = Callable[[Images], npt.NDArray[np.float64]]
+"""The probabilities of faces, float64 (N, K + V), by the network itself in float32."""
 
 
 def convert_keras(path: str | Path, name: str, facts: Facts) -> tuple[bytes, Forward]:
@@ -83,7 +86,12 @@ def convert_keras(path: str | Path, name: str, facts: Facts) -> tuple[bytes, For
         whole.export(file, format="onnx", input_signature=signature, verbose=False)
         content = renumber_names(file.read_bytes())
     forward = tf.function(whole, input_signature=signature)
-    return content, lambda batch: map(forward(batch).get, heads)
+
+    def predict(faces: Images) -> npt.NDArray[np.float64]:
+        parts = [forward(batch) for batch in split_batches(faces, facts.size)]
+        return np.hstack([softmax(np.concatenate([part[head] for part in parts]), axis=1) for head in heads])
+
+    return content, predict
 
 
 def convert_pytorch(path: str | Path, name: str, facts: Facts) -> tuple[bytes, Forward]:
@@ -92,9 +100,10 @@ def convert_pytorch(path: str | Path, name: str, facts: Facts) -> tuple[bytes, F
 
     from fer_pipeline.networks.pytorch.files import load_network
     from fer_pipeline.networks.pytorch.heads import TwoHeads
+    from fer_pipeline.networks.pytorch.model import TorchModel
 
-    network = load_network(path, name).network
-    shape = (find_crop(name, facts.size),) * 2 + facts.shape[2:]
+    network, crop = load_network(path, name).network, find_crop(name, facts.size)
+    shape = (crop, crop, *facts.shape[2:])
 
     class Whole(torch.nn.Module):
         def __init__(self) -> None:
@@ -116,7 +125,8 @@ def convert_pytorch(path: str | Path, name: str, facts: Facts) -> tuple[bytes, F
     for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         del part.metadata_props[:]  # where each node comes from, with paths of this machine
         part.doc_string = ""
-    return model.SerializeToString(), torch.inference_mode()(lambda batch: whole(torch.from_numpy(batch)))
+    own = TorchModel(network, find_network(name), len(facts.classes), crop, "float32", "cpu", "")
+    return model.SerializeToString(), partial(own.predict, crops=1)
 
 
 CONVERTERS = {"keras": convert_keras, "pytorch": convert_pytorch}
@@ -162,7 +172,9 @@ def find_ranges(prepared: Path, faces: Images, crop: int) -> Path:
     accuracy.
     """
     options = {"moving_average": True, "averaging_constant": 0.1}
-    calibrator = create_calibrator(prepared, None, prepared.with_name("augmented.onnx"), extra_options=options)
+    augmented = prepared.with_name("augmented.onnx")
+    calibrator = create_calibrator(prepared, None, augmented, extra_options=options)
+    calibrator.infer_session = open_session(str(augmented))  # its own is not optimised, and takes twice as long
     batches = ({INPUT: batch} for batch in split_batches(faces, crop))
     calibrator.collect_data(SimpleNamespace(get_next=lambda: next(batches, None)))
     ranges = calibrator.compute_data()
@@ -189,40 +201,41 @@ def quantise(prepared: Path, ranges: Path, kept: Iterable[str]) -> bytes:
     return small.read_bytes()
 
 
-def quantise_well(content: bytes, faces: Images, crop: int, val: Split) -> tuple[bytes, list[str]]:
-    """The int8 model (bytes) of an ONNX model, and the names of the parts kept in float32.
+def quantise_well(
+    content: bytes, on_val: Logits, faces: Images, crop: int, val: Split
+) -> tuple[bytes, list[str], Logits]:
+    """The int8 model (bytes) of an ONNX model, the names of the parts kept in float32, and its logits on `val`.
 
-    Parts are kept in the order of `list_parts` until at most `ALLOWED_LOSS` of the first head's accuracy on `val`, or
-    one face, is lost; if nothing helps, all of them.
+    `on_val` are the logits of the ONNX model. Parts are kept in the order of `list_parts` until at most `ALLOWED_LOSS`
+    of the first head's accuracy, or one face, is lost; if nothing helps, all of them.
     """
-    wanted = score(content, crop, val) - max(ALLOWED_LOSS, 1 / len(val.labels)) - 1e-9
+    wanted = score(on_val, val) - max(ALLOWED_LOSS, 1 / len(val.labels)) - 1e-9
     with tempfile.TemporaryDirectory() as folder:
         prepared = prepare(content, Path(folder))
         ranges, parts = find_ranges(prepared, faces, crop), list_parts(prepared)
         for count in range(len(parts)):
             kept = [*parts][:count]
             small = quantise(prepared, ranges, [node for name in kept for node in parts[name]])
-            if score(small, crop, val) >= wanted:
-                return small, kept
-    return content, [*parts]
+            said = run_onnx(small, crop, val.images, *on_val)
+            if score(said, val) >= wanted:
+                return small, kept, said
+    return content, [*parts], on_val
 
 
-def score(content: bytes, crop: int, rows: Split) -> float:
-    """The accuracy of an ONNX model (bytes) on `rows`, by the centre crop."""
-    return float((run_onnx(content, crop, rows.images, OUTPUT)[OUTPUT].argmax(axis=1) == rows.labels).mean())
+def score(logits: Logits, rows: Split) -> float:
+    """The first head's accuracy on `rows`."""
+    return float((logits[OUTPUT].argmax(axis=1) == rows.labels).mean())
 
 
-def run_onnx(content: bytes, crop: int, faces: Images, *heads: str) -> dict[str, npt.NDArray[np.float64]]:
-    """{head: its logits for faces} of an ONNX model (bytes)."""
+def run_onnx(content: bytes, crop: int, faces: Images, *heads: str) -> Logits:
+    """The logits of an ONNX model (bytes) for faces, by the centre crop."""
     return OnnxModel(open_session(content), "", (), crop, faces.shape[1:], 1.0, {}).compute(faces, *heads)
 
 
-def choose_answers(
-    logits: Mapping[str, npt.NDArray[np.float64]], val: Split, classes: int, temperature: float
-) -> dict[str, str]:
+def choose_answers(logits: Logits, val: Split, classes: int, temperature: float) -> dict[str, str]:
     """Metadata on the head that answers where one answer is wanted: the one that agrees best with annotators on val.
 
-    `logits` are each head's, (N, K) or (N, V), for all rows of `val`. The temperature of the answer, one of the K
+    `logits` are those for all rows of `val`. The temperature of the answer, one of the K
     classes, is fitted to the majority. Without a majority for one of them, the first head answers, with its own
     `temperature`.
     """
@@ -277,15 +290,15 @@ def main() -> None:
     crop = find_crop(name, facts.size)
     content, forward = CONVERTERS[find_network(name).FRAMEWORK](args.model, name, facts)
     drawn = np.random.default_rng(params.seed).permutation(len(faces))[:CALIBRATION_FACES]
-    small, kept = quantise_well(content, faces[drawn], crop, val)
-
-    test = splits["test"].images
-    parts = zip(*map(forward, split_batches(test, crop)), strict=True)
-    heads = {head: softmax(np.concatenate(part), axis=1) for head, part in zip((OUTPUT, VOTES), parts, strict=False)}
+    own = forward(splits["test"].images)
+    heads = (OUTPUT, VOTES) if own.shape[1] > classes else (OUTPUT,)
+    on_val = run_onnx(content, crop, val.images, *heads)
+    exports = {"float32": (content, [], on_val), "int8": quantise_well(content, on_val, faces[drawn], crop, val)}
     outputs: dict[str, bytes] = {}
-    for precision, file, exported in (("float32", f"{name}.onnx", content), ("int8", f"{name}.int8.onnx", small)):
-        on_test, on_val = (run_onnx(exported, crop, rows, *heads) for rows in (test, val.images))
-        difference = max(float(abs(softmax(on_test[head], axis=1) - own).max()) for head, own in heads.items())
+    for precision, (exported, kept, on_val) in exports.items():
+        file = f"{name}.int8.onnx" if precision == "int8" else f"{name}.onnx"
+        on_test = run_onnx(exported, crop, splits["test"].images, *heads)
+        difference = float(abs(np.hstack([softmax(on_test[head], axis=1) for head in heads]) - own).max())
         if precision == "float32" and not difference <= AGREEMENT:
             raise RuntimeError(f"{file} differs by {difference:.2g} in a probability, {AGREEMENT:g} are allowed")
         metadata = {
@@ -297,14 +310,14 @@ def main() -> None:
             "temperature": str(temperatures[OUTPUT]),
             "trained_on": DRAWN if is_sample(params.dataset) else Path(params.dataset).name,
             "precision": precision,
-            "kept_in_float32": json.dumps(kept if precision == "int8" else []),
+            "kept_in_float32": json.dumps(kept),
             "largest_difference": f"{max(difference, LEAST_DIFFERENCE):.3g}",
-            "val_accuracy": str(round(float((on_val[OUTPUT].argmax(axis=1) == val.labels).mean()), 6)),
+            "val_accuracy": str(round(score(on_val, val), 6)),
         }
         if origin := read_origin(args.model):
             metadata[TRAINED] = json.dumps(origin)
         metadata |= choose_answers(on_val, val, classes, temperatures[OUTPUT])
-        if VOTES in heads:
+        if VOTES in on_val:
             metadata |= {"vote_classes": json.dumps(facts.voted), "votes_temperature": str(temperatures[VOTES])}
         outputs[f"{args.out}/{file}"] = finished = finish(exported, classes, metadata)
         print(f"{file}: {len(finished):,} bytes, probabilities differ by {difference:.2g} at most")

@@ -7,14 +7,13 @@ Writes  data/predictions/<name>.csv and <name>_votes.csv (first and second head 
 Alone   python stages/predict.py --name vgg19 --model models/vgg19.safetensors --data data/prepared/faces.h5
             --out data/predictions --timing metrics/timing.json
 
-A network with ten test crops predicts from TenCrop of each val and test face (section 2), and from the centre crop for
+A network with ten test crops predicts from TenCrop of each val and test face (section 2), and from its centre crop for
 the single-crop files; for one that sees the whole face, both are equal. Train faces are predicted from the centre crop
 only: ten crops of 28,709 faces would take ten times as long.
 """
 
 import argparse
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,24 +37,25 @@ BATCH = 256  # batch size at which the rate is measured
 
 def predict_splits(
     model: Any, splits: dict[str, Split], classes: Sequence[str], crops: int, path: str | Path
-) -> tuple[dict[str, Predictions], dict[str, NDArray[np.float64]]]:
-    """By split: predictions of the first head, and probabilities of the second, float64 (N, V), {} if none."""
-    rows, votes = {}, {}
+) -> list[tuple[dict[str, Predictions], dict[str, NDArray[np.float64]]]]:
+    """By split: predictions of the first head, and probabilities of the second, float64 (N, V), {} if none.
+
+    The first of the two results is averaged over the crops, the other is by the centre crop alone.
+    """
+    both: list[tuple[dict[str, Predictions], dict[str, NDArray[np.float64]]]] = [({}, {}), ({}, {})]
     for split, faces in splits.items():
-        first, second = predict(model, faces.images, crops, path)
-        rows[split] = as_written(classes, faces.labels, first)
-        if second.shape[1]:
-            votes[split] = round_rows(second)
-    return rows, votes
+        for (rows, votes), (first, second) in zip(both, predict(model, faces.images, crops, path), strict=True):
+            rows[split] = as_written(classes, faces.labels, first)
+            if second.shape[1]:
+                votes[split] = round_rows(second)
+    return both
 
 
 def predict_crops(
     model: Any, splits: dict[str, Split], facts: Facts, crops: int, path: str | Path
 ) -> tuple[dict[str, Predictions], dict[str, bytes]]:
     """By split: predictions of the first head by `crops` crops; {ending: CSV} of both heads, by these and by one."""
-    predict_all = partial(predict_splits, model, splits, facts.classes, path=path)
-    rows, votes = predict_all(crops=crops)
-    single, single_votes = predict_all(crops=1) if crops > 1 else (rows, votes)
+    (rows, votes), (single, single_votes) = predict_splits(model, splits, facts.classes, crops, path)
     return rows, {
         ".csv": to_csv(rows),
         "_votes.csv": votes_to_csv(votes, facts.voted),
@@ -90,7 +90,7 @@ def main() -> None:
     scored = {split: splits[split] for split in SCORED}
     model = load_model(args.name, args.model, params.compute.precision, facts)
     rows, tables = predict_crops(model, scored, facts, network.TEST_CROPS, args.model)
-    train, _ = predict_splits(model, {"train": splits["train"]}, facts.classes, 1, args.model)
+    train, _ = predict_splits(model, {"train": splits["train"]}, facts.classes, 1, args.model)[0]
     test = splits["test"].images
     cost = Cost(
         parameters=model.count_parameters(), macs=model.count_macs(), model_bytes=Path(args.model).stat().st_size

@@ -37,7 +37,7 @@ def predict_apart(
 ) -> npt.NDArray[np.float64]:
     """Probabilities float64 (N, K) of faces (N, *facts.shape), by one of `networks`, {name: file}."""
     model = load_model(name, networks[name], precision, facts)
-    return predict(model, images, find_network(name).TEST_CROPS, networks[name])[0]
+    return predict(model, images, find_network(name).TEST_CROPS, networks[name])[0][0]
 
 
 def count_seen(images: npt.NDArray[np.uint8], faces: Mapping[str, Split]) -> int:

@@ -244,7 +244,7 @@ def test_what_predict_and_evaluate_write(name, finished_pipeline):
     for ending, crops in crops_of.items():
         splits = ["train"] if ending == "_train" else SCORED
         said[ending] = read_predictions(folder / f"data/predictions/{name}{ending}.csv", faces, CLASSES, splits)
-        found, _ = predict_splits(model, {split: faces[split] for split in splits}, CLASSES, crops, "")
+        found = predict_splits(model, {split: faces[split] for split in splits}, CLASSES, crops, "")[0][0]
         for split in splits:
             np.testing.assert_allclose(said[ending][split].probabilities, found[split].probabilities, atol=1e-3)
     val, test, single, train = *said[""].values(), said["_single_crop"]["test"], said["_train"]["train"]
@@ -304,6 +304,6 @@ def test_a_keras_network_and_files_that_are_none(tmp_path):
 
 
 def test_answers_that_are_no_probabilities():
-    model = SimpleNamespace(classes=7, predict=lambda images, crops: np.full((len(images), 7), np.nan))
+    model = SimpleNamespace(classes=7, predict_both=lambda images, crops: np.full((2, len(images), 7), np.nan))
     said = refuse(predict_splits, model, make_splits({"test": [0, 0]}), CLASSES, 1, "m")
     assert "m: gives no probabilities; train it anew" in said

@@ -332,6 +332,18 @@ def test_a_damaged_model_file_is_refused(tmp_path):
         assert "damaged" in refuse(load_network, path)
 
 
+@pytest.mark.parametrize("crops", [1, 10])
+def test_batches_in_threads_give_what_each_image_gives(crops):
+    """By all crops, and by the centre crop, which TenCrop has as its fifth; afterwards PyTorch has its threads again."""
+    model, threads, images = wrap("resnet18"), torch.get_num_threads(), np.tile(Table().images, (10, 1, 1))[:70]
+    both = model.predict_both(images, crops)
+    for row in (0, 5, 6, 69):
+        one = images[[row]]
+        expected = [model.predict(one, crops)[0], model.predict(one, 1)[0]]
+        np.testing.assert_allclose(both[:, row], expected, atol=1e-6)
+    assert both.shape == (2, 70, 7) and torch.get_num_threads() == threads
+
+
 def test_grad_cam_by_hand():
     """ResNet18 ends in an average and a linear layer: the gradient is the head's weight over the number of pixels."""
     model, maps = wrap("resnet18"), []

@@ -24,11 +24,14 @@ def load_model(name: str, path: str | Path, precision: str, facts: Facts) -> Any
 
 def predict(
     model: Any, images: npt.NDArray[np.uint8], crops: int, path: str | Path
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Probabilities of faces uint8 (N, S, S) or (N, S, S, 3): each head's, float64 (N, K), and (N, V) or (N, 0)."""
-    heads = split_heads(model.predict(images, crops), model.classes)
-    for head in heads:
+) -> list[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
+    """Probabilities of faces uint8 (N, S, S) or (N, S, S, 3), averaged over the crops, and by the centre crop alone.
+
+    Both are each head's: float64 (N, K), and (N, V) or (N, 0).
+    """
+    both = [split_heads(said, model.classes) for said in model.predict_both(images, crops)]
+    for head in (*both[0], *both[1]):
         sums = head.sum(axis=1)
         if head.shape[1] and not ((head >= 0).all() and (abs(sums - 1) < TOLERANCE).all()):  # False for NaN, too
             raise InputError(f"{path}: gives no probabilities; train it anew with `dvc repro -f -s train_<network>`")
-    return heads
+    return both

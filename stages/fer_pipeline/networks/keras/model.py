@@ -32,6 +32,10 @@ class KerasModel(NamedTuple):
         parts = [self.forward(images[start : start + BATCH]).numpy() for start in starts]
         return np.concatenate(parts).astype(np.float64)
 
+    def predict_both(self, images: npt.NDArray[np.uint8], crops: int = 1) -> npt.NDArray[np.float64]:
+        """`predict` twice, (2, N, K + V), as PyTorch's networks have it: by all crops, and by the centre crop."""
+        return np.stack([self.predict(images)] * 2)
+
     def count_parameters(self) -> int:
         """The number of trainable weights."""
         return sum(int(np.prod(weights.shape)) for weights in self.network.trainable_weights)

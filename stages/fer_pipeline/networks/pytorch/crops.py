@@ -35,7 +35,7 @@ def crop_for_evaluation(images: torch.Tensor, size: int, crops: int) -> torch.Te
     """TenCrop, or for one crop the centre: uint8 (N, C, S, S) to (N * crops, C, size, size), image after image."""
     if crops == 1:
         return center_crop(images, size)
-    return torch.stack(ten_crop(images, size), dim=1).flatten(0, 1)
+    return torch.stack(ten_crop(images, size), dim=1).flatten(0, 1)  # the fifth is the centre
 
 
 def as_input(crops: torch.Tensor) -> torch.Tensor:
@@ -52,9 +52,17 @@ def score(
     `network` maps float32 (N, 3, size, size) to logits. The result is float32 (N, classes), or (N, classes + V) if the
     network has a second head.
     """
+    return score_both(network, images, size, crops, classes)[0]
+
+
+def score_both(
+    network: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, size: int, crops: int, classes: int
+) -> torch.Tensor:
+    """Two results of `score` from one pass, (2, N, classes + V): over all crops, and by the centre crop alone."""
     logits = network(as_input(crop_for_evaluation(images, size, crops))).float().unflatten(0, (-1, crops))
-    heads = logits.split([classes, logits.shape[2] - classes], dim=2)
-    return torch.cat([head.log_softmax(2).logsumexp(1) - math.log(crops) for head in heads], dim=1)
+    heads = [head.log_softmax(2) for head in logits.split([classes, logits.shape[2] - classes], dim=2)]
+    average = torch.cat([head.logsumexp(1) - math.log(crops) for head in heads], dim=1)
+    return torch.stack([average, torch.cat(heads, dim=2)[:, min(4, crops - 1)]])
 
 
 def choose_precision(wanted: Wanted, device: Device) -> Precision:

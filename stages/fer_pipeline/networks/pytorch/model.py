@@ -1,5 +1,6 @@
 """A trained PyTorch network as the evaluation uses it: probabilities, cost and Grad-CAM."""
 
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from fer_pipeline.networks.pytorch.crops import (
     choose_device,
     choose_precision,
     crop_for_evaluation,
-    score,
+    score_both,
     to_faces,
     to_images,
 )
@@ -41,12 +42,28 @@ class TorchModel(NamedTuple):
 
     def predict(self, images: npt.NDArray[np.uint8], crops: int) -> npt.NDArray[np.float64]:
         """Probabilities float64 (N, K + V) of faces (images as in `Split`), averaged over the crops: 10, or 1."""
+        return self.predict_both(images, crops)[0]
+
+    def predict_both(self, images: npt.NDArray[np.uint8], crops: int) -> npt.NDArray[np.float64]:
+        """`predict` by all crops, and by the centre crop alone: (2, N, K + V).
+
+        On a CPU each thread has a batch of its own: threads that share one wait for each other after every layer, on a
+        busy machine most of the time.
+        """
         device = self.device
-        parts = []
-        with torch.inference_mode(), autocast(device, self.precision):
-            for batch in to_images(images).split(EVALUATION_CROPS[device] // crops):
-                parts.append(score(self.network, batch.to(device), self.size, crops, self.classes).double().exp().cpu())
-        return torch.cat(parts).numpy()
+        batches = to_images(images).split(EVALUATION_CROPS[device] // crops)
+
+        def score(batch: torch.Tensor) -> torch.Tensor:
+            with torch.inference_mode(), autocast(device, self.precision):
+                both = score_both(self.network, batch.to(device), self.size, crops, self.classes)
+                return both.double().exp().cpu()
+
+        if device == "cpu" and len(batches) > 1:
+            with ThreadPool(torch.get_num_threads(), torch.set_num_threads, (1,)) as pool:
+                parts = pool.map(score, batches, chunksize=1)
+        else:
+            parts = [*map(score, batches)]
+        return torch.cat(parts, dim=1).numpy()
 
     def count_parameters(self) -> int:
         """The number of trainable weights."""
