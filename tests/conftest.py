@@ -95,7 +95,7 @@ def put(content, values):
     """Change values in {path: content}, by their sources (see `find`); an object keeps its other keys."""
     for source, value in values.items():
         holder, key = find(content, source)
-        holder[key] = holder[key] | value if isinstance(holder[key], dict) and value else value
+        holder[key] = holder[key] | value if value and isinstance(value, dict) else value
     return content
 
 

@@ -2,6 +2,7 @@
 
 import math
 import os
+import random
 import subprocess
 import sys
 from unittest.mock import Mock
@@ -76,14 +77,17 @@ def test_fused_normalization_is_keras_normalization():
     for kind in (layers.BatchNormalization, training.FusedBatchNormalization):
         network = keras.Sequential([layers.Input((6, 6, 4)), layers.Conv2D(4, 1), kind(momentum=0.9)])
         network.layers[0].set_weights([np.eye(4)[np.newaxis, np.newaxis] + 0.1, np.zeros(4)])
-        loss = {"loss": lambda weight, outputs: keras.ops.sum(outputs * weight), "jit_compile": False}
-        network.compile(keras.optimizers.SGD(0.01), **loss)
+        loss = {"loss": lambda weight, outputs: keras.ops.sum(outputs * weight)}
+        network.compile(keras.optimizers.SGD(0.01), run_eagerly=True, **loss)  # TensorFlow's graphs are not steady here
         network.train_on_batch(images, weight)
         results.append([*network.get_weights(), network.predict_on_batch(images)])
     for keras_own, fused in zip(*results, strict=True):
         np.testing.assert_allclose(fused, keras_own, rtol=1e-4, atol=1e-5)
 
 
+STEADY = KERAS.model_copy(
+    update={"dropout": 0.0, "dropout_dense": 0.0, "ema": 0.5, "weight_decay": 0.5, "label_smoothing": 0.1}
+)
 OFF = KerasAugment(flip=False, shift=0.0, rotation=0.0, scale=0.0)
 
 
@@ -202,54 +206,46 @@ def test_a_gpu_is_one_that_pytorch_sees():
     assert environment.has_gpu() == torch.cuda.is_available()
 
 
-def take_steps(folder):
-    """Answers of the network in start.keras, and its weights after five steps: written to `folder` by this backend."""
-    keras.config.set_dtype_policy("float32")
-    off = {"dropout": 0.0, "dropout_dense": 0.0, "ema": 0.5, "weight_decay": 0.01, "label_smoothing": 0.1}
-    settings, baseline.BLOCKS = KERAS.model_copy(update=off), SHALLOW
-    if not (folder / "start.keras").exists():
-        (folder / "start.keras").write_bytes(pack_network(baseline.build(settings, (48, 48, 1), 7, votes=8)))
-    network = baseline.build(settings, (48, 48, 1), 7, training.FusedBatchNormalization, votes=8)
-    network.set_weights(load_network(folder / "start.keras", "baseline", FACTS).get_weights())
-    batches = keras_data.Batches(*keras_data.to_arrays(TRAIN, FACTS, True), 16)
-    answers = network.predict_on_batch(batches[0][0])
-    training.compile_network(network, 7, settings, len(batches))
-    network.fit(batches, shuffle=False, verbose=0)
-    np.savez(folder / f"{keras.backend.backend()}.npz", answers, *network.get_weights())
-
-
-IN_PYTORCH = """
-import sys
-from fer_pipeline.networks.keras import environment
-environment.enter()
-{}
-assert "tensorflow" not in sys.modules, "it may crash beside PyTorch"
-"""
+ONE_BACKEND = pytest.mark.skipif(keras.backend.backend() == "torch", reason="starts this process")
 
 
 def run_in_pytorch(code):
-    """Run code with Keras' PyTorch backend, in a process of its own."""
-    variables = {
-        "KERAS_BACKEND": "torch",
-        "PYTHONPATH": ":".join(f"{ROOT}/{one}" for one in ("stages", "tests", "tools", "apps", "")),
-    }
-    command = [sys.executable, "-c", IN_PYTORCH.format(code)]
-    process = subprocess.run(command, env=os.environ | variables, cwd=ROOT, capture_output=True, text=True)
+    """Run code where Keras computes with PyTorch, in a process of its own: a backend is fixed at the first import."""
+    code = f"import pytest, sys; from fer_pipeline.networks.keras import environment; environment.enter(); {code}"
+    process = subprocess.run(
+        [sys.executable, "-c", f"{code}; assert 'tensorflow' not in sys.modules, 'it may crash beside PyTorch'"],
+        env=os.environ | {"KERAS_BACKEND": "torch", "PYTHONPATH": ":".join(sys.path)}, cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
     assert process.returncode == 0, process.stdout + process.stderr
 
 
-def test_both_backends_have_the_same_network_and_take_the_same_steps(tmp_path, monkeypatch):
-    monkeypatch.setattr(baseline, "BLOCKS", SHALLOW)
-    take_steps(tmp_path)
-    run_in_pytorch(f"from pathlib import Path; import test_training_keras as t; t.take_steps(Path({str(tmp_path)!r}))")
-    one, other = ([*np.load(tmp_path / f"{name}.npz").values()] for name in environment.BACKENDS)
-    for i, (a, b) in enumerate(zip(one, other, strict=True)):
-        print(i, a.shape, abs(a - b).max(), abs(a).max())
-    assert 0
-
-
-@pytest.mark.skipif(keras.backend.backend() == "torch", reason="here it does")
+@ONE_BACKEND
 def test_all_of_this_holds_in_pytorch():
-    run_in_pytorch(
-        "import pytest; assert not pytest.main(['-q', '-p', 'no:cacheprovider', 'tests/test_training_keras.py', '-k', 'not both_backends'])"
-    )
+    run_in_pytorch("assert not pytest.main(['-p', 'no:cacheprovider', 'tests/test_training_keras.py'])")
+
+
+def take_steps(folder):
+    """Answers of the network in start.keras, and its weights after five steps: written to `folder` by this backend."""
+    keras.config.set_dtype_policy("float32")
+    network = baseline.build(STEADY, (48, 48, 1), 7, training.FusedBatchNormalization, votes=8)
+    network.set_weights(load_network(f"{folder}/start.keras", "baseline", FACTS).get_weights())
+    batches = keras_data.Batches(*keras_data.to_arrays(TRAIN, FACTS, True), 16)
+    answers = network.predict_on_batch(batches[0][0])
+    training.compile_network(network, 7, STEADY, len(batches))
+    network.optimizer.epsilon = 1e-3  # or Adam takes whole steps by gradients that are 0 but for rounding
+    network.fit(batches, shuffle=False, verbose=0)
+    np.savez(f"{folder}/{keras.backend.backend()}.npz", answers, *network.get_weights())
+
+
+@ONE_BACKEND
+def test_both_backends_give_the_same_answers_and_take_the_same_steps(tmp_path, monkeypatch):
+    """With two convolutions; after six, rounding of the first already differs by 0.1 % at the end."""
+    monkeypatch.setattr(baseline, "BLOCKS", SHALLOW)
+    random.seed(1)  # of the initial weights
+    (tmp_path / "start.keras").write_bytes(pack_network(baseline.build(STEADY, (48, 48, 1), 7, votes=8)))
+    take_steps(tmp_path)
+    run_in_pytorch(f"import test_training_keras as t; t.baseline.BLOCKS = t.SHALLOW; t.take_steps('{tmp_path}')")
+    (answers, *weights), (said, *others) = (np.load(tmp_path / f"{one}.npz").values() for one in environment.BACKENDS)
+    np.testing.assert_allclose(said, answers, atol=1e-6)
+    apart = [np.linalg.norm(one - other) / np.linalg.norm(one) for one, other in zip(weights, others, strict=True)]
+    assert max(apart) < 1e-4
