@@ -3,11 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
-define CHECK_PYTHON
-	@$(PYTHON) -c 'import sys; v = sys.version_info; not (3, 11) <= v[:2] <= (3, 13) and sys.exit(f"error: Python {v[0]}.{v[1]} found, 3.11 to 3.13 needed; name one with make PYTHON=...")'
-endef
 
-.PHONY: repro gpu test test-all lint format plots report times serve results release remote verify url lock
+.PHONY: repro test test-all lint format plots report times serve results release remote verify url lock
 .DEFAULT_GOAL := repro
 
 repro: $(READY)      ## run the whole pipeline, or what is left of it
@@ -34,8 +31,6 @@ lint: $(READY)       ## check style, format and types
 format: $(READY)     ## mend what lint can mend
 	ruff check --fix
 	ruff format
-
-gpu: .venv-keras/.ready  ## set up .venv-keras, in which Keras trains on the GPU; PyTorch does so in .venv
 
 plots: $(READY)      ## write dvc_plots/index.html, which opens without a network connection
 	@python tools/list_plots.py
@@ -82,15 +77,9 @@ url:
 		echo "error: no URL: name a folder, ssh://HOST/PATH or s3://BUCKET/PATH, as in make remote URL=..." >&2; exit 1;; esac
 
 $(READY): requirements.lock
-	$(CHECK_PYTHON)
+	@$(PYTHON) -c 'import sys; v = sys.version_info; not (3, 11) <= v[:2] <= (3, 13) and sys.exit(f"error: Python {v[0]}.{v[1]} found, 3.11 to 3.13 needed; name one with make PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
 	python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
-	touch $@
-
-.venv-keras/.ready: requirements-keras.lock
-	$(CHECK_PYTHON)
-	$(PYTHON) -m venv --clear .venv-keras
-	.venv-keras/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements-keras.lock
 	touch $@
 
 lock:                ## resolve pyproject.toml anew in an environment of its own; rewrites requirements.lock

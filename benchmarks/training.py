@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -222,23 +223,21 @@ def time_plain_training(model: "torch.nn.Module", size: int, batch_size: int, ro
 
 def measure_keras(name: str, network: Network, settings: KerasTraining, compute: Compute, rows: Split) -> None:
     """Print the figures of a Keras network."""
-    from fer_pipeline.networks.keras.framework import keras, tf
-    from fer_pipeline.training.keras.data import build_augmentation, make_datasets, to_arrays
-    from fer_pipeline.training.keras.train import (
-        FusedBatchNormalization,
-        choose_gpus,
-        choose_precision,
-        compile_network,
-        name_hardware,
-    )
+    from fer_pipeline.networks.keras.environment import enter
 
-    gpus = choose_gpus("auto")
-    precision = choose_precision(compute.precision, gpus)
+    enter()
+    from fer_pipeline.networks.keras.framework import keras
+    from fer_pipeline.training.keras.data import Batches, backend, build_augmentation, to_arrays
+    from fer_pipeline.training.keras.train import FusedBatchNormalization, choose_precision, compile_network
+
+    _, hardware, fast = backend.find_device()
+    precision = choose_precision(compute.precision, fast)
     batch_size = settings.batch_size
+    steps = len(rows.labels) // batch_size
 
-    images, labels = to_arrays(rows, FACTS, False)
+    images, labels = (part[: steps * batch_size] for part in to_arrays(rows, FACTS, False))
     build = functools.partial(network.build, settings, (*FACTS.shape, 1), len(CLASSES))
-    generator = tf.keras.preprocessing.image.ImageDataGenerator(
+    generator = import_module("keras.src.legacy.preprocessing.image").ImageDataGenerator(
         rescale=1 / 255,
         width_shift_range=settings.augment.shift,
         height_shift_range=settings.augment.shift,
@@ -253,17 +252,15 @@ def measure_keras(name: str, network: Network, settings: KerasTraining, compute:
     plain_model.compile(
         keras.optimizers.Adam(1e-4), "categorical_crossentropy", metrics=["accuracy"], jit_compile=False
     )
-    steps = len(labels) // batch_size
     plain = time_fit(plain_model, plain_batches, steps, batch_size)
 
-    tf.config.experimental.enable_op_determinism()
-    keras.utils.set_random_seed(0)
+    backend.make_deterministic()
+    backend.seed_all(0)
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
     model = build(FusedBatchNormalization, build_augmentation(settings.augment))
-    batches, _ = make_datasets({"train": rows, "val": rows}, FACTS, False, batch_size, 0, range(3))
     compile_network(model, len(CLASSES), settings, 2 * steps)
-    ours = time_fit(model, batches, steps, batch_size)
-    print(f"{name}, {name_hardware(gpus)}, {precision}, batch {batch_size}")
+    ours = time_fit(model, Batches(images, labels, batch_size), steps, batch_size)
+    print(f"{name}, {hardware}, {precision}, batch {batch_size}, Keras with {keras.backend.backend()}")
     print(f"  our epoch       {ours:8.1f} images/s")
     print(f"  plain way       {plain:8.1f} images/s    ours is {ours / plain:.2f} times as fast")
 

@@ -223,6 +223,7 @@ SENTENCES = [
     ("baseline-confidence", {"metrics/baseline.json: calibration.temperature": 1.5, "metrics/baseline.json: calibration.ece_scaled": 0.001}, "1.50, fitted on val, lowers it to 0.0010"),
     ("baseline-mistakes", {"metrics/baseline.json: errors": {"count": 21, "share": 0.3, "confident_count": 4, "top": []}}, "21 test images are misclassified (30.0%), 4 of them with a confidence of 0.99 or more"),
     ("baseline-curves", {"metrics/train/baseline.json: best_epoch": 5, "metrics/train/baseline.json: epochs_run": 8, "metrics/train/baseline.json: val_accuracy": 0.75, "metrics/train/baseline.json: train_accuracy": 0.85}, "best after epoch 5 of 8: 75.00%", "85.00%: 10.00 points above"),
+    ("trainings", {"metrics/train/baseline.json: backend": "torch"}, "dropout. Baseline CNN was trained by Keras' PyTorch backend."),
     ("mcnemar", {"metrics/compare.json: mcnemar[0].second_only": 999, "metrics/compare.json: mcnemar[0].p_value_holm": 0.03}, "VGG19 is better than Baseline CNN (p = 0.03)"),
     ("mcnemar", {"metrics/compare.json: mcnemar[3].p_value_holm": 0.07}, "between VGG19 and ResNet18 is not significant (p = 0.07)"),
     ("annotators-mcnemar", {"metrics/compare.json: labels.mcnemar[2].p_value_holm": 0.07}, "between ResNet18 and the annotators is not significant (p = 0.07)"),

@@ -1,24 +1,29 @@
-"""The baseline in Keras: the paper's network, honest augmentation, batches, rates, and where it runs."""
+"""The baseline in Keras: the paper's network, honest augmentation, batches, rates, and its two backends."""
 
 import math
 import os
-import re
+import random
+import subprocess
+import sys
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import torch
 from conftest import ROOT
-from trainings import PAPER
+from trainings import FACTS, KERAS, PAPER, SHALLOW, TRAIN
 
+from fer_pipeline.core.errors import InputError
 from fer_pipeline.networks import baseline
 from fer_pipeline.networks.keras import environment
-from fer_pipeline.networks.keras.framework import keras, tf
+from fer_pipeline.networks.keras.files import load_network, pack_network
+from fer_pipeline.networks.keras.framework import keras
 from fer_pipeline.params.schema import KerasAugment
 from fer_pipeline.training.keras import data as keras_data
 from fer_pipeline.training.keras import train as training
 
 layers = keras.layers
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras under NumPy 2
-LOCKS = ("requirements.lock", "requirements-keras.lock")
 
 
 @pytest.fixture(autouse=True)
@@ -65,28 +70,31 @@ def test_padding_valid_and_narrow_width():
 
 
 def test_fused_normalization_is_keras_normalization():
+    """The same averages, answers, and step of what comes before it and of its own weights."""
     rng = np.random.default_rng(0)
     images, weight = rng.normal(3, 2, (5, 6, 6, 4)).astype("float32"), rng.normal(size=(5, 6, 6, 4)).astype("float32")
     results = []
     for kind in (layers.BatchNormalization, training.FusedBatchNormalization):
-        layer, inputs = kind(momentum=0.9), tf.constant(images)
-        with tf.GradientTape() as tape:
-            tape.watch(inputs)
-            outputs = layer(inputs, training=True)
-            loss = tf.reduce_sum(outputs * weight)
-        gradients = tape.gradient(loss, [inputs, *layer.trainable_weights])
-        results.append([outputs, *gradients, *layer.get_weights(), layer(images)])
+        network = keras.Sequential([layers.Input((6, 6, 4)), layers.Conv2D(4, 1), kind(momentum=0.9)])
+        network.layers[0].set_weights([np.eye(4)[np.newaxis, np.newaxis] + 0.1, np.zeros(4)])
+        loss = {"loss": lambda weight, outputs: keras.ops.sum(outputs * weight)}
+        network.compile(keras.optimizers.SGD(0.01), run_eagerly=True, **loss)  # TensorFlow's graphs are not steady here
+        network.train_on_batch(images, weight)
+        results.append([*network.get_weights(), network.predict_on_batch(images)])
     for keras_own, fused in zip(*results, strict=True):
-        np.testing.assert_allclose(fused, keras_own, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(fused, keras_own, rtol=1e-4, atol=1e-5)
 
 
+STEADY = KERAS.model_copy(
+    update={"dropout": 0.0, "dropout_dense": 0.0, "ema": 0.5, "weight_decay": 0.5, "label_smoothing": 0.1}
+)
 OFF = KerasAugment(flip=False, shift=0.0, rotation=0.0, scale=0.0)
 
 
 def vary(images, **changes):
     """Images as in training, under an augmentation of which only `changes` are on."""
     (layer,) = keras_data.build_augmentation(OFF.model_copy(update=changes))
-    return np.array(layer(images, training=True))
+    return keras.ops.convert_to_numpy(layer(images, training=True))
 
 
 def test_shift_is_uniform_per_image_bilinear_and_repeats_the_border():
@@ -106,8 +114,8 @@ def test_flip_is_horizontal_for_half_of_the_images():
     assert keras_data.build_augmentation(OFF) == []
     image = np.random.default_rng(0).integers(0, 256, (48, 48, 1)).astype("float32")
     flipped = vary(np.stack([image] * 512), flip=True)
-    mirrored = (flipped == image[:, ::-1]).all(axis=(1, 2, 3))
-    assert (mirrored | (flipped == image).all(axis=(1, 2, 3))).all()
+    plain, mirrored = (np.isclose(flipped, one, atol=0.01).all(axis=(1, 2, 3)) for one in (image, image[:, ::-1]))
+    assert (plain | mirrored).all()
     assert 0.4 < mirrored.mean() < 0.6
 
 
@@ -127,18 +135,19 @@ def test_rotation_and_scale_are_those_asked_for():
 def test_batches_hold_each_row_once_in_an_order_of_the_epoch():
     images, labels = np.arange(70), np.arange(70) * 2
 
-    def draw(batch_size=32, seed=1, epochs=range(2)):
-        return list(keras_data.draw_batches(images, labels, batch_size, seed, epochs))
+    def draw(*epoch, batch_size=32):
+        batches = keras_data.Batches(images, labels, batch_size)
+        if epoch:
+            batches.shuffle(*epoch)
+        parts = [batches[step] for step in range(len(batches))]
+        assert all((labels == 2 * rows).all() for rows, labels in parts)
+        assert [len(rows) for rows, _ in parts] == ([32, 32, 6] if batch_size == 32 else [70])
+        return [row for rows, _ in parts for row in rows]
 
-    batches = draw()
-    assert [len(rows) for rows, _ in batches] == [32, 32, 6] * 2
-    assert all((labels == 2 * rows).all() for rows, labels in batches)
-    first, second = (np.concatenate([rows for rows, _ in part]) for part in (batches[:3], batches[3:]))
-    assert sorted(first) == sorted(second) == list(range(70))
-    assert (first != second).any() and (first != np.arange(70)).any()
-    np.testing.assert_array_equal(np.concatenate([rows for rows, _ in draw(epochs=range(1, 2))]), second)
-    assert (np.concatenate([rows for rows, _ in draw(seed=2)[:3]]) != first).any()
-    assert [len(rows) for rows, _ in draw(batch_size=100)] == [70, 70]
+    assert draw() == draw(batch_size=100) == [*images]
+    drawn = [draw(1, 0), draw(1, 1), draw(2, 0)]
+    assert all(sorted(rows) == [*images] != rows for rows in drawn)
+    assert drawn[0] == draw(1, 0) and drawn[0] != drawn[1] != drawn[2] != drawn[0]
 
 
 def test_rates_that_no_schedule_changes():
@@ -148,10 +157,9 @@ def test_rates_that_no_schedule_changes():
 
 
 @pytest.mark.parametrize(("fast", "expected"), [(True, "bfloat16"), (False, "float32")])
-def test_auto_precision_goes_by_the_cpu(monkeypatch, fast, expected):
-    monkeypatch.setattr(training, "has_fast_bf16", lambda: fast)
-    found = [training.choose_precision(wanted, []) for wanted in ("auto", "float32", "bfloat16")]
-    assert found == [expected, "float32", "bfloat16"]
+def test_auto_precision_goes_by_the_hardware(fast, expected):
+    found = [training.choose_precision(wanted, fast) for wanted in ("auto", "float16", "float32")]
+    assert found == [expected, expected, "float32"]
 
 
 def test_the_loss_of_votes_worked_out_by_hand():
@@ -162,26 +170,82 @@ def test_the_loss_of_votes_worked_out_by_hand():
     said[:, 7] = 0.25
     labels = keras.losses.CategoricalCrossentropy(label_smoothing=0.1)(targets[:, :7], said[:, :7])
     votes = (0.5 * np.log(4) + 0.5 * np.log(10) + np.log(4)) / 2
-    found = training.make_loss(7, 0.1, 2.0)(tf.constant(targets), tf.constant(said))
-    assert float(tf.reduce_mean(found)) == pytest.approx(float(labels) + 2 * votes, rel=1e-5)
-    alone = training.make_loss(7, 0.1, 2.0)(tf.constant(targets[:, :7]), tf.constant(said[:, :7]))
-    assert float(tf.reduce_mean(alone)) == pytest.approx(float(labels), rel=1e-6)
+    loss = training.make_loss(7, 0.1, 2.0)
+
+    def measure(*arrays):
+        return float(keras.ops.mean(loss(*map(keras.ops.convert_to_tensor, arrays))))
+
+    assert measure(targets, said) == pytest.approx(float(labels) + 2 * votes, rel=1e-5)
+    assert measure(targets[:, :7], said[:, :7]) == pytest.approx(float(labels), rel=1e-6)
 
 
-def test_without_it_keras_runs_on_the_cpu_and_says_so(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(environment, "ROOT", tmp_path)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    monkeypatch.setattr(environment.shutil, "which", lambda name: f"/usr/bin/{name}")
+@pytest.mark.parametrize(
+    ("wanted", "driver", "gpu", "expected"),
+    [
+        ("", False, True, "tensorflow"),
+        ("", True, False, "tensorflow"),
+        ("", True, True, "torch"),
+        ("tensorflow", True, True, "tensorflow"),
+        ("torch", False, False, "torch"),
+    ],
+)
+def test_pytorch_trains_where_it_has_a_gpu(wanted, driver, gpu, expected, monkeypatch):
+    """Unless KERAS_BACKEND says otherwise."""
+    monkeypatch.setattr(environment, "backend", "")
+    monkeypatch.setattr(environment.ctypes, "CDLL", Mock(side_effect=None if driver else OSError))
+    monkeypatch.setattr(environment.subprocess, "run", Mock(return_value=Mock(returncode=int(not gpu))))
+    monkeypatch.setenv("KERAS_BACKEND", wanted)
     environment.enter()
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "-1"
-    assert capsys.readouterr().err.startswith("Keras trains on the CPU; `make gpu` ")
+    assert environment.backend == expected
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    with pytest.raises(InputError, match="^KERAS_BACKEND is jax; set it to tensorflow or torch"):
+        environment.enter()
 
 
-def test_the_lock_file_of_keras_environment():
-    """Exact versions; what both environments have is the same in both, and nothing of PyTorch is there."""
-    main, own = (dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / name).read_text(), re.M)) for name in LOCKS)
-    needed = "tensorflow keras numpy h5py pydantic psutil ruamel.yaml nvidia-cudnn-cu12"
-    assert set(needed.split()) <= own.keys()
-    assert not {name for name in own if name.startswith(("torch", "lightning", "dvc"))}
-    shared = own.keys() & main.keys()
-    assert {name: own[name] for name in shared} == {name: main[name] for name in shared}
+def test_a_gpu_is_one_that_pytorch_sees():
+    assert environment.has_gpu() == torch.cuda.is_available()
+
+
+ONE_BACKEND = pytest.mark.skipif(keras.backend.backend() == "torch", reason="starts this process")
+
+
+def run_in_pytorch(code):
+    """Run code where Keras computes with PyTorch, in a process of its own: a backend is fixed at the first import."""
+    code = f"import pytest, sys; from fer_pipeline.networks.keras import environment; environment.enter(); {code}"
+    process = subprocess.run(
+        [sys.executable, "-c", f"{code}; assert 'tensorflow' not in sys.modules, 'it may crash beside PyTorch'"],
+        env=os.environ | {"KERAS_BACKEND": "torch", "PYTHONPATH": ":".join(sys.path)}, cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert process.returncode == 0, process.stdout + process.stderr
+
+
+@ONE_BACKEND
+def test_all_of_this_holds_in_pytorch():
+    run_in_pytorch("assert not pytest.main(['-p', 'no:cacheprovider', 'tests/test_training_keras.py'])")
+
+
+def take_steps(folder):
+    """Answers of the network in start.keras, and its weights after five steps: written to `folder` by this backend."""
+    keras.config.set_dtype_policy("float32")
+    network = baseline.build(STEADY, (48, 48, 1), 7, training.FusedBatchNormalization, votes=8)
+    network.set_weights(load_network(f"{folder}/start.keras", "baseline", FACTS).get_weights())
+    batches = keras_data.Batches(*keras_data.to_arrays(TRAIN, FACTS, True), 16)
+    answers = network.predict_on_batch(batches[0][0])
+    training.compile_network(network, 7, STEADY, len(batches))
+    network.optimizer.epsilon = 1e-3  # or Adam takes whole steps by gradients that are 0 but for rounding
+    network.fit(batches, shuffle=False, verbose=0)
+    np.savez(f"{folder}/{keras.backend.backend()}.npz", answers, *network.get_weights())
+
+
+@ONE_BACKEND
+def test_both_backends_give_the_same_answers_and_take_the_same_steps(tmp_path, monkeypatch):
+    """With two convolutions; after six, rounding of the first already differs by 0.1 % at the end."""
+    monkeypatch.setattr(baseline, "BLOCKS", SHALLOW)
+    random.seed(1)  # of the initial weights
+    (tmp_path / "start.keras").write_bytes(pack_network(baseline.build(STEADY, (48, 48, 1), 7, votes=8)))
+    take_steps(tmp_path)
+    run_in_pytorch(f"import test_training_keras as t; t.baseline.BLOCKS = t.SHALLOW; t.take_steps('{tmp_path}')")
+    (answers, *weights), (said, *others) = (np.load(tmp_path / f"{one}.npz").values() for one in environment.BACKENDS)
+    np.testing.assert_allclose(said, answers, atol=1e-6)
+    apart = [np.linalg.norm(one - other) / np.linalg.norm(one) for one, other in zip(weights, others, strict=True)]
+    assert max(apart) < 1e-4

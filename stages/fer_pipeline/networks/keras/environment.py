@@ -1,42 +1,33 @@
-"""Where Keras runs: on the CPU in the main environment, or on GPUs in its own, `.venv-keras` (made by `make gpu`).
+"""Which backend Keras computes with: TensorFlow on the CPU, which trains faster there, PyTorch on a GPU.
 
-TensorFlow's wheels for GPUs install CUDA 12 and PyTorch's CUDA 13 into the same folders (`nvidia/cudnn/lib`): in one
-environment the later one would overwrite the earlier, and each framework could load the other's libraries.
+TensorFlow's wheels for GPUs install CUDA 12 and PyTorch's CUDA 13 into the same folders, so only PyTorch uses a GPU.
 """
 
+import contextlib
+import ctypes
 import os
-import shutil
+import subprocess
 import sys
-from pathlib import Path
 
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.core.files import ROOT
 
-NAME = ".venv-keras"
-
-
-def is_inside() -> bool:
-    """Whether this process runs in Keras' own environment."""
-    return Path(sys.prefix).name == NAME
+BACKENDS = ("tensorflow", "torch")
+backend = "tensorflow"  # what predicts and exports; `enter` may choose another, before Keras is imported
 
 
 def enter() -> None:
-    """Restart this command in Keras' own environment; without one hide GPUs, and say so on stderr if there are any."""
-    if is_inside():
-        return
-    for parent in (ROOT, Path(sys.prefix).parent):  # DVC runs queued experiments in a copy of the checkout of .venv
-        environment = parent / NAME
-        if environment.exists():
-            if not (environment / ".ready").exists():
-                raise InputError(f"{environment}: not complete; run `make gpu`, or remove it to train on the CPU")
-            python = environment / "bin" / "python"
-            sys.stdout.flush()
-            os.execv(python, [str(python), *sys.argv])
-    hide_gpus()
-    if shutil.which("nvidia-smi"):
-        print("Keras trains on the CPU; `make gpu` sets up an environment in which it uses the GPU", file=sys.stderr)
+    """Choose the backend that trains: `KERAS_BACKEND` if that is set, else PyTorch if it has a GPU, else TensorFlow."""
+    global backend
+    wanted = os.environ.get("KERAS_BACKEND", "")
+    if wanted not in ("", *BACKENDS):
+        raise InputError(f"KERAS_BACKEND is {wanted}; set it to {' or '.join(BACKENDS)}, or to nothing")
+    backend = wanted or ("torch" if has_gpu() else "tensorflow")
 
 
-def hide_gpus() -> None:
-    """Hide GPUs from TensorFlow; call this before TensorFlow is imported."""
-    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+def has_gpu() -> bool:
+    """Whether PyTorch can use a GPU; asked in another process, because in one with TensorFlow it may crash."""
+    with contextlib.suppress(OSError):  # without NVIDIA's driver nobody waits for the import of PyTorch
+        ctypes.CDLL("libcuda.so.1")
+        question = "import sys, torch; sys.exit(not torch.cuda.is_available())"
+        return subprocess.run([sys.executable, "-c", question]).returncode == 0
+    return False

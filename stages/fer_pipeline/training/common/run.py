@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from pydantic import Field
+
 from fer_pipeline.core.files import write_files
 from fer_pipeline.core.record import Count, Record, Share
 from fer_pipeline.running.origin import list_versions
@@ -32,6 +34,7 @@ class Trained(NamedTuple):
     parameters: int
     device: Device
     precision: Precision
+    backend: Literal["torch"] | None = None
 
 
 class Training(Record):
@@ -47,6 +50,7 @@ class Training(Record):
     parameters: Count  # trainable parameters of the network
     device: Device
     precision: Precision
+    backend: Literal["torch"] | None = Field(None, exclude_if=lambda one: one is None)  # of Keras, if not TensorFlow
 
 
 class TrainingTimes(Record):
@@ -98,6 +102,7 @@ def save_training(name: str, trained: Trained, model: str, report: str, history:
         parameters=trained.parameters,
         device=trained.device,
         precision=trained.precision,
+        backend=trained.backend,
     )
     write_files({model: trained.model, report: training.to_bytes(), history: to_history(trained.epochs)})
     parts = read_times(trained.checkpoints / PARTS)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from fer_pipeline.core.files import write_files
 from fer_pipeline.networks.keras.framework import keras
 from fer_pipeline.training.common.checkpoints import resume
+from fer_pipeline.training.common.run import warn_if_slow
 
 Arrays = list[npt.NDArray[Any]]
 
@@ -24,12 +25,12 @@ class Snapshots(keras.callbacks.Callback):
     training starts if the file exists.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, threads: int | Literal["auto"]) -> None:
         super().__init__()
-        self.path = path
+        self.path, self.threads = path, threads
         self.state: dict[str, Arrays] = {"weights": [], "optimizer": [], "best": []}
         self.epochs: list[dict[str, Any]] = []
-        self.seconds = 0.0
+        self.seconds: list[float] = []
         if found := resume(path, read_snapshot):
             self.state, self.epochs, self.seconds = found
 
@@ -48,7 +49,8 @@ class Snapshots(keras.callbacks.Callback):
             self.learning_rate = float(self.model.optimizer.learning_rate)
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
-        self.seconds += time.monotonic() - self.began
+        self.seconds.append(time.monotonic() - self.began)
+        warn_if_slow(self.seconds, self.threads)
         names = {"train_loss": "loss", "train_accuracy": "accuracy"}
         names |= {"val_loss": "val_cross_entropy", "val_accuracy": "val_accuracy"}
         numbers = {key: float(logs[name]) for key, name in names.items()}
@@ -64,7 +66,7 @@ class Snapshots(keras.callbacks.Callback):
         write_files({self.path: content.getbuffer()})
 
 
-def read_snapshot(path: Path) -> tuple[tuple[dict[str, Arrays], list[dict[str, Any]], float], int]:
+def read_snapshot(path: Path) -> tuple[tuple[dict[str, Arrays], list[dict[str, Any]], list[float]], int]:
     """What `Snapshots` wrote: (state, history, seconds), and the number of epochs."""
     with np.load(path) as file:
         arrays = dict(file)

@@ -1,7 +1,7 @@
 """Faces for Keras: the augmentation, and batches whose order follows from seed and epoch alone."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -9,10 +9,12 @@ import numpy.typing as npt
 
 from fer_pipeline.faces.faces import Facts, Split
 from fer_pipeline.faces.votes import to_shares
-from fer_pipeline.networks.keras.framework import keras, tf
+from fer_pipeline.networks.keras.framework import keras
 from fer_pipeline.params.schema import KerasAugment
 
 VAL_BATCH = 256  # val rows in a batch: without gradients, four times a training batch takes no more memory
+backend = import_module(f"fer_pipeline.training.keras.by_{keras.backend.backend()}")
+Tensor = Any  # the backend's
 
 
 class Vary(keras.layers.Layer):
@@ -28,20 +30,20 @@ class Vary(keras.layers.Layer):
         self.augment = augment
         self.generator = keras.random.SeedGenerator()
 
-    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def call(self, images: Tensor, training: bool = False) -> Tensor:
         if not training:
             return images
         transforms = self.draw_transforms(keras.ops.shape(images)[0], images.shape[1])
-        return keras.ops.image.affine_transform(images, transforms, "bilinear", "nearest")
+        return backend.resample(images, transforms)
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"augment": self.augment.model_dump()}
 
-    def draw_transforms(self, count: int, size: int) -> tf.Tensor:
+    def draw_transforms(self, count: int, size: int) -> Tensor:
         """Transforms of images of `size` pixels, varied to original: float32 (N, 8), as `affine_transform` takes."""
         ops, augment, middle = keras.ops, self.augment, (size - 1) / 2
 
-        def uniform(limit: float) -> tf.Tensor:
+        def uniform(limit: float) -> Tensor:
             return keras.random.uniform((count,), -limit, limit, seed=self.generator)
 
         angle, zoom = uniform(math.radians(augment.rotation)), ops.exp(uniform(math.log1p(augment.scale)))
@@ -60,7 +62,7 @@ def build_augmentation(augment: KerasAugment) -> list[keras.layers.Layer]:
 
 def vary_faces(faces: npt.NDArray[np.uint8], size: int, augment: KerasAugment, seed: int) -> npt.NDArray[np.uint8]:
     """Faces uint8 (N, S, S), or (N, S, S, 3), varied as in training; `size` is S, as Keras networks see whole faces."""
-    keras.utils.set_random_seed(seed)
+    backend.seed_all(seed)
     images = faces.reshape(len(faces), size, size, -1).astype(np.float32)
     for layer in build_augmentation(augment):
         images = layer(images, training=True)
@@ -75,28 +77,21 @@ def to_arrays(rows: Split, facts: Facts, votes: bool) -> tuple[npt.NDArray[np.ui
     return rows.images.reshape(-1, facts.size, facts.size, facts.channels), targets
 
 
-def draw_batches(
-    images: npt.NDArray[np.uint8],
-    targets: npt.NDArray[np.float32],
-    batch_size: int,
-    seed: int,
-    epochs: Iterable[int],
-) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]]:
-    """Yield (images, targets) of every batch of `epochs`; an epoch's order follows from `seed` and its number alone."""
-    for epoch in epochs:
-        order = np.random.default_rng([seed, epoch]).permutation(len(images))
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            yield images[rows], targets[rows]
+class Batches(keras.utils.PyDataset):
+    """Batches of the arrays from `to_arrays`: (images, targets), in their own order, or in that of an epoch."""
 
+    def __init__(self, images: npt.NDArray[np.uint8], targets: npt.NDArray[np.float32], batch_size: int) -> None:
+        super().__init__()
+        self.images, self.targets, self.batch_size = images, targets, batch_size
+        self.order = np.arange(len(images))
 
-def make_datasets(
-    splits: Mapping[str, Split], facts: Facts, votes: bool, batch_size: int, seed: int, epochs: Iterable[int]
-) -> tuple[tf.data.Dataset, tf.data.Dataset]:
-    """Batches of the arrays from `to_arrays` as tf.data sets: train over all `epochs`, and val once."""
-    train, val = (to_arrays(splits[split], facts, votes) for split in ("train", "val"))
-    signature = tuple(tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in train)
-    batches = tf.data.Dataset.from_generator(
-        lambda: draw_batches(*train, batch_size, seed, epochs), output_signature=signature
-    )
-    return batches.prefetch(tf.data.AUTOTUNE), tf.data.Dataset.from_tensor_slices(val).batch(VAL_BATCH)
+    def shuffle(self, seed: int, epoch: int) -> None:
+        """Take the order of an epoch, which follows from `seed` and its number alone."""
+        self.order = np.random.default_rng([seed, epoch]).permutation(len(self.images))
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.order) / self.batch_size)
+
+    def __getitem__(self, step: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+        rows = self.order[step * self.batch_size :][: self.batch_size]
+        return self.images[rows], self.targets[rows]

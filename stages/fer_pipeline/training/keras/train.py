@@ -8,10 +8,9 @@ one that was never stopped.
 
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -19,32 +18,28 @@ from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.faces import read_faces
 from fer_pipeline.faces.votes import split_heads
 from fer_pipeline.networks.keras.files import pack_network
-from fer_pipeline.networks.keras.framework import keras, tf
+from fer_pipeline.networks.keras.framework import keras
 from fer_pipeline.networks.network import find_network
-from fer_pipeline.networks.precision import Precision, Wanted, has_fast_bf16
+from fer_pipeline.networks.precision import Precision, Wanted
 from fer_pipeline.params.schema import Compute, KerasTraining
-from fer_pipeline.running.hardware import name_cpu
 from fer_pipeline.training.common.checkpoints import find_checkpoints
 from fer_pipeline.training.common.run import Trained, describe_origin, learns_votes
 from fer_pipeline.training.keras.checkpoints import Snapshots
-from fer_pipeline.training.keras.data import build_augmentation, make_datasets
+from fer_pipeline.training.keras.data import VAL_BATCH, Batches, Tensor, backend, build_augmentation, to_arrays
 
 
 class FusedBatchNormalization(keras.layers.BatchNormalization):
-    """Keras' batch normalisation, trained by TensorFlow's fused operation: the same numbers, up to rounding.
+    """Keras' batch normalisation, trained by the backend's fused operation: the same numbers, up to rounding.
 
     Keras' own layer is several operations in float32, also under bfloat16; after convolutions they took a third of each
     step on a CPU. Only the training uses this class; the saved network has Keras' own layer.
     """
 
-    def call(self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
+    def call(self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
         if not training or len(inputs.shape) != 4:
             return super().call(inputs, training=training, mask=mask)
-        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
-            inputs, tf.cast(self.gamma, "float32"), tf.cast(self.beta, "float32"), epsilon=self.epsilon
-        )
-        count = tf.cast(tf.size(inputs) // inputs.shape[-1], "float32")
-        variance *= (count - 1) / count  # fused_batch_norm gives the unbiased variance, Keras averages the biased
+        scale, offset = (keras.ops.cast(weights, "float32") for weights in (self.gamma, self.beta))
+        outputs, mean, variance = backend.normalise(inputs, scale, offset, self.epsilon)
         for moving, current in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(moving * self.momentum + current * (1 - self.momentum))
         return outputs
@@ -67,14 +62,14 @@ def make_learning_rate(settings: KerasTraining, steps: int) -> float | keras.opt
     )
 
 
-def make_loss(classes: int, label_smoothing: float, votes_weight: float) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+def make_loss(classes: int, label_smoothing: float, votes_weight: float) -> Callable[[Tensor, Tensor], Tensor]:
     """The loss of each image, float32 (N,): the cross-entropy of its label plus `votes_weight` times that of its votes.
 
     Targets and probabilities are float32 (N, classes), or with votes (N, classes + V). Shares that are all 0 add
     nothing.
     """
 
-    def compute_loss(targets: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
+    def compute_loss(targets: Tensor, probabilities: Tensor) -> Tensor:
         (labels, shares), (emotion, votes) = (split_heads(scores, classes) for scores in (targets, probabilities))
         loss = keras.losses.categorical_crossentropy(labels, emotion, label_smoothing=label_smoothing)
         if shares.shape[1]:
@@ -86,13 +81,13 @@ def make_loss(classes: int, label_smoothing: float, votes_weight: float) -> Call
     return compute_loss
 
 
-def make_metrics(classes: int) -> list[Callable[[tf.Tensor, tf.Tensor], tf.Tensor]]:
+def make_metrics(classes: int) -> list[Callable[[Tensor, Tensor], Tensor]]:
     """The metrics of the first head, float32 (N,): 1 where it is right, else 0; its cross-entropy in nats."""
 
-    def accuracy(targets: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
+    def accuracy(targets: Tensor, probabilities: Tensor) -> Tensor:
         return keras.metrics.categorical_accuracy(targets[:, :classes], probabilities[:, :classes])
 
-    def cross_entropy(targets: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
+    def cross_entropy(targets: Tensor, probabilities: Tensor) -> Tensor:
         return keras.losses.categorical_crossentropy(targets[:, :classes], probabilities[:, :classes])
 
     return [accuracy, cross_entropy]
@@ -139,94 +134,75 @@ def compile_network(network: keras.Model, classes: int, settings: KerasTraining,
     )
 
 
-def choose_gpus(devices: int | Literal["auto"]) -> list[tf.config.PhysicalDevice]:
-    """The GPUs to train on: at most `devices` of them, none if there are none; TensorFlow does not see the others."""
-    gpus = tf.config.list_physical_devices("GPU")[: None if devices == "auto" else devices]
-    tf.config.set_visible_devices(gpus, "GPU")
-    for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)
-    return gpus
-
-
-def choose_precision(wanted: Wanted, gpus: Sequence[tf.config.PhysicalDevice]) -> Precision:
-    """`wanted`; auto becomes bfloat16 if the hardware multiplies it, else float32."""
-    if wanted != "auto":
+def choose_precision(wanted: Wanted, fast: bool) -> Precision:
+    """`wanted`; auto becomes bfloat16 if the hardware multiplies it, as `fast` says, else float32, as does float16."""
+    if wanted not in ("auto", "float16"):
         return wanted
-    capabilities = [tf.config.experimental.get_device_details(gpu)["compute_capability"] for gpu in gpus]
-    fast = min(capabilities) >= (8, 0) if gpus else has_fast_bf16()
     return "bfloat16" if fast else "float32"
-
-
-def name_hardware(gpus: Sequence[tf.config.PhysicalDevice]) -> str:
-    """The name of the hardware, such as '2 x NVIDIA H100' or the CPU's."""
-    if not gpus:
-        return name_cpu()
-    name = tf.config.experimental.get_device_details(gpus[0])["device_name"]
-    return name if len(gpus) == 1 else f"{len(gpus)} x {name}"
 
 
 def train(name: str, settings: KerasTraining, compute: Compute, seed: int, data: str | Path) -> Trained:
     """Train a network on faces.h5 from the start, or from where an earlier run was stopped.
 
-    Of `compute` only `precision`, `deterministic` and `devices` have an effect here.
+    A training uses one GPU, or the CPU, whatever `compute.devices` says.
     Raises InputError if the data do not fit, the loss is not finite, or memory ran out.
     """
     splits, facts = read_faces(data, ("train", "val"))
-    folder = find_checkpoints(name, [seed, compute, settings], data, ["keras", "tensorflow"])
+    folder = find_checkpoints(name, [seed, compute, settings], data, ["keras", keras.backend.backend()])
     classes = len(facts.classes)
     build = partial(find_network(name).build, settings, (facts.size, facts.size, facts.channels), classes)
-    gpus = choose_gpus(compute.devices)
-    precision = choose_precision(compute.precision, gpus)
-    strategy = tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
-    if compute.deterministic or not gpus:
-        tf.config.experimental.enable_op_determinism()
-    keras.utils.set_random_seed(seed)
+    device, hardware, fast = backend.find_device()
+    precision = choose_precision(compute.precision, fast)
+    print(f"{name}: Keras with {keras.backend.backend()} on {hardware}, in {precision}", flush=True)
+    if compute.deterministic or device == "cpu":
+        backend.make_deterministic()
+    backend.seed_all(seed)
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
 
     def reseed(epoch: int, _: object) -> None:
-        """Seed dropout and augmentation anew in each epoch; snapshots hold no generator."""
+        """Order the rows, and seed dropout and augmentation, anew in each epoch; snapshots hold no generator."""
+        train_set.shuffle(seed, epoch)
         generator = np.random.default_rng([seed, epoch, 1])  # 1: not the stream that orders the rows
         for variable in trained.variables:
             if variable.name == "seed_generator_state":
                 variable.assign(generator.integers(2**31, size=2))
+        backend.seed_all(int(generator.integers(2**31)))  # dropout in PyTorch has no variable
 
-    snapshots = Snapshots(folder / "last.npz")
+    snapshots = Snapshots(folder / "last.npz", compute.threads)
     done = len(snapshots.epochs)
     average = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
     average._ema_weights_in_model = done > 0  # snapshots are taken, as val is, while the network has its average
     begin = keras.callbacks.LambdaCallback(on_epoch_begin=reseed)
     callbacks = [begin, Guard(name), *([average] if settings.ema else []), snapshots]
-    train_rows = len(splits["train"].labels)
-    steps = math.ceil(train_rows / settings.batch_size)
     votes = learns_votes(name, settings.labels, splits["train"].votes is not None)
     second = {"votes": len(facts.voted)} if votes else {}
-    train_set, val_set = make_datasets(splits, facts, votes, settings.batch_size, seed, range(done, settings.epochs))
-    with strategy.scope():
-        trained = build(FusedBatchNormalization, build_augmentation(settings.augment), **second)
-        compile_network(trained, classes, settings, steps * settings.epochs)
+    train_set = Batches(*to_arrays(splits["train"], facts, votes), settings.batch_size)
+    val_set = Batches(*to_arrays(splits["val"], facts, votes), VAL_BATCH)
+    trained = build(FusedBatchNormalization, build_augmentation(settings.augment), **second)
+    compile_network(trained, classes, settings, len(train_set) * settings.epochs)
     try:
         trained.fit(
-            train_set, validation_data=val_set, steps_per_epoch=steps, epochs=settings.epochs, initial_epoch=done,
+            train_set, validation_data=val_set, epochs=settings.epochs, initial_epoch=done,
             shuffle=False, callbacks=callbacks, verbose=1 if sys.stdout.isatty() else 2,
         )  # fmt: skip
-    except tf.errors.ResourceExhaustedError:
+    except backend.OutOfMemory:
         raise InputError(
             f"out of memory with batches of {settings.batch_size} images; set batch_size of "
             f"profiles.<profile>.{name} to {max(1, settings.batch_size // 2)}"
         ) from None
     network = build(**second)
     network.set_weights(snapshots.state["best"])
-    device: Literal["cpu", "cuda"] = "cuda" if gpus else "cpu"
-    origin = describe_origin(seed, device, name_hardware(gpus), ("tensorflow", "keras", "numpy"))
+    origin = describe_origin(seed, device, hardware, (keras.backend.backend(), "keras", "numpy"))
     return Trained(
         model=pack_network(network, origin),
         epochs=snapshots.epochs,
         checkpoints=folder,
         stopped=f"after all {settings.epochs} epochs",
         parameters=sum(math.prod(weights.shape) for weights in network.trainable_weights),
-        seconds=snapshots.seconds,
-        images=train_rows * settings.epochs,
+        seconds=sum(snapshots.seconds),
+        images=len(train_set.images) * settings.epochs,
         device=device,
-        hardware=name_hardware(gpus),
+        hardware=hardware,
         precision=precision,
+        backend="torch" if keras.backend.backend() == "torch" else None,
     )
