@@ -66,7 +66,7 @@ def vary_faces(faces: npt.NDArray[np.uint8], size: int, augment: KerasAugment, s
     images = faces.reshape(len(faces), size, size, -1).astype(np.float32)
     for layer in build_augmentation(augment):
         images = layer(images, training=True)
-    return np.asarray(images).reshape(faces.shape).round().astype(np.uint8)
+    return keras.ops.convert_to_numpy(images).reshape(faces.shape).round().astype(np.uint8)
 
 
 def to_arrays(rows: Split, facts: Facts, votes: bool) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:

@@ -105,7 +105,7 @@ class Guard(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
         self.step = batch + 1
-        self.check(logs["loss"])
+        self.check(float(logs["loss"]))  # PyTorch has a tensor there
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         self.check(logs["val_loss"])
