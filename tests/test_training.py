@@ -213,7 +213,7 @@ def test_processes_that_are_stopped_and_killed_end_the_same(name, backend, signa
     assert not copy.find("*")
 
 
-def test_a_tree_is_clean_if_only_the_pipeline_has_written(tmp_path, monkeypatch):
+def test_a_tree_is_clean_if_its_code_is_that_of_the_commit(tmp_path, monkeypatch):
     """There is no commit without Git, outside of a checkout, or in a folder of somebody else's."""
     monkeypatch.setattr(origin, "ROOT", tmp_path)
     assert origin.find_commit() == (None, None)
@@ -224,7 +224,7 @@ def test_a_tree_is_clean_if_only_the_pipeline_has_written(tmp_path, monkeypatch)
         subprocess.run(["git", *command], cwd=tmp_path, check=True)
     commit, clean = origin.find_commit()
     assert re.fullmatch("[0-9a-f]{40}", commit) and clean
-    for name, clean in (("metrics/data.json", True), ("dvc.lock", True), ("plots/new.png", True), ("new.py", False)):
+    for name, clean in (("metrics/data.json", True), ("params.yaml", True), ("plots/new.png", True), ("new.py", False)):
         write_files({tmp_path / name: b"other"})
         assert origin.find_commit() == (commit, clean), name
     monkeypatch.setattr(origin, "ROOT", tmp_path / "metrics")

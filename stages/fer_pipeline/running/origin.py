@@ -7,8 +7,8 @@ from importlib.metadata import version
 
 from fer_pipeline.core.files import ROOT
 
-WRITTEN = ("dvc.lock", "metrics", "plots")
-"""What the pipeline itself changes of the files that Git tracks."""
+BESIDE = ("dvc.lock", "metrics", "plots", "params.yaml", "profiles")
+"""Files that Git tracks and that are not code: what the pipeline writes, and parameters, which dvc.lock records."""
 
 
 def list_versions(libraries: Iterable[str]) -> dict[str, str]:
@@ -17,13 +17,13 @@ def list_versions(libraries: Iterable[str]) -> dict[str, str]:
 
 
 def find_commit() -> tuple[str | None, bool | None]:
-    """The commit that is checked out here, and whether no file differs from it, but for those in `WRITTEN`.
+    """The commit that is checked out here, and whether no file differs from it, but for those `BESIDE` the code.
 
     Both are None without Git, and where this folder is not the top of a checkout: an archive, or a copy.
     """
     try:
         commit, prefix, *_ = ask_git("rev-parse", "HEAD", "--show-prefix").split("\n")
-        changed = ask_git("status", "--porcelain", "--", ".", *(f":!{path}" for path in WRITTEN))
+        changed = ask_git("status", "--porcelain", "--", ".", *(f":!{path}" for path in BESIDE))
     except (OSError, subprocess.CalledProcessError):
         return None, None
     return (None, None) if prefix else (commit, not changed)
