@@ -57,9 +57,9 @@ train() {
             timeout --signal INT "${MINUTES:-120}m" dvc repro --single-item "train_$network" ||
                 echo "$profile: $network is not trained to its end; the same command goes on with it" >&2
         done
-        git rev-parse HEAD > commit
+        git rev-parse HEAD > "$here/commit"
         # shellcheck disable=SC2046  # one path per network that was trained
-        tar --create --file "$here/trained-$profile.tar" commit params.yaml dvc.lock metrics/timing.json \
+        tar --create --file "$here/trained-$profile.tar" -C "$here" commit -C fer params.yaml dvc.lock metrics/timing.json \
             $(for network in $networks; do
                 dvc status --quiet "train_$network" && ls "models/$network".* metrics/train/"$network".json plots/"$network"/history.csv
             done)
