@@ -21,8 +21,8 @@ main() {
 
 pack() {
     cd "$(dirname "$0")/.."
-    for file in "$@"; do [ -f "$file" ] || fail "$file: no such file; name the CSV of faces, then that of votes, if any"; done
     [ $# = 1 ] || [ $# = 2 ] || fail "name the CSV of faces, then that of votes, if any"
+    for file in "$@"; do [ -f "$file" ] || fail "$file: no such file"; done
     [ -z "$(git status --porcelain)" ] || fail "the tree has changes; commit them first, as the last commit is packed"
     rm -rf build/gpu_run && mkdir -p build/gpu_run
     cp tools/gpu_run.sh build/gpu_run/
@@ -58,12 +58,14 @@ train() {
                 echo "$profile: $network is not trained to its end; the same command goes on with it" >&2
         done
         git rev-parse HEAD > "$here/commit"
-        # shellcheck disable=SC2046  # one path per network that was trained
-        tar --create --file "$here/trained-$profile.tar" -C "$here" commit -C fer params.yaml dvc.lock metrics/timing.json \
-            $(for network in $networks; do
-                dvc status --quiet "train_$network" && ls "models/$network".* metrics/train/"$network".json plots/"$network"/history.csv
-            done)
-        echo "$here/trained-$profile.tar: $(tar --list --file "$here/trained-$profile.tar" | grep -c ^models/) networks"
+        local archive=$here/trained-$profile.tar files=(params.yaml dvc.lock metrics/timing.json)
+        for network in $networks; do
+            if dvc status --quiet "train_$network"; then
+                files+=("models/$network".* "metrics/train/$network.json" "plots/$network/history.csv")
+            fi
+        done
+        tar --create --file "$archive" -C "$here" commit -C fer "${files[@]}"
+        echo "$archive: $(tar --list --file "$archive" | grep -c ^models/) networks"
     done
 }
 
@@ -72,12 +74,12 @@ finish() {
     archive=$(realpath "${1:-}") && [ -f "$archive" ] || fail "name a trained-<profile>.tar that \`train\` has written"
     cd "$(dirname "$0")/.."
     commit=$(read_member commit)
-    git diff --quiet "$commit" -- stages profiles dvc.yaml || fail "trained by the code of $commit; check that out first"
+    git diff --quiet "$commit" -- stages profiles dvc.yaml || fail "trained by the code of $commit; check it out"
     profile=$(read_member params.yaml | sed -n 's#^profile: \([^ ]*\).*#\1#p')
     sed -i "s#^profile: [^ ]*#profile: $profile#" params.yaml
     dvc repro --quiet prepare
     faces=$(md5sum data/prepared/faces.h5 | cut -d ' ' -f 1)
-    read_member dvc.lock | grep -q "md5: $faces" || fail "trained on other faces; set dataset and prepare in params.yaml as there"
+    read_member dvc.lock | grep -q "md5: $faces" || fail "trained on other faces; set dataset in params.yaml"
     stages=$(tar --list --file "$archive" | sed -n 's#^models/\([^.]*\)\..*#train_\1#p')
     tar --extract --file "$archive" models metrics plots
     # shellcheck disable=SC2086  # one word per stage
