@@ -20,11 +20,11 @@ from fer_pipeline.training.common import checkpoints
 from fer_pipeline.training.common.checkpoints import lock_training
 
 AT_ONCE = f"import os, signal; {KILL_DVC}; {KILL_STAGE}"
-FIRST, THIRD = (AFTER_FILE.format(count=count, strike=f"{KILL_DVC}; {KILL_STAGE}") for count in (1, 3))
+FIRST, SECOND, THIRD = (AFTER_FILE.format(count=count, strike=f"{KILL_DVC}; {KILL_STAGE}") for count in (1, 2, 3))
 PER_NETWORK = [f"{stage}@{name}" for stage in ("predict", "evaluate", "export") for name in (*PAPERS, "compact")]
 STAGES = ["sample", "prepare", "draw_augmented", *(f"train_{name}" for name in (*PAPERS, "compact")), *PER_NETWORK[:8]]
 KILLS = dict.fromkeys([*STAGES, "compare", *PER_NETWORK[8:], "score_exports", "report"], FIRST)
-KILLS["train_vgg19"] = THIRD  # after the two checkpoints of an epoch; the baseline has one
+KILLS |= {"train_baseline": SECOND, "train_vgg19": THIRD}  # after parts.json and an epoch's one or two checkpoints
 SPARED = {*PER_NETWORK} - {"predict@baseline", "evaluate@baseline", "export@resnet18"}  # the loading of the libraries
 KILLS |= dict.fromkeys(SPARED, AT_ONCE)  # by then their outputs are deleted
 """{stage, in the order of the pipeline: code that kills it}."""

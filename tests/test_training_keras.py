@@ -217,19 +217,22 @@ def test_a_gpu_is_one_that_pytorch_sees():
 ONE_BACKEND = pytest.mark.skipif(keras.backend.backend() == "torch", reason="starts this process")
 
 
-def run_in_pytorch(code):
-    """Run code where Keras computes with PyTorch, in a process of its own: a backend is fixed at the first import."""
+def run_with(backend, code):
+    """Run code where Keras computes with a backend, in a process of its own, as it is fixed at the first import."""
     code = f"import pytest, sys; from fer_pipeline.networks.keras import environment; environment.enter(); {code}"
+    code += (
+        "; assert environment.backend == 'tensorflow' or 'tensorflow' not in sys.modules, 'beside PyTorch it may crash'"
+    )
     process = subprocess.run(
-        [sys.executable, "-c", f"{code}; assert 'tensorflow' not in sys.modules, 'it may crash beside PyTorch'"],
-        env=os.environ | {"KERAS_BACKEND": "torch", "PYTHONPATH": ":".join(sys.path)}, cwd=ROOT, capture_output=True, text=True,
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT,
+        env=os.environ | {"KERAS_BACKEND": backend, "PYTHONPATH": ":".join(sys.path)},
     )  # fmt: skip
     assert process.returncode == 0, process.stdout + process.stderr
 
 
 @ONE_BACKEND
 def test_all_of_this_holds_in_pytorch():
-    run_in_pytorch("assert not pytest.main(['-p', 'no:cacheprovider', 'tests/test_training_keras.py'])")
+    run_with("torch", "assert not pytest.main(['-p', 'no:cacheprovider', 'tests/test_training_keras.py'])")
 
 
 def take_steps(folder):
@@ -251,8 +254,8 @@ def test_both_backends_give_the_same_answers_and_take_the_same_steps(tmp_path, m
     monkeypatch.setattr(baseline, "BLOCKS", SHALLOW)
     random.seed(1)  # of the initial weights
     (tmp_path / "start.keras").write_bytes(pack_network(baseline.build(STEADY, (48, 48, 1), 7, votes=8)))
-    take_steps(tmp_path)
-    run_in_pytorch(f"import test_training_keras as t; t.baseline.BLOCKS = t.SHALLOW; t.take_steps('{tmp_path}')")
+    for backend in environment.BACKENDS:
+        run_with(backend, f"import test_training_keras as t; t.baseline.BLOCKS = t.SHALLOW; t.take_steps('{tmp_path}')")
     (answers, *weights), (said, *others) = (np.load(tmp_path / f"{one}.npz").values() for one in environment.BACKENDS)
     np.testing.assert_allclose(said, answers, atol=1e-6)
     apart = [np.linalg.norm(one - other) / np.linalg.norm(one) for one, other in zip(weights, others, strict=True)]

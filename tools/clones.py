@@ -252,9 +252,12 @@ def find_reason(printed: str) -> str:
 
 
 def find_tracebacks(printed: str) -> list[str]:
-    """The last line of each traceback, except those that Python prints at Ctrl-C while it loads a stage's libraries."""
+    """The last line of each traceback, except those that Python prints at Ctrl-C while it loads a stage's libraries.
+
+    DVC passes Ctrl-C on, so that a stage may get it twice, the second time while it prints: it then ends with -2.
+    """
     found = re.findall(r"^Traceback .*\n(?:\s.*\n|\n)*(.*)", printed, re.MULTILINE)
-    return [error for error in found if error.strip() != "KeyboardInterrupt"]
+    return [error for error in found if not re.search("^KeyboardInterrupt| exited with -2$", error.strip())]
 
 
 def set_up_make(project: Project) -> None:
