@@ -8,8 +8,8 @@
 # `pack` takes the last commit, the data (no second file: no votes), and with WHEELS=yes all packages (some gigabytes),
 # for a machine that reaches no registry. `train` sets the profile in a clone of its own, trains each network as `dvc
 # repro` does, for at most MINUTES (120) each, and packs what it has; run again, it goes on where it was stopped.
-# Predictions, evaluation and exports gain little from a GPU; `finish` has DVC take over the trained networks, which say
-# themselves where they were made, and runs the rest here.
+# Predictions, evaluation and exports gain little from a GPU; `finish` takes over parameters and trained networks, which
+# say themselves where they were made, and runs the rest here.
 set -euo pipefail
 
 main() {
@@ -22,12 +22,12 @@ main() {
 pack() {
     cd "$(dirname "$0")/.."
     [ $# = 1 ] || [ $# = 2 ] || fail "name the CSV of faces, then that of votes, if any"
-    for file in "$@"; do [ -f "$file" ] || fail "$file: no such file"; done
+    for file in "$@"; do [ -f "$file" ] && [[ $file = data/* ]] || fail "$file: no such file below data/"; done
     [ -z "$(git status --porcelain)" ] || fail "the tree has changes; commit them first, as the last commit is packed"
     rm -rf build/gpu_run && mkdir -p build/gpu_run
     cp tools/gpu_run.sh build/gpu_run/
-    cp "$1" build/gpu_run/faces.csv
-    cp "${2:-data/no_votes.csv}" build/gpu_run/votes.csv
+    cp --parents "$@" build/gpu_run/
+    printf '%s\n' "$1" "${2:-data/no_votes.csv}" > build/gpu_run/names
     git bundle create --quiet build/gpu_run/fer.bundle HEAD
     if [ "${WHEELS:-}" = yes ]; then
         python3 -m pip download --quiet --dest build/gpu_run/wheels --requirement requirements.lock
@@ -38,7 +38,7 @@ pack() {
 train() {
     [ $# -gt 0 ] || fail "name the profiles, such as best"
     cd "$(dirname "$0")"
-    local here=$PWD networks
+    local here=$PWD faces votes networks
     [ -d fer ] || git clone --quiet fer.bundle fer
     cd fer
     if [ ! -e .venv/.ready ]; then
@@ -48,7 +48,9 @@ train() {
         touch .venv/.ready
     fi
     export PATH=$PWD/.venv/bin:$PATH
-    sed -i "s#^dataset: [^ ]*#dataset: $here/faces.csv#; s#^  votes: [^ ]*#  votes: $here/votes.csv#" params.yaml
+    cp -r "$here/data" .
+    { read -r faces && read -r votes; } < "$here/names"
+    sed -i "s#^dataset: [^ ]*#dataset: $faces#; s#^  votes: [^ ]*#  votes: $votes#" params.yaml
     networks=$(sed -n 's#^  \([a-z0-9_]*\): models/.*#\1#p' params.yaml)
     for profile in "$@"; do
         sed -i "s#^profile: [^ ]*#profile: $profile#" params.yaml
@@ -70,16 +72,15 @@ train() {
 }
 
 finish() {
-    local archive commit faces profile stages
+    local archive commit faces stages
     archive=$(realpath "${1:-}") && [ -f "$archive" ] || fail "name a trained-<profile>.tar that \`train\` has written"
     cd "$(dirname "$0")/.."
     commit=$(read_member commit)
     git diff --quiet "$commit" -- stages profiles dvc.yaml || fail "trained by the code of $commit; check it out"
-    profile=$(read_member params.yaml | sed -n 's#^profile: \([^ ]*\).*#\1#p')
-    sed -i "s#^profile: [^ ]*#profile: $profile#" params.yaml
+    read_member params.yaml > params.yaml
     dvc repro --quiet prepare
     faces=$(md5sum data/prepared/faces.h5 | cut -d ' ' -f 1)
-    read_member dvc.lock | grep -q "md5: $faces" || fail "trained on other faces; set dataset in params.yaml"
+    read_member dvc.lock | grep -q "md5: $faces" || fail "trained on other faces than those in data/"
     stages=$(tar --list --file "$archive" | sed -n 's#^models/\([^.]*\)\..*#train_\1#p')
     tar --extract --file "$archive" models metrics plots
     # shellcheck disable=SC2086  # one word per stage
