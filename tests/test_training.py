@@ -28,8 +28,9 @@ from fer_pipeline.networks.keras.framework import keras, tf
 from fer_pipeline.networks.network import find_network
 from fer_pipeline.networks.pytorch.files import load_network
 from fer_pipeline.networks.pytorch.heads import add_votes_head
-from fer_pipeline.running import origin
+from fer_pipeline.running import hardware, origin
 from fer_pipeline.training.common import checkpoints
+from fer_pipeline.training.common.run import warn_if_slow
 from fer_pipeline.training.keras import data as keras_data
 from fer_pipeline.training.pytorch import data as torch_data
 from fer_pipeline.training.pytorch import learner as torch_learner
@@ -247,6 +248,28 @@ def test_a_training_is_clean_if_all_its_parts_ran_one_commit(tmp_path, monkeypat
     checkpoints.note_part(path, True)
     noted = json.loads(path.read_text())
     assert (noted["start"], noted["clean"]) == (None, False)
+
+
+def test_threads_are_those_of_the_parameter(faces, tmp_path, monkeypatch):
+    """One thread by the parameter gives the bytes of one by the variables that the libraries read; two give others."""
+    monkeypatch.setenv(hardware.LIMITS[0], "1")
+    by_variable = Copy(tmp_path / "variable", "compact", faces, FLOAT32, epochs=1)
+    by_variable.finish()
+    for variable in hardware.LIMITS:
+        monkeypatch.setenv(variable, "2")
+    one = FLOAT32.model_copy(update={"threads": 1})
+    by_parameter = Copy(tmp_path / "parameter", "compact", faces, one, epochs=1)
+    by_parameter.finish()
+    assert by_parameter.read() == by_variable.read()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "threads", "said"), [([5, 3, 7], "auto", True), ([5, 3, 5], "auto", False), ([5, 3, 7], 1, False)]
+)
+def test_an_epoch_that_takes_long_is_said(seconds, threads, said, capsys):
+    warn_if_slow(seconds, threads)
+    told = "this epoch took 2.3 times as long as the fastest: something else uses this machine; compute.threads: 1 may"
+    assert capsys.readouterr().err.startswith(told) == said
 
 
 def test_other_code_starts_anew(faces, tmp_path, monkeypatch):
