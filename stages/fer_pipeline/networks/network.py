@@ -13,6 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
+from safetensors import safe_open
+
 from fer_pipeline.core.errors import InputError
 
 TRAINED = "trained"
@@ -110,6 +112,5 @@ def read_origin(path: str | Path) -> dict[str, Any]:
     if Path(path).suffix == ".keras":
         with zipfile.ZipFile(path) as archive:
             return dict(json.loads(archive.read("metadata.json")).get(TRAINED, {}))
-    with open(path, "rb") as file:  # without the library, which the Keras environment lacks
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    return dict(json.loads(header.get("__metadata__", {}).get(TRAINED, "{}")))
+    with safe_open(path, "np") as file:
+        return dict(json.loads((file.metadata() or {}).get(TRAINED, "{}")))

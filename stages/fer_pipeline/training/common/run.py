@@ -62,7 +62,7 @@ class TrainingTimes(Record):
     md5: str | None = None  # of the model's file; older entries lack it and what follows
     start: str | None = None  # of the first part, in UTC
     commit: str | None = None  # of the last part; None without Git
-    clean: bool | None = None  # whether all parts ran this commit, with nothing changed but what the pipeline writes
+    clean: bool | None = None  # whether all parts ran the code of this commit
 
 
 def describe_origin(seed: int, device: str, hardware: str, libraries: Sequence[str]) -> dict[str, Any]:
