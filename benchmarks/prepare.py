@@ -32,7 +32,6 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -139,17 +138,18 @@ def prepare_drawn(source: str, out: str, size: int) -> None:
 
 
 def train_drawn(name: str, data: str) -> None:
-    """Train a PyTorch network for `STEPS` steps, and validate it on as many batches."""
+    """Train a PyTorch network for `STEPS` steps, and validate it."""
     from fer_pipeline.networks.network import find_network
     from fer_pipeline.params.read import read_params
     from fer_pipeline.training.common.profile import read_training
+    from fer_pipeline.training.pytorch import data as batches
     from fer_pipeline.training.pytorch import train
 
     if find_network(name).FRAMEWORK != "pytorch":
         sys.exit(f"error: {name} is not a PyTorch network")
     params = read_params()
     settings = read_training(params, name, "smoke").model_copy(update={"epochs": 1})
-    train.L.Trainer = partial(train.L.Trainer, limit_train_batches=STEPS, limit_val_batches=STEPS)
+    batches.TrainingBatches.__len__ = lambda self: STEPS  # type: ignore[method-assign]
     trained = train.train(name, settings, params.compute, params.seed, data)
     shutil.rmtree(trained.checkpoints)
 

@@ -29,7 +29,7 @@ import numpy as np
 import checkout
 from fer_pipeline.faces.faces import Facts, Split
 from fer_pipeline.faces.fer2013 import CLASSES, NAME, SIZE
-from fer_pipeline.networks.network import Network, Shape, find_crop, find_network
+from fer_pipeline.networks.network import TEN_CROP, Network, Shape, find_crop, find_network
 from fer_pipeline.params.read import read_params
 from fer_pipeline.params.schema import Compute, KerasTraining, PyTorchTraining
 from fer_pipeline.running.stage import catch
@@ -72,7 +72,7 @@ def measure_pytorch(name: str, network: Network, settings: PyTorchTraining, comp
         autocast,
         choose_device,
         choose_precision,
-        score,
+        score_views,
     )
     from fer_pipeline.networks.pytorch.environment import enter
     from fer_pipeline.training.pytorch.train import compile_network
@@ -121,7 +121,7 @@ def measure_pytorch(name: str, network: Network, settings: PyTorchTraining, comp
     def evaluate() -> None:
         with torch.inference_mode(), autocast(device, precision):
             for some in images.split(EVALUATION_CROPS[device] // 10):
-                score(model, some, size, 10, len(CLASSES))
+                score_views(model, some, size, [TEN_CROP], len(CLASSES))
         synchronize()
 
     def multiply() -> None:

@@ -21,11 +21,12 @@ from fer_pipeline.faces.faces import read_faces
 from fer_pipeline.figures.network import draw_all
 from fer_pipeline.figures.style import table_to_csv
 from fer_pipeline.metrics.evaluation import judge
+from fer_pipeline.metrics.groups import read_groups
 from fer_pipeline.metrics.scores import Measured, bin_confidence, cover, summarise
 from fer_pipeline.networks.network import find_network
 from fer_pipeline.params.read import read_params
 from fer_pipeline.predictions.heat import read_heat
-from fer_pipeline.predictions.predictions import Predictions, read_predictions, read_votes
+from fer_pipeline.predictions.predictions import WAYS, Predictions, read_predictions, read_votes
 from fer_pipeline.predictions.record import NetworkFacts
 from fer_pipeline.running.stage import run
 from fer_pipeline.training.common.run import HISTORY
@@ -77,13 +78,12 @@ def main() -> None:
     faces, facts = read_faces(args.data)
     history = read_history(args.history)
     said = f"{args.predictions}/{args.name}"
-    by_crops = {"test_crops": said, "single_crop": f"{said}_single_crop"}
-    rows = {crops: read_predictions(f"{path}.csv", faces, facts.classes) for crops, path in by_crops.items()}
-    rows["train"] = read_predictions(f"{said}_train.csv", faces, facts.classes, ["train"])
-    votes = {crops: read_votes(f"{path}_votes.csv", faces, facts.voted) for crops, path in by_crops.items()}
+    rows = {way: read_predictions(f"{said}{way}.csv", faces, facts.classes) for way in WAYS}
+    train = read_predictions(f"{said}_train.csv", faces, facts.classes, ["train"])["train"]
+    votes = {way: read_votes(f"{said}{way}_votes.csv", faces, facts.voted) for way in WAYS}
     told = NetworkFacts.read(f"{said}.json", "predict")
-    scores = judge(rows, votes, faces, told, params.evaluate, params.seed)
-    images, test, bins = faces["test"].images, rows["test_crops"]["test"], params.evaluate.bins
+    scores = judge(rows, train, votes, faces, read_groups(args.data), told, params.evaluate, params.seed)
+    images, test, bins = faces["test"].images, rows[""]["test"], params.evaluate.bins
     explained = read_heat(f"{said}_heat.npz", test) if hasattr(network, "find_explained_layer") else None
     pictures = draw_all(network.TITLE, history, images, test, scores, bins, explained) | tabulate(test, scores, bins)
     write_files(

@@ -1,12 +1,13 @@
 """Export one trained network to ONNX, in float32 and quantised to int8, for use without its framework.
 
-Reads   a model, data/prepared/faces.h5, and the network's predictions of val by one crop (for the temperatures).
+Reads   a model, data/prepared/faces.h5
 Writes  models/export/<name>.onnx and <name>.int8.onnx; fer_pipeline/exported/onnx.py describes them.
 Alone   python stages/export.py --name vgg19 --model models/vgg19.safetensors --data data/prepared/faces.h5
-            --predictions data/predictions --out models/export
+            --out models/export
 
-The float32 file has to agree with the network itself, run in float32 by its framework. The int8 file is quantised
-statically. Where it loses more than 0.5 points of val accuracy, parts of the network stay in float32 until it does not.
+Each answer is the average for the centre crop and its mirror image, so that both get the same one. The float32 file
+has to agree with the network itself, run in float32 by its framework. The int8 file is quantised statically. Where it
+loses more than 0.5 points of val accuracy, parts of the network stay in float32 until it does not.
 """
 
 import argparse
@@ -14,7 +15,6 @@ import json
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,10 +32,9 @@ from fer_pipeline.exported.names import renumber_names
 from fer_pipeline.exported.onnx import ANSWER, DRAWN, INPUT, OUTPUT, VOTES, OnnxModel, open_session, to_pixels
 from fer_pipeline.faces.faces import Facts, Split, read_faces
 from fer_pipeline.faces.votes import find_majority, has_label
-from fer_pipeline.networks.network import TRAINED, find_crop, find_network, read_origin
+from fer_pipeline.networks.network import MIRRORED, TRAINED, find_crop, find_network, read_origin
 from fer_pipeline.params.read import read_params
-from fer_pipeline.predictions.calibration import fit_temperature, fit_temperature_to, fit_votes_temperature
-from fer_pipeline.predictions.predictions import read_predictions, read_votes
+from fer_pipeline.predictions.calibration import fit_temperature_to, fit_votes_temperature
 from fer_pipeline.running.hardware import limit_threads
 from fer_pipeline.running.quiet import quiet_stderr
 from fer_pipeline.running.stage import run
@@ -57,7 +56,7 @@ Pixels = npt.NDArray[np.float32]
 Logits = Mapping[str, npt.NDArray[np.float64]]
 """{head: (N, K), or (N, V)}."""
 Forward = Callable[[Images], npt.NDArray[np.float64]]
-"""The probabilities of faces, float64 (N, K + V), by the network itself in float32."""
+"""The probabilities of faces and their mirror images, averaged: float64 (N, K + V), by the network in float32."""
 
 
 def convert_keras(path: str | Path, name: str, facts: Facts) -> tuple[bytes, Forward]:
@@ -88,8 +87,9 @@ def convert_keras(path: str | Path, name: str, facts: Facts) -> tuple[bytes, For
     forward = tf.function(whole, input_signature=signature)
 
     def predict(faces: Images) -> npt.NDArray[np.float64]:
-        parts = [forward(batch) for batch in split_batches(faces, facts.size)]
-        return np.hstack([softmax(np.concatenate([part[head] for part in parts]), axis=1) for head in heads])
+        sides = [[*map(forward, split_batches(side, facts.size))] for side in (faces, faces[:, :, ::-1])]
+        logits = [[np.concatenate([part[head] for part in parts]) for parts in sides] for head in heads]
+        return np.hstack([softmax(both, axis=2).mean(axis=0) for both in logits])
 
     return content, predict
 
@@ -126,10 +126,46 @@ def convert_pytorch(path: str | Path, name: str, facts: Facts) -> tuple[bytes, F
         del part.metadata_props[:]  # where each node comes from, with paths of this machine
         part.doc_string = ""
     own = TorchModel(network, find_network(name), len(facts.classes), crop, "float32", "cpu", "")
-    return model.SerializeToString(), partial(own.predict, crops=1)
+    return model.SerializeToString(), lambda faces: own.predict(faces, MIRRORED)[0]
 
 
 CONVERTERS = {"keras": convert_keras, "pytorch": convert_pytorch}
+
+
+def answer_mirrored(content: bytes, heads: Iterable[str]) -> bytes:
+    """An ONNX model (bytes) that averages its probabilities for the pixels and for their mirror image.
+
+    Its heads, logits before, are then the logarithms of these averages.
+    """
+    model, make = onnx.load_from_string(content), onnx.helper
+    graph, names = model.graph, {INPUT: "both", **{head: f"{head}_of_both" for head in heads}}
+    nodes = [*graph.node]
+    for node in nodes:
+        for ends in (node.input, node.output):
+            ends[:] = [names.get(end, end) for end in ends]
+    slices = {"mirror_from": [-1], "mirror_to": [-(2**31)], "mirror_axis": [2], "mirror_step": [-1]}
+    constants = {**slices, "first": 0, "second": 1, "lowest": np.float32(1e-30)}
+    mirror = [
+        make.make_node("Slice", [INPUT, *slices], ["mirrored"]),
+        make.make_node("Concat", [INPUT, "mirrored"], ["both"], axis=0),
+    ]
+    for output in graph.output:
+        head = output.name
+        constants[f"{head}_shape"] = [2, -1, output.type.tensor_type.shape.dim[1].dim_value]
+        steps = {
+            "each": ("Softmax", f"{head}_of_both"),
+            "sides": ("Reshape", f"{head}_each", f"{head}_shape"),
+            "one": ("Gather", f"{head}_sides", "first"),
+            "other": ("Gather", f"{head}_sides", "second"),
+            "mean": ("Mean", f"{head}_one", f"{head}_other"),
+            "clipped": ("Clip", f"{head}_mean", "lowest"),
+        }
+        nodes += [make.make_node(kind, ends, [f"{head}_{step}"]) for step, (kind, *ends) in steps.items()]
+        nodes.append(make.make_node("Log", [f"{head}_clipped"], [head]))
+    graph.initializer.extend(onnx.numpy_helper.from_array(np.array(value), name) for name, value in constants.items())
+    del graph.node[:], graph.value_info[:]  # the shapes inside are those of half as many faces
+    graph.node.extend([*mirror, *nodes])
+    return model.SerializeToString()
 
 
 def split_batches(faces: Images, crop: int) -> Iterator[Pixels]:
@@ -206,8 +242,9 @@ def quantise_well(
 ) -> tuple[bytes, list[str], Logits]:
     """The int8 model (bytes) of an ONNX model, the names of the parts kept in float32, and its logits on `val`.
 
-    `on_val` are the logits of the ONNX model. Parts are kept in the order of `list_parts` until at most `ALLOWED_LOSS`
-    of the first head's accuracy, or one face, is lost; if nothing helps, all of them.
+    Both answer as `answer_mirrored` has it; `on_val` are the logits in float32. Parts are kept in the order of
+    `list_parts` until at most `ALLOWED_LOSS` of the first head's accuracy, or one face, is lost; if nothing helps, all
+    of them.
     """
     wanted = score(on_val, val) - max(ALLOWED_LOSS, 1 / len(val.labels)) - 1e-9
     with tempfile.TemporaryDirectory() as folder:
@@ -216,10 +253,11 @@ def quantise_well(
         for count in range(len(parts)):
             kept = [*parts][:count]
             small = quantise(prepared, ranges, [node for name in kept for node in parts[name]])
+            small = answer_mirrored(small, on_val)
             said = run_onnx(small, crop, val.images, *on_val)
             if score(said, val) >= wanted:
                 return small, kept, said
-    return content, [*parts], on_val
+    return answer_mirrored(content, on_val), [*parts], on_val
 
 
 def score(logits: Logits, rows: Split) -> float:
@@ -276,24 +314,23 @@ def main() -> None:
     parser.add_argument("--name", required=True, help="the network")
     parser.add_argument("--model", required=True, help="its file, .keras or .safetensors")
     parser.add_argument("--data", required=True, help="faces.h5, from stages/prepare.py")
-    parser.add_argument("--predictions", required=True, help="folder of the predictions by one crop")
     parser.add_argument("--out", required=True, help="folder for <name>.onnx and <name>.int8.onnx")
     args = parser.parse_args()
     params = read_params()
     limit_threads(params.compute.threads)
     splits, facts = read_faces(args.data)
     name, faces, val = args.name, splits["train"].images, splits["val"]
-    said, classes = f"{args.predictions}/{name}_single_crop", len(facts.classes)
-    temperature = fit_temperature(read_predictions(f"{said}.csv", splits, facts.classes)["val"])
-    votes = read_votes(f"{said}_votes.csv", splits, facts.voted).get("val")
-    temperatures = {OUTPUT: round(temperature, 6), VOTES: fit_votes_temperature(votes, val.votes) or 1.0}
-    crop = find_crop(name, facts.size)
+    crop, classes = find_crop(name, facts.size), len(facts.classes)
     content, forward = CONVERTERS[find_network(name).FRAMEWORK](args.model, name, facts)
     drawn = np.random.default_rng(params.seed).permutation(len(faces))[:CALIBRATION_FACES]
     own = forward(splits["test"].images)
     heads = (OUTPUT, VOTES) if own.shape[1] > classes else (OUTPUT,)
-    on_val = run_onnx(content, crop, val.images, *heads)
-    exports = {"float32": (content, [], on_val), "int8": quantise_well(content, on_val, faces[drawn], crop, val)}
+    whole = answer_mirrored(content, heads)
+    on_val = run_onnx(whole, crop, val.images, *heads)
+    exports = {"float32": (whole, [], on_val), "int8": quantise_well(content, on_val, faces[drawn], crop, val)}
+    said = {head: softmax(logits, axis=1) for head, logits in on_val.items()}
+    temperature = round(fit_temperature_to(said[OUTPUT], np.eye(classes)[val.labels]), 6)
+    votes_temperature = fit_votes_temperature(said.get(VOTES), val.votes) or 1.0
     outputs: dict[str, bytes] = {}
     for precision, (exported, kept, on_val) in exports.items():
         file = f"{name}.int8.onnx" if precision == "int8" else f"{name}.onnx"
@@ -306,8 +343,9 @@ def main() -> None:
             "classes": json.dumps(facts.classes),
             "crop": str(crop),
             "size": str(facts.size),
+            "views": "the pixels and their mirror image, averaged",
             "normalisation": f"{'RGB' if facts.colour else 'grey'}, 0..255; the network itself divides by 255",
-            "temperature": str(temperatures[OUTPUT]),
+            "temperature": str(temperature),
             "trained_on": DRAWN if is_sample(params.dataset) else Path(params.dataset).name,
             "precision": precision,
             "kept_in_float32": json.dumps(kept),
@@ -316,9 +354,9 @@ def main() -> None:
         }
         if origin := read_origin(args.model):
             metadata[TRAINED] = json.dumps(origin)
-        metadata |= choose_answers(on_val, val, classes, temperatures[OUTPUT])
+        metadata |= choose_answers(on_val, val, classes, temperature)
         if VOTES in on_val:
-            metadata |= {"vote_classes": json.dumps(facts.voted), "votes_temperature": str(temperatures[VOTES])}
+            metadata |= {"vote_classes": json.dumps(facts.voted), "votes_temperature": str(votes_temperature)}
         outputs[f"{args.out}/{file}"] = finished = finish(exported, classes, metadata)
         print(f"{file}: {len(finished):,} bytes, probabilities differ by {difference:.2g} at most")
     write_files(outputs)

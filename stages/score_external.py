@@ -23,7 +23,7 @@ from fer_pipeline.faces.faces import Facts, Split, read_faces
 from fer_pipeline.metrics.evaluation import Other, OtherScores
 from fer_pipeline.metrics.scores import average, bound_accuracy, score_classes
 from fer_pipeline.networks.load import load_model, predict
-from fer_pipeline.networks.network import find_network
+from fer_pipeline.networks.network import CROPS, find_network
 from fer_pipeline.params.read import read_params
 from fer_pipeline.predictions.predictions import Predictions, as_written
 from fer_pipeline.raw.source import read_other
@@ -37,7 +37,7 @@ def predict_apart(
 ) -> npt.NDArray[np.float64]:
     """Probabilities float64 (N, K) of faces (N, *facts.shape), by one of `networks`, {name: file}."""
     model = load_model(name, networks[name], precision, facts)
-    return predict(model, images, find_network(name).TEST_CROPS, networks[name])[0][0]
+    return predict(model, images, networks[name], CROPS[find_network(name).TEST_CROPS])[0][0]
 
 
 def count_seen(images: npt.NDArray[np.uint8], faces: Mapping[str, Split]) -> int:

@@ -16,10 +16,12 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torchvision  # noqa: F401 (before any test brings TensorFlow: the other order crashes the process)
+from browser import browser  # noqa: F401 (a fixture)
 from filelock import FileLock
 from matplotlib.cbook import get_sample_data
 from PIL import Image
 
+import fer_pipeline.inference.opencv  # noqa: F401 (before any test brings OpenCV: it reads its limits as it is loaded)
 import prepare
 from clones import ENVIRONMENT, ROOT, Clone, Project, make_narrow  # noqa: F401 (ENVIRONMENT is for tests)
 from damage import pack_zip

@@ -106,4 +106,8 @@ def test_a_table_with_boxes_subjects_groups_and_votes(clone):
     assert data["split"] == "made" and sum(data["no_majority"].values()) == 6
     assert scores["annotators"]["rows"] == scores["annotators"]["emotion_rows"] == data["rows"]["test"]["total"]
     assert scores["annotators"]["accuracy"] == scores["accuracy"]
+    (ages,) = scores["groups"]
+    assert ages["kind"] == "age" and {one["name"] for one in ages["groups"]} <= {"20", "21"} and ages["gap"] is None
+    right = [one["images"] * one["accuracy"] for one in ages["groups"]]
+    assert sum(right) == pytest.approx(data["rows"]["test"]["total"] * scores["accuracy"], abs=1e-4)
     assert "data/raw" not in narrow.run("git", "status", "--porcelain")

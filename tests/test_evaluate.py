@@ -20,14 +20,15 @@ from fer_pipeline.faces.fer2013 import CLASSES, VOTE_CLASSES
 from fer_pipeline.faces.votes import find_majority
 from fer_pipeline.figures.network import draw_all
 from fer_pipeline.metrics.evaluation import Scores
+from fer_pipeline.metrics.groups import judge_groups
 from fer_pipeline.metrics.scores import Measured, Summary, bin_confidence, cover, measure, summarise
 from fer_pipeline.networks.load import load_model
-from fer_pipeline.networks.network import find_network
+from fer_pipeline.networks.network import CENTRE, CROPS, find_network, list_views
 from fer_pipeline.params.read import read_params
 from fer_pipeline.params.schema import Evaluate
 from fer_pipeline.predictions.calibration import fit_temperature, temper
 from fer_pipeline.predictions.heat import pack_heat, read_heat
-from fer_pipeline.predictions.predictions import SCORED, as_written, read_predictions, to_csv
+from fer_pipeline.predictions.predictions import SCORED, WAYS, as_written, read_predictions, to_csv
 from fer_pipeline.report.evidence import list_pictures
 from predict import predict_splits
 from timing import read_timing
@@ -240,16 +241,19 @@ def test_what_predict_and_evaluate_write(name, finished_pipeline):
     params, (faces, facts) = read_params(path=folder / "params.yaml"), read_faces(folder / "data/prepared/faces.h5")
     scores = Scores.read(folder / f"metrics/{name}.json", "")
     model = load_model(name, folder / params.networks[name], scores.precision, facts)
-    said, crops_of = {}, {"": network.TEST_CROPS, "_single_crop": 1, "_train": 1}
-    for ending, crops in crops_of.items():
+    ways = CROPS[network.TEST_CROPS], CENTRE, list_views(params.test_views[name]), CENTRE
+    said = {}
+    for ending, way in zip((*WAYS, "_train"), ways, strict=True):
         splits = ["train"] if ending == "_train" else SCORED
         said[ending] = read_predictions(folder / f"data/predictions/{name}{ending}.csv", faces, CLASSES, splits)
-        found = predict_splits(model, {split: faces[split] for split in splits}, CLASSES, crops, "")[0][0]
+        found = predict_splits(model, {split: faces[split] for split in splits}, CLASSES, "", way)[0][0]
         for split in splits:
             np.testing.assert_allclose(said[ending][split].probabilities, found[split].probabilities, atol=1e-3)
     val, test, single, train = *said[""].values(), said["_single_crop"]["test"], said["_train"]["train"]
     measured = measure(val, test, faces["test"].duplicate_of_train, params.evaluate, params.seed)
     shares = {"accuracy_single_crop": single.correct.mean(), "train_accuracy": train.correct.mean()}
+    shares |= {"accuracy_views": said["_views"]["test"].correct.mean()}
+    shares |= {"val_accuracy_views": said["_views"]["val"].correct.mean()}
     shares["overfitting_gap"] = train.correct.mean() - test.correct.mean()
     assert scores.model_dump(include=set(Measured.model_fields)) == measured.model_dump()
     assert scores.model_dump(include=set(shares)) == pytest.approx(shares, abs=2e-6)
@@ -288,7 +292,9 @@ def test_a_keras_network_and_files_that_are_none(tmp_path):
 
     network, faces = save("good"), make_splits({"test": range(7)})["test"].images
     model = load_model("baseline", tmp_path / "good.keras", "auto", FACTS)
-    np.testing.assert_allclose(model.predict(faces), network.predict(faces[..., np.newaxis], verbose=0), atol=1e-6)
+    np.testing.assert_allclose(
+        model.predict(faces, CENTRE)[0], network.predict(faces[..., np.newaxis], verbose=0), atol=1e-6
+    )
     assert model.count_parameters() == (9 + 1) * 4 + (12 * 12 * 4 + 1) * 7
     assert model.count_macs() == 12 * 12 * 9 * 4 + 12 * 12 * 4 * 7
 
@@ -304,6 +310,23 @@ def test_a_keras_network_and_files_that_are_none(tmp_path):
 
 
 def test_answers_that_are_no_probabilities():
-    model = SimpleNamespace(classes=7, predict_both=lambda images, crops: np.full((2, len(images), 7), np.nan))
-    said = refuse(predict_splits, model, make_splits({"test": [0, 0]}), CLASSES, 1, "m")
+    model = SimpleNamespace(classes=7, predict=lambda images, *ways: np.full((len(ways), len(images), 7), np.nan))
+    said = refuse(predict_splits, model, make_splits({"test": [0, 0]}), CLASSES, "m", CENTRE)
     assert "m: gives no probabilities; train it anew" in said
+
+
+def test_errors_by_group():
+    """Each group is scored on its own rows; only groups of 30 and more can make the gap."""
+    test = draw_rows(100, 3, sharpness=4)
+    age = np.array(["young"] * 40 + ["old"] * 31 + ["unknown"] * 29)
+    ages, cameras = judge_groups(test, {"age": age, "camera": np.array(["a"] * 100)}, SETTINGS, seed=1)
+    assert [(one.name, one.images) for one in ages.groups] == [("old", 31), ("unknown", 29), ("young", 40)]
+    for one in ages.groups:
+        rows = test._replace(actual=test.actual[age == one.name], probabilities=test.probabilities[age == one.name])
+        own = measure_rows(rows)
+        assert (one.accuracy, one.accuracy_ci95) == (own.accuracy, own.accuracy_ci95)
+        assert (one.calibration_error, one.uncertain) == (own.calibration.ece, own.confidence.low_share)
+    old, _, young = (one.accuracy for one in ages.groups)
+    assert {ages.gap.best, ages.gap.worst} == {"old", "young"}
+    assert ages.gap.points == pytest.approx(100 * abs(old - young), abs=1e-4)
+    assert cameras.gap is None and cameras.groups[0].accuracy == measure_rows(test).accuracy

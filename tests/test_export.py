@@ -23,13 +23,12 @@ from fer_pipeline.exported.onnx import load_exported, read_names, to_probabiliti
 from fer_pipeline.exported.record import Exports
 from fer_pipeline.faces.faces import Facts, Split, read_faces, write_faces
 from fer_pipeline.faces.fer2013 import CLASSES, VOTED
-from fer_pipeline.metrics.evaluation import Scores
 from fer_pipeline.networks.load import load_model
-from fer_pipeline.networks.network import Shape, find_crop, find_network, read_origin
+from fer_pipeline.networks.network import MIRRORED, Shape, find_crop, find_network, read_origin
 from fer_pipeline.networks.pytorch.files import load_network, pack_network
 from fer_pipeline.networks.pytorch.heads import add_votes_head
 from fer_pipeline.params.read import read_params
-from fer_pipeline.predictions.calibration import temper
+from fer_pipeline.predictions.calibration import fit_temperature_to, fit_votes_temperature, temper
 from fer_pipeline.predictions.predictions import SCORED
 from timing import read_timing
 
@@ -40,7 +39,6 @@ NAMES = ("baseline", "vgg19", "resnet18", "compact")
 def test_each_network_says_what_it_is_and_is_measured(finished_pipeline, name):
     metrics = finished_pipeline.path / "metrics"
     splits, _ = read_faces(finished_pipeline.path / "data/prepared/faces.h5")
-    scores = Scores.read(metrics / f"{name}.json", "evaluate")
     report, times = Exports.read(metrics / "export.json", "score_exports"), read_timing(metrics / "timing.json", NAMES)
     assert times.exports.hardware and [*report.networks] == [*times.exports.networks] == [*NAMES]
     float32, int8 = report.networks[name].float32, report.networks[name].int8
@@ -58,8 +56,15 @@ def test_each_network_says_what_it_is_and_is_measured(finished_pipeline, name):
         )
         accuracies = float(model.metadata["val_accuracy"]), found.accuracy
         assert accuracies == pytest.approx((val, test), abs=1e-6) and found.bytes == path.stat().st_size
-        temperatures = model.temperature, float(model.metadata["votes_temperature"])
-        assert temperatures == (scores.temperature_single_crop, scores.votes_temperature_single_crop)
+        if precision == "float32":  # its temperatures are those of both files
+            said = [
+                to_probabilities(one, 1.0) for one in model.compute(splits["val"].images, "logits", "votes").values()
+            ]
+            fitted = fit_temperature_to(said[0], np.eye(7)[splits["val"].labels])
+            fitted = fitted, fit_votes_temperature(said[1], splits["val"].votes)
+        assert (model.temperature, float(model.metadata["votes_temperature"])) == pytest.approx(fitted, rel=1e-3)
+        mirrored = [np.ascontiguousarray(side) for side in (splits["test"].images, splits["test"].images[:, :, ::-1])]
+        np.testing.assert_array_equal(*(model.answer(side)[0] for side in mirrored))
         assert json.loads(model.metadata["vote_classes"]) == [*CLASSES, "contempt"]
         agreement = json.loads(model.metadata["val_agreement"])
         assert set(agreement) == {"logits", "votes"} and agreement[model.metadata["answers"]] == max(agreement.values())
@@ -72,13 +77,14 @@ def test_each_network_says_what_it_is_and_is_measured(finished_pipeline, name):
 
 @pytest.mark.parametrize("name", ["vgg19", "resnet18", "compact"])
 def test_float32_answers_as_the_network_itself(finished_pipeline, name):
-    """By hand, in PyTorch: the middle 44 pixels, grey three times, divided by 255."""
+    """By hand, in PyTorch: the middle 44 pixels, grey three times, divided by 255; and their mirror image."""
     network = load_network(finished_pipeline.path / "models" / f"{name}.safetensors").network
     faces = read_faces(finished_pipeline.path / "data/prepared/faces.h5")[0]["test"].images
     with torch.inference_mode():
-        logits = network(torch.from_numpy(faces[:, None, 2:46, 2:46]).float().expand(-1, 3, -1, -1) / 255)
+        crops = torch.from_numpy(faces[:, None, 2:46, 2:46]).float().expand(-1, 3, -1, -1) / 255
+        sides = [network(side).double().split([7, 8], dim=1) for side in (crops, crops.flip(3))]
+    emotion, votes = (((one.softmax(1) + other.softmax(1)) / 2).log() for one, other in zip(*sides, strict=True))
     model = load_exported(finished_pipeline.path / "models" / "export" / f"{name}.onnx")
-    emotion, votes = logits.double().split([7, 8], dim=1)
     assert model.predict(faces) == pytest.approx((emotion / model.temperature).softmax(1).numpy(), abs=1e-4)
     temperature = float(model.metadata["votes_temperature"])
     probabilities, shares = model.answer(faces)
@@ -110,11 +116,12 @@ def test_the_head_that_agrees_with_annotators_answers(better):
         assert export.choose_answers(logits, rows, 7, 1.7) == {"answers": "logits", "answers_temperature": "1.7"}
 
 
-def test_the_baseline_answers_as_its_predictions(finished_pipeline):
-    """Those were made in the training's precision, bfloat16 on some machines."""
-    lines = (finished_pipeline.path / "data/predictions/baseline.csv").read_text().splitlines()
-    said = np.array([line.split(",")[5:] for line in lines if line.startswith("test,")], float)
-    faces = read_faces(finished_pipeline.path / "data/prepared/faces.h5")[0]["test"].images
+def test_the_baseline_answers_as_the_network_itself(finished_pipeline):
+    """That computes in the training's precision, bfloat16 on some machines."""
+    splits, facts = read_faces(finished_pipeline.path / "data/prepared/faces.h5")
+    faces = splits["test"].images
+    network = load_model("baseline", finished_pipeline.path / "models/baseline.keras", "auto", facts)
+    said = network.predict(faces, MIRRORED)[0][:, :7]
     model = load_exported(finished_pipeline.path / "models/export/baseline.onnx")
     assert model.predict(faces) == pytest.approx(temper(said, model.temperature), abs=0.05)
 
@@ -163,11 +170,11 @@ def test_a_network_of_any_classes_size_and_colour(form, call_stage, tmp_path):
     common = ("--name", name, "--model", model, "--data", data)
     for process in (
         call_stage(predict, *common, "--out", tmp_path / "said", "--timing", tmp_path / "timing.json"),
-        call_stage(export, *common, "--predictions", tmp_path / "said", "--out", out),
+        call_stage(export, *common, "--out", out),
     ):
         assert process.returncode == 0, process.stderr
     faces, count = splits["test"].images, len(facts.classes)
-    own = load_model(name, model, "float32", facts).predict(faces, crops=1)
+    own = load_model(name, model, "float32", facts).predict(faces, MIRRORED)[0]
     for file, tolerance in ((f"{name}.onnx", 1e-4), (f"{name}.int8.onnx", 0.1)):
         exported = load_exported(out / file)
         assert (exported.classes, read_names(exported.metadata, "vote_classes"), exported.shape) == (
@@ -215,7 +222,7 @@ def test_no_path_of_this_machine_is_in_the_file(exported):
 
 def test_int8_is_smaller_and_close(exported, prepared):
     content, forward = exported
-    small = export.quantise(*prepared, [])
+    small = export.answer_mirrored(export.quantise(*prepared, []), ["logits"])
     assert abs(softmax(export.run_onnx(small, 44, FACES, "logits")["logits"], axis=1) - forward(FACES)).max() < 0.1
     larger = export.quantise(*prepared, export.list_parts(prepared[0])["layer4.1.conv2"])
     assert len(small) < len(larger) < len(content) and len(small) < 0.6 * len(content)
@@ -256,6 +263,7 @@ def test_layers_stay_in_float32_until_little_is_lost(good, exported, monkeypatch
     """From both ends inwards; all trials before the one numbered `good` lose half of the accuracy."""
     tried = []
     monkeypatch.setattr(export, "quantise", lambda prepared, ranges, kept: tried.append(kept) or b"small")
+    monkeypatch.setattr(export, "answer_mirrored", lambda content, _: content)
     monkeypatch.setattr(export, "run_onnx", lambda *_: tried[-1])
     monkeypatch.setattr(export, "score", lambda *_: 1.0 if len(tried) in (0, good) else 0.5)
     val = SimpleNamespace(images=FACES, labels=range(200))
@@ -270,13 +278,18 @@ def test_another_networks_file(narrow):
         export.convert_pytorch(narrow, "vgg19", FACTS)
 
 
-def test_what_the_readme_says_in_python(finished_pipeline):
-    """Its lines, as they are: the first block by itself, then both together."""
-    text = (ROOT / "README.md").read_text()
-    assert str(CLASSES).replace("'", '"') in text
-    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    names = ast.literal_eval(finished_pipeline.run(sys.executable, "-c", blocks[0]))
-    assert len(blocks) == len(names) == 2 and set(names) < set(CLASSES)
+def test_what_the_pages_say_in_python(finished_pipeline):
+    """Their lines, as they are, but for the name of a photo."""
+    texts = [(ROOT / page).read_text() for page in ("README.md", "docs/use.md")]
+    assert str(CLASSES).replace("'", '"') in texts[0]
+    (find, session), (_, cropped) = (re.findall(r"```python\n(.*?)```", text, re.DOTALL) for text in texts)
+    find = find.replace("photo.jpg", "docs/photos/eileen-collins.jpg")
     told = "\nprint(np.shape(probabilities), annotators.shape, both_heads.shape)\n"
-    printed = finished_pipeline.run(sys.executable, "-c", blocks[0] + blocks[1] + told, PYTHONPATH="stages")
-    assert printed.endswith("(2, 7) (2, 8) (2, 15)\n")
+
+    def run(lines):
+        return finished_pipeline.run(sys.executable, "-c", lines, PYTHONPATH="stages")
+
+    assert run(find).startswith("happy 1.0 (180, 63, 89, 112) 10\n")
+    names = ast.literal_eval(run(session))
+    assert len(names) == 2 and set(names) < set(CLASSES)
+    assert run(cropped + told).endswith("(2, 7) (2, 8) (2, 15)\n")

@@ -21,9 +21,11 @@ from fer_pipeline.training.common.checkpoints import lock_training
 
 AT_ONCE = f"import os, signal; {KILL_DVC}; {KILL_STAGE}"
 FIRST, SECOND, THIRD = (AFTER_FILE.format(count=count, strike=f"{KILL_DVC}; {KILL_STAGE}") for count in (1, 2, 3))
-PER_NETWORK = [f"{stage}@{name}" for stage in ("predict", "evaluate", "export") for name in (*PAPERS, "compact")]
+PER_NETWORK = [
+    f"{stage}@{name}" for stage in ("predict", "evaluate", "export", "stress") for name in (*PAPERS, "compact")
+]
 STAGES = ["sample", "prepare", "draw_augmented", *(f"train_{name}" for name in (*PAPERS, "compact")), *PER_NETWORK[:8]]
-KILLS = dict.fromkeys([*STAGES, "compare", *PER_NETWORK[8:], "score_exports", "report"], FIRST)
+KILLS = dict.fromkeys([*STAGES, "compare", *PER_NETWORK[8:], "score_exports", "draw_stress", "report"], FIRST)
 KILLS |= {"train_baseline": SECOND, "train_vgg19": THIRD}  # after parts.json and an epoch's one or two checkpoints
 SPARED = {*PER_NETWORK} - {"predict@baseline", "evaluate@baseline", "export@resnet18"}  # the loading of the libraries
 KILLS |= dict.fromkeys(SPARED, AT_ONCE)  # by then their outputs are deleted
@@ -269,6 +271,7 @@ def test_a_raw_file_that_changes_while_prepare_reads_it(function, clone):
     """DVC takes a file's hash after the stage: a change that goes unseen would stand in dvc.lock beside old outputs."""
     (clone.path / "data/raw/mine.csv").write_bytes(Table().csv())
     clone.edit("params.yaml", {"dataset: data/raw/sample.csv": "dataset: data/raw/mine.csv"})
+    clone.run("dvc", "repro", "-q", "sample")  # which looks whether there is such a file
     kept = ("data/prepared/faces.h5", "metrics/data.json", "plots/data/classes.csv", "dvc.lock")
     before = clone.read(*kept)
     printed = clone.strike("prepare", CHANGE_AFTER.format(function=function), code=255)

@@ -83,7 +83,7 @@ def draw_for(count):
         "gradcam": figures.draw_grad_cam({"correct": [crop] * count, "incorrect": [crop] * count}, classes, "A"),
         "f1": draw_class_f1(pd.DataFrame({"emotion": classes, "a": f1, "ensemble": f1}), {"a": "A"}),
         "agreement": draw_agreement(tabulate_agreement(images, 3, classes)),
-        "annotators": draw_annotators(votes, "Labels", ten=False),
+        "annotators": draw_annotators(votes, ten=False),
         "shares": data.draw_classes(pd.DataFrame(shares, columns=["split", "emotion", "images", "share"])),
         "augmented": data.draw_varied(faces, classes),
     }
@@ -93,22 +93,27 @@ def draw_for(count):
 def test_pictures_are_legible_for_any_number_of_classes(count):
     """No type below seven points, at a width at which a page shows a picture unscaled, and no two texts overlap."""
     for name, figure in draw_for(count).items():
-        figure.canvas.draw()
-        assert figure.get_figwidth() == 7, name
-        assert_legends_lie_beside(figure)
-        found = [axes.findobj(Text) if axes.axison else [axes.title, *axes.texts] for axes in figure.axes]
-        texts = [text for text in chain(figure.texts, *found) if text.get_text().strip() and text.get_visible()]
-        assert min(text.get_fontsize() for text in texts) >= 7, name
-        level = [text for text in texts if text.get_rotation() in (0, 90)]
-        boxes = [text.get_window_extent().padded(-1) for text in level]
-        overlaps = [
-            (one.get_text(), other.get_text())
-            for (one, box), (other, another) in combinations(zip(level, boxes, strict=True), 2)
-            if box.overlaps(another)
-        ]
-        assert overlaps == [], name
-        assert min(box.x0 for box in boxes) >= -1 and max(box.x1 for box in boxes) <= figure.bbox.x1 + 1, name
+        assert_legible(figure, name)
         plt.close(figure)
+
+
+def assert_legible(figure, name):
+    """See `test_pictures_are_legible_for_any_number_of_classes`."""
+    figure.canvas.draw()
+    assert figure.get_figwidth() == 7, name
+    assert_legends_lie_beside(figure)
+    found = [axes.findobj(Text) if axes.axison else [axes.title, *axes.texts] for axes in figure.axes]
+    texts = [text for text in chain(figure.texts, *found) if text.get_text().strip() and text.get_visible()]
+    assert min(text.get_fontsize() for text in texts) >= 7, name
+    level = [text for text in texts if text.get_rotation() in (0, 90)]
+    boxes = [text.get_window_extent().padded(-1) for text in level]
+    overlaps = [
+        (one.get_text(), other.get_text())
+        for (one, box), (other, another) in combinations(zip(level, boxes, strict=True), 2)
+        if box.overlaps(another)
+    ]
+    assert overlaps == [], name
+    assert min(box.x0 for box in boxes) >= -1 and max(box.x1 for box in boxes) <= figure.bbox.x1 + 1, name
 
 
 def test_the_vote_of_all_is_called_so_and_the_weights_are_named():

@@ -155,13 +155,16 @@ def test_pictures_say_what_the_tables_hold(three):
     counts = np.zeros((7, 10), int)
     counts[3, 3], counts[3, 6], counts[2, 9] = 3, 1, 5
     table = pd.DataFrame(counts, index=CLASSES, columns=VOTE_CLASSES)
-    texts = read_texts(draw_annotators(table, "FER-2013's labels", ten=True))
+    texts = read_texts(draw_annotators(table, ten=True))
     assert [text for text in texts if text] == ["100%", "75%", "25%"]
     left, right = draw_levels(levels, titles, ten=True).axes[:2]
     assert [line.get_ydata().tolist() for line in left.lines] == [levels[f"{n}_favourite"].tolist() for n in titles]
     assert right.lines[-1].get_ydata().tolist() == levels["favourite_is_label"].tolist()
     figure = draw_contradicted(contradicted, np.zeros((6, 48, 48), np.uint8), ten=True)
     assert figure.axes[0].get_title() == "fear\n→ sad" and "sad 8, neutral 2" in read_texts(figure)
+    assert figure.get_suptitle().startswith("1 test image whose label")
+    many = draw_contradicted(pd.concat([contradicted] * 129), np.zeros((6, 48, 48), np.uint8), ten=True)
+    assert many.get_suptitle().startswith("30 of 129 test images whose label")
     assert read_texts(draw_contradicted(contradicted[:0], None, ten=True))[0].startswith("There is no face")
     assert read_texts(draw_levels(levels[:0], titles, ten=True))[0].startswith("There is no face")
 

@@ -21,12 +21,13 @@ import fer_pipeline.networks as networks
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.networks import compact, resnet18, vgg19
-from fer_pipeline.networks.network import Shape, find_network, find_networks
-from fer_pipeline.networks.pytorch.crops import as_input, crop_for_evaluation
+from fer_pipeline.networks.network import CENTRE, CROPS, TEN_CROP, Shape, View, find_network, find_networks, list_views
+from fer_pipeline.networks.pytorch.crops import as_input, cut_view
 from fer_pipeline.networks.pytorch.files import Normalise, halve, load_network, pack_network, prepend, read_tensors
 from fer_pipeline.networks.pytorch.heads import add_votes_head
 from fer_pipeline.networks.pytorch.model import TorchModel
 from fer_pipeline.networks.resnet18 import resample
+from fer_pipeline.params.schema import Views
 from fer_pipeline.training.pytorch import weights
 from fer_pipeline.training.pytorch.weights import load_start
 
@@ -334,14 +335,46 @@ def test_a_damaged_model_file_is_refused(tmp_path):
 
 @pytest.mark.parametrize("crops", [1, 10])
 def test_batches_in_threads_give_what_each_image_gives(crops):
-    """By all crops, and by the centre crop, which TenCrop has as its fifth; afterwards PyTorch has its threads again."""
+    """By all crops, and by the centre crop, computed once if TenCrop has it; afterwards PyTorch has its threads again."""
     model, threads, images = wrap("resnet18"), torch.get_num_threads(), np.tile(Table().images, (10, 1, 1))[:70]
-    both = model.predict_both(images, crops)
+    both = model.predict(images, CROPS[crops], CENTRE)
     for row in (0, 5, 6, 69):
         one = images[[row]]
-        expected = [model.predict(one, crops)[0], model.predict(one, 1)[0]]
+        expected = [model.predict(one, way)[0, 0] for way in (CROPS[crops], CENTRE)]
         np.testing.assert_allclose(both[:, row], expected, atol=1e-6)
     assert both.shape == (2, 70, 7) and torch.get_num_threads() == threads
+
+
+def test_views_of_a_face():
+    """TenCrop is torchvision's; turned, scaled and mirrored views are as by hand, and Keras sees the same."""
+    images = torch.from_numpy(Table().images[:3]).unsqueeze(1)
+    crops = torch.stack([cut_view(images, 44, view) for view in TEN_CROP])
+    torch.testing.assert_close(crops, torch.stack(torchvision.transforms.functional.ten_crop(images, 44)))
+    right = cut_view(images, 48, View(turn=90))
+    torch.testing.assert_close(right, images.rot90(1, (2, 3)) / 255, atol=1e-5, rtol=0)
+    turned = View(turn=6, scale=1.1)
+    mirrored = cut_view(images, 44, turned._replace(mirrored=True))
+    torch.testing.assert_close(mirrored, cut_view(images, 44, turned).flip(3), atol=1e-5, rtol=0)
+    larger = torch.nn.functional.interpolate(images / 255, scale_factor=2, mode="bilinear")[:, :, 24:72, 24:72]
+    torch.testing.assert_close(cut_view(images, 48, View(scale=2)), larger, atol=1e-5, rtol=0)
+    see = pytest.importorskip("fer_pipeline.networks.keras.model").see
+    for view in (View(mirrored=True), View(turn=90), turned, turned._replace(mirrored=True)):
+        theirs = torch.from_numpy(see(images.permute(0, 2, 3, 1).numpy(), view).copy()).permute(0, 3, 1, 2) / 255
+        ours = cut_view(images, 48, view)
+        torch.testing.assert_close(theirs, ours if ours.is_floating_point() else ours / 255, atol=0.51 / 255, rtol=0)
+
+
+def test_lists_of_views_are_averaged():
+    views = list_views(Views(turns=[0, 6], scales=[1.0, 0.9], mirrored=True))
+    assert (
+        len({*views}) == 8
+        and views[0] == CENTRE[0]
+        and (list_views("centre"), list_views("ten_crop")) == (CENTRE, TEN_CROP)
+    )
+    model, images = wrap("resnet18"), Table().images[:3]
+    each = [model.predict(images, [view])[0] for view in views]
+    assert model.predict(images, TEN_CROP, views)[1] == pytest.approx(np.mean(each, axis=0), abs=1e-6)
+    assert abs(each[0] - each[1]).max() > 1e-4
 
 
 def test_grad_cam_by_hand():
@@ -351,7 +384,7 @@ def test_grad_cam_by_hand():
     crops, heat = model.explain(images, [0, 3, 6])
     np.testing.assert_array_equal(crops, images[:, 2:46, 2:46])
     model.network.layer4.register_forward_hook(lambda _, __, output: maps.append(output.detach()))
-    model.network(as_input(crop_for_evaluation(torch.from_numpy(images).unsqueeze(1), 44, 1)))
+    model.network(as_input(cut_view(torch.from_numpy(images).unsqueeze(1), 44, *CENTRE)))
     weights = model.network.head.weight[[0, 3, 6], :, None, None].detach() / 36
     expected = (weights * maps[0]).sum(1, keepdim=True).relu()
     expected = torch.nn.functional.interpolate(expected, size=(44, 44), mode="bilinear")[:, 0]

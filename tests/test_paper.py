@@ -69,7 +69,7 @@ def list_changes(settings, before=""):
     changes = {}
     for key, value in settings:
         if isinstance(value, BaseModel):
-            others = list_changes(value, f"{key}.")
+            others = list_changes(value, f"{before}{key}.")
         else:
             others = {before + key: f"no {value}" if isinstance(value, str) else value + 1}
         changes |= {where: settings.model_copy(update={key: other}) for where, other in others.items()}
@@ -89,7 +89,8 @@ def test_the_profile_paper_is_table_3():
 def test_one_other_setting_is_not_the_papers(name):
     """Whichever key differs from the profile `paper`, or is edited there if Table 3 or sections 2 and 3 state it."""
     stated = PRINTED[name].training | PRINTED[name].method
-    stated |= {f"augment.{key}": value for key, value in stated.pop("augment").items()}
+    for group in ("augment", "augment.photo"):
+        stated |= {f"{group}.{key}": value for key, value in stated.pop(group, {}).items()}
     if name == "baseline":
         del stated["optimizer"]  # fixed in code
     known = {"learning_rate", "schedule", "labels", "ema", "width", "augment.flip", "augment.shift"}

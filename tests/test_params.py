@@ -19,6 +19,7 @@ TEXT = (ROOT / "params.yaml").read_text()
 PROFILES = {path.stem: path.read_text() for path in (ROOT / "profiles").glob("*.yaml")}
 
 
+VIEWS = TEXT[TEXT.index("test_views:") : TEXT.index("\ncompute:")]
 BAD = {
     "unknown key": ("seed: 2013", "seed: 2013\nsede: 1", "params.yaml: sede: unknown key; allowed here: profile, dataset, seed, networks"),
     "unknown key inside": ("  split: official", "  split: official\n  splits: x", "prepare.splits: unknown key; allowed here: split, votes, drop"),
@@ -37,7 +38,11 @@ BAD = {
     "a model of no framework": ("vgg19: models/vgg19.safetensors", "vgg19: models/vgg19.pth", "networks: found 'models/vgg19.pth'; it should match pattern"),
     "a network with a strange name": ("  vgg19: models/", "  VGG-19: models/", "networks: found 'VGG-19'; it should match pattern"),
     "a network with the name of something else": ("  vgg19: models/", "  ensemble: models/", "params.yaml: networks: it should not be 'ensemble', which names something else"),
-    "one network": (TEXT[TEXT.index("  vgg19: models/") : TEXT.index("\nsample:")], "", "networks: found {'baseline': 'models/baseline.keras'}; it should have at least 2 items"),
+    "no network": (TEXT[TEXT.index("networks:") : TEXT.index("\nsample:")], "networks: {}\n", "networks: found {}; it should have at least 1 item"),
+    "no views of a network": ("  resnet18: {turns", "  resnet: {turns", "params.yaml: the file: it should have test_views.resnet18, as networks lists resnet18"),
+    "crops of a whole face": (TEXT[TEXT.index("  baseline: {") : TEXT.index("  # and mirrored")], "  baseline: ten_crop", "it should have `centre` or a list in test_views.baseline"),
+    "too many views": ("turns: [-6, 0, 6]", "turns: [-6, -3, 0, 1, 3, 6]", "test_views: it should have at most 10 views, not 12"),
+    "a view of nothing": ("turns: [-6, 0, 6]", "turns: []", "test_views: found []; it should have at least 1 item"),
     "several": ("seed: 2013", "seed: -1\nsede: 1", "seed: found -1", "sede: unknown key"),
     "a list": (TEXT, "- 1", "params.yaml: the file: found [1]"),
     "nothing": (TEXT, "", "params.yaml: the file: found None"),
@@ -124,7 +129,9 @@ def test_all_parameters_are_checked_before_any_stage_runs():
 
 def test_every_value_is_explained():
     """Each value carries its unit, reason or place in the paper: in params.yaml, and where paper.yaml has its key first."""
-    _, *listed = TEXT[TEXT.index("networks:") : TEXT.index("\nsample:")].splitlines()  # names and files say enough
+    _, *listed = (
+        TEXT[TEXT.index("networks:") : TEXT.index("\nsample:")] + VIEWS
+    ).splitlines()  # names and files say enough
     first = PROFILES["paper"][: PROFILES["paper"].index("\nresnet18:")]
     lines = [line for line in (TEXT + first).splitlines() if line not in listed]
     values = [line for line in lines if re.match(r"\s*\w+: +[^&*{#\s]", line)]

@@ -52,10 +52,21 @@ def test_an_experiment_changes_what_it_names_and_nothing_else(clone):
     assert clone.run("git", "status", "--porcelain") == ""
 
 
+@pytest.mark.parametrize(("key", "name"), [("dataset", "sample.csv"), ("prepare.votes", "sample_votes.csv")])
+def test_a_mistyped_name_of_data_is_one_sentence(clone, key, name):
+    """DVC alone would say *[Errno 2]*."""
+    clone.edit(
+        "params.yaml", SMALL | {f"{key.split('.')[-1]}: data/raw/{name}": f"{key.split('.')[-1]}: data/raw/x.csv"}
+    )
+    printed = clone.run("dvc", "repro", code=255)
+    assert f"error: params.yaml: {key}: 'data/raw/x.csv' not found; put the data there" in printed
+    assert "Errno" not in printed
+
+
 def list_followers(network):
     """The stages that run again after a change to one network."""
-    own = {f"train_{network}", *(f"{stage}@{network}" for stage in ("predict", "evaluate", "export"))}
-    return own | {"draw_augmented", "score_exports", "compare", "report"}
+    own = {f"train_{network}", *(f"{stage}@{network}" for stage in ("predict", "evaluate", "export", "stress"))}
+    return own | {"draw_augmented", "score_exports", "compare", "draw_stress", "report"}
 
 
 def test_other_params_of_a_network_rerun_it_and_what_follows_it_and_the_way_back_runs_nothing(finished_clone):
@@ -85,7 +96,11 @@ def add_small_network(clone):
     compact = (clone.path / "stages/fer_pipeline/networks/compact.py").read_text()
     small = compact.replace('"Compact"', '"Small CNN"').replace("11 / 12", "10 / 12")
     (clone.path / "stages/fer_pipeline/networks/small.py").write_text(small)
-    clone.edit("params.yaml", {"\nsample: ": "  small: models/small.safetensors\n\nsample: "})
+    added = {
+        "\nsample: ": "  small: models/small.safetensors\n\nsample: ",
+        "\ncompute:": "  small: ten_crop\n\ncompute:",
+    }
+    clone.edit("params.yaml", added)
     paper, smoke = (
         YAML(typ="safe").load(clone.path / f"profiles/{name}.yaml")["resnet18"] for name in ("paper", "smoke")
     )
@@ -95,12 +110,8 @@ def add_small_network(clone):
     training = re.search(r"  train_compact:\n.*?\n\n", text, re.DOTALL).group()
     training = training.replace("compact", "small").replace("      - profiles/paper.yaml: [small]\n", "")
     text = text.replace("  predict:\n", f"{training}  predict:\n")
-    text = re.sub(
-        r"^( +- .*)compact(.*)$",
-        lambda line: f"{line[0]}\n{line[1]}small{line[2]}" if "profiles" not in line[0] else line[0],
-        text,
-        flags=re.M,
-    )
+    listed = r"^ +(?!.*(?:stages/|: )).*\bcompact\b.*,$"  # the lines of deps that are about the network alone
+    text = re.sub(listed, lambda line: f"{line[0]}\n{line[0].replace('compact', 'small')}", text, flags=re.M)
     text += text[text.index("  compact:\n    {path") :].replace("compact", "small").replace("Compact", "Small CNN")
     (clone.path / "dvc.yaml").write_text(text)
 
@@ -111,6 +122,21 @@ def read_files(clone):
     return {
         path.relative_to(clone.path): path.read_bytes() for path in files if path.is_file() and path.stem != "timing"
     }
+
+
+def test_one_network_is_enough(finished_clone):
+    """Without what CONTRIBUTING.md adds for another one: nothing trains, and the report speaks of no votes."""
+    gone = finished_clone.read_lock()["stages"]["compare"]["params"]["params.yaml"]["networks"].keys() - {"compact"}
+    for file in ("params.yaml", "dvc.yaml"):
+        text = (finished_clone.path / file).read_text()
+        for name in gone:
+            text = re.sub(rf"^  (train_)?{name}(-onnx(-int8)?)?:.*\n(    .*\n)*\n?", "", text, flags=re.MULTILINE)
+            text = re.sub(rf"^ +.*[/.]{name}\b.*\n", "", text, flags=re.MULTILINE)
+        (finished_clone.path / file).write_text(text)
+    ran = find_runs(finished_clone.run("dvc", "repro"))
+    assert ran == {"draw_augmented", "compare", "score_exports", "draw_stress", "report"}
+    report = (finished_clone.path / "plots" / "report.html").read_text()
+    assert "Compact classifies a face" in report and "Soft vote" not in report and "between each pair" not in report
 
 
 def test_another_network_is_one_file(finished_clone, photo_file):
@@ -176,8 +202,21 @@ def test_an_edit_reruns_what_the_table_says(finished_clone):
     before = (finished_clone.path / "plots/vgg19/test/classes.png").read_bytes()
     ran = find_runs(finished_clone.run("dvc", "repro"))
     assert {"prepare", "evaluate@vgg19", "compare", "report"} <= ran
-    assert not [stage for stage in ran if stage.startswith(("train_", "predict@", "export@", "score_ex"))]
+    assert not [stage for stage in ran if stage.startswith(("train_", "predict@", "export@", "score_ex", "stress"))]
     assert (finished_clone.path / "plots/vgg19/test/classes.png").read_bytes() != before
+
+
+def score_the_run_again(clone, kept):
+    """From its predictions alone: all scores are as kept, and one that was changed is named."""
+    command, path = (sys.executable, "tools/rescore.py", "tiny"), kept / "metrics" / "compare.json"
+    (data := clone.path / "data").rename(clone.path / "away")
+    assert clone.run(*command).count("as the predictions say") == 6
+    content = path.read_bytes()
+    changed = put({"compare": json.loads(content)}, {"compare: ensembles[0].accuracy": 0.123})
+    path.write_text(json.dumps(changed["compare"]))
+    assert re.search(r"compare\.json: ensembles\[0\]\.accuracy is 0\.123, by the pred", clone.run(*command, code=1))
+    path.write_bytes(content)
+    (clone.path / "away").rename(data)
 
 
 def keep_the_run(clone):
@@ -204,19 +243,23 @@ def keep_the_run(clone):
     clone.run(*command)
     assert not (kept / "metrics" / "gone.json").exists()
     assert "[tiny](results/tiny/)" in (clone.path / "README.md").read_text()
-    for name in ("metrics/compare.json", "metrics/timing.json", "plots/vgg19/test/gradcam.png"):
+    for name in ("metrics/compare.json", "metrics/timing.json", "plots/vgg19/test/curves.png"):
         assert (kept / name).read_bytes() == (clone.path / name).read_bytes()
+    left_out = ("vgg19/test/gradcam.png", "baseline/test/mistakes.png", "data/faces.png", "stress/damages.png")
+    assert not [path for path in left_out if (kept / "plots" / path).exists()]
+    assert (kept / "report.html").read_text().count("not\nkept here") > len(left_out)
     assert (kept / "timing.html").read_bytes() == (clone.path / "plots" / "timing.html").read_bytes()
     stages = clone.read_lock()["stages"]
     assert stages.pop("train_gone") and YAML(typ="safe").load(kept / "dvc.lock")["stages"] == stages
     said = {path: path.read_bytes() for path in kept.glob("predictions/*.csv.gz")}
-    own = {path.stem: gzip.decompress(content) for path, content in said.items()}
+    own = {path.stem: gzip.decompress(content) for path, content in said.items() if path.stem != "rows.csv"}
     assert own == {
         path.name: path.read_bytes() for path in clone.path.glob("data/predictions/*.csv") if "train" not in path.name
     }
+    score_the_run_again(clone, kept)
     facts = json.loads((kept / "run.json").read_text())
     seconds, networks = facts["stages_seconds"], facts["networks"]
-    assert len(seconds) == 22 and None not in seconds.values()
+    assert len(seconds) == 27 and None not in seconds.values()
     made = content["train_compact"]
     known = {
         "hardware": made["hardware"],
@@ -293,6 +336,13 @@ def test_a_fresh_clone_pulls_and_runs_nothing(finished_clone, tmp_path):
     assert "Data and pipelines are up to date." in printed
     assert "Running stage" not in printed
     assert fresh.run("git", "status", "--porcelain") == ""
+
+
+def test_the_pretrained_network_is_had_by_name_without_a_remote(clone, tmp_path):
+    clone.run("git", "tag", "-a", "pretrained@v1.0.0", "-m", "a release")
+    clone.run("git", "clone", "-q", "--bare", ".", tmp_path / "bare")
+    clone.run("dvc", "artifacts", "get", tmp_path / "bare", "pretrained", "-o", tmp_path / "by-name.onnx")
+    assert (tmp_path / "by-name.onnx").read_bytes() == (ROOT / "pretrained/compact.int8.onnx").read_bytes()
 
 
 @pytest.mark.parametrize("argument", [(), ("URL=",), ("URL= ",)])

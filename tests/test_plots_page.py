@@ -1,7 +1,10 @@
 """What `dvc` shows, by the real `dvc` in a clone with two branches, and its page in headless Chromium."""
 
+import base64
 import json
 import re
+import shutil
+import sys
 from collections import Counter
 from xml.etree import ElementTree
 
@@ -162,7 +165,9 @@ def test_show_draws_a_confusion_matrix_per_network(branches, browse):
         lines = [path for path in drawing.iter(f"{SVG}path") if "line mark" in str(path.attrib)]
         assert len(lines) == 2 * len(NETWORKS)
         legend = [text for group in find_groups(drawing, "role-legend") for text in read_texts(group)]
-        assert legend == [*NETWORKS, "network", "train", "val"]
+        assert legend == [*NETWORKS, "network", "val", "train"]
+        dashes = {(path.get("aria-label").split("line: ")[1][:3], path.get("stroke-dasharray")) for path in lines}
+        assert dashes == {("val", "1,0"), ("tra", "4,2")}, "as in curves.png"
     drawing = find_drawing(page.dom, "Reliability diagram on test")
     labels = [path.get("aria-label", "") for path in drawing.iter(f"{SVG}path")]
     points = [dict(part.split(": ") for part in label.split("; ")) for label in labels if "images: " in label]
@@ -179,14 +184,14 @@ def test_show_draws_a_confusion_matrix_per_network(branches, browse):
 
 @pytest.mark.release
 def test_diff_draws_each_branch_under_its_own_name(branches, browse):
-    branches.run("dvc", "plots", "diff", "ours", "other")
-    page = browse(branches.path / "dvc_plots" / "index.html")
-    assert page.requests == []
+    branches.run(sys.executable, "tools/diff_page.py", "other")
+    page = browse(branches.path / "dvc_plots" / "diff.html")
+    assert page.requests == [] and "Uncaught" not in page.console
     for name, title in NETWORKS.items():
         drawing = find_drawing(page.dom, f"{title}: test images by actual and predicted class")
-        expected = {f"{name}, {branch}": count_pairs(branches, branch, name) for branch in ("ours", "other")}
-        assert expected[f"{name}, ours"] != expected[f"{name}, other"]
-        assert read_heat_maps(drawing) == expected
+        ours, other = (count_pairs(branches, branch, name) for branch in ("ours", "other"))
+        assert ours != other
+        assert read_heat_maps(drawing) == {f"{name}, workspace": ours, f"{name}, other": other}
 
 
 @pytest.mark.release
@@ -220,6 +225,25 @@ def test_metrics_and_params_across_branches(branches):
     _, key, before, after, *_ = line.split()
     assert key == "accuracy" and before != after
     assert "seed" in branches.run("dvc", "params", "diff", "other")
+
+
+def test_diff_without_caches_shows_what_git_has(clone):
+    """One picture, one metric and one parameter differ; no cache is there, as in a clone without a remote."""
+    assert "error: unknown Git revision 'nowhere'" in clone.run(sys.executable, "tools/diff_page.py", "nowhere", code=1)
+    places = [clone.path / "plots" / name for name in ("sample.png", "data/classes.png")]
+    before, after = (base64.b64encode(place.read_bytes()).decode() for place in places)
+    shutil.copyfile(places[1], places[0])
+    summary = clone.path / "metrics" / "summary" / "ensemble.json"
+    summary.write_text(json.dumps(json.loads(summary.read_text()) | {"accuracy": 0.25}))
+    clone.edit("params.yaml", {"seed: 2013": "seed: 7"})
+    clone.run(sys.executable, "tools/diff_page.py", "HEAD")
+    page, text = ((clone.path / "dvc_plots" / f"diff.{form}").read_text() for form in ("html", "md"))
+    pictures = re.findall('<img src="([^"]+)"', page.partition("</head>")[2])
+    assert pictures == [f"data:image/png;base64,{data}" for data in (after, before)]
+    assert "DVC's cache lacks plots of workspace, HEAD here" in text
+    rows = re.findall("^[|] *(metrics|params)[^|]*[|] *([^ |]+) *[|][^|]*[|] *([^ |]+)", text, re.MULTILINE)
+    assert rows == [("metrics", "accuracy", "0.25"), ("params", "seed", "7")]
+    assert "<td>seed</td>" in page and "the same in both and not shown: 3." in text
 
 
 @pytest.mark.release

@@ -5,9 +5,9 @@ import html
 import json
 import platform
 import re
+from copy import deepcopy
 from decimal import Decimal
 from functools import partial
-from itertools import chain
 from operator import getitem
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,6 +29,7 @@ from fer_pipeline.report.evidence import list_pictures, read_evidence
 from fer_pipeline.report.page import make_page
 from fer_pipeline.running.hardware import name_cpu
 from fer_pipeline.running.timing import record_times
+from fer_pipeline.stress.damages import DAMAGES
 from fer_pipeline.training.common.profile import read_trainings
 from fer_pipeline.training.common.run import TrainingTimes
 from timing import read_timing
@@ -38,11 +39,32 @@ NETWORKS = find_networks(PARAMS.networks)
 NAMES, TITLES = [*NETWORKS], {name: network.TITLE for name, network in NETWORKS.items()}
 BEST = ROOT / "results" / "fer2013-best" / "metrics"
 RISK = "plots/{}/test/risk_coverage.csv"
+PAPERS_COUNTS = {"train": 22_968, "val": 1_432, "test": 7_178}
 OTHER = {"source": "CK+48", "md5": "fedcba98", "faces": 927, "left_out": {"contempt": 54}, "scaled": 12, "seen": 3}
 
 
+def make_stress(less):
+    """metrics/stress/<network>.json, made up: each score is another one, accuracies lower by `less`."""
+    kinds = {kind: [make_held(less, 5 * i + k) for k in range(5)] for i, kind in enumerate(DAMAGES)}
+    places = {"accuracy": ("noise", 2), "calibration_error": ("turn", 1), "uncertain": ("jpeg", 2)}
+    split = {"clean": make_held(less, 90), "kinds": kinds, "rows": 1000}
+    for i, key in enumerate(("all", "unseen", "seen"), 100):
+        worst = make_held(less, 3 * i)
+        worst = {name: {"value": worst[name], "kind": kind, "strength": k} for name, (kind, k) in places.items()}
+        summary = {"mean": make_held(less, i), "worst": worst}
+        split |= summary if key == "all" else {key: summary}
+    return {"val": deepcopy(split), "test": split}
+
+
+def make_held(less, number):
+    return {"accuracy": 0.9 - less - number / 500, "calibration_error": number / 1000, "uncertain": number / 800}
+
+
 def make_content():
-    """{path: content} of all files that the report reads, but pictures: metrics of a real run, the others made up."""
+    """{path: content} of all files that the report reads, but pictures: metrics of a real run, the others made up.
+
+    The splits have as many images as the paper's, whose results are then beside ours.
+    """
     names = ("data", "compare", "export", *NAMES, *(f"train/{name}" for name in NAMES))
     texts = {name: (BEST / f"{name}.json").read_text() for name in names}
     on_other = {}
@@ -51,6 +73,14 @@ def make_content():
         on_other[name] = {key: lower[key] for key in ("accuracy", "accuracy_ci95", "balanced_accuracy", "per_class")}
         on_other[name]["confusion"] = (1000 * i + np.arange(49).reshape(7, 7)).tolist()
     files = {f"metrics/{name}.json": json.loads(text) for name, text in texts.items()}
+    for name in NAMES:  # the run is older than views
+        files[f"metrics/{name}.json"] |= {"accuracy_views": 0.7311, "val_accuracy_views": 0.7322}
+    for split, count in PAPERS_COUNTS.items():
+        files["metrics/data.json"]["rows"][split]["total"] = count
+    compare = files["metrics/compare.json"]
+    compare |= {"ensemble_views": compare["ensembles"][-1] | {"accuracy": 0.7433}}
+    compare |= {"weighted_ensemble_views": compare["weighted_ensemble"] | {"accuracy": 0.7444}}
+    files |= {f"metrics/stress/{name}.json": make_stress(0.02 * i) for i, name in enumerate(NAMES)}
     curves = {RISK.format(name): [[0.5, 0.95], [0.85, 0.92], [0.95, 0.91], [1.0, 0.8]] for name in NAMES}
     return files | {"metrics/other/ck.json": OTHER | {"networks": on_other}} | curves
 
@@ -99,11 +129,11 @@ PROFILE, TRAININGS = PARAMS.profile, read_trainings(PARAMS)
 SETTINGS = {name: one.model_dump() for name, one in TRAININGS.items()}
 
 
-def render(content, dataset="data/raw/fer2013.csv", networks=NETWORKS, captions=()):
+def render(content, dataset="data/raw/fer2013.csv", networks=NETWORKS, captions=(), picture=b"\x89PNG"):
     sets = ["ck"] if "metrics/other/ck.json" in content else []
     params = PARAMS.model_copy(update={"dataset": dataset, "other_sets": dict.fromkeys(sets, "")})
     with TemporaryDirectory() as folder:
-        written = write_evidence(Path(folder), content, networks)
+        written = write_evidence(Path(folder), content, networks, picture)
         files = read_evidence(written / "metrics", written / "plots", networks, sets)
     return make_page(files, networks, params, {name: TRAININGS[name] for name in networks}, captions)
 
@@ -136,17 +166,18 @@ def read_caption(page, id):
 
 JUDGED = ("accuracy", "votes_accuracy", "cross_entropy", "votes_cross_entropy")
 JUDGED += ("mistakes.network", "mistakes.label", "mistakes.neither")
+HELD = ("accuracy", "calibration_error", "uncertain")
 FEAR = "vgg19: per_class.fear."
 TABLE7 = "compare: table7.baseline."
 ROWS = [
-    ("overview", 0, ["Network", "Ours", "95% interval", "Paper", "Difference, points", "Macro F1"]),
-    ("overview", 1, ["Baseline CNN", "baseline: accuracy", "baseline: accuracy_ci95", "67.25%", f"{TABLE7}difference_points.accuracy", "baseline: macro_f1"]),
-    ("overview", 4, ["Compact", "compact: accuracy", "compact: accuracy_ci95", "–", "–", "compact: macro_f1"]),
-    ("overview", 5, ["Soft vote of all", "compare: ensembles[6].accuracy", "compare: ensembles[6].accuracy_ci95", "–", "–", "compare: ensemble.macro_f1"]),
+    ("overview", 0, ["Network", "Ours", "95% interval", "By the chosen views", "Paper", "Difference, points", "Macro F1"]),
+    ("overview", 1, ["Baseline CNN", "baseline: accuracy", "baseline: accuracy_ci95", "baseline: accuracy_views", "67.25%", f"{TABLE7}difference_points.accuracy", "baseline: macro_f1"]),
+    ("overview", 4, ["Compact", "compact: accuracy", "compact: accuracy_ci95", "compact: accuracy_views", "–", "–", "compact: macro_f1"]),
+    ("overview", 5, ["Soft vote of all", "compare: ensembles[6].accuracy", "compare: ensembles[6].accuracy_ci95", "compare: ensemble_views.accuracy", "–", "–", "compare: ensemble.macro_f1"]),
     ("vgg19-per-class", 3, ["fear", f"{FEAR}support", f"{FEAR}precision", "0.6212", f"{FEAR}recall", "0.4805", f"{FEAR}f1", "0.5419"]),
     ("baseline-per-class", 0, ["Class", "Test images", "Precision", "Recall (accuracy)", "F1"]),
     ("resnet18-scores", 0, ["Score", "Ours", "Paper"]),
-    ("compact-scores", 0, ["Score", "Ours"]),
+    ("compact-scores", 0, ["Score", "Value"]),
     ("vgg19-confidences", 1, ["Mean confidence, all", "vgg19: confidence.mean", "0.882"]),
     ("vgg19-confidences", 5, ["vgg19: confidence.threshold", "vgg19: confidence.low_count", "735"]),
     ("vgg19-confidences", 6, ["… as a share", "vgg19: confidence.low_share", "10.2%"]),
@@ -160,6 +191,10 @@ ROWS = [
     ("annotators-recall", 0, ["Label", "Ten annotators", *TITLES.values()]),
     ("annotators-recall", 3, ["fear", "compare: labels.recall.fear", *(f"{name}: per_class.fear.recall" for name in NAMES)]),
     ("other-ck", 1, ["Baseline CNN", *(f"other/ck: networks.baseline.{key}" for key in ("accuracy", "accuracy_ci95", "balanced_accuracy"))]),
+    ("stress-scores", 1, ["Baseline CNN, as they are", *(f"stress/baseline: test.clean.{key}" for key in HELD)]),
+    ("stress-scores", 6, ["VGG19, mean of all damages", *(f"stress/vgg19: test.mean.{key}" for key in HELD)]),
+    ("stress-scores", 10, ["VGG19, worst damage", *(f"stress/vgg19: test.worst.{key}.value" for key in HELD)]),
+    ("stress-scores", 14, ["VGG19, mean of those in no training", *(f"stress/vgg19: test.unseen.mean.{key}" for key in HELD)]),
     ("other-ck-vgg19", 2, ["disgust", *(f"other/ck: networks.vgg19.confusion[1][{k}]" for k in range(7))]),
 ]  # fmt: skip
 """(table, row, how that begins: see `trace_row`)"""
@@ -173,22 +208,45 @@ def test_tables_set_ours_beside_the_papers(content):
     shown = [row[::2] for row in read_table(page, "vgg19-confusions")[1:3]]
     assert shown == [["angry → sad", "139"], ["angry → disgust", "–"]]
     assert len(read_table(page, "literature")) == 1 + len(paper.LITERATURE)
-    ours = [str(TRAININGS[name].epochs) for name in NAMES]
-    configuration = {row[0]: row[1:] for row in read_table(page, "configuration")}
-    assert configuration["Epochs at most"] == [*chain(*zip(ours, ("50", "250", "250"), strict=False)), ours[-1]]
-    assert configuration["Optimizer"] == ["–", "adam", *["sgd"] * 4, "adamw"]
+    rows = read_rows(page, "configuration")
+    paper_has = {
+        "Optimizer": ["adam", "sgd", "sgd"],
+        "Momentum": ["–", "0.9", "0.9"],
+        "Epochs at most": ["50", "250", "250"],
+    }
+    paper_has |= {
+        "First epochs that train the head alone": ["–", "5", "5"],
+        "Crop of a training face": ["–", "random", "random"],
+    }
+    paper_has |= {
+        "Mirrored training faces (yes: half)": ["yes", "0.5", "0.5"],
+        "Pretrained weights": ["–", *["imagenet"] * 2],
+    }
+    texts = {row[0][2]: [text for _, _, text in row[1:]] for row in rows}
+    assert {name: texts[name][1:6:2] for name in paper_has} == paper_has
+    assert texts["Optimizer"][::2] == ["adam", "sgd", "sgd", "adamw"]
+    epochs = [str(TRAININGS[name].epochs) for name in NAMES]
+    assert [*texts["Epochs at most"][:6:2], texts["Epochs at most"][6]] == epochs
     assert 'id="resnet18-gradcam"' in page and 'id="baseline-gradcam"' not in page
 
 
-BESIDE_THE_PAPER = ("overview", "images", "configuration", "vgg19-scores", "vgg19-confusions", "vgg19-per-class", "vgg19-confidences", "table7", "compare-literature")  # fmt: skip
-
-
-def test_other_conditions_than_the_papers_are_named_at_every_comparison(content):
-    page, label = render(content), content["metrics/compare.json"]["label"]
-    assert all(label in read_caption(page, id) for id in BESIDE_THE_PAPER)
-    assert 'class="warning"' in page
-    page = render(put(content, {"metrics/compare.json: comparable": True}))
-    assert label not in html.unescape(page) and 'class="warning"' not in page
+def test_the_papers_results_are_beside_those_on_as_many_images_alone(content):
+    """The page says once why they are left out, or that settings differ."""
+    label, comparable = content["metrics/compare.json"]["label"], {"metrics/compare.json: comparable": True}
+    as_many, comparable = render(content), render(put(deepcopy(content), comparable))
+    other = render(put(content, {"metrics/data.json: rows.test.total": 3589}))
+    drawn = render(content, dataset="data/raw/sample.csv")
+    of_papers = ("overview", "table7", "vgg19-scores", "vgg19-confusions", "vgg19-per-class", "vgg19-confidences")
+    for page, beside, said in ((as_many, True, 1), (comparable, True, 0), (other, False, 1), (drawn, False, 0)):
+        assert [id for id in of_papers if "Paper" in read_table(page, id)[0]] == [*of_papers] * beside
+        assert "Paper" in read_table(page, "configuration")[0], "settings can be compared on any faces"
+        assert html.unescape(page).count(label) == said
+        assert page.count('class="warning"') == (page is not comparable)
+    assert "settings differ" in as_many and "leave out the paper's results" in html.unescape(other)
+    assert [id for id in STUDY if f'id="{id}"' in other] == [*STUDY] and not [
+        id for id in STUDY if f'id="{id}"' in drawn
+    ]
+    assert not re.search(r"[+-]\d+\.\d+ points.* paper|67\.25", read_text(drawn))
 
 
 ALL = "metrics/compare.json: ensembles[6]"
@@ -196,6 +254,11 @@ VOTES = {
     ALL: {"gain_points": 15.0, "accuracy": 0.785, "p_value": 0.085, "best_member": "resnet18"},
     "metrics/compare.json: weighted_ensemble": {"accuracy": 0.79, "weights": [0.1, 0.2, 0.3, 0.4]},
 }
+TIED = {f"metrics/{name}.json: accuracy": 0.9 for name in NAMES[:2]} | {
+    f"metrics/compare.json: table7.{name}.accuracy": 0.9 for name in NAMES[:2]
+}
+TIED |= {f"metrics/compare.json: ensembles[{i}].accuracy": 0.99 for i in (0, 1)} | {f"{ALL}.accuracy": 0.73}
+TIED |= {f"{ALL}.best_member": "vgg19", f"{ALL}.gain_points": 1.0, f"{ALL}.p_value": 0.5}
 AGREEMENT = {
     "metrics/compare.json: agreement": {"all_share": 0.55, "any_right": 0.9286, "right_by": [5, 10, 10, 5, 40]},
     "metrics/compare.json: agreement.pairs[3].share": 0.97,
@@ -222,18 +285,23 @@ SENTENCES = [
     ("baseline-confidence", CONFIDENCE | {"metrics/baseline.json: accuracy": 0.9}, "1.80 points underconfident"),
     ("baseline-confidence", {"metrics/baseline.json: calibration.temperature": 1.5, "metrics/baseline.json: calibration.ece_scaled": 0.001}, "1.50, fitted on val, lowers it to 0.0010"),
     ("baseline-mistakes", {"metrics/baseline.json: errors": {"count": 21, "share": 0.3, "confident_count": 4, "top": []}}, "21 test images are misclassified (30.0%), 4 of them with a confidence of 0.99 or more"),
-    ("baseline-curves", {"metrics/train/baseline.json: best_epoch": 5, "metrics/train/baseline.json: epochs_run": 8, "metrics/train/baseline.json: val_accuracy": 0.75, "metrics/train/baseline.json: train_accuracy": 0.85}, "best after epoch 5 of 8: 75.00%", "85.00%: 10.00 points above"),
+    ("baseline-curves", {"metrics/train/baseline.json: best_epoch": 5, "metrics/train/baseline.json: epochs_run": 8, "metrics/train/baseline.json: val_accuracy": 0.75, "metrics/train/baseline.json: train_accuracy": 0.85}, "reaches its maximum after epoch 5 of 8: 75.00%", "85.00%: 10.00 points above"),
     ("trainings", {"metrics/train/baseline.json: backend": "torch"}, "dropout. Baseline CNN was trained by Keras' PyTorch backend."),
-    ("mcnemar", {"metrics/compare.json: mcnemar[0].second_only": 999, "metrics/compare.json: mcnemar[0].p_value_holm": 0.03}, "VGG19 is better than Baseline CNN (p = 0.03)"),
-    ("mcnemar", {"metrics/compare.json: mcnemar[3].p_value_holm": 0.07}, "between VGG19 and ResNet18 is not significant (p = 0.07)"),
-    ("annotators-mcnemar", {"metrics/compare.json: labels.mcnemar[2].p_value_holm": 0.07}, "between ResNet18 and the annotators is not significant (p = 0.07)"),
-    ("annotators-mcnemar", {"metrics/compare.json: labels.mcnemar[2].p_value_holm": 0.01}, "ResNet18 matches the labels more often than the annotators' most-voted class does"),
-    ("compare-ensembles", VOTES, "78.50%, 15.00 points more than its best member, ResNet18 (p = 0.085)", "that of Baseline CNN, VGG19, ResNet18 and Compact, with 78.50%"),
+    ("mcnemar", {"metrics/compare.json: mcnemar[0].second_only": 999, "metrics/compare.json: mcnemar[0].p_value_holm": 0.03}, "(p below 0.05, Holm-adjusted): VGG19 is better than Baseline CNN (p = 0.03);"),
+    ("mcnemar", {f"metrics/compare.json: mcnemar[{i}].p_value_holm": 0.05 for i in range(6)}, "No difference is significant (p below 0.05, Holm-adjusted)."),
+    ("annotators-mcnemar", {"metrics/compare.json: labels.mcnemar[2].p_value_holm": 0.01}, "ResNet18 matches the labels more often than the annotators' most-voted class (p = 0.01)"),
+    ("compare-ensembles", VOTES, "78.50%, 15.00 points more than its best member, ResNet18 (p = 0.085)", "Best equal-weight vote: Baseline CNN + VGG19 + ResNet18 + Compact with 78.50%"),
     ("compare-ensembles", VOTES, "(0.10 for Baseline CNN, 0.20 for VGG19, 0.30 for ResNet18 and 0.40 for Compact) the vote of all reaches 79.00%"),
-    ("compare-class-f1", F1, "Baseline CNN in 0, VGG19 in 0, ResNet18 in 0 and Compact in 7 of 7 classes. They differ most on angry, by 0.1500"),
+    ("compare-ensembles", TIED, "1.00 points more than its best member, VGG19 (tied with Baseline CNN; p = 0.5)", "Best equal-weight votes, tied: Baseline CNN + VGG19 and Baseline CNN + ResNet18 with 99.00%"),
+    ("compare-literature", TIED, "Our best, tied: Baseline CNN and VGG19 with 90.00%"),
+    ("shares", {f"metrics/data.json: rows.train.{one}": 9000 for one in ("sad", "happy")}, "Most of the 22,968 training images are happy and sad (9,000,"),
+    (None, {"metrics/data.json: duplicates.across.test_rows_in_val": 44}, "chosen on val, where 44 test images can be found as well: these choices are partly made on test images"),
+    (None, {"metrics/data.json: duplicates.across.test_rows_in_val": 0}, "chosen on val; no test image is in val"),
+    ("compact-curves", {}, "cross-entropy to the labels, smoothed by 0.1, plus that to the annotators' votes, on augmented faces, with dropout."),
+    ("compare-class-f1", F1, "Baseline CNN in 0, VGG19 in 0, ResNet18 in 0 and Compact in 7 of 7 classes. They differ most on angry, disgust, fear, happy, sad, surprise and neutral, by 0.1500"),
     ("compare-agreement", AGREEMENT, "on 55.0% of the test images. All are right on 40 of 70, none on 5: a perfect choice among them would reach 92.86%. Most alike: VGG19 with ResNet18 (97.0%)"),
     ("compare-all-wrong", {"metrics/compare.json: all_wrong.count": 5, "metrics/compare.json: all_wrong.share": 0.0714, "metrics/compare.json: all_wrong.same_count": 2}, "All networks misclassify 5 test images (7.1%); on 2 of them"),
-    ("compare-literature", VOTES, "the soft vote of all networks with 78.50%; 8 of the 8 works"),
+    ("compare-literature", VOTES, "Our best: the soft vote of all networks with 78.50%; 8 of the 8 works"),
     ("exports", {f"metrics/export.json: networks.{name}.int8.lost": lost for name, lost in zip(NAMES, (-0.001, 0.0, 0.001, 0.002), strict=True)}, "by +0.10 points (Baseline CNN), +0.00 points (VGG19), -0.10 points (ResNet18) and -0.20 points (Compact)."),
     ("exports", KEPT, "(Compact). VGG19, int8: batch normalisation and conv1_1 in float32"),
     ("annotators-scores", {"metrics/baseline.json: annotators.rows": 61, "metrics/baseline.json: annotators.emotion_rows": 58}, "61 test images have a majority; for 58 it is"),
@@ -242,11 +310,14 @@ SENTENCES = [
     (None, {"metrics/data.json: no_majority": {"all": 56}, "metrics/data.json: without_face": 78}, "no majority: 56. Left out, because no face was found in them: 78."),
     ("labels-levels", {"metrics/compare.json: labels.levels[0].images": 50}, "On the 50 test images where 10 of ten annotators agree"),
     ("labels-levels", {"metrics/compare.json: labels.levels": []}, "There is no test image"),
-    ("labels-contradicted", {"metrics/compare.json: labels.contradicted": 3}, "Labels that nobody else believes. On 3 test images all"),
+    ("labels-contradicted", {"metrics/compare.json: labels.contradicted": 3}, "Labels that nobody else believes. On 3 test images all", "the picture shows them."),
+    ("labels-contradicted", {"metrics/compare.json: labels.contradicted": 129}, "the picture shows the first 30 of 129."),
     ("labels-contradicted", {"metrics/compare.json: labels.contradicted": 0}, "There is no test image"),
     ("vgg19-classes", {f"metrics/vgg19.json: per_class.{emotion}.f1": 0.5 for emotion in CLASSES}, "Equal for angry, disgust, fear, happy, sad, surprise and neutral: 0.5000."),
     ("vgg19-classes", {f"metrics/vgg19.json: per_class.{emotion}.f1": None for emotion in CLASSES}, "No class has a value."),
     ("compare-class-f1", {f"metrics/vgg19.json: per_class.{emotion}.f1": None for emotion in CLASSES}, "no class in which every network"),
+    ("stress-accuracy", {"metrics/stress/vgg19.json: test.mean.accuracy": 0.512, "metrics/stress/vgg19.json: test.clean.accuracy": 0.723}, "VGG19 72.3% and 51.2%;"),
+    ("stress-scores", {"metrics/stress/vgg19.json: test.worst.accuracy.kind": "jpeg"}, "confidence below 0.6.", "JPEG, strength 2 (VGG19);"),
     ("other-ck", {}, "927 faces of CK+48 (MD5 fedcba98), 12 of them scaled. 3 of the faces are also in", "none of the classes: 54 of contempt."),
 ]  # fmt: skip
 """(figure, or None for the page, changes, what its caption or the page then says)"""
@@ -269,6 +340,7 @@ data.json:.(pixels|dropped|blank_images|votes)  # the last two in sums
 |per_class.*accuracy
 |annotators\.(emotion_)?rows|levels  # the same for all; all but the first are drawn
 |other/.*per_class.*(precision|f1|support)
+|stress/.*(val|kinds|rows|seen|(error|uncertain)\.strength)  # drawn, or the same for all, or in git alone
 |csv:.*\[2\]|csv:.\[3\]\[0\]  # the text is on a tenth, a half, and all
 """
 """Numbers that the page leaves out on purpose, or shows only in a sum or in a sentence about the extremes."""
@@ -329,7 +401,9 @@ def read_source(files, title):
 def says(text, values, key=""):
     """Whether a cell's text is these values: as they are, in percent, in points or in millions, rounded as shown."""
     if isinstance(values[0], str):
-        return text == values[0].replace("_", " ")
+        return text == values[0].replace("one_cycle", "one cycle")
+    if isinstance(values[0], bool):
+        return text == ("yes" if values[0] else "no")
     numbers = [number.replace(",", "") for number in re.findall(r"[+-]?\d[\d,]*(?:\.\d+)?(?:e-\d+)?", text)]
     in_points = "overfitting_gap" in key and "difference" not in key
     factor = 100 if "%" in text or in_points else 1e-6 if "bytes" in key else 1
@@ -340,7 +414,7 @@ def says(text, values, key=""):
     )
 
 
-PRINTED = r"paper: (Table \d|Evaluation Metrics 2|misclassification audit)|"
+PRINTED = r"paper: (Table \d|sections 2 and 3|Evaluation Metrics 2|misclassification audit)|"
 PRINTED += r"literature: the (FER\+ paper|ESR-9 paper|study's Literature Review)"
 """The places that the titles of cells with printed numbers name."""
 
@@ -401,7 +475,7 @@ def test_one_page_without_scripts_and_without_addresses(content):
     page = render(content)
     assert "<script" not in page
     sources = re.findall(r'(?:src|href)="([^"]{0,30})', page)
-    assert {source for source in sources if not source.startswith(("data:image/png;base64,", "#"))} == {"timing.html"}
+    assert not [source for source in sources if not source.startswith(("data:image/png;base64,", "#"))]
     assert not re.search(r"url\(|@import|<link|<iframe", page)
     ids = re.findall(r' id="([^"]+)"', page)
     assert len(ids) == len(set(ids))
@@ -448,8 +522,8 @@ def test_other_data_have_a_report_of_their_own(content):
     assert not re.search(r"[Pp]aper(?!\.yaml)|Table \d|Figure|FER-2013|seven|contempt |\b[Tt]en |48x48|\bNone\b", text)
     assert not [id for id in STUDY if f'id="{id}"' in page] and 'class="warning"' not in page
     assert [row[0] for row in read_table(page, "vgg19-per-class")[1:]] == classes
-    assert read_table(page, "overview")[0] == ["Network", "Accuracy", "95% interval", "Macro F1"]
-    assert {len(row) for table in ("overview", "table7") for row in read_table(page, table)} == {4, 7}
+    assert read_table(page, "overview")[0] == ["Network", "Accuracy", "95% interval", "By the chosen views", "Macro F1"]
+    assert {len(row) for table in ("overview", "table7") for row in read_table(page, table)} == {5, 7}
 
 
 def test_labels_that_come_from_votes_stand_beside_the_literature_on_them(content):
@@ -460,7 +534,7 @@ def test_labels_that_come_from_votes_stand_beside_the_literature_on_them(content
     rows = read_rows(page, "votes-literature")
     assert [row[3][2] for row in rows[1:4]] == ["84.99%", "87.15%", "88.10%"]
     assert trace_row(rows[5])[::3] == ["VGG19, this run", "vgg19: accuracy"]
-    assert "Ours: profile best. Nothing was chosen on test rows." in read_caption(page, "votes-literature")
+    assert "Ours: profile best." in read_caption(page, "votes-literature")
     assert "the annotators cannot tell what it is worth" in read_text(page)
     assert 'id="annotators-mcnemar"' not in page and "What the labels are worth" not in page
     assert 'id="literature"' not in page and "seven" not in read_text(page)
@@ -469,7 +543,7 @@ def test_labels_that_come_from_votes_stand_beside_the_literature_on_them(content
 @pytest.mark.parametrize("drawn", [True, False])
 def test_the_drawn_sample_is_not_called_fer2013(content, drawn):
     page = render(content, dataset="data/raw/sample.csv" if drawn else "data/raw/fer2013.csv")
-    assert f"{'Drawn faces' if drawn else 'FER-2013'}: 28,709 train" in read_text(page)
+    assert f"{'Drawn faces' if drawn else 'FER-2013'}: 22,968 train" in read_text(page)
 
 
 def test_what_comes_from_outside_is_text(content):
@@ -488,8 +562,8 @@ def test_words_for_one_none_and_many():
 
 @pytest.fixture
 def folders(content, tmp_path):
-    """The evidence as files, with pictures as wide as real ones."""
-    return write_evidence(tmp_path, content, picture=encode(np.full((300, 1050), 128, np.uint8)))
+    """The evidence as files."""
+    return write_evidence(tmp_path, content)
 
 
 def list_arguments(folders):
@@ -525,7 +599,7 @@ FOREIGN = {
     COMPARE + "ensembles[0].best_member": ("own", "best_member is own, expected one of baseline, vgg19"),
     COMPARE + "ensembles[0]": ({"members": ["own"], "best_member": "own"}, "ensembles is own, baseline + resnet18"),
     COMPARE + "weighted_ensemble": ({"members": ["own"], "best_member": "own"}, "members is own, expected baseline"),
-    COMPARE + "agreement.right_by": ([], "agreement.right_by: List should have at least 3 items"),
+    COMPARE + "agreement.right_by": ([], "agreement.right_by: List should have at least 2 items"),
     COMPARE + "agreement.pairs": ([], "agreement.pairs is empty"),
     COMPARE + "mcnemar[0].second": ("own", "mcnemar is baseline + own"),
     COMPARE + "labels.mcnemar[0].second": ("own", "labels.mcnemar is annotators + own"),
@@ -557,12 +631,14 @@ MEASURE = """<script>
 addEventListener("load", () => {
   const outside = [...document.querySelectorAll("body *")].filter(
     element => !element.closest(".scroll > *") && element.getBoundingClientRect().right > innerWidth + 0.5);
+  const scrolling = [...document.querySelectorAll(".scroll")].filter(box => box.scrollWidth > box.clientWidth);
   parent.postMessage(JSON.stringify({
     width: innerWidth,
     content: document.documentElement.scrollWidth,
     outside: outside.map(element => element.outerHTML.slice(0, 80)),
     pictures: [...document.images].filter(image => image.naturalWidth > 0).length,
-    scrolling: [...document.querySelectorAll(".scroll")].filter(box => box.scrollWidth > box.clientWidth).length
+    scrolling: scrolling.length,
+    unseen: scrolling.filter(box => !getComputedStyle(box).backgroundImage.includes("gradient")).length
   }), "*")
 })
 </script>"""
@@ -573,19 +649,20 @@ FRAME = """<body><iframe src="inner.html" style="border: 0; width: {width}px; he
 @pytest.mark.release
 @pytest.mark.parametrize("content", [None, 2, 20], indirect=True)
 @pytest.mark.parametrize("width", [390, 1280])
-def test_nothing_is_wider_than_the_screen(width, content, folders, call_stage, browse):
-    """In a frame, because Chromium has no window below 500 pixels; wide tables scroll within their own box."""
-    assert call_stage(report, *list_arguments(folders)).returncode == 0
-    out = folders / "report.html"
-    out.with_name("inner.html").write_text(out.read_text() + MEASURE)
-    outer = out.with_name("outer.html")
+def test_nothing_is_wider_than_the_screen(width, content, browse, tmp_path):
+    """In a frame, because Chromium has no window below 500 pixels. On a phone wide tables scroll within their own box, with a
+    shadow where there is more; at 1280 pixels only those of many classes do."""
+    wide = encode(np.full((300, 1050), 128, np.uint8))  # as real pictures are
+    (tmp_path / "inner.html").write_text(render(content, picture=wide) + MEASURE)
+    outer = tmp_path / "outer.html"
     outer.write_text(FRAME.format(width=width))
     page = browse(outer, width=width + 100)
     assert page.requests == []
     measured = json.loads(html.unescape(re.search(r"\{.*\}", page.dom).group()))
-    assert measured.pop("content") <= width and (measured.pop("scrolling") > 5) == (width == 390)
+    scrolling, many = measured.pop("scrolling"), len(content["metrics/vgg19.json"]["per_class"]) > 7
+    assert measured.pop("content") <= width and (scrolling > 5 if width == 390 else many or not scrolling)
     pictures = len(list_pictures(NETWORKS)) - 1 - (content["metrics/data.json"].get("name") == "my faces")
-    assert measured == {"width": width, "outside": [], "pictures": pictures}
+    assert measured == {"width": width, "outside": [], "pictures": pictures, "unseen": 0}
 
 
 def test_times_are_on_a_page_of_their_own(tmp_path):

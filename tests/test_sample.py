@@ -15,6 +15,7 @@ from fer_pipeline.faces.votes import find_majority
 from fer_pipeline.raw.ferplus import read_votes
 from fer_pipeline.raw.rows import USAGES
 from fer_pipeline.raw.source import read_source
+from fer_pipeline.sample.paths import SAMPLE, SAMPLE_VOTES
 
 ROWS = {"Training": 70, "PublicTest": 14, "PrivateTest": 7}
 
@@ -83,7 +84,8 @@ def test_weak_share_is_the_share_of_weak_faces():
 def test_the_command_writes_its_files(tmp_path, call_stage, monkeypatch):
     """The CSVs of `make_csv`; and a sheet that has ten faces per emotion."""
     drawn = SimpleNamespace(train_rows=9, val_rows=8, test_rows=7, weak_share=0.5)
-    monkeypatch.setattr(sample, "read_params", lambda: SimpleNamespace(seed=5, sample=drawn))
+    params = {"seed": 5, "sample": drawn, "dataset": SAMPLE, "prepare": SimpleNamespace(votes=SAMPLE_VOTES)}
+    monkeypatch.setattr(sample, "read_params", lambda: SimpleNamespace(**params))
     paths = [tmp_path / name for name in ("raw/sample.csv", "raw/votes.csv", "sample.png")]
     options = itertools.chain(*zip(("--out", "--votes", "--sheet"), paths, strict=True))
     assert call_stage(sample, *options).returncode == 0

@@ -15,6 +15,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import torch
+from conftest import refuse
 from safetensors import safe_open
 from safetensors.torch import load_file
 from trainings import COMPUTE, FACTS, FLOAT32, NARROW, PYTORCH, SEED, TRAIN, VAL, Copy, Training, stage, write_faces
@@ -225,7 +226,13 @@ def test_a_tree_is_clean_if_its_code_is_that_of_the_commit(tmp_path, monkeypatch
         subprocess.run(["git", *command], cwd=tmp_path, check=True)
     commit, clean = origin.find_commit()
     assert re.fullmatch("[0-9a-f]{40}", commit) and clean
-    for name, clean in (("metrics/data.json", True), ("params.yaml", True), ("plots/new.png", True), ("new.py", False)):
+    for name, clean in (
+        ("metrics/data.json", True),
+        ("params.yaml", True),
+        ("dvc.yaml", True),
+        ("plots/new.png", True),
+        ("new.py", False),
+    ):
         write_files({tmp_path / name: b"other"})
         assert origin.find_commit() == (commit, clean), name
     monkeypatch.setattr(origin, "ROOT", tmp_path / "metrics")
@@ -305,7 +312,7 @@ def spoil_crops(crops):
 
 
 def spoil_scores(_, images, *__):
-    return torch.full((len(images), 7), -math.inf)
+    return torch.full((1, len(images), 7), -math.inf)
 
 
 NO_MEMORY = Mock(side_effect=tf.errors.ResourceExhaustedError(None, None, "OOM when allocating"))
@@ -314,7 +321,7 @@ FAILURES = {  # what is replaced in fer_pipeline/training/: by what, and the sen
     "keras.train.to_arrays": (spoil_val, "the loss became nan in epoch 1, step 5, at learning rate 0.0"),
     "keras.train.keras.Sequential.fit": (NO_MEMORY, "batches of 16 images; set batch_size .* to 8"),
     "pytorch.learner.as_input": (spoil_crops, "the loss is nan in epoch 1, step 1, at learning rate 0.002; lower"),
-    "pytorch.learner.score": (spoil_scores, "the val loss is inf after epoch 1, at learning rate"),
+    "pytorch.learner.score_views": (spoil_scores, "the val loss is inf after epoch 1, at learning rate"),
     "pytorch.learner.derive_seed": (
         Mock(side_effect=torch.cuda.OutOfMemoryError),
         "try batch_size 8 in params.yaml",
@@ -331,6 +338,20 @@ def test_a_training_that_cannot_go_on_ends_in_one_sentence(place, faces, tmp_pat
     with pytest.raises(InputError, match=message):
         training.run()
     assert not training.exist() and bool(training.find("last.*")) == ("epoch 2" in message)
+
+
+def test_a_network_without_a_head_is_one_sentence(fit, monkeypatch):
+    """The training says which layer needs the name, whatever it shall learn."""
+    build = compact.build
+
+    def rename(shape):
+        *body, (_, head) = build(shape).named_children()
+        return torch.nn.Sequential(OrderedDict([*body, ("last", head)]))
+
+    monkeypatch.setattr(compact, "build", rename)
+    for labels in ("emotion", "emotion+votes"):
+        said = refuse(fit, labels=labels)
+        assert said.startswith("stages/fer_pipeline/networks/compact.py: no layer of its network is named `head`; ")
 
 
 UNFIT = {

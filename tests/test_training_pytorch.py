@@ -1,17 +1,21 @@
 """The parts of a PyTorch training: varied crops, batches, rates, the average, losses; and the crops of evaluation."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 from torchvision import transforms
 from trainings import NARROW, PYTORCH, TRAIN
 
 from fer_pipeline.networks import compact
-from fer_pipeline.networks.pytorch.crops import choose_device, choose_precision, score
+from fer_pipeline.networks.network import CROPS
+from fer_pipeline.networks.pytorch.crops import choose_device, choose_precision, score_views
 from fer_pipeline.params.read import read_params
+from fer_pipeline.params.schema import Photo
 from fer_pipeline.training.common.profile import read_training
 from fer_pipeline.training.pytorch import graph
 from fer_pipeline.training.pytorch.augment import cut, draw_variations, vary
@@ -250,6 +254,47 @@ def test_boxes_are_erased_from_a_share_of_the_faces():
     assert len(set(draw.grey.tolist())) > 490
 
 
+KINDS = {"gamma": 1.0, "gradient": 0.5, "blur": 1.5, "pixels": 24, "noise": 0.1}
+NO_KINDS = {**dict.fromkeys(KINDS, 0.0), "pixels": 48}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_photos_go_through(kind):
+    """Each kind alone, by hand, on a share of the faces, grey and in colour; the others stay as they are."""
+    images = torch.randint(40, 216, (200, 3, 48, 48), dtype=torch.uint8)
+    centre = {"crop": "centre", "flip": 0.0}
+    share = "light" if kind in ("gamma", "gradient") else "detail"
+    off = Photo(**{**NO_KINDS, kind: KINDS[kind]}, light=0.0, detail=0.0)
+    photo = off.model_copy(update={share: 0.4})
+    plain, crops = (vary_alike(images, **centre, photo=one)[0] for one in (off, photo))
+    exponent, right, down, sigma, coarse, noise, _ = vary_alike(images, **centre, photo=photo)[1].damage.T
+    changed = {
+        "gamma": exponent != 1, "gradient": right != 0, "blur": sigma > 0, "pixels": coarse == 1, "noise": noise > 0,
+    }[kind]  # fmt: skip
+    assert 50 < changed.sum() < 110 and torch.equal(plain, images[:, :, 2:46, 2:46] / 255)
+    assert torch.equal(crops[~changed], plain[~changed]) and crops.min() >= 0 and crops.max() <= 1
+    assert (crops != plain)[changed].flatten(1).any(1).sum() > 45
+    way = torch.linspace(-1, 1, 44)
+    for number in changed.nonzero().flatten()[:20].tolist():
+        face, found = plain[number], crops[number]
+        if kind == "gamma":
+            assert 0.5 <= exponent[number] <= 2
+            expected = face ** exponent[number]
+        elif kind == "gradient":
+            assert math.hypot(right[number], down[number]) <= 0.5
+            expected = (face * (1 + right[number] * way + down[number] * way[:, None])).clamp(0, 1)
+        elif kind == "blur":
+            assert sigma[number] <= 1.5
+            expected = torch.from_numpy(gaussian_filter(face.numpy(), (0, *[sigma[number].item()] * 2), mode="nearest"))
+        elif kind == "pixels":
+            assert found.diff(dim=1).abs().mean() < 0.5 * face.diff(dim=1).abs().mean()
+            expected = found
+        else:
+            assert (found - face).std() == pytest.approx(noise[number].item(), rel=0.1) and noise[number] <= 0.1
+            expected = found
+        torch.testing.assert_close(found, expected, atol=2e-3, rtol=0)
+
+
 def test_centre_crops_without_a_flip_change_nothing(numbered):
     crops, _ = vary_alike(numbered, crop="centre", flip=0.0)
     assert torch.equal(crops, numbered[:, :, 2:46, 2:46] / 255)
@@ -285,7 +330,9 @@ def test_scores_are_averaged_over_the_crops():
             pictures = cut_pictures(Image.fromarray(image[0].numpy()))
             stack = torch.stack([transforms.ToTensor()(picture).expand(3, -1, -1) for picture in pictures])
             expected.append(torch.cat([head.softmax(1).mean(0) for head in network(stack).split([7, 8], dim=1)]))
-        assert torch.allclose(score(network, images, 44, crops, 7).exp(), torch.stack(expected), atol=1e-5)
+        assert torch.allclose(
+            score_views(network, images, 44, [CROPS[crops]], 7)[0].exp(), torch.stack(expected), atol=1e-5
+        )
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from fer_pipeline.faces.faces import write_faces as write_h5
 from fer_pipeline.faces.fer2013 import CLASSES, NAME, SIZE, VOTED
 from fer_pipeline.networks import baseline
 from fer_pipeline.networks.load import load_model
-from fer_pipeline.networks.network import Shape, read_origin
+from fer_pipeline.networks.network import CENTRE, Shape, read_origin
 from fer_pipeline.params.read import read_params
 from fer_pipeline.params.schema import Compute
 from fer_pipeline.training.common import checkpoints
@@ -134,7 +134,7 @@ class Training:
         assert times["hardware"] == network.hardware and not {"seconds", "images_per_second"} & report.keys()
         images = epochs * (70 if self.name == "baseline" else 64)  # PyTorch leaves out rows beyond the last full batch
         assert times["images_per_second"] == pytest.approx(images / times["seconds"], rel=0.2)
-        said = network.predict(VAL.images, 1)
+        said = network.predict(VAL.images, CENTRE)[0]
         assert (said[:, :7].argmax(axis=1) == VAL.labels).mean() == pytest.approx(report["val_accuracy"], abs=1e-6)
         assert [path.name for path in self.states.iterdir()] == [f"{self.name}.lock"]
         return said

@@ -20,9 +20,10 @@ from fer_pipeline.running.stage import catch
 OUTPUT = Path(__file__).parents[1] / "plots" / "dvc.yaml"
 HEAD = "# What `dvc plots show` draws, written by tools/list_plots.py from the networks in params.yaml.\n"
 COVERAGE, CONFIDENCE = "share of the test images kept, the most confident first", "mean confidence of the bin"
+LOSS = "loss (train: as minimised, val: cross-entropy)"
 CURVES: dict[str, tuple[str, str, str, str | list[str], str]] = {
     "Accuracy while training": ("epoch", "epoch", "history", ["train_accuracy", "val_accuracy"], "accuracy"),
-    "Loss while training": ("epoch", "epoch", "history", ["train_loss", "val_loss"], "loss"),
+    "Loss while training": ("epoch", "epoch", "history", ["train_loss", "val_loss"], LOSS),
     "Accuracy by coverage on test": ("coverage", COVERAGE, "test/risk_coverage", "accuracy", "accuracy on these"),
     "Reliability diagram on test": ("confidence", CONFIDENCE, "test/calibration", "accuracy", "accuracy of the bin"),
 }

@@ -11,10 +11,15 @@ Result = TypeVar("Result")
 AHEAD = 32  # items whose results wait to be taken
 
 
-def map_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """`map` on all cores. Unlike an executor's own `map`, it takes items no faster than its results are taken."""
+def map_threads(
+    function: Callable[[Item], Result], items: Iterable[Item], threads: int | None = None
+) -> Iterator[Result]:
+    """`map` on all cores, or in so many threads.
+
+    Unlike an executor's own `map`, it takes items no faster than its results are taken.
+    """
     waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(threads) as pool:
         for item in items:
             waiting.append(pool.submit(function, item))
             if len(waiting) > AHEAD:

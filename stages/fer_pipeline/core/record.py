@@ -1,7 +1,7 @@
 """The base class of the JSON files in metrics/: each has a class that states its keys and writes and reads it."""
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -12,6 +12,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Interval = Annotated[list[Share], Field(min_length=2, max_length=2)]  # [low, high]: a 95 % interval
 Difference = Annotated[float, Field(ge=-1, le=1)]
+Device = Literal["cpu", "cuda", "mps"]  # mps: Apple's GPU
+Precision = Literal["float32", "bfloat16", "float16"]
 
 
 class Record(BaseModel):

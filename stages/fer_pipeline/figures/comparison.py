@@ -39,7 +39,7 @@ SOURCES = {"literature": ("Table 1 of the paper", "o"), "paper": ("the paper's n
 """{source of an accuracy: (its name, its mark)}"""
 NO_VOTES = "The data set has no votes of annotators"
 NO_LITERATURE = "The paper compares accuracies on FER-2013, which these data are not"
-SIX_COLUMNS: dict[str, Any] = {"columns": 6, "margin": 0.9, "pad": 6, "title_size": 11}  # for much text
+SIX_COLUMNS: dict[str, Any] = {"columns": 6, "margin": 0.9, "pad": 6, "title_size": 10}  # for much text
 
 
 def draw_comparison(
@@ -54,9 +54,9 @@ def draw_comparison(
 
     `tables` are those of `stages/compare.py`, `images` the test images as in `Split`, `titles` {network: title};
     `label` says where the figures come from, `data` is the name of the data set. Without votes (`favourites`, see
-    `draw_annotators`) or the study's data pictures say so.
+    `draw_annotators`) or a table with the literature pictures say so.
     """
-    study, ten = data == NAME, data in (NAME, VOTES_NAME)
+    study, ten = "literature" in {*tables["literature"]["source"]}, data in (NAME, VOTES_NAME)
     figures = {
         "literature": draw_literature(tables["literature"], label) if study else draw_sentence(NO_LITERATURE),
         "class_f1": draw_class_f1(tables["class_f1"], titles),
@@ -67,7 +67,7 @@ def draw_comparison(
     if favourites is None:
         figures |= dict.fromkeys(("annotators", "levels", "contradicted"), draw_sentence(NO_VOTES))
     else:
-        figures["annotators"] = draw_annotators(favourites, f"{data}'s labels" if ten else "Labels", ten)
+        figures["annotators"] = draw_annotators(favourites, ten)
         figures["levels"] = draw_levels(tables["levels"], titles, ten)
         figures["contradicted"] = draw_contradicted(tables["contradicted"], images, ten)
     return {name: to_png(figure) for name, figure in figures.items()}
@@ -159,7 +159,7 @@ def draw_ensembles(table: pd.DataFrame) -> Figure:
     add_note(
         figure,
         "A soft vote is the mean of its members' probabilities. In brackets: points gained over the best member. "
-        f"Dashed: the best single network. Weights chosen on val: {', '.join(map(' '.join, weights))}.",
+        f"Dashed: the highest accuracy of one network. Weights chosen on val: {', '.join(map(' '.join, weights))}.",
     )
     sns.despine(figure, left=True)
     return figure
@@ -197,8 +197,9 @@ def draw_all_wrong(table: pd.DataFrame, images: Bytes, networks: list[str]) -> F
     lines = max((caption.count("\n") for caption in captions), default=0)
     title = "Every test image is classified correctly by at least one network"
     if len(table):
-        number = f"{len(table):,} test image{'s' if len(table) > 1 else ''}"
-        title = f"{number} that no network classifies correctly; on {table['same'].sum():,} all predict the same"
+        title = (
+            f"{count_shown(table, shown)} that no network classifies correctly; on {table['same'].sum():,} all agree"
+        )
     figure = draw_gallery(images[shown["index"]], captions, title, row_height=1.2 + 0.15 * lines, **SIX_COLUMNS)
     if len(table):
         add_note(
@@ -207,6 +208,12 @@ def draw_all_wrong(table: pd.DataFrame, images: Bytes, networks: list[str]) -> F
             "Faces on which all predict the same class come first (is the label right?), then the most confident.",
         )
     return figure
+
+
+def count_shown(table: pd.DataFrame, shown: pd.DataFrame) -> str:
+    """'7 test images', or '18 of 129 test images' where not all are shown."""
+    of = f"{len(shown)} of " if len(shown) < len(table) else ""
+    return f"{of}{len(table):,} test image{'s' if len(table) > 1 else ''}"
 
 
 def name_errors(row: Mapping[str, Any], networks: list[str]) -> str:
@@ -218,8 +225,8 @@ def name_errors(row: Mapping[str, Any], networks: list[str]) -> str:
     return f"{label}\n→ {wrapped}"
 
 
-def draw_annotators(table: pd.DataFrame, labels: str, ten: bool) -> Figure:
-    """The annotators' confusion matrix against the `labels`, one row per class, as shares of each row.
+def draw_annotators(table: pd.DataFrame, ten: bool) -> Figure:
+    """The annotators' confusion matrix against the labels, one row per class, as shares of each row.
 
     `ten` says whether each face has ten annotators, here and below.
     """
@@ -239,7 +246,7 @@ def draw_annotators(table: pd.DataFrame, labels: str, ten: bool) -> Figure:
     if many:
         axes.tick_params(labelsize=SMALL)
     of = " of ten annotators" if ten else ""
-    axes.set_title(f"{labels}, and the class with most votes{of}{', in % of the row' if many else ''}")
+    axes.set_title(f"Labels, and the class with most votes{of}{', in % of the row' if many else ''}")
     return figure
 
 
@@ -278,7 +285,7 @@ def draw_contradicted(table: pd.DataFrame, images: Bytes, ten: bool) -> Figure:
         return draw_sentence(f"There is no face {described}")
     shown = table.head(30)
     captions = [f"{wrap(row.actual, 18)}\n{wrap(f'→ {row.predicted}', 18)}" for row in shown.itertuples()]
-    title = f"{len(table):,} test images {described}"
+    title = f"{count_shown(table, shown)} {described}"
     row_height = 1.72 + 0.12 * (max(caption.count("\n") for caption in captions) - 1)
     figure = draw_gallery(images[shown["index_in_test"]], captions, title, row_height=row_height, **SIX_COLUMNS)
     for cell, said in zip(figure.axes, shown["said"], strict=False):

@@ -79,7 +79,7 @@ def draw_curves(history: pd.DataFrame, name: str) -> Figure:
     panels[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=int(narrow)))
     note = f"best epoch {best['epoch']:.0f}\nval {best['val_accuracy']:.1%}\ngap {100 * gap:+.1f} points"
     panels[0].text(0.97, 0.06, note, transform=panels[0].transAxes, ha="right", va="bottom", bbox=BOX)
-    panels[1].legend(loc="upper right", framealpha=1, edgecolor="none")
+    panels[1].legend(["train: as minimised", "val: cross-entropy"], loc="upper right", framealpha=1, edgecolor="none")
     return figure
 
 

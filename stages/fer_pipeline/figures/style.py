@@ -17,10 +17,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from PIL import Image, ImageChops
+from PIL.PngImagePlugin import PngInfo
 
 PALETTE: list[str] = sns.color_palette("colorblind").as_hex()  # ten, for colour-blind readers too; as in .dvc/plots/
 PERCENT = PercentFormatter(1, decimals=0)
 SMALL = 8  # the smallest font size, in points
+FACES = ("Shows", "faces")  # key and text in the PNG of a figure that shows faces of the data
 LEVEL = 72  # characters of names that fit side by side
 MANY = 8  # with more classes a matrix shows percentages alone, and faces of all classes go into several rows
 
@@ -31,8 +33,15 @@ plt.rcParams |= {"axes.spines.top": False, "axes.spines.right": False}
 
 
 def to_png(figure: Figure) -> bytes:
-    """A figure as PNG in 256 greys or colours, without a date or version in it. Closes the figure."""
-    photos = any(np.asarray(image.get_array()).ndim == 3 for axes in figure.axes for image in axes.images)
+    """A figure as PNG in 256 greys or colours, without a date or version in it. Closes the figure.
+
+    One with images, which are faces here, says so in the file: `shows_faces`.
+    """
+    images = [image for axes in figure.axes for image in axes.images]
+    photos = any(np.asarray(image.get_array()).ndim == 3 for image in images)
+    said = PngInfo()
+    if images:
+        said.add_text(*FACES)
     drawn, content = BytesIO(), BytesIO()
     figure.savefig(drawn)
     plt.close(figure)
@@ -44,8 +53,13 @@ def to_png(figure: Figure) -> bytes:
         dotted = picture.quantize(palette=reduced, dither=Image.Dither.FLOYDSTEINBERG)
         dotted.paste(reduced, mask=grey.point(lambda tone: 255 * (tone == 255)))
         reduced = dotted
-    reduced.save(content, "PNG", optimize=True)
+    reduced.save(content, "PNG", optimize=True, pnginfo=said)
     return content.getvalue()
+
+
+def shows_faces(png: bytes) -> bool:
+    """Whether a picture made by `to_png` shows faces of the data."""
+    return FACES in Image.open(BytesIO(png)).info.items()
 
 
 def wrap(text: str, width: int) -> str:

@@ -1,8 +1,7 @@
 """Networks compared with each other and with the paper, and combined into ensembles.
 
-Functions take {network: predictions of the same images} for at least two networks, and keep their order. Only the
-weights of an ensemble are chosen, and they are chosen on val. A difference in points is 100 times a difference of
-accuracies.
+Functions take {network: predictions of the same images}, and keep the networks' order. Only the weights of an ensemble
+are chosen, and they are chosen on val. A difference in points is 100 times a difference of accuracies.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,7 +30,6 @@ Beside = Annotated[dict[str, float], Field(min_length=len(BESIDE_PAPER))]
 WEIGHT_DECIMALS = 3
 LISTED = 100  # compare.json lists at most this many rows of `tabulate_all_wrong`; all_wrong.csv has all of them
 ENSEMBLE_TITLE = "Soft vote of all"
-VAL_IN_TEST = "Under the split paper val lies inside test: weights chosen on val are chosen on test rows as well."
 
 
 class Table7Row(Record):
@@ -82,7 +80,7 @@ class Agreement(Record):
     pairs: list[Pair]
     all_share: Share  # share of the test images on which all networks predict the same class
     right_by: Annotated[
-        list[Count], Field(min_length=3)
+        list[Count], Field(min_length=2)
     ]  # numbers of test images that exactly 0, 1, ... and all networks classify correctly.
     any_right: Share  # share that at least one network gets right: the accuracy of a perfect choice among them
 
@@ -110,6 +108,8 @@ class Comparison(Record):
     ensembles: list[Ensemble]  # soft votes with equal weights: of each pair of networks, then of all networks
     weighted_ensemble: WeightedEnsemble
     ensemble: Measured  # the soft vote of all networks, with equal weights
+    ensemble_views: Ensemble | None = None  # the same by each network's `test_views`; None in older runs
+    weighted_ensemble_views: WeightedEnsemble | None = None
     agreement: Agreement
     all_wrong: AllWrong
     labels: Labels | None = None  # None if the data have no votes
@@ -132,14 +132,17 @@ def describe_run(
         f" The paper: FER-2013, its own split, {paper.TEST_IMAGES:,} test images"
         f"{f', up to {max(epochs)} epochs' if epochs else ''}."
     )
-    same_images = not drawn and (*counts,) == (paper.TRAIN_IMAGES, paper.VAL_IMAGES, paper.TEST_IMAGES)
-    return {"comparable": follows and same_images, "label": label}
+    return {"comparable": follows and not drawn and has_papers_counts(counts), "label": label}
 
 
-def collect_notes(names: Iterable[str], split: str) -> list[str]:
-    """What to know about the paper's figures for these of its networks, and about the split."""
-    notes = [paper.PRINTED[name].note for name in names if name in paper.PRINTED]
-    return [note for note in (*notes, VAL_IN_TEST if split == "paper" else "") if note]
+def has_papers_counts(counts: Sequence[int]) -> bool:
+    """Whether train, val and test have as many images as the paper's."""
+    return (*counts,) == (paper.TRAIN_IMAGES, paper.VAL_IMAGES, paper.TEST_IMAGES)
+
+
+def collect_notes(names: Iterable[str]) -> list[str]:
+    """What to know about the paper's figures for these of its networks."""
+    return [paper.PRINTED[name].note for name in names if name in paper.PRINTED and paper.PRINTED[name].note]
 
 
 def set_beside_paper(scores: Mapping[str, Scores], study: bool) -> dict[str, Table7Row]:

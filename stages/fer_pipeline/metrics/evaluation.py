@@ -5,24 +5,28 @@ from typing import Annotated
 
 from pydantic import Field
 
-from fer_pipeline.core.record import Count, Difference, Interval, Record, Share
+from fer_pipeline.core.record import Count, Device, Difference, Interval, Precision, Record, Share
 from fer_pipeline.faces.faces import Split
 from fer_pipeline.metrics.annotators import Annotators, judge_network
+from fer_pipeline.metrics.groups import Groups, Names, judge_groups
 from fer_pipeline.metrics.scores import ClassScores, Measured, average, measure
 from fer_pipeline.params.schema import Evaluate
 from fer_pipeline.predictions.calibration import fit_temperature, fit_votes_temperature
 from fer_pipeline.predictions.predictions import Floats, Predictions
-from fer_pipeline.predictions.record import Cost, Device, NetworkFacts, Precision
+from fer_pipeline.predictions.record import Cost, NetworkFacts
 
 
 class Scores(Measured):
     """metrics/<network>.json."""
 
     accuracy_single_crop: Share  # accuracy on test, by the centre crop alone
-    temperature_single_crop: Annotated[float, Field(gt=0, lt=1000)]  # for the centre crop alone: of the export
+    accuracy_views: Share | None = None  # on test, by the network's `test_views`; None in runs older than these
+    val_accuracy_views: Share | None = None
+    temperature_single_crop: Annotated[float, Field(gt=0, lt=1000)]  # for the centre crop alone
     votes_temperature_single_crop: Annotated[float, Field(gt=0, lt=1000)] | None = None
     """That of the second head, fitted to the votes on val; None if there is no second head or no vote."""
     annotators: Annotators | None = None  # None if the data have no votes
+    groups: list[Groups] = Field(default_factory=list)  # where a table of the data set names some, such as ages
     train_accuracy: Share  # on training faces without augmentation, by the centre crop alone
     overfitting_gap: Difference  # train accuracy minus test accuracy
     cost: Cost
@@ -54,26 +58,31 @@ class Other(Record):
 
 def judge(
     rows: Mapping[str, Mapping[str, Predictions]],
+    train: Predictions,
     votes: Mapping[str, Mapping[str, Floats]],
     faces: Mapping[str, Split],
+    names: Names,
     facts: NetworkFacts,
     settings: Evaluate,
     seed: int,
 ) -> Scores:
     """All scores of one network; `seed` is for the bootstrap.
 
-    `rows` is {'test_crops', 'single_crop': {'val', 'test': predictions}, 'train': {'train': predictions}}, `votes`
-    {'test_crops', 'single_crop': {'val', 'test': probabilities of the second head} or {}}.
+    For each of `WAYS`, `rows` are {'val', 'test': predictions}, `votes` {'val', 'test': probabilities of the second
+    head} or {}; `train` are the predictions for train faces; `names` are the groups of the test images.
     """
-    val, test = rows["test_crops"]["val"], rows["test_crops"]["test"]
+    val, test = rows[""]["val"], rows[""]["test"]
     measured = measure(val, test, faces["test"].duplicate_of_train, settings, seed)
-    train_accuracy = average(rows["train"]["train"].correct)
+    train_accuracy = average(train.correct)
     return Scores(
         **dict(measured),
-        accuracy_single_crop=average(rows["single_crop"]["test"].correct),
-        temperature_single_crop=round(fit_temperature(rows["single_crop"]["val"]), 6),
-        votes_temperature_single_crop=fit_votes_temperature(votes["single_crop"].get("val"), faces["val"].votes),
-        annotators=judge_network(test, votes["test_crops"].get("test"), faces["test"].votes),
+        accuracy_single_crop=average(rows["_single_crop"]["test"].correct),
+        accuracy_views=average(rows["_views"]["test"].correct),
+        val_accuracy_views=average(rows["_views"]["val"].correct),
+        temperature_single_crop=round(fit_temperature(rows["_single_crop"]["val"]), 6),
+        votes_temperature_single_crop=fit_votes_temperature(votes["_single_crop"].get("val"), faces["val"].votes),
+        annotators=judge_network(test, votes[""].get("test"), faces["test"].votes),
+        groups=judge_groups(test, names, settings, seed),
         train_accuracy=train_accuracy,
         overfitting_gap=round(train_accuracy - measured.accuracy, 6),
         **dict(facts),

@@ -88,6 +88,11 @@ class Paper(NamedTuple):
     """{'actual → predicted class': test images}: the most frequent ones, which the text names."""
     note: str = ""  # a sentence on a figure that the paper gives in two meanings
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """`training` and `method`."""
+        return self.training | self.method
+
 
 def read_table_5(**rows: tuple[float, ...]) -> dict[str, dict[str, float]]:
     """The rows of Table 5 by class; their accuracy is the recall, to one decimal of a percent."""
@@ -113,6 +118,7 @@ TRANSFER_METHOD = {
         "crop": "random",  # RandomCrop(44)
         "flip": 0.5,  # RandomHorizontalFlip()
         **dict.fromkeys(("rotation", "scale", "shift", "contrast", "brightness", "erase", "mixup"), 0),
+        "photo": {"share": 0.0},
     },
 }
 """Sections 2, 3.2 and 3.3; Implementation 2 and 3."""
@@ -166,7 +172,7 @@ def follows_paper(ours: Mapping[str, Any], papers: Mapping[str, Any]) -> bool:
     Each setting must be that of the profile `paper`, and this profile, which a user may edit, must say what Table 3 and
     sections 2 and 3 say. `ours` and `papers` are {network: its settings} of the active profile and of `paper`.
     """
-    shared = {name: PRINTED[name].training | PRINTED[name].method for name in ours if name in PRINTED}
+    shared = {name: PRINTED[name].settings for name in ours if name in PRINTED}
     return bool(shared) and all(ours[name] == papers[name] and agrees(ours[name], shared[name]) for name in shared)
 
 

@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple, Protocol, cast
 from safetensors import safe_open
 
 from fer_pipeline.core.errors import InputError
+from fer_pipeline.params.schema import Views
 
 TRAINED = "trained"
 """Key of the metadata of a trained network and of its exports: what made it."""
@@ -28,6 +29,29 @@ class Shape(NamedTuple):
     dropout: float  # in [0, 1): the share of features that training drops; without effect in evaluation
     classes: int  # K, the number of classes
     channels: int  # of a face: 1 (grey) or 3
+
+
+class View(NamedTuple):
+    """What a network sees of a face in evaluation: one crop of it, or the centre of the face turned and scaled."""
+
+    x: int = 0  # the crop's place in the face, mirrored if it is: -1 at the left edge, 0 in the middle, 1 at the right
+    y: int = 0  # -1 at the top
+    mirrored: bool = False
+    turn: float = 0  # degrees, counterclockwise
+    scale: float = 1  # above 1, the face is larger than it is
+
+    @property
+    def plain(self) -> bool:
+        """Whether its pixels are those of the face, not resampled."""
+        return (self.turn, self.scale) == (0, 1)
+
+
+CENTRE = (View(),)
+MIRRORED = (View(), View(mirrored=True))
+CORNERS = ((-1, -1), (1, -1), (-1, 1), (1, 1), (0, 0))
+TEN_CROP = (*(View(*place, mirrored) for mirrored in (False, True) for place in CORNERS),)
+CROPS = {1: CENTRE, 10: TEN_CROP}
+"""{number of test crops: what they are}: the centre, or the corners and the centre, each mirrored too (section 2)."""
 
 
 class Network(Protocol):
@@ -85,6 +109,15 @@ def find_network(name: str) -> Network:
 def find_crop(name: str, size: int) -> int:
     """Height and width, in pixels, of what the network `name` sees of a face of `size` pixels, with equal borders."""
     return size - 2 * round(size * (1 - find_network(name).CROP) / 2)
+
+
+def list_views(setting: Views | str) -> tuple[View, ...]:
+    """The views that a setting of `test_views` stands for."""
+    if isinstance(setting, str):
+        return {"centre": CENTRE, "ten_crop": TEN_CROP}[setting]
+    kinds = (False, True) if setting.mirrored else (False,)
+    turned = [(turn, scale) for turn in setting.turns for scale in setting.scales]
+    return (*(View(0, 0, mirrored, *one) for mirrored in kinds for one in turned),)
 
 
 EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Literal
 
-Device = Literal["cpu", "cuda", "mps"]  # mps: Apple's GPU
-Precision = Literal["float32", "bfloat16", "float16"]
-Wanted = Literal["auto", "float32", "bfloat16", "float16"]
+from fer_pipeline.core.record import Precision
+
+Wanted = Precision | Literal["auto"]
 
 
 def has_fast_bf16() -> bool:

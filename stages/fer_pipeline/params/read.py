@@ -68,7 +68,7 @@ def describe(problem: ErrorDetails, schema: type[Section]) -> tuple[list[str], s
         return key, "unknown key; allowed here: ", ", ".join(parent.model_fields)
     if problem["type"] == "missing":
         return key, "missing; ", "`git diff` shows what it was"
-    allowed = re.sub("^((Input|String|Keys|Dictionary) should|Value error,) ", "", problem["msg"])
+    allowed = re.sub("^((Input|String|Keys|Dictionary|List) should|Value error,) ", "", problem["msg"])
     if problem["type"] == "value_error":
         return key, "it should ", allowed
     return key, f"found {problem['input']!r:.100}; it should ", allowed

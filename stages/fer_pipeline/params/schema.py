@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 Count = Annotated[int, Field(ge=1)]
 Index = Annotated[int, Field(ge=0)]
@@ -10,6 +10,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Part = Annotated[float, Field(ge=0, lt=1)]  # a share below 1
 Text = Annotated[str, Field(min_length=1)]
 SetName = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9_-]*$")]
+MOST_VIEWS = 10
 Width = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -61,6 +62,26 @@ class Compute(Section):
     devices: Count | Literal["auto"]
 
 
+class Views(Section):
+    """Views of a test face whose answers are averaged: each turn at each scale, and mirrored as well."""
+
+    turns: Annotated[list[Annotated[float, Field(ge=-45, le=45)]], Field(min_length=1)]  # degrees
+    scales: Annotated[list[Annotated[float, Field(ge=0.5, le=2)]], Field(min_length=1)]
+    mirrored: bool
+
+    @model_validator(mode="after")
+    def check(self) -> Self:
+        if (count := len(self.turns) * len(self.scales) * (1 + self.mirrored)) > MOST_VIEWS:
+            raise ValueError(f"have at most {MOST_VIEWS} views, not {count}")
+        return self
+
+
+TestViews = Annotated[
+    Annotated[Literal["centre", "ten_crop"], Tag("name")] | Annotated[Views, Tag("list")],
+    Discriminator(lambda setting: "list" if isinstance(setting, Views | dict) else "name"),
+]
+
+
 class Evaluate(Section):
     """How `stages/evaluate.py` judges a network."""
 
@@ -68,6 +89,12 @@ class Evaluate(Section):
     confident: Share
     bins: Count
     bootstrap: Annotated[int, Field(ge=100)]
+
+
+class Stress(Section):
+    """How `stages/stress.py` judges a network."""
+
+    rows: Count | None
 
 
 class KerasAugment(Section):
@@ -101,8 +128,21 @@ class KerasTraining(Training):
     dropout_dense: Part
     norm_momentum: Part
     augment: KerasAugment
+    optimizer: Literal["adam"] = "adam"  # fixed: no profile need name it
     learning_rate: Annotated[float, Field(gt=0, le=1)]
     schedule: Literal["constant", "one_cycle"]
+
+
+class Photo(Section):
+    """What photos go through, done to training faces; each kind to a share of them."""
+
+    light: Share
+    detail: Share
+    gamma: Annotated[float, Field(ge=0, le=4)]
+    gradient: Share
+    blur: Annotated[float, Field(ge=0, le=8)]
+    pixels: Annotated[int, Field(ge=8, le=48)]
+    noise: Part
 
 
 class Augment(Section):
@@ -118,6 +158,7 @@ class Augment(Section):
     erase: Share
     erase_size: Annotated[int, Field(ge=1, le=48)]
     mixup: Annotated[float, Field(ge=0, le=10)]
+    photo: Photo
 
 
 class PyTorchTraining(Training):
@@ -160,7 +201,7 @@ TRAININGS: dict[str, type[KerasTraining | PyTorchTraining]] = {".keras": KerasTr
 RESERVED = {
     *("actual", "confidence", "emotion", "index", "label", "same"),  # columns of plots/compare/*.csv
     *("compare", "data", "ensemble", "export", "other"),  # files of metrics/ and plots/, and these:
-    *("sample", "summary", "timing", "train"),
+    *("sample", "stress", "summary", "timing", "train"),
     *("keras", "load", "network", "precision", "pytorch"),  # of stages/fer_pipeline/networks/
 }
 """Names that a network cannot have, as they name something beside it."""
@@ -182,9 +223,20 @@ class Params(Section):
     profile: Text
     dataset: Text
     seed: Annotated[int, Field(ge=0, lt=2**32)]
-    networks: Annotated[dict[NetworkName, ModelFile], Field(min_length=2)]
+    networks: Annotated[dict[NetworkName, ModelFile], Field(min_length=1)]
     sample: Sample
     prepare: Prepare
     other_sets: dict[SetName, Text]
+    test_views: dict[NetworkName, TestViews]
     compute: Compute
     evaluate: Evaluate
+    stress: Stress
+
+    @model_validator(mode="after")
+    def check(self) -> Self:
+        for name, file in self.networks.items():
+            if name not in self.test_views:
+                raise ValueError(f"have test_views.{name}, as networks lists {name}")
+            if file.endswith(".keras") and self.test_views[name] == "ten_crop":
+                raise ValueError(f"have `centre` or a list in test_views.{name}: a Keras network sees the whole face")
+        return self

@@ -19,6 +19,7 @@ from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.faces import Split
 
 SCORED = ("val", "test")  # the splits whose rows are scored
+WAYS = ("", "_single_crop", "_views")  # endings of files: by the test crops, the centre crop alone, `test_views`
 COLUMNS = ("split", "index", "actual", "predicted", "confidence")  # and one column for each class
 VOTE_COLUMNS = ("split", "index", "predicted", "confidence")  # likewise
 DECIMALS = 6

@@ -1,11 +1,6 @@
 """What `stages/predict.py` reports of a trained network beside its predictions."""
 
-from typing import Literal
-
-from fer_pipeline.core.record import Count, Record
-
-Device = Literal["cpu", "cuda", "mps"]
-Precision = Literal["float32", "bfloat16", "float16"]
+from fer_pipeline.core.record import Count, Device, Precision, Record
 
 
 class Cost(Record):

@@ -13,7 +13,7 @@ from fer_pipeline.raw.parsing import refuse
 PARTS = {"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "publictest": 1, "test": 2, "privatetest": 2}
 """{how a source may call a split, in small letters: its position in `SPLITS`}."""
 UNKNOWN = 254  # in place of a position in `SPLITS`
-OWN = "The data's own train, val and test: nothing is chosen on test rows."
+OWN = "The data's own train, val and test."
 
 Labels = npt.NDArray[np.int64]  # (N,): 0..K-1, -1 for a row that is left out
 Parts = npt.NDArray[np.uint8]  # (N,): positions in `SPLITS`, or `UNKNOWN`
@@ -50,7 +50,7 @@ def complete_parts(
         parts[rows] = draw_rows(labels[rows], classes, len(drawn), seed, source)
     what = "Val is a tenth of train" if found else "Val and test are a tenth of the rows each"
     how = "as whole subjects" if subjects else "from each class"
-    return parts, "made", f"{what}, drawn {how} with seed {seed}: nothing is chosen on test rows."
+    return parts, "made", f"{what}, drawn {how} with seed {seed}."
 
 
 def draw_rows(labels: Labels, classes: Sequence[str], count: int, seed: int, source: str) -> Parts:

@@ -25,6 +25,8 @@ from fer_pipeline.metrics.evaluation import Other, Scores
 from fer_pipeline.networks.network import Network
 from fer_pipeline.raw.record import Data
 from fer_pipeline.report.show import NONE, show
+from fer_pipeline.stress.damages import DAMAGES
+from fer_pipeline.stress.record import Stress
 from fer_pipeline.training.common.run import Training
 
 PRINTED = ("paper", "literature")  # sources whose cells are titled by the place that prints their value
@@ -118,6 +120,7 @@ def read_evidence(
         "data": Data,
         **{f"train/{name}": Training for name in names},
         **dict.fromkeys(names, Scores),
+        **{f"stress/{name}": Stress for name in names},
         "compare": Comparison,
         "export": Exports,
         **{f"other/{name}": Other for name in sets},
@@ -131,6 +134,7 @@ def read_evidence(
         ("data", "rows", SPLITS),
         *(("data", f"rows.{split}", ("total", *classes)) for split in SPLITS),
         *((name, "per_class", classes) for name in names),
+        *((f"stress/{name}", "test.kinds", tuple(DAMAGES)) for name in names),
         ("compare", "table7", names),
         ("compare", "mcnemar", pairs),
         ("compare", "agreement.pairs", pairs),

@@ -13,11 +13,13 @@ from fer_pipeline.core.errors import InputError
 from fer_pipeline.faces.faces import SPLITS
 from fer_pipeline.faces.fer2013 import NAME, VOTES_NAME
 from fer_pipeline.metrics import annotators, paper
+from fer_pipeline.metrics.comparison import has_papers_counts
 from fer_pipeline.networks.network import Network
 from fer_pipeline.params.schema import Params
 from fer_pipeline.report.evidence import EMPTY, Cell, Files, list_classes, spread
 from fer_pipeline.report.show import FILTERS, series
 from fer_pipeline.sample.paths import is_sample
+from fer_pipeline.stress.damages import DAMAGES, HELD_OUT
 
 LIBRARIES = ("tensorflow", "torch", "torchvision", "scikit-learn", "numpy", "dvc")
 
@@ -54,8 +56,9 @@ def make_page(
     files = Files(files)
     files[settings] = {name: one.model_dump() for name, one in trainings.items()}
     data = files["metrics/data.json"]
-    study = data.name == NAME  # whether the paper's figures, which are on FER-2013, have a place on the page
-    printed = paper.PRINTED if study else {}
+    study, drawn = data.name == NAME, is_sample(params.dataset)
+    printed = paper.PRINTED if study else {}  # the paper's settings, and the numbers of its tables and figures
+    same_rows = study and not drawn and has_papers_counts([data.rows[split]["total"] for split in SPLITS])
     files["paper"] = {**printed, "Table 1": list(paper.LITERATURE)}
     files["literature"] = paper.VOTES_LITERATURE
     compare, titles = files["metrics/compare.json"], {name: network.TITLE for name, network in networks.items()}
@@ -75,6 +78,7 @@ def make_page(
         *((name, title, "network.html.j2") for name, title in titles.items()),
         ("comparison", "Comparison", "comparison.html.j2"),
         *([("others", "Other data sets", "others.html.j2")] if params.other_sets else []),
+        ("stress", "How far the answers hold", "stress.html.j2"),
         ("use", "Use", "use.html.j2"),
     ]
     return render(
@@ -84,11 +88,16 @@ def make_page(
         study=study,
         ferplus=data.name in (NAME, VOTES_NAME),
         majority=data.name == VOTES_NAME,
-        drawn=is_sample(params.dataset),
+        drawn=drawn,
+        beside=printed if same_rows else {},  # the paper's results, which have a place beside those on as many images
+        trained=files[settings],
         compare=compare,
         export=files["metrics/export.json"],
         train=train,
         scores=scores,
+        stress={name: files[f"metrics/stress/{name}.json"].test for name in titles},
+        damages={kind: one.title for kind, one in DAMAGES.items()},
+        held_out=HELD_OUT,
         f1=f1,
         paper=paper,
         printed=printed,

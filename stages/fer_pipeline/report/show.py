@@ -9,6 +9,11 @@ from typing import Any
 import pandas as pd
 
 NONE = "–"
+SETTINGS = {
+    "True": "yes",
+    "False": "no",
+    "one_cycle": "one cycle",
+}  # values of a profile that the report shows otherwise
 
 
 def percent(share: float | None, decimals: int = 2) -> str:
@@ -57,7 +62,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "points": lambda difference: f"{100 * difference:+z.2f}",  # of accuracies, in [-1, 1]: 0.0125 as '+1.25'
     "megabytes": lambda size: f"{size / 1e6:.2f}",  # 5432100 bytes as '5.43'
     "weights": lambda shares: " : ".join(f"{share:.2f}" for share in shares),  # [0.5, 0.5] as '0.50 : 0.50'
-    "setting": lambda value: str(value).replace("_", " "),  # a value of a profile or of Table 3
+    "setting": lambda value: SETTINGS.get(str(value), f"{value:g}" if isinstance(value, float) else str(value)),
 }
 
 

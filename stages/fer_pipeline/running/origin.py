@@ -7,8 +7,8 @@ from importlib.metadata import version
 
 from fer_pipeline.core.files import ROOT
 
-BESIDE = ("dvc.lock", "metrics", "plots", "params.yaml", "profiles")
-"""Files that Git tracks and that are not code: what the pipeline writes, and parameters, which dvc.lock records."""
+BESIDE = ("dvc.lock", "dvc.yaml", "metrics", "plots", "params.yaml", "profiles")
+"""Files that Git tracks and that are not code: what the pipeline writes, and what dvc.lock records anyway."""
 
 
 def list_versions(libraries: Iterable[str]) -> dict[str, str]:

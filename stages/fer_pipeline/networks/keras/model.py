@@ -1,15 +1,19 @@
 """A trained Keras network as the evaluation uses it: probabilities and cost."""
 
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from fer_pipeline.core.record import Device, Precision
 from fer_pipeline.faces.faces import Facts
 from fer_pipeline.networks.keras.files import load_network
 from fer_pipeline.networks.keras.framework import keras, tf
-from fer_pipeline.networks.precision import Precision
+from fer_pipeline.networks.keras.geometry import resample, to_transforms
+from fer_pipeline.networks.network import View
 from fer_pipeline.running.hardware import name_cpu
 
 BATCH = 256  # images in a batch
@@ -22,19 +26,18 @@ class KerasModel(NamedTuple):
     classes: int  # K, the number of classes
     forward: tf.types.experimental.GenericFunction
     precision: Precision
-    device: Literal["cpu", "cuda"]
+    device: Device
     hardware: str  # name of the processor or of the GPU
 
-    def predict(self, images: npt.NDArray[np.uint8], crops: int = 1) -> npt.NDArray[np.float64]:
-        """Probabilities float64 (N, K + V) of whole faces uint8 (N, S, S) or (N, S, S, 3); `crops` is ignored."""
+    def predict(self, images: npt.NDArray[np.uint8], *ways: Sequence[View]) -> npt.NDArray[np.float64]:
+        """Probabilities of faces (images as in `Split`) by each of several lists of views: float64 (ways, N, K + V)."""
         images = images.reshape(-1, *self.network.input_shape[1:])
-        starts = range(0, len(images), BATCH)
-        parts = [self.forward(images[start : start + BATCH]).numpy() for start in starts]
-        return np.concatenate(parts).astype(np.float64)
-
-    def predict_both(self, images: npt.NDArray[np.uint8], crops: int = 1) -> npt.NDArray[np.float64]:
-        """`predict` twice, (2, N, K + V), as PyTorch's networks have it: by all crops, and by the centre crop."""
-        return np.stack([self.predict(images)] * 2)
+        batches = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+        said = {
+            view: np.concatenate([self.forward(see(batch, view)).numpy() for batch in batches]).astype(np.float64)
+            for view in {*chain(*ways)}
+        }
+        return np.stack([np.mean([said[view] for view in way], axis=0) for way in ways])
 
     def count_parameters(self) -> int:
         """The number of trainable weights."""
@@ -44,6 +47,16 @@ class KerasModel(NamedTuple):
         """Multiply-accumulates of convolutions and dense layers for one image."""
         layers = [layer for layer in self.network.layers if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense)]
         return sum(int(np.prod(layer.output.shape[1:-1]) * np.prod(layer.kernel.shape)) for layer in layers)
+
+
+def see(images: npt.NDArray[np.uint8], view: View) -> npt.NDArray[np.uint8]:
+    """A view of whole faces uint8 (N, S, S, C), of the same shape."""
+    if view.plain:
+        return images[:, :, ::-1] if view.mirrored else images
+    angle, zoom = (np.full(len(images), value, np.float32) for value in (np.deg2rad(view.turn), view.scale))
+    transforms = to_transforms(angle, zoom, -1.0 if view.mirrored else 1.0, (0, 0), images.shape[1])
+    turned = keras.ops.convert_to_numpy(resample(images.astype(np.float32), transforms))
+    return np.asarray(turned.round(), np.uint8)
 
 
 def load_model(path: str | Path, name: str, precision: str, facts: Facts) -> KerasModel:

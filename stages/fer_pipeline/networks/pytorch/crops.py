@@ -3,16 +3,18 @@
 import copy
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import nn
-from torchvision.transforms.functional import center_crop, ten_crop
 
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.networks.precision import Device, Precision, Wanted, has_fast_bf16
+from fer_pipeline.core.record import Device, Precision
+from fer_pipeline.networks.network import View
+from fer_pipeline.networks.precision import Wanted, has_fast_bf16
 from fer_pipeline.running.hardware import name_cpu
 
 EVALUATION_CROPS = {"cpu": 60, "cuda": 6400, "mps": 600}  # crops per batch; larger batches do not fit a CPU's caches
@@ -31,38 +33,69 @@ def to_faces(images: torch.Tensor) -> npt.NDArray[np.uint8]:
     return faces
 
 
-def crop_for_evaluation(images: torch.Tensor, size: int, crops: int) -> torch.Tensor:
-    """TenCrop, or for one crop the centre: uint8 (N, C, S, S) to (N * crops, C, size, size), image after image."""
-    if crops == 1:
-        return center_crop(images, size)
-    return torch.stack(ten_crop(images, size), dim=1).flatten(0, 1)  # the fifth is the centre
+def cut_view(images: torch.Tensor, size: int, view: View) -> torch.Tensor:
+    """A view of faces uint8 (N, C, S, S): (N, C, size, size), uint8 where it is a plain crop, else as `resample`."""
+    if view.plain:
+        images = images.flip(3) if view.mirrored else images
+        top, left = ((1 + place) * (images.shape[2] - size) // 2 for place in (view.y, view.x))
+        return images[:, :, top : top + size, left : left + size]
+    one = torch.ones(1)
+    angle, mirrored = torch.deg2rad(view.turn * one), torch.tensor([view.mirrored])
+    affine = to_affine(angle, view.scale * one, mirrored, torch.zeros(1, 2), size / images.shape[2])
+    return resample(images, affine.to(images.device).expand(len(images), -1, -1), size)
+
+
+def to_affine(
+    angle: torch.Tensor, zoom: torch.Tensor, mirrored: torch.Tensor, middle: torch.Tensor, share: float
+) -> torch.Tensor:
+    """From positions in a crop to those in the face, both in [-1, 1]: float32 (N, 2, 3).
+
+    Angles (N,) are in radians; `middle` (N, 2) is the crop's middle in the face, `share` its size beside the face's.
+    """
+    extent, mirror = share / zoom, torch.where(mirrored, -1.0, 1.0)
+    x = torch.stack([extent * angle.cos() * mirror, -extent * angle.sin()], dim=1)
+    y = torch.stack([extent * angle.sin() * mirror, extent * angle.cos()], dim=1)
+    return torch.cat([torch.stack([x, y], dim=1), middle.unsqueeze(2)], dim=2)
+
+
+def resample(images: torch.Tensor, affine: torch.Tensor, size: int) -> torch.Tensor:
+    """Crops of faces uint8 (N, C, S, S), placed by `to_affine`: float32 (N, C, size, size) in [0, 1].
+
+    One bilinear resampling, which repeats the border; several would blur the face.
+    """
+    grid = F.affine_grid(affine, [*images.shape[:2], size, size], align_corners=False)
+    return F.grid_sample(images / 255, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def to_unit(crops: torch.Tensor) -> torch.Tensor:
+    """Crops, uint8 or already float32 in [0, 1], as float32 in [0, 1]."""
+    return crops if crops.is_floating_point() else crops / 255
 
 
 def as_input(crops: torch.Tensor) -> torch.Tensor:
     """Crops (N, C, H, W), uint8 or float32 in [0, 1], as networks take them: float32 (N, 3, H, W), channels last."""
-    pixels = crops if crops.is_floating_point() else crops / 255
-    return pixels.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+    return to_unit(crops).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 
 
-def score(
-    network: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, size: int, crops: int, classes: int
+def score_views(
+    network: Callable[[torch.Tensor], torch.Tensor],
+    images: torch.Tensor,
+    size: int,
+    ways: Sequence[Sequence[View]],
+    classes: int,
 ) -> torch.Tensor:
-    """Log-probabilities of faces uint8 (N, C, S, S), with probabilities averaged over the crops (section 2).
+    """Log-probabilities of faces uint8 (N, C, S, S), for each list of views averaged over them (section 2).
 
-    `network` maps float32 (N, 3, size, size) to logits. The result is float32 (N, classes), or (N, classes + V) if the
-    network has a second head.
+    `network` maps float32 (N, 3, size, size) to logits. The result is float32 (ways, N, K), K being `classes`, or
+    (ways, N, K + V) if the network has a second head. A view that several lists have is computed once.
     """
-    return score_both(network, images, size, crops, classes)[0]
-
-
-def score_both(
-    network: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, size: int, crops: int, classes: int
-) -> torch.Tensor:
-    """Two results of `score` from one pass, (2, N, classes + V): over all crops, and by the centre crop alone."""
-    logits = network(as_input(crop_for_evaluation(images, size, crops))).float().unflatten(0, (-1, crops))
+    views = [*dict.fromkeys(view for way in ways for view in way)]
+    crops = torch.stack([to_unit(cut_view(images, size, view)) for view in views], dim=1).flatten(0, 1)
+    logits = network(as_input(crops)).float().unflatten(0, (-1, len(views)))
     heads = [head.log_softmax(2) for head in logits.split([classes, logits.shape[2] - classes], dim=2)]
-    average = torch.cat([head.logsumexp(1) - math.log(crops) for head in heads], dim=1)
-    return torch.stack([average, torch.cat(heads, dim=2)[:, min(4, crops - 1)]])
+    places = [[views.index(view) for view in way] for way in ways]
+    averaged = [[head[:, place].logsumexp(1) - math.log(len(place)) for head in heads] for place in places]
+    return torch.stack([torch.cat(both, dim=1) for both in averaged])
 
 
 def choose_precision(wanted: Wanted, device: Device) -> Precision:

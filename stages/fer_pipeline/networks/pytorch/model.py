@@ -1,5 +1,7 @@
 """A trained PyTorch network as the evaluation uses it: probabilities, cost and Grad-CAM."""
 
+from collections.abc import Sequence
+from itertools import chain
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import NamedTuple
@@ -12,17 +14,18 @@ from captum.attr import LayerGradCam
 from torch.utils.flop_counter import FlopCounterMode
 
 from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.record import Device, Precision
 from fer_pipeline.faces.faces import Facts
-from fer_pipeline.networks.network import Network, find_crop, find_network
-from fer_pipeline.networks.precision import Device, Precision, Wanted
+from fer_pipeline.networks.network import CENTRE, Network, View, find_crop, find_network
+from fer_pipeline.networks.precision import Wanted
 from fer_pipeline.networks.pytorch.crops import (
     EVALUATION_CROPS,
     as_input,
     autocast,
     choose_device,
     choose_precision,
-    crop_for_evaluation,
-    score_both,
+    cut_view,
+    score_views,
     to_faces,
     to_images,
 )
@@ -40,23 +43,19 @@ class TorchModel(NamedTuple):
     device: Device
     hardware: str  # name of the processor or of the GPU
 
-    def predict(self, images: npt.NDArray[np.uint8], crops: int) -> npt.NDArray[np.float64]:
-        """Probabilities float64 (N, K + V) of faces (images as in `Split`), averaged over the crops: 10, or 1."""
-        return self.predict_both(images, crops)[0]
-
-    def predict_both(self, images: npt.NDArray[np.uint8], crops: int) -> npt.NDArray[np.float64]:
-        """`predict` by all crops, and by the centre crop alone: (2, N, K + V).
+    def predict(self, images: npt.NDArray[np.uint8], *ways: Sequence[View]) -> npt.NDArray[np.float64]:
+        """Probabilities of faces (images as in `Split`) by each of several lists of views: float64 (ways, N, K + V).
 
         On a CPU each thread has a batch of its own: threads that share one wait for each other after every layer, on a
         busy machine most of the time.
         """
         device = self.device
-        batches = to_images(images).split(EVALUATION_CROPS[device] // crops)
+        batches = to_images(images).split(EVALUATION_CROPS[device] // len({*chain(*ways)}))
 
         def score(batch: torch.Tensor) -> torch.Tensor:
             with torch.inference_mode(), autocast(device, self.precision):
-                both = score_both(self.network, batch.to(device), self.size, crops, self.classes)
-                return both.double().exp().cpu()
+                scores = score_views(self.network, batch.to(device), self.size, ways, self.classes)
+                return scores.double().exp().cpu()
 
         if device == "cpu" and len(batches) > 1:
             with ThreadPool(torch.get_num_threads(), torch.set_num_threads, (1,)) as pool:
@@ -84,7 +83,7 @@ class TorchModel(NamedTuple):
         in [0, 1]: the maximum of each is 1; a map is all 0 if no pixel supports the class.
         """
         device, size = self.device, self.size
-        crops = crop_for_evaluation(to_images(images), size, crops=1)
+        crops = cut_view(to_images(images), size, *CENTRE)
         layer = self.architecture.find_explained_layer(self.network, size)
         targets = torch.as_tensor(labels, device=device).long()
         maps = LayerGradCam(self.network, layer).attribute(as_input(crops.to(device)), targets, relu_attributions=True)

@@ -10,13 +10,11 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field
 
 from fer_pipeline.core.files import write_files
-from fer_pipeline.core.record import Count, Record, Share
+from fer_pipeline.core.record import Count, Device, Precision, Record, Share
 from fer_pipeline.running.origin import list_versions
 from fer_pipeline.running.timing import read_times, record_times
 from fer_pipeline.training.common.checkpoints import PARTS
 
-Device = Literal["cpu", "cuda", "mps"]
-Precision = Literal["float32", "bfloat16", "float16"]
 HISTORY = ("epoch", "learning_rate", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
 """Columns of history.csv: epoch counts from 1, accuracies are in [0, 1]."""
 

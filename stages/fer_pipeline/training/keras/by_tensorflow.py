@@ -3,7 +3,8 @@
 import random
 from typing import Any, Literal
 
-from fer_pipeline.networks.keras.framework import keras, tf
+from fer_pipeline.networks.keras.framework import tf
+from fer_pipeline.networks.keras.geometry import resample as resample
 from fer_pipeline.networks.precision import has_fast_bf16
 from fer_pipeline.running.hardware import name_cpu
 
@@ -15,11 +16,6 @@ seed_all = random.seed  # Keras draws from it the seeds of all else
 def find_device() -> tuple[Literal["cpu", "cuda"], str, bool]:
     """Where the training computes, the name of that processor, and whether it multiplies bfloat16."""
     return "cpu", name_cpu(), has_fast_bf16()
-
-
-def resample(images: Any, transforms: Any) -> Any:
-    """Images (N, S, S, C) by `transforms` (N, 8) as `affine_transform` takes them: bilinear, repeating the border."""
-    return keras.ops.image.affine_transform(images, transforms, "bilinear", "nearest")
 
 
 def normalise(inputs: Any, scale: Any, offset: Any, epsilon: float) -> tuple[Any, Any, Any]:

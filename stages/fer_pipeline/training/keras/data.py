@@ -10,6 +10,7 @@ import numpy.typing as npt
 from fer_pipeline.faces.faces import Facts, Split
 from fer_pipeline.faces.votes import to_shares
 from fer_pipeline.networks.keras.framework import keras
+from fer_pipeline.networks.keras.geometry import to_transforms
 from fer_pipeline.params.schema import KerasAugment
 
 VAL_BATCH = 256  # val rows in a batch: without gradients, four times a training batch takes no more memory
@@ -41,18 +42,14 @@ class Vary(keras.layers.Layer):
 
     def draw_transforms(self, count: int, size: int) -> Tensor:
         """Transforms of images of `size` pixels, varied to original: float32 (N, 8), as `affine_transform` takes."""
-        ops, augment, middle = keras.ops, self.augment, (size - 1) / 2
+        ops, augment = keras.ops, self.augment
 
         def uniform(limit: float) -> Tensor:
             return keras.random.uniform((count,), -limit, limit, seed=self.generator)
 
         angle, zoom = uniform(math.radians(augment.rotation)), ops.exp(uniform(math.log1p(augment.scale)))
         mirror = ops.where(uniform(1.0) < 0, -1.0, 1.0) if augment.flip else ops.ones((count,))
-        cosine, sine, none = ops.cos(angle) / zoom, ops.sin(angle) / zoom, ops.zeros((count,))
-        rows = []
-        for first, second in ((cosine * mirror, -sine), (sine * mirror, cosine)):
-            rows += [first, second, middle - middle * (first + second) + uniform(augment.shift) * size]
-        return ops.stack([*rows, none, none], axis=1)
+        return to_transforms(angle, zoom, mirror, [uniform(augment.shift) * size for _ in range(2)], size)
 
 
 def build_augmentation(augment: KerasAugment) -> list[keras.layers.Layer]:

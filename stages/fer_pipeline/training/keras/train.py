@@ -15,12 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.record import Precision
 from fer_pipeline.faces.faces import read_faces
 from fer_pipeline.faces.votes import split_heads
 from fer_pipeline.networks.keras.files import pack_network
 from fer_pipeline.networks.keras.framework import keras
 from fer_pipeline.networks.network import find_network
-from fer_pipeline.networks.precision import Precision, Wanted
+from fer_pipeline.networks.precision import Wanted
 from fer_pipeline.params.schema import Compute, KerasTraining
 from fer_pipeline.training.common.checkpoints import find_checkpoints
 from fer_pipeline.training.common.run import Trained, describe_origin, learns_votes
@@ -168,7 +169,7 @@ def train(name: str, settings: KerasTraining, compute: Compute, seed: int, data:
                 variable.assign(generator.integers(2**31, size=2))
         backend.seed_all(int(generator.integers(2**31)))  # dropout in PyTorch has no variable
 
-    snapshots = Snapshots(folder / "last.npz", compute.threads)
+    snapshots = Snapshots(folder / "last.npz", compute.threads if device == "cpu" else 1)
     done = len(snapshots.epochs)
     average = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
     average._ema_weights_in_model = done > 0  # snapshots are taken, as val is, while the network has its average

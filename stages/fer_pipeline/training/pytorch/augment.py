@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
+from fer_pipeline.networks.pytorch.crops import resample, to_affine
 from fer_pipeline.params.schema import Augment
+from fer_pipeline.training.pytorch.photo import UNIT, draw_damage, pass_through
 
-ERASE_UNIT = 48  # pixels of a face for which `erase_size` is stated: it grows with the face
 SMALLEST_BOX = 1 / 3  # smallest height and width of an erased box, as a share of the largest
 
 
@@ -28,6 +28,7 @@ class Variations(NamedTuple):
     box: torch.Tensor  # int64 (N, 4): top, bottom, left and right of the erased box in the crop; it may be empty
     grey: torch.Tensor  # float32 (N,) in [0, 1): the value of the pixels in the erased box
     share: torch.Tensor  # float32 (N,) in [0.5, 1]: the share of the face itself when mixup blends it with another
+    damage: torch.Tensor  # float32 (N, 7): what it goes through as a photo (`draw_damage`)
 
 
 def draw_variations(count: int, face: int, size: int, augment: Augment, generator: torch.Generator) -> Variations:
@@ -44,15 +45,11 @@ def draw_variations(count: int, face: int, size: int, augment: Augment, generato
     angle = torch.deg2rad(uniform(-augment.rotation, augment.rotation))
     zoom = torch.exp(uniform(-1, 1) * math.log1p(augment.scale))
     shift = torch.stack([uniform(-augment.shift, augment.shift) for _ in range(2)], dim=1)
-    extent, mirror = size / face / zoom, torch.where(flip, -1.0, 1.0)
-    x = torch.stack([extent * angle.cos() * mirror, -extent * angle.sin()], dim=1)
-    y = torch.stack([extent * angle.sin() * mirror, extent * angle.cos()], dim=1)
-    middle = (2 * offset.flip(1) - room) / face + 2 * shift
-    affine = torch.cat([torch.stack([x, y], dim=1), middle.unsqueeze(2)], dim=2)
+    affine = to_affine(angle, zoom, flip, (2 * offset.flip(1) - room) / face + 2 * shift, size / face)
     contrast = torch.exp(uniform(-1, 1) * math.log1p(augment.contrast))
     brightness = uniform(-augment.brightness, augment.brightness)
     erased = uniform(0, 1) < augment.erase
-    sides = torch.stack([uniform(SMALLEST_BOX, 1) for _ in range(2)], dim=1) * (augment.erase_size * face / ERASE_UNIT)
+    sides = torch.stack([uniform(SMALLEST_BOX, 1) for _ in range(2)], dim=1) * (augment.erase_size * face / UNIT)
     sides = sides.round().long().clamp(1, size) * erased.unsqueeze(1)
     starts = (torch.stack([uniform(0, 1) for _ in range(2)], dim=1) * (size - sides + 1)).long()
     box = torch.stack([starts, starts + sides], dim=2).flatten(1)
@@ -62,14 +59,14 @@ def draw_variations(count: int, face: int, size: int, augment: Augment, generato
         seed = int(torch.randint(2**62, (), generator=generator))
         drawn = np.random.default_rng(seed).beta(augment.mixup, augment.mixup, count)
         share = torch.from_numpy(np.maximum(drawn, 1 - drawn)).float()
-    return Variations(offset, flip, affine, contrast, brightness, box, grey, share)
+    damage = draw_damage(count, face, augment.photo, generator)
+    return Variations(offset, flip, affine, contrast, brightness, box, grey, share, damage)
 
 
 def vary(images: torch.Tensor, size: int, augment: Augment, variations: Variations) -> torch.Tensor:
     """Varied crops of faces uint8 (N, C, S, S), before mixup: float32 (N, C, size, size) in [0, 1]."""
     if augment.rotation or augment.scale or augment.shift:
-        grid = F.affine_grid(variations.affine, [*images.shape[:2], size, size], align_corners=False)
-        crops = F.grid_sample(images / 255, grid, mode="bilinear", padding_mode="border", align_corners=False)
+        crops = resample(images, variations.affine, size)
     else:
         crops = cut(images, size, variations) / 255
     if augment.contrast or augment.brightness:
@@ -82,6 +79,8 @@ def vary(images: torch.Tensor, size: int, augment: Augment, variations: Variatio
         rows, columns = (steps >= top) & (steps < bottom), (steps >= left) & (steps < right)
         inside = rows[:, None, :, None] & columns[:, None, None, :]
         crops = torch.where(inside, variations.grey.view(-1, 1, 1, 1), crops)
+    if augment.photo.light or augment.photo.detail:
+        crops = pass_through(crops, images.shape[2], augment.photo, variations.damage)
     return crops
 
 

@@ -13,9 +13,10 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import trange
 
 from fer_pipeline.core.errors import InputError
+from fer_pipeline.core.record import Device, Precision
 from fer_pipeline.faces.votes import split_heads
-from fer_pipeline.networks.precision import Device, Precision
-from fer_pipeline.networks.pytorch.crops import EVALUATION_CROPS, as_input, autocast, score
+from fer_pipeline.networks.network import CROPS
+from fer_pipeline.networks.pytorch.crops import EVALUATION_CROPS, as_input, autocast, score_views
 from fer_pipeline.networks.pytorch.heads import HEADS
 from fer_pipeline.params.schema import PyTorchTraining
 from fer_pipeline.training.pytorch.data import TensorSplit, TrainingBatches, derive_seed
@@ -64,6 +65,7 @@ class Learner:
         self.class_weights = weigh_classes(train.labels, classes).to(device) if balanced else None
         self.optimizer = make_optimizer(self.network, settings, self.rate)
         self.scaler = torch.amp.GradScaler(device, enabled=precision == "float16")
+        self.captured: Captured | None = None
         self.history: list[dict[str, Any]] = []
         self.seconds: list[float] = []
 
@@ -107,7 +109,7 @@ class Learner:
         self.small = epoch < self.settings.small_epochs
         if self.device != "cuda" or self.world > 1 or self.scaler.is_enabled():  # the scaler waits for the GPU
             return self.step
-        if not hasattr(self, "captured") or epoch in (self.settings.freeze_epochs, self.settings.small_epochs):
+        if not self.captured or epoch in (self.settings.freeze_epochs, self.settings.small_epochs):
             self.captured = Captured(self.step)  # it computes something else from here on
         return self.captured
 
@@ -191,10 +193,11 @@ class Learner:
         """Loss (cross-entropy of the first head, in nats) and accuracy on val, of the average or of the network."""
         self.average.eval()
         loss, right = torch.zeros((), device=self.device), torch.zeros_like(self.right)
-        many = EVALUATION_CROPS[self.device] // self.settings.val_crops
+        views = CROPS[self.settings.val_crops]
+        many = EVALUATION_CROPS[self.device] // len(views)
         for images, labels in zip(self.val.images.split(many), self.val.labels.split(many), strict=True):
             with autocast(self.device, self.precision):  # not compiled: other shapes
-                scores = score(self.average.forward, images, self.size, self.settings.val_crops, self.classes)
+                (scores,) = score_views(self.average.forward, images, self.size, [views], self.classes)
             loss += F.nll_loss(scores[:, : self.classes], labels, reduction="sum")
             right += (scores[:, : self.classes].argmax(1) == labels).sum()
         total, correct = self.sum_up(loss, right)

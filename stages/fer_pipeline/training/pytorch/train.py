@@ -37,6 +37,9 @@ def train(name: str, settings: PyTorchTraining, compute: Compute, seed: int, dat
     torch.manual_seed(seed)
     classes, size = len(facts.classes), find_crop(name, facts.size)
     network: nn.Module = find_network(name).build(Shape(settings.width, settings.dropout, classes, facts.channels))
+    if "head.weight" not in network.state_dict():
+        where = f"stages/fer_pipeline/networks/{name}.py"
+        raise InputError(f"{where}: no layer of its network is named `head`; give its last linear layer that name")
     if learns_votes(name, settings.labels, train_rows.shares is not None):
         network = add_votes_head(network, len(facts.voted))
     if settings.normalisation == "imagenet":
