@@ -4,8 +4,11 @@ VENV := .venv
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro test test-all lint format plots report times serve results release remote verify url lock
-.DEFAULT_GOAL := repro
+.PHONY: help repro test test-all lint format plots diff report times serve site results rescore release wheel remote verify url use lock
+.DEFAULT_GOAL := help
+
+help:                ## list these targets
+	@awk -F ':.*## ' '/^[a-z-].*:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
 
 repro: $(READY)      ## run the whole pipeline, or what is left of it
 	@PYTHONPATH=stages python -m fer_pipeline.training.common.profile
@@ -36,6 +39,9 @@ plots: $(READY)      ## write dvc_plots/index.html, which opens without a networ
 	@python tools/list_plots.py
 	dvc plots show
 
+diff: $(READY)       ## BASE=...: write dvc_plots/diff.html: how results and parameters differ from that branch, tag or commit
+	@python tools/diff_page.py $(or $(BASE),main)
+
 report: $(READY)     ## write plots/report.html after whatever it needs, and open it where there is a browser
 	dvc repro report
 	@echo "file://$(CURDIR)/plots/report.html"
@@ -44,16 +50,28 @@ report: $(READY)     ## write plots/report.html after whatever it needs, and ope
 times: $(READY)      ## print how long things took on this machine, and write plots/timing.html
 	@python tools/times.py
 
-# What requirements-use.txt lists is enough, wherever it is installed.
-serve:               ## a page on this machine that says what the faces in a photo show
+# For these, what requirements-use.txt lists is enough, wherever it is installed.
+serve site: use
+use:
 	@python -c 'import cv2, fastapi, onnxruntime, PIL, python_multipart, uvicorn' 2>/dev/null || $(MAKE) --no-print-directory $(READY)
+
+serve:               ## a page on this machine that says what the faces in a photo show
 	@python apps/serve.py
+
+site:                ## write build/site, the same page without a server, for any static host; needs npm
+	@python tools/build_site.py
 
 results: $(READY)    ## NAME=...: keep the finished run in results/NAME/, and set its tables into the pages; MIXED=1: one of unlike trainings
 	python tools/collect.py $(NAME) $(if $(MIXED),--mixed)
 
+rescore: $(READY)    ## NAME=...: compute the scores of a kept run from its predictions anew, and compare
+	python tools/rescore.py $(NAME)
+
 release: $(READY)    ## NAME=...: make pretrained/ from a kept run
-	python tools/release.py $(NAME) $(or $(NETWORK),compact)
+	PYTHONHASHSEED=0 python tools/release.py $(NAME) $(or $(NETWORK),compact)
+
+wheel:               ## write build/wheel/fer_pipeline-*.whl, which `pip install` takes: Faces, fer-predict, fer-serve
+	$(PYTHON) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/wheel .
 
 # The remote stands in .dvc/config, so that whoever clones can pull; names and keys go into .dvc/config.local, by
 # `dvc remote modify --local team ...`. The lock file has what ssh:// needs; s3:// is heavier and comes only when used.
@@ -77,7 +95,7 @@ url:
 		echo "error: no URL: name a folder, ssh://HOST/PATH or s3://BUCKET/PATH, as in make remote URL=..." >&2; exit 1;; esac
 
 $(READY): requirements.lock
-	@$(PYTHON) -c 'import sys; v = sys.version_info; not (3, 11) <= v[:2] <= (3, 13) and sys.exit(f"error: Python {v[0]}.{v[1]} found, 3.11 to 3.13 needed; name one with make PYTHON=...")'
+	@$(PYTHON) -c 'import sys; v = sys.version_info; not (3, 11) <= v[:2] <= (3, 13) and sys.exit(f"error: Python {v[0]}.{v[1]} found, 3.11 to 3.13 needed; name one, as in make repro PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	touch $@

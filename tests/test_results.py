@@ -1,20 +1,32 @@
 """The kept runs: the tables in the pages show what results/ holds."""
 
+import base64
 import hashlib
 import json
+import re
 import shutil
 
+import numpy as np
+import pandas as pd
 import pytest
+from answers import draw_rows, make_splits
 from conftest import ROOT, put
 
 import collect
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.record import Record
 from fer_pipeline.exported.record import Exports
+from fer_pipeline.faces.fer2013 import CLASSES
+from fer_pipeline.figures.comparison import draw_all_wrong, draw_contradicted
+from fer_pipeline.figures.data import draw_varied, plot_data
+from fer_pipeline.figures.network import draw_confusion, draw_grad_cam, draw_mistakes
+from fer_pipeline.figures.stress import draw_damages
+from fer_pipeline.figures.style import shows_faces, to_png
 from fer_pipeline.metrics.comparison import Comparison
 from fer_pipeline.metrics.evaluation import Scores
 from fer_pipeline.metrics.scores import Summary
 from fer_pipeline.raw.record import Data
+from fer_pipeline.stress.record import Stress
 from fer_pipeline.training.common.run import Training
 from origin import Origin, find_differences, find_origin
 from timing import read_timing
@@ -23,9 +35,11 @@ KEPT = sorted(path.parent for path in (ROOT / "results").glob("*/run.json"))
 BEST = ROOT / "results" / "fer2013-best"
 SEEDS = {"mean": 0.1234, "lowest": 0.2345, "highest": 0.3456, "vote.accuracy": 0.4567, "vote.accuracy_unseen": 0.5678}
 SAID = "Over the seeds 2013, 2014 and 2015, Compact averages 12.34% (from 23.45% to 34.56%); the soft vote of these networks has 45.67%"
+NAMES = ("baseline", "vgg19", "resnet18", "compact")
 FACTS = {
     "profile": "cpu", "split": "official", "seed": 2013, "minutes": 61.7,
     "hardware": {"cpu": "AMD EPYC", "cores": 2},
+    "networks": {name: {"hardware": "AMD EPYC", "versions": {"python": "3.11.7"}} for name in NAMES},
 }  # fmt: skip
 
 
@@ -54,6 +68,8 @@ def test_a_kept_run_is_made_of_records(folder):
     }
     kinds |= {f"summary/{name}": Summary for name in names} | {f"train/{name}": Training for name in names}
     kinds |= dict.fromkeys(names, Scores)
+    if (metrics / "stress").exists():  # earlier runs have none
+        kinds |= {f"stress/{name}": Stress for name in names}
     for file, kind in kinds.items():
         record = kind.read(metrics / f"{file}.json", "")
         kept = record.model_dump(mode="json", exclude_unset=True)  # a newer key, None by default, is not in it
@@ -62,6 +78,57 @@ def test_a_kept_run_is_made_of_records(folder):
     assert files == {*kinds, "timing"}
     timing = read_timing(metrics / "timing.json", names)
     assert None not in [*timing.training.values(), *timing.prediction.values(), timing.exports]
+
+
+WITH_FACES = {
+    f"{one}.png" for one in ("faces", "augmented", "mistakes", "gradcam", "all_wrong", "contradicted", "damages")
+}
+IMAGE = r'<img src="data:image/png;base64,([^"]+)"'
+
+
+@pytest.mark.parametrize("folder", KEPT, ids=lambda folder: folder.name)
+def test_a_kept_run_shows_no_face(folder):
+    """Its report has pictures of plots/ alone, and sentences in place of those of faces; no link is dead."""
+    pictures = {path: path.read_bytes() for path in folder.rglob("*.png")}
+    large = {path.name for path, content in pictures.items() if len(content) > 20_000}  # the others are sentences
+    assert not WITH_FACES & large and not any(map(shows_faces, pictures.values())) and not [*folder.rglob("*.jp*g")]
+    report, alone = (folder / "report.html").read_text(), len([*(folder / "metrics" / "train").iterdir()]) == 1
+    shown = [base64.b64decode(image) for image in re.findall(IMAGE, report)]
+    assert len(shown) == report.count("<img") > (9 if alone else 15) and {*shown} <= {*pictures.values()}
+    assert report.count(collect.LEFT_OUT) >= (6 if alone else 7)
+    for page in folder.glob("*.html"):
+        assert all((folder / link).exists() for link in re.findall(r'href="([^"#]+)', page.read_text())), page
+
+
+def test_pictures_of_faces_are_told_from_others():
+    """By what `to_png` writes into the file; the report that is kept has a sentence in their place."""
+    rows, faces = draw_rows(300, 1), np.zeros((300, 48, 48), np.uint8)
+    splits = make_splits({split: np.arange(14) % 7 for split in ("train", "val", "test")})
+    wrong = {"index": 0, "actual": "sad", "vgg19": "happy", "compact": "happy", "same": True, "confidence": 0.9}
+    said = {"index_in_test": 0, "actual": "sad", "predicted": "happy", "said": "happy 9"}
+    crop = (faces[0], np.ones((48, 48), np.float32), 1)
+    with_faces = {
+        "augmented": draw_varied({"as they are": faces[:7], "VGG19": faces[:7]}, CLASSES),
+        "mistakes": draw_mistakes(faces, rows, "VGG19"),
+        "gradcam": draw_grad_cam({"correct": [crop] * 7, "incorrect": [None] * 7}, CLASSES, "VGG19"),
+        "all_wrong": draw_all_wrong(pd.DataFrame([wrong]), faces, ["vgg19", "compact"]),
+        "contradicted": draw_contradicted(pd.DataFrame([said]), faces, ten=True),
+        "damages": draw_damages({"noise": faces[:5], "blur": faces[:5]}, range(1, 6)),
+    }
+    drawn = {f"{name}.png": to_png(figure) for name, figure in with_faces.items()}
+    drawn |= {name: one for name, one in plot_data(splits, CLASSES).items() if name.endswith(".png")}
+    drawn["confusion.png"] = to_png(draw_confusion(rows, "VGG19"))
+    assert {name for name, picture in drawn.items() if shows_faces(picture)} == WITH_FACES
+    embedded = [
+        f'<img src="data:image/png;base64,{base64.b64encode(one).decode()}" alt="x"> {name}'
+        for name, one in drawn.items()
+    ]
+    kept = collect.leave_faces_out("\n".join(embedded))
+    lines = [
+        f"{collect.LEFT_OUT if name in WITH_FACES else image[: -len(name) - 1]} {name}"
+        for name, image in zip(drawn, embedded, strict=True)
+    ]
+    assert kept == "\n".join(lines)
 
 
 @pytest.fixture
@@ -93,9 +160,9 @@ SHOWN = {
     "metrics/resnet18.json: val_accuracy": (0.6543, "65.43%"),
     "metrics/export.json: networks.vgg19.int8.accuracy": (0.4567, "| 45.67% |"),
     "metrics/export.json: networks.vgg19.int8.bytes": (98_760_000, "| 98.8 |"),
-    "metrics/timing.json: train_resnet18.seconds": (5520.0, "| 92 |"),
     "metrics/timing.json: score_exports.networks.vgg19.int8.latency_ms.threads_2.median": (76.54, "| 76.5 |"),
     "run.json: seed": (77, "seed 77."),
+    "run.json: networks.resnet18.minutes": (92.4, "| 71.60% | 92 |"),
 }
 
 
@@ -103,7 +170,8 @@ def test_every_number_of_the_table_is_the_runs(folder):
     """Change a number in the JSON, and the table changes there."""
     before = make_text(folder)
     assert "| VGG19 | " in before and "| 70.31% |" in before
-    assert "all its stages took 62 minutes. [here](results/here/) has all results." in before
+    assert "the times of its stages add up to 62 minutes. All networks were trained by an unknown commit." in before
+    assert "[here](results/here/) has all results." in before
     assert "[here](here/)" in make_text(folder, "results/README.md")
     assert all(len(line) <= 120 for line in collect.make_table(folder, "README.md").split("\n") if line[:1] != "|")
     for source, (value, shown) in SHOWN.items():
@@ -120,9 +188,8 @@ def test_every_number_of_the_table_is_the_runs(folder):
     ],
 )
 def test_networks_that_were_trained_elsewhere_say_so(vgg19, resnet18, said, folder):
-    hardware = {"baseline": "AMD EPYC", "vgg19": vgg19, "resnet18": resnet18, "compact": "AMD EPYC"}
-    rewrite(folder, {f"metrics/timing.json: train_{name}.hardware": one for name, one in hardware.items()})
-    assert f"2 cores of AMD EPYC{said}; all its stages" in make_text(folder)
+    rewrite(folder, {"run.json: networks.vgg19.hardware": vgg19, "run.json: networks.resnet18.hardware": resnet18})
+    assert f"2 cores of AMD EPYC{said}; the times" in make_text(folder)
 
 
 VERSIONS = {"python": "3.11.7", "torch": "2.14.1"}
@@ -146,10 +213,10 @@ def test_what_differs_between_trainings(other, differences):
 
 
 def test_the_table_tells_how_the_networks_were_trained(folder):
-    """Once if all were trained alike; else each its own, with minutes in the column of its hardware."""
+    """Once if all were trained alike; else each its own."""
 
     def tell(**others):
-        origins = dict.fromkeys(("baseline", "vgg19", "resnet18", "compact"), ONE) | others
+        origins = dict.fromkeys(NAMES, ONE) | others
         facts = FACTS | {"networks": {name: one.model_dump() for name, one in origins.items()}}
         (folder / "run.json").write_text(json.dumps(facts))
         return make_text(folder)
@@ -164,10 +231,12 @@ def test_the_table_tells_how_the_networks_were_trained(folder):
         and "| 72.11% | 70.69% to 73.64% | 70.19% | 70.31% | 2 | " in said
     )
     said = tell(vgg19=GPU)
-    assert "| minutes of training, AMD EPYC | minutes of training, NVIDIA H200 | trained on |" in said
-    assert "| 70.31% | – | 2 | NVIDIA H200, python 3.11.7, torch 2.11.0, commit bbbbbbbbbb |" in said
+    assert "| the paper | trained on |" in said and "minutes of training" not in said
+    assert "| 70.31% | NVIDIA H200 in 2 minutes, python 3.11.7, torch 2.11.0, commit bbbbbbbbbb |" in said
     assert "but trained VGG19 on NVIDIA H200;" in said and "All networks" not in said
-    assert "| 70.31% | – | AMD EPYC, python 3.11.7, torch 2.14.1, an unknown commit |" in tell(vgg19=FROM_CACHE)
+    assert "| 70.31% | AMD EPYC, python 3.11.7, torch 2.14.1, an unknown commit |" in tell(vgg19=FROM_CACHE)
+    kept = {name: ONE.model_copy(update={"predictions": f"predictions/{name}.csv.gz"}) for name in NAMES}
+    assert "nobody can check its scores" in said and "nobody" not in tell(**kept)
 
 
 def test_times_count_for_the_model_that_they_belong_to(tmp_path):

@@ -4,14 +4,15 @@
 
 results/<name>/ then has metrics/ (JSON, timing.json among them), plots/ (PNG), predictions/ (of val and test, as in
 data/predictions/), report.html, timing.html, dvc.lock, and run.json: profile, data, split, seed, hardware and versions
-of this machine, the wall time of each stage, and what made each network. Networks that different hardware, versions or
-commits made are refused without --mixed, with which the tables tell them apart. It keeps its seeds.json and their
-predictions if tools/seeds.py wrote them for this run. A page has a place for the tables between two comments, the first
-of which names the run: README.md or results/README.md, and docs/benchmark.md. The tables are made from results/<name>/
-alone.
+of this machine, the wall time of each stage, and what made each network. Pictures of faces are left out, also of the
+report: they stay with those who have the data. Networks that different hardware, versions or commits made are refused
+without --mixed, with which the tables tell them apart. It keeps its seeds.json and their predictions if tools/seeds.py
+wrote them for this run. A page has a place for the tables between two comments, the first of which names the run:
+README.md or results/README.md, and docs/benchmark.md. The tables are made from results/<name>/ alone.
 """
 
 import argparse
+import base64
 import csv
 import json
 import os
@@ -26,6 +27,8 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
+import pandas as pd
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
@@ -33,11 +36,15 @@ import checkout
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import ROOT, to_json, write_files
 from fer_pipeline.exported.record import Exports
+from fer_pipeline.faces.faces import Facts, Split, read_faces
 from fer_pipeline.faces.fer2013 import SIZE
+from fer_pipeline.figures.style import shows_faces
 from fer_pipeline.metrics.comparison import Comparison
 from fer_pipeline.metrics.evaluation import Scores
+from fer_pipeline.metrics.groups import Names, read_groups
 from fer_pipeline.networks.network import find_crop, find_networks
 from fer_pipeline.params.read import read_params
+from fer_pipeline.predictions.predictions import SCORED, WAYS
 from fer_pipeline.raw.record import Data
 from fer_pipeline.report.show import NONE, decimal, listing, percent
 from fer_pipeline.running.hardware import name_cpu
@@ -45,7 +52,7 @@ from fer_pipeline.running.origin import list_versions
 from fer_pipeline.running.stage import LOG, catch
 from fer_pipeline.training.common.profile import BASE, lay_over
 from origin import Origin, find_differences, find_origin
-from seeds import Seeds, pack, place_predictions
+from seeds import DATA, Seeds, pack, place_predictions
 from times import write_times
 from timing import read_timing
 
@@ -54,8 +61,11 @@ ROWS = {"official": ("PrivateTest", "PublicTest"), "paper": ("both, 7,178 rows",
 CLOSING = "<!-- end of results -->"
 PAGES = dict.fromkeys(("README.md", "results/README.md"), "results.md.j2") | {"docs/benchmark.md": "benchmark.md.j2"}
 """{page: the template of its tables}."""
-HEADS = [f"{crops}{head}.csv" for crops in ("", "_single_crop") for head in ("", "_votes")]
+ROWS_FILE = "predictions/rows.csv.gz"  # of a kept run: `tabulate_rows`
+HEADS = [f"{way}{head}.csv" for way in WAYS for head in ("", "_votes")]
 """How the names of a network's predictions of val and test go on, after its own."""
+LEFT_OUT = """<p style="margin: 0; padding: 1rem; color: #1c2024">This picture shows faces of the data set, so it is not
+kept here. The report of your own run has it.</p>"""
 LIBRARIES = ("tensorflow", "keras", "torch", "torchvision", "scikit-learn", "numpy", "dvc")
 
 TEMPLATES = jinja2.Environment(
@@ -64,6 +74,28 @@ TEMPLATES = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+
+
+def tabulate_rows(splits: Mapping[str, Split], facts: Facts, groups: Names) -> bytes:
+    """What a run's scores need to know of its val and test rows beside the predictions: a CSV with a line for each."""
+    tables = []
+    for split, faces in splits.items():
+        columns: dict[str, Any] = {"split": split, "index": range(len(faces.labels))}
+        columns |= {"actual": np.array(facts.classes)[faces.labels], "in_train": faces.duplicate_of_train}
+        tables.append(pd.DataFrame(columns))
+        if faces.votes is not None:
+            tables[-1] = tables[-1].join(pd.DataFrame(faces.votes, columns=facts.vote_classes).add_prefix("votes: "))
+    tables[-1] = tables[-1].join(pd.DataFrame(groups).add_prefix("group: "))  # the last rows are those of test
+    return pd.concat(tables).to_csv(index=False, lineterminator="\n").encode()
+
+
+def leave_faces_out(page: str) -> str:
+    """The HTML of a report with a sentence in place of each picture that shows faces of the data."""
+
+    def replace(image: re.Match[str]) -> str:
+        return LEFT_OUT if shows_faces(base64.b64decode(image[1])) else image[0]
+
+    return re.sub(r'<img src="data:image/png;base64,([^"]+)"[^>]*>', replace, page)
 
 
 def read_seconds(log: Iterable[str], commands: Mapping[str, str]) -> dict[str, float | None]:
@@ -93,7 +125,10 @@ def describe_run(
         "seed": params.seed,
         "hardware": {"cpu": name_cpu(), "cores": os.cpu_count(), "system": platform.platform(terse=True)},
         "versions": list_versions(LIBRARIES),
-        "networks": {name: origin.model_dump() for name, origin in origins.items()},
+        "networks": {
+            name: origin.model_dump() | {"predictions": f"predictions/{name}.csv.gz"}
+            for name, origin in origins.items()
+        },
         "minutes": round(sum(filter(None, seconds.values())) / 60, 1),
         "stages_seconds": seconds,
     }
@@ -106,21 +141,13 @@ def make_table(folder: Path, page: str) -> str:
     compare = Comparison.read(metrics / "compare.json", "compare")
     networks = find_networks(compare.table7)
     timing = read_timing(metrics / "timing.json", networks)
-    origins = {name: Origin.model_validate(one) for name, one in facts.get("networks", {}).items()}
-    kinds: dict[str, dict[str, str]] = {}  # {hardware: {network: minutes of its training}}
-    for name, times in timing.training.items():
-        early = Origin(hardware=times.hardware, minutes=times.seconds / 60) if times else Origin()
-        one = origins.get(name, early)
-        if one.hardware:
-            kinds.setdefault(one.hardware, {})[name] = decimal(one.minutes, 0)
-    elsewhere = {kind: listing(networks[name].TITLE for name in minutes) for kind, minutes in kinds.items()}
-    elsewhere.pop(facts["hardware"]["cpu"], None)
-    kinds = kinds or {NONE: {}}
-    trained = {f"minutes of training{f', {kind}' * (len(kinds) > 1)}": minutes for kind, minutes in kinds.items()}
+    origins = {name: Origin.model_validate(one) for name, one in facts["networks"].items()}
+    elsewhere: dict[str | None, list[str]] = {}  # {hardware: titles}
+    for name, one in origins.items():
+        if one.hardware != facts["hardware"]["cpu"]:
+            elsewhere.setdefault(one.hardware, []).append(networks[name].TITLE)
     codes = {one.code for one in origins.values()}
-    if find_differences(origins) or len(codes) > 1:
-        trained["trained on"] = {name: one.describe() for name, one in origins.items()}
-        codes.clear()
+    unlike = bool(find_differences(origins)) or len(codes) > 1
     text = TEMPLATES.get_template(PAGES[page]).render(
         folder=folder,
         link=folder.name if page.startswith("results/") else f"results/{folder.name}",
@@ -132,9 +159,10 @@ def make_table(folder: Path, page: str) -> str:
         data=Data.read(metrics / "data.json", "prepare"),
         exports=Exports.read(metrics / "export.json", "score_exports"),
         timing=timing,
-        elsewhere=[f"{names} on {kind}" for kind, names in elsewhere.items()],
-        trained=trained,
-        code=next(iter(codes), ""),
+        elsewhere=[f"{listing(titles)} on {kind or 'unknown hardware'}" for kind, titles in elsewhere.items()],
+        origins=origins,
+        unlike=unlike,
+        scorable=all(one.predictions for one in origins.values()),
         seeds=read_seeds(folder, folder),
         settings={name: find_settings(lock, facts["profile"], name) for name in networks},
         rows=ROWS,
@@ -239,7 +267,8 @@ def main() -> None:
     lock["stages"] = stages = {stage: lock["stages"][stage] for stage in known if stage in lock["stages"]}
     outs = {Path(out["path"]) for entry in stages.values() for out in entry.get("outs", ())}
     outs.add(Path("metrics/timing.json"))  # no stage's out; missing if nothing ran on this machine
-    files = [*Path("metrics").rglob("*.json"), *Path("plots").rglob("*.png")]
+    pictures = [path for path in Path("plots").rglob("*.png") if not shows_faces(path.read_bytes())]
+    files = [*Path("metrics").rglob("*.json"), *pictures]
     made = [path for path in files if outs & {path, *path.parents} and path.name != "sample.png"]
     for path in made:
         (unfinished / path).parent.mkdir(parents=True, exist_ok=True)
@@ -247,9 +276,10 @@ def main() -> None:
     yaml.dump(lock, unfinished / "dvc.lock")
     said = [f"{network}{head}" for network in models for head in HEADS]
     packed = {unfinished / f"predictions/{one}.gz": pack(Path("data/predictions", one).read_bytes()) for one in said}
-    write_files(packed)
-    for page in ("report.html", "timing.html"):
-        shutil.copyfile(Path("plots") / page, unfinished / page)
+    packed[unfinished / ROWS_FILE] = pack(tabulate_rows(*read_faces(DATA, SCORED), read_groups(DATA)))
+    report = leave_faces_out(Path("plots/report.html").read_text(encoding="utf-8"))
+    write_files(packed | {unfinished / "report.html": report.encode()})
+    shutil.copyfile("plots/timing.html", unfinished / "timing.html")
     trainings = {f"train_{network}": times.seconds for network, times in timing.training.items() if times}
     (unfinished / "run.json").write_bytes(to_json(describe_run(stages, trainings, origins)))
     keep_seeds(folder, unfinished)

@@ -21,6 +21,7 @@ class Origin(Record):
     commit: str | None = None
     clean: bool | None = None
     minutes: float | None = None  # of all epochs
+    predictions: str | None = None  # of val and test, in the run's folder; None if not kept: nobody can score it again
 
     @property
     def code(self) -> str:
@@ -29,9 +30,10 @@ class Origin(Record):
         return commit + " with other changes" * (self.clean is False)
 
     def describe(self) -> str:
-        """Hardware, versions and commit, in words."""
+        """Hardware, minutes, versions and commit, in words."""
         versions = [" ".join(pair) for pair in (self.versions or {"versions": "unknown"}).items()]
-        return ", ".join([self.hardware or "hardware unknown", *versions, self.code])
+        took = "" if self.minutes is None else f" in {self.minutes:.0f} minutes"
+        return ", ".join([f"{self.hardware or 'hardware unknown'}{took}", *versions, self.code])
 
 
 def find_origin(model: str | Path, times: TrainingTimes | None) -> Origin:

@@ -17,9 +17,12 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import checkout
 from fer_pipeline.core.errors import InputError
@@ -27,16 +30,16 @@ from fer_pipeline.core.files import ROOT, write_files
 from fer_pipeline.core.record import Count, Record, Share
 from fer_pipeline.faces.faces import read_faces
 from fer_pipeline.metrics.comparison import vote
-from fer_pipeline.metrics.scores import Measured, measure
+from fer_pipeline.metrics.scores import Measured, average, measure
 from fer_pipeline.networks.load import load_model
-from fer_pipeline.networks.network import find_network, read_origin
+from fer_pipeline.networks.network import find_network, list_views, read_origin
 from fer_pipeline.params.read import read_params
-from fer_pipeline.params.schema import Params, Section
+from fer_pipeline.params.schema import Evaluate, Params, Section
 from fer_pipeline.predictions.predictions import SCORED, Predictions
 from fer_pipeline.running.stage import catch
 from fer_pipeline.training.common.profile import BASE, read_training
 from fer_pipeline.training.common.run import Training
-from predict import predict_crops
+from predict import predict_ways
 
 DATA = Path("data/prepared/faces.h5")
 
@@ -48,6 +51,8 @@ class OneSeed(Record):
     accuracy_unseen: Share | None  # on the test images that are not in train
     hardware: str | None = None  # that trained it; as what follows, None in older files
     versions: dict[str, str] | None = None
+    val_accuracy_views: Share | None = None  # by the network's `test_views`
+    accuracy_views: Share | None = None  # likewise, on test
     best_epoch: Count | None = None  # from 1
     epochs: Count | None = None  # how many ran
 
@@ -62,6 +67,7 @@ class Seeds(Record):
     mean: Share  # mean of the networks' accuracies on test
     lowest: Share
     highest: Share
+    mean_views: Share | None = None  # of `accuracy_views`
     vote: Measured  # the soft vote of the networks, with equal weights
 
 
@@ -103,6 +109,31 @@ def train(folder: Path, network: str, data: Path, params: Params, settings: Sect
     return model
 
 
+def score(
+    found: Mapping[int, Mapping[str, Mapping[str, Predictions]]], in_train: NDArray[np.bool_] | None, settings: Evaluate
+) -> dict[str, Any]:
+    """What seeds.json says of accuracies, from {seed: {way: {split: predictions}}}, the run's own seed first."""
+    own, *_ = found
+
+    def judge(rows: Mapping[str, Predictions]) -> Measured:
+        return measure(rows["val"], rows["test"], in_train, settings, own)
+
+    listed = []
+    for seed, ways in found.items():
+        measured, by_views = judge(ways[""]), [average(ways["_views"][split].correct) for split in SCORED]
+        one = {"seed": seed, "val_accuracy_views": by_views[0], "accuracy_views": by_views[1]}
+        listed.append(one | {key: getattr(measured, key) for key in ("val_accuracy", "accuracy", "accuracy_unseen")})
+    accuracies = [one["accuracy"] for one in listed]
+    return {
+        "seeds": listed,
+        "mean": round(float(np.mean(accuracies)), 6),
+        "lowest": min(accuracies),
+        "highest": max(accuracies),
+        "mean_views": round(float(np.mean([one["accuracy_views"] for one in listed])), 6),
+        "vote": judge({split: vote([ways[""][split] for ways in found.values()]) for split in SCORED}),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", help="one of those in params.yaml")
@@ -124,45 +155,27 @@ def main() -> None:
         folder = Path("build") / "seeds" / f"{args.network}-{seed}"
         paths[seed] = train(folder, args.network, DATA, params.model_copy(update={"seed": seed}), settings)
     (splits, facts), crops = read_faces(DATA), find_network(args.network).TEST_CROPS
+    views = list_views(params.test_views[args.network])
     scored = {split: splits[split] for split in SCORED}
-    found: dict[int, dict[str, Predictions]] = {}
+    found: dict[int, dict[str, dict[str, Predictions]]] = {}
     files: dict[Path, bytes] = {}
     for seed, path in paths.items():
         model = load_model(args.network, path, precision, facts)
-        found[seed], tables = predict_crops(model, scored, facts, crops, path)
+        found[seed], tables = predict_ways(model, scored, facts, path, crops, views)
         if seed != own:  # the run keeps those of its own
             files |= {place_predictions(args.out, args.network, seed, key): pack(said) for key, said in tables.items()}
     reports = {seed: one.with_name("training.json") for seed, one in paths.items()}
     reports[own] = Path("metrics/train") / f"{args.network}.json"
 
-    def judge(rows: dict[str, Predictions]) -> Measured:
-        return measure(rows["val"], rows["test"], splits["test"].duplicate_of_train, params.evaluate, own)
-
-    def list_one(seed: int, measured: Measured) -> OneSeed:
-        origin, trained = read_origin(paths[seed]), Training.read(reports[seed], f"train_{args.network}")
-        return OneSeed(
-            seed=seed,
-            val_accuracy=measured.val_accuracy,
-            accuracy=measured.accuracy,
-            accuracy_unseen=measured.accuracy_unseen,
-            hardware=origin.get("hardware"),
-            versions=origin.get("versions"),
-            best_epoch=trained.best_epoch,
-            epochs=trained.epochs_run,
-        )
-
-    listed = [list_one(seed, judge(rows)) for seed, rows in found.items()]
-    accuracies = [one.accuracy for one in listed]
-    seeds = Seeds(
-        network=args.network,
-        profile=params.profile,
-        split=params.prepare.split,
-        seeds=listed,
-        mean=round(float(np.mean(accuracies)), 6),
-        lowest=min(accuracies),
-        highest=max(accuracies),
-        vote=judge({split: vote([rows[split] for rows in found.values()]) for split in SCORED}),
-    )
+    made: dict[int, dict[str, Any]] = {}
+    for seed, path in paths.items():
+        origin, trained = read_origin(path), Training.read(reports[seed], f"train_{args.network}")
+        made[seed] = {key: origin.get(key) for key in ("hardware", "versions")}
+        made[seed] |= {"best_epoch": trained.best_epoch, "epochs": trained.epochs_run}
+    scores = score(found, splits["test"].duplicate_of_train, params.evaluate)
+    listed = [OneSeed(**one, **made[one["seed"]]) for one in scores.pop("seeds")]
+    run = {"network": args.network, "profile": params.profile, "split": params.prepare.split}
+    seeds = Seeds(**run, seeds=listed, **scores)
     write_files(files | {args.out: seeds.to_bytes()})
     for one in seeds.seeds:
         print(f"seed {one.seed}: {one.accuracy:.2%} on test, {one.val_accuracy:.2%} on val")
