@@ -5,9 +5,10 @@
     python apps/predict.py --camera 0
     python apps/predict.py --list                           # the networks, and how often each is right
 
-It prints a line per face: file, box, emotion (or `uncertain`), calibrated confidence, and how many of ten annotators
-would likely choose that emotion. Folders are searched with all their subfolders. Files that cannot be read are listed
-at the end, and the exit code is then 1. Pillow is needed for AVIF alone, tqdm for a progress bar alone.
+It prints a line per face: file, box, emotion, calibrated confidence, and how many of ten annotators would likely choose
+that emotion. `uncertain: sad  57%` is below the threshold. Folders are searched with all their subfolders. Files that
+cannot be read are listed at the end, and the exit code is then 1. Pillow is needed for AVIF alone, tqdm for a progress
+bar alone.
 """
 
 import signal
@@ -20,6 +21,7 @@ import contextlib
 import csv
 import itertools
 import json
+import math
 import os
 import sys
 import time
@@ -28,15 +30,18 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TextIO
 
-import checkout
+if __package__ == "fer_pipeline.apps":  # installed by pip
+    from fer_pipeline.apps import checkout  # type: ignore[import-not-found]
+else:
+    import checkout
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import replacing, write_files
 from fer_pipeline.inference import recognition
-from fer_pipeline.inference.detection import FRAME_SIDE, Found
+from fer_pipeline.inference.detection import FRAME_SIDE, LEAST_SCORE, Found
 from fer_pipeline.inference.drawing import draw_faces, draw_photo
 from fer_pipeline.inference.opencv import cv2
-from fer_pipeline.inference.photos import SUFFIXES, Crop, Photo, read_photo
-from fer_pipeline.inference.recognition import THRESHOLD, Description, Recogniser
+from fer_pipeline.inference.photos import SUFFIXES, Crop, Photo, check_video_name, open_video, read_photo
+from fer_pipeline.inference.recognition import PREFIX, THRESHOLD, Description, Recogniser, tell_answer
 from fer_pipeline.inference.summary import EmotionSummary, draw, to_csv
 from fer_pipeline.inference.tracking import Tracker
 from fer_pipeline.running.quiet import no_stderr
@@ -57,9 +62,14 @@ BATCH = 64
 class Output:
     """Prints the faces of photos and frames as lines or JSON Lines, or writes them as CSV."""
 
-    def __init__(self, classes: tuple[str, ...], as_json: bool, table: TextIO | None, sum_up: bool) -> None:
-        """Print, or write CSV into the open file `table`; with `sum_up`, fill `summaries`: {source: its summary}."""
-        self.classes, self.as_json = classes, as_json
+    def __init__(
+        self, classes: tuple[str, ...], as_json: bool, table: TextIO | None, sum_up: bool, least: int, largest: bool
+    ) -> None:
+        """Print, or write CSV into the open file `table`; with `sum_up`, fill `summaries`: {source: its summary}.
+
+        Faces whose box has less than `least` pixels on its longer side are left out, with `largest` all but the first.
+        """
+        self.classes, self.as_json, self.least, self.largest = classes, as_json, least, largest
         self.summaries: dict[str, EmotionSummary] | None = {} if sum_up else None
         self.table = table and csv.DictWriter(table, [*COLUMNS, *classes], extrasaction="ignore", lineterminator="\n")
         if self.table:
@@ -67,16 +77,22 @@ class Output:
 
     def write(
         self, file: str, faces: list[Description], frame: int | None = None, seconds: float = 0.0, length: float = 1.0
-    ) -> None:
-        """Write the faces of a photo, or those of a `frame` (from 0) that a video shows at `seconds` for `length`."""
+    ) -> list[Description]:
+        """Write the faces of a photo, or those of a `frame` (from 0) that a video shows at `seconds` for `length`.
+
+        Returns those that are not left out.
+        """
         video = frame is not None
+        faces = faces[:1] if self.largest else faces
+        small = [face for face in faces if max(face["box"][2:]) < self.least]
+        faces = [face for face in faces if face not in small]
         if self.summaries is not None:
             name = file if video else "photos"
             summary = self.summaries.setdefault(name, EmotionSummary(name, self.classes, video))
-            summary.add(faces, seconds, length)
+            summary.add(faces, seconds, length, len(small))
         place = {"file": file, "frame": frame, "seconds": seconds} if video else {"file": file}
         if self.table:
-            for number, face in enumerate(faces):
+            for number, face in enumerate(faces, 1):
                 box = dict(zip(("left", "top", "width", "height"), face["box"], strict=True))
                 known = {"face": face.get("number", number), **face, **face["probabilities"]}
                 self.table.writerow(place | box | known)
@@ -86,15 +102,15 @@ class Output:
             print(json.dumps(place | {"faces": faces}, ensure_ascii=False), flush=video)
         else:
             name = f"{file} {seconds:.2f} s" if video else file
-            for face in faces:
+            for number, face in enumerate(faces, 1):
                 left, top, width, height = face["box"]
-                emotion = "uncertain" if face["uncertain"] else face["emotion"]
-                label = f"  face {face['number']}" if "number" in face else ""
-                people = "" if face["annotators"] is None else f"  {face['annotators']} of 10"
+                label = f"  face {face.get('number', number)}" if video or len(faces) > 1 else ""
+                people = "" if face["annotators"] is None else f"  {face['annotators']} of 10 annotators"
                 where = f"{width}x{height} at {left},{top}{', cut by the edge' if face['cut'] else ''}"
-                print(f"{name}{label}  {where}  {emotion}  {face['confidence']:.0%}{people}", flush=video)
+                print(f"{name}{label}  {where}  {'  '.join(tell_answer(face))}{people}", flush=video)
             if not faces and not video:
-                print(f"{name}  no face found")
+                print(f"{name}  no face {f'of {self.least} pixels or more' if small else 'found'}")
+        return faces
 
 
 def list_files(paths: Iterable[str], drawn: Path | None = None) -> tuple[dict[Path, Path], list[str]]:
@@ -156,13 +172,11 @@ class PhotoQueue:
             self.flush()
 
     def flush(self) -> list[list[Description]]:
-        """Judge the waiting photos, write the answers, and return them."""
+        """Judge the waiting photos, write the answers, and return those that are not left out."""
         waiting, self.waiting = self.waiting, []
         judged = self.recogniser.judge([found for _, found in waiting])
         described = [[self.recogniser.describe(face) for face in faces] for faces in judged]
-        for (file, _), faces in zip(waiting, described, strict=True):
-            self.output.write(str(file), faces)
-        return described
+        return [self.output.write(str(file), faces) for (file, _), faces in zip(waiting, described, strict=True)]
 
 
 class Film:
@@ -198,16 +212,10 @@ def judge_video(source: Path | int, recogniser: Recogniser, drawing: Path | None
     camera = isinstance(source, int)
     name = f"camera {source}" if camera else str(source)
     for path in (name, str(drawing)):
-        try:
-            path.encode()
-        except UnicodeEncodeError:  # OpenCV would abort the whole process
-            raise InputError(f"{path}: the name is not UTF-8; rename it") from None
+        check_video_name(path)
     if not camera and not os.path.isfile(source):  # noqa: PTH113 (as in `list_files`)
         raise InputError(f"{source}: not found")
-    with no_stderr():
-        video = cv2.VideoCapture(source if isinstance(source, int) else name)
-    rate = video.get(cv2.CAP_PROP_FPS)
-    rate = rate if 0.1 <= rate <= 240 else 30
+    video, rate = open_video(source)
     expected = video.get(cv2.CAP_PROP_FRAME_COUNT) if Path(name).suffix.lower() in COUNTED_SUFFIXES else 0
     film: Film | None = None
     tracker, frame, before, photo = Tracker(), 0, 0.0, None
@@ -220,7 +228,8 @@ def judge_video(source: Path | int, recogniser: Recogniser, drawing: Path | None
                 seconds = time.monotonic() - began if camera else frame / rate
                 faces = tracker.follow(recogniser.judge([recogniser.find(photo, FRAME_SIDE)])[0], seconds - before)
                 described = [recogniser.describe(face) for face in faces]
-                output.write(name, described, frame, round(seconds, 3), seconds - before if camera else 1 / rate)
+                length = seconds - before if camera else 1 / rate
+                described = output.write(name, described, frame, round(seconds, 3), length)
                 if unfinished:
                     film = film or Film(unfinished, rate, (photo.shape[1], photo.shape[0]), name)
                     film.write_frame(draw_faces(photo, described), seconds)
@@ -242,11 +251,16 @@ def parse_arguments() -> argparse.Namespace:
     task.add_argument("paths", nargs="*", metavar="PATH", default=[], help="photos, videos, folders of them")
     task.add_argument("--camera", type=int, metavar="N", help="judge the frames of camera N until Ctrl-C")
     task.add_argument("--list", action="store_true", help="print the networks, and how often each is right")
-    model = "name of a network, or path of an .onnx file; without it, the network in pretrained/; "
+    model = "name of a network, or path of an .onnx file; without it, the (default) of --list; "
     parser.add_argument("--model", metavar="NAME", help=(model + recognition.tell_models()).replace("%", "%%"))
     parser.add_argument("--face", action="store_true", help="treat each picture as one cropped face; skip detection")
-    below = "confidence below which a face is `uncertain` (%(default)s)"
+    below = "confidence below which a face is `uncertain` (%(default)s), in hundredths"
     parser.add_argument("--threshold", type=float, default=THRESHOLD, help=below)
+    score = "what the detector is less sure of is no face (%(default)s, of 0 to 1)"
+    parser.add_argument("--detector-score", type=float, default=LEAST_SCORE, metavar="SCORE", help=score)
+    small = "leave out faces whose box has fewer pixels on its longer side; --summary counts them as too small"
+    parser.add_argument("--min-size", type=int, default=0, metavar="PIXELS", help=small)
+    parser.add_argument("--largest", action="store_true", help="only the largest face of each photo or frame")
     parser.add_argument("--draw", type=Path, metavar="DIR", help="write copies of the files into DIR, faces marked")
     amounts = "write NAME.csv and NAME.png: how much of each emotion each video and all photos together show"
     parser.add_argument("--summary", type=Path, metavar="NAME", help=amounts)
@@ -257,8 +271,10 @@ def parse_arguments() -> argparse.Namespace:
     args = parser.parse_args()
     if args.summary and not args.summary.name:
         parser.error("--summary names no file: give the NAME of NAME.csv and NAME.png")
-    if not 0 <= args.threshold <= 1:
-        parser.error(f"--threshold is {args.threshold}, expected 0 to 1")
+    if not (0 <= args.threshold <= 1 and math.isclose(100 * args.threshold, round(100 * args.threshold))):
+        parser.error(f"--threshold is {args.threshold}, expected 0 to 1 in hundredths, as percentages are whole")
+    if not 0 < args.detector_score <= 1:
+        parser.error(f"--detector-score is {args.detector_score}, expected more than 0, at most 1")
     if args.camera is not None and not 0 <= args.camera < 1000:
         parser.error(f"--camera is {args.camera}, expected the number of a camera, from 0")
     return args
@@ -271,7 +287,7 @@ def main() -> None:
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for file names that are not valid Unicode
     if args.list:
-        print(*recognition.describe_models(), sep="\n")
+        print(*recognition.tabulate_models(), sep="\n")
         return
     files, problems = list_files(args.paths, args.draw)
     count = len(files) + len(problems)
@@ -285,15 +301,17 @@ def main() -> None:
         if os.path.realpath(path) in used:
             raise InputError(f"{option} {path}: would overwrite a file that is needed; name another file")
         used.add(os.path.realpath(path))
-    recogniser = Recogniser(model, args.face, args.threshold)
+    recogniser = Recogniser(model, args.face, args.threshold, args.detector_score)
     if recogniser.warning:
         print(f"warning: {recogniser.warning}", file=sys.stderr)
+    elif not args.model and not model.startswith(PREFIX):
+        print(f"{model} answers, the best of your own networks on val; --model names another", file=sys.stderr)
     with contextlib.ExitStack() as stack:
         table = None
         if args.csv:
             unfinished = stack.enter_context(replacing(os.path.realpath(args.csv)))
             table = stack.enter_context(open(unfinished, "w", encoding="utf-8", errors="backslashreplace", newline=""))
-        output = Output(recogniser.model.classes, args.json, table, bool(args.summary))
+        output = Output(recogniser.model.classes, args.json, table, bool(args.summary), args.min_size, args.largest)
         if args.camera is not None:
             judge_video(args.camera, recogniser, args.draw and args.draw / f"camera{args.camera}.mp4", output)
         photos = PhotoQueue(recogniser, drawings, output)
@@ -324,8 +342,13 @@ def main() -> None:
         raise InputError(head + "\n  ".join(problems))
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """The command: `main`, whose errors are one sentence."""
     try:
         catch(main)
     finally:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing is left to do
+
+
+if __name__ == "__main__":
+    run()

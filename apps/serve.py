@@ -9,12 +9,16 @@
 
 import signal
 
+if __package__ == "fer_pipeline.apps":  # installed by pip
+    from fer_pipeline.apps import checkout  # type: ignore[import-not-found]
+else:
+    import checkout
+
 if __name__ == "__main__":  # until main() runs, Ctrl-C would show a traceback of the imports
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import argparse
 import asyncio
-import contextlib
 import logging
 import socket
 import time
@@ -26,14 +30,13 @@ from typing import Annotated, Any, get_type_hints
 import numpy as np
 import uvicorn
 from fastapi import FastAPI, Query, Request
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field, create_model
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 
-import checkout
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.exported.onnx import LABELS, MAJORITY
 from fer_pipeline.inference import recognition
@@ -42,16 +45,28 @@ from fer_pipeline.inference.recognition import Description, Recogniser
 from fer_pipeline.running.stage import catch, explain
 
 HOST = "127.0.0.1"
-PAGES = {"/": Path(__file__).with_suffix(".html"), "/api": Path(__file__).with_name("api.html")}
+AROUND = Path(__file__).parents[1]
+"""The clone, or the installed package."""
+FILES = {
+    "/": (AROUND / "site" / "index.html", "text/html"),
+    "/page.css": (AROUND / "site" / "page.css", "text/css"),
+    "/page.js": (AROUND / "site" / "page.js", "text/javascript"),
+    "/answer.js": (AROUND / "site" / "by_server.js", "text/javascript"),
+    "/sw.js": (AROUND / "site" / "no_sw.js", "text/javascript"),
+    "/responsible-use.txt": (AROUND / "docs" / "responsible-use.md", "text/plain"),
+    "/api": (Path(__file__).with_name("api.html"), "text/html"),
+}
+"""{address: the file there, its type}."""
 LARGEST_UPLOAD, LARGEST_FORM, MOST_PICTURES = 20_000_000, 100_000_000, 100
 """Bytes of a picture file and of a form, and pictures in a form; `photos.LARGEST_PICTURE` bounds a picture's pixels."""
-TOO_LARGE = "the picture has more than {} MB; scale it down"
+TOO_LARGE = "{} has more than {} MB; scale it down"
 MOST_DRAINED = 10 * LARGEST_UPLOAD
 """Bytes of a refused upload that are read: a client reads no answer while it is still sending."""
 UPLOAD_TIMEOUT, SHUTDOWN_TIMEOUT = 60, 5
 """Seconds for an upload to arrive, and for pending requests to be answered when the server is stopped."""
 HEADERS = {
-    "Content-Security-Policy": "default-src 'self' 'unsafe-inline'; img-src blob: data:; frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'self' 'unsafe-inline'; img-src blob: data:; media-src blob:; "
+    "frame-ancestors 'none'",
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
 }
@@ -92,8 +107,8 @@ class ModelFacts(BaseModel):
 
     name: str
     trained_on: Annotated[str, Field(description="name of the data set's file, or `drawn faces`")]
-    answers_accuracy: Annotated[float | None, Field(description="how often it is right on validation faces")]
-    answers_compared_with: Annotated[str, Field(description="what counts as right", examples=[MAJORITY, LABELS])]
+    answers_accuracy: Annotated[float | None, Field(description="of the head that answers, on validation faces")]
+    answers_compared_with: Annotated[str, Field(description="of faces that have it", examples=[MAJORITY, LABELS])]
     val_accuracy: Annotated[float, Field(description="of its first head, which may not answer, on validation labels")]
     classes: Annotated[list[str], Field(description="what it may say of a face, in the order of `probabilities`")]
 
@@ -165,10 +180,10 @@ def open_recogniser(name: str) -> Recogniser:
     return recognisers[name][1]
 
 
-def judge(content: bytes, name: str) -> dict[str, Any]:
-    """The answer to `POST /api/faces` for the bytes of a picture and the name of a network."""
+def judge(content: bytes, name: str, file: str = "the picture") -> dict[str, Any]:
+    """The answer to `POST /api/faces` for the bytes of a picture and the name of a network; errors name `file`."""
     recogniser, began = open_recogniser(name), time.perf_counter()
-    photo = decode_photo(np.frombuffer(content, np.uint8), "the picture")
+    photo = decode_photo(np.frombuffer(content, np.uint8), file)
     (faces,) = recogniser.judge([recogniser.find(photo)])
     return {
         "model": name,
@@ -187,8 +202,8 @@ def judge_form(files: list[tuple[str, bytes]], name: str) -> dict[str, Any]:
         photos.append({"name": file, "answer": None, "error": None})
         try:
             if len(content) > LARGEST_UPLOAD:
-                raise InputError(TOO_LARGE.format(LARGEST_UPLOAD // 1_000_000))
-            photos[-1]["answer"] = judge(content, name)
+                raise InputError(TOO_LARGE.format(file or "the picture", LARGEST_UPLOAD // 1_000_000))
+            photos[-1]["answer"] = judge(content, name, file or "the picture")
         except InputError as error:
             photos[-1]["error"] = str(error)
     return {"photos": photos}
@@ -209,7 +224,7 @@ async def read_body(request: Request, most: int, excess: str) -> AsyncGenerator[
 
 async def read_picture(request: Request) -> bytes:
     """The body of a request as the bytes of a picture."""
-    return b"".join([part async for part in read_body(request, LARGEST_UPLOAD, TOO_LARGE)])
+    return b"".join([part async for part in read_body(request, LARGEST_UPLOAD, TOO_LARGE.format("the picture", "{}"))])
 
 
 class Form(MultiPartParser):
@@ -274,19 +289,19 @@ async def answer_request(
     return JSONResponse({"error": sentence}, status, HEADERS | {"Connection": "close"})
 
 
-@app.get("/", include_in_schema=False)
-@app.get("/api", include_in_schema=False)
-def show_page(request: Request) -> HTMLResponse:
-    return HTMLResponse(PAGES[request.url.path].read_text(encoding="utf-8"), headers=HEADERS)
+def show_file(request: Request) -> Response:
+    path, kind = FILES[request.url.path]
+    return Response(path.read_bytes(), media_type=kind, headers=HEADERS)
+
+
+for address in FILES:
+    app.get(address, include_in_schema=False)(show_file)
 
 
 @app.get("/api/models", response_model=Models, summary="The networks")
 def answer_models() -> JSONResponse:
-    models = []
-    for name in recognition.list_models():
-        with contextlib.suppress(InputError):  # it has just been removed
-            models.append(recognition.describe_model(name))
-    return JSONResponse({"models": models, "default": app.state.model}, headers=HEADERS)
+    models = {"models": recognition.describe_models(), "default": app.state.model}
+    return JSONResponse(models, headers=HEADERS)
 
 
 @app.get("/api/health", response_model=Health, summary="Health check")
@@ -310,7 +325,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=8000, help="port of 127.0.0.1 (%(default)s); 0 takes a free one")
-    model = f"network that answers by default; without it, the one in pretrained/; {recognition.tell_models()}"
+    model = "network that answers by default; without it, the (default) of `predict.py --list`; "
+    model += recognition.tell_models()
     parser.add_argument("--model", metavar="NAME", help=model.replace("%", "%%"))
     args = parser.parse_args()
     app.state.model = args.model or recognition.choose_model()
@@ -325,8 +341,13 @@ def main() -> None:
     uvicorn.Server(config).run(sockets=[listener])
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """The command: `main`, whose errors are one sentence."""
     try:
         catch(main)
     finally:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing is left to do
+
+
+if __name__ == "__main__":
+    run()

@@ -1,7 +1,6 @@
 """`make serve` as its user meets it: the page in a real browser, the endpoint by plain HTTP, and 50 requests at once."""
 
 import asyncio
-import http.client
 import json
 import shutil
 import signal
@@ -16,6 +15,7 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 from apps import serve
+from browser import call
 from conftest import ROOT, encode, write_network
 from PIL import Image
 from starlette.requests import Request
@@ -24,26 +24,7 @@ from test_predict import ROOMS, TWENTY, check_face
 from fer_pipeline.exported.onnx import LABELS
 from fer_pipeline.faces.fer2013 import CLASSES
 
-FLAGS = ("headless", "no-sandbox", "disable-gpu", "window-size=1280,1000")
-FLAGS += ("use-fake-device-for-media-stream", "use-fake-ui-for-media-stream")
-DRIVER_OPTIONS = {
-    "goog:chromeOptions": {"args": [f"--{flag}" for flag in FLAGS]},
-    "goog:loggingPrefs": {"browser": "ALL"},
-}
-ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
-"""The key of an element in WebDriver's answers."""
 SERVE = [sys.executable, "apps/serve.py", "--port"]
-
-
-def call(port, method, path, body=None, headers=None):
-    """(status, JSON or text) of a request."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request(method, path, body, headers or {})
-    answer = connection.getresponse()
-    content = answer.read()
-    connection.close()
-    kind = answer.getheader("Content-Type", "")
-    return answer.status, json.loads(content) if kind.startswith("application/json") else content.decode()
 
 
 def start(cwd):
@@ -58,8 +39,10 @@ def start(cwd):
 def folder(tmp_path_factory):
     """A folder with the apps, the rooms that they import, and two small networks that differ."""
     path = tmp_path_factory.mktemp("served")
-    for room in ("apps", *(f"stages/fer_pipeline/{name}" for name in ROOMS)):
-        shutil.copytree(ROOT / room, path / room, ignore=shutil.ignore_patterns("__pycache__"))
+    for room in ("apps", "site", *(f"stages/fer_pipeline/{name}" for name in ROOMS)):
+        shutil.copytree(ROOT / room, path / room, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
+    (path / "docs").mkdir()
+    shutil.copy(ROOT / "docs" / "responsible-use.md", path / "docs")
     write_network(path / "models" / "export" / "resnet18.int8.onnx", trained_on="fer2013.csv", val_accuracy="0.7")
     write_network(path / "models" / "export" / "vgg19.onnx", seed=1, trained_on="drawn faces")
     return path
@@ -71,73 +54,13 @@ def port(folder):
     yield port
     process.terminate()
     process.communicate(timeout=20)
-    assert sorted(path.name for path in folder.iterdir()) == ["apps", "models", "stages"]  # no picture was kept
-
-
-class Browser:
-    """Headless Chromium, which is steered over HTTP by the WebDriver standard."""
-
-    def __init__(self, port, session):
-        self.port, self.session = port, session
-
-    def __call__(self, method, path, **body):
-        status, answer = call(self.port, method, f"/session/{self.session}/{path}", json.dumps(body))
-        assert status == 200, answer
-        return answer["value"]
-
-    def run(self, script):
-        return self("POST", "execute/sync", script=script, args=[])
-
-    def read(self, selector):
-        """The text of an element."""
-        return self.run(f"return document.querySelector('{selector}').innerText")
-
-    def find(self, selector):
-        element = self("POST", "element", using="css selector", value=selector)
-        return f"element/{element[ELEMENT]}"
-
-    def open(self, port, path=""):
-        """Open the page of a server on `port`; if it is the first page, wait for its networks."""
-        self("POST", "url", url=f"http://127.0.0.1:{port}/{path}")
-        if not path:
-            self.wait("return document.querySelectorAll('#model option').length >= 2")
-
-    def choose(self, *files):
-        self("POST", f"{self.find('#file')}/value", text="\n".join(map(str, files)))
-
-    def list_foreign(self, port):
-        """What the page asked for elsewhere than from the server on `port`, and what its scripts complained about."""
-        asked = self.run("return performance.getEntriesByType('resource').map(entry => entry.name)")
-        own = (f"http://127.0.0.1:{port}/", "data:", "blob:")
-        return [name for name in asked if not name.startswith(own)] + self("POST", "se/log", type="browser")
-
-    def wait(self, script, seconds=20):
-        """The first true value that a script returns."""
-        until = time.monotonic() + seconds
-        while not (found := self.run(script)):
-            assert time.monotonic() < until, self.run("return document.body.innerText")
-            time.sleep(0.1)
-        return found
-
-
-@pytest.fixture
-def browser(tmp_path):
-    driver = shutil.which("chromedriver")
-    if not driver:
-        pytest.skip("no chromedriver here; install Debian's package chromium-driver")
-    process = subprocess.Popen([driver, "--port=0"], stdout=subprocess.PIPE, text=True)
-    for line in process.stdout:
-        if "successfully on port" in line:
-            port = int(line.split()[-1].rstrip("."))
-            break
-    always = {"alwaysMatch": {"browserName": "chrome", **DRIVER_OPTIONS}}
-    status, answer = call(port, "POST", "/session", json.dumps({"capabilities": always}))
-    assert status == 200, answer
-    session = answer["value"]["sessionId"]
-    yield Browser(port, session)
-    call(port, "DELETE", f"/session/{session}")
-    process.kill()
-    process.communicate()
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "apps",
+        "docs",
+        "models",
+        "site",
+        "stages",
+    ]  # no picture was kept
 
 
 def test_a_photo_by_http(port, photo_file):
@@ -155,6 +78,11 @@ NETWORKS = [
     ("resnet18.int8", "fer2013.csv", 0.7, LABELS, 0.7, [*CLASSES]),
     ("vgg19", "drawn faces", None, LABELS, 0.0, [*CLASSES]),
 ]
+
+
+def test_its_page_leads_to_responsible_use(port):
+    assert 'href="responsible-use.txt"' in call(port, "GET", "/")[1]
+    assert "## Do not use them" in call(port, "GET", "/responsible-use.txt")[1]
 
 
 def test_its_networks_and_its_health(port):
@@ -198,9 +126,9 @@ def test_several_photos_in_one_request(port, photo_file):
     found = [(one["name"], (one["answer"] or {}).get("faces"), (one["error"] or "")[:39]) for one in answer["photos"]]
     assert status == 200 and found == [
         ("a.jpg", alone, ""),
-        ("bäd.jpg", None, "the picture is not a readable picture o"),
+        ("bäd.jpg", None, "bäd.jpg is not a readable picture or is"),
         ("c.jpg", alone, ""),
-        ("empty.jpg", None, "the picture is empty; give a picture"),
+        ("empty.jpg", None, "empty.jpg is empty; give a picture"),
     ]
 
 
@@ -318,8 +246,8 @@ def test_the_page_shows_a_photo(browser, port, photo_file, tmp_path):
     browser.choose(photo_file)
     status = browser.wait("return document.querySelector('#faces li') && document.querySelector('#status').innerText")
     assert status.startswith("1 face: ") and "(resnet18.int8, " in status
-    about = "Trained on fer2013.csv. Its answers match the data set's labels on 70\u00a0% of the validation faces."
-    assert browser.read("#about") == about
+    about = "Your own network (the default), trained on fer2013.csv. Its answers match the data set's labels on 70\u00a0% of"
+    assert browser.read("#about") == f"{about} the validation faces."
     rows = browser.run("return [...document.querySelectorAll('#faces .row')].map(row => row.innerText.split('\\n'))")
     shares = [int(row[-1].split()[0]) for row in rows]
     assert [row[0] for row in rows] == [*CLASSES] and sum(shares) == pytest.approx(100, abs=4)
@@ -331,6 +259,10 @@ def test_the_page_shows_a_photo(browser, port, photo_file, tmp_path):
     left, top, _, height = face["box"]
     assert browser.run(frame.format(f"{left}, {top + height // 2}")) in ([46, 125, 50], [97, 97, 97])
     assert browser.read("#warning") == ""
+    browser.run("const t = document.querySelector('#threshold'); t.value = 100; t.oninput()")
+    assert browser.read("#status").startswith("1 face: uncertain")
+    card = browser.read("#faces h2")
+    assert card.startswith("uncertain, perhaps ") and "100" not in card
     browser.run("const s = document.querySelector('#model'); s.value = 'vgg19'; s.onchange()")
     browser.wait("return document.querySelector('#status').innerText.includes('(vgg19, ')")
     assert "knows drawn faces only" in browser.read("#warning")
@@ -419,13 +351,26 @@ def test_several_photos_on_the_page(browser, port, photo_file, tmp_path):
     crowd = make_crowd(tmp_path / "crowd.png", photo_file, 2, 1, gap=100)
     browser.open(port)
     browser.choose(photo_file, tmp_path / "text.jpg", crowd)
-    browser.wait("return document.querySelector('#status').innerText === '3 photos, 3 faces'")
+    browser.wait("return document.querySelector('#status').innerText === '3 photos, 3 faces; 1 failed'")
     cells = browser.run("return [...document.querySelectorAll('#photos tbody tr')].map(row => row.cells[2].innerText)")
-    starts = ("1 face: ", "text.jpg is not a readable picture", "2 faces: ")
+    starts = ("1 face: ", "text.jpg is not a readable picture", "2 faces, both ")
     assert all(map(str.startswith, cells, starts))
+    browser.run("document.querySelectorAll('#photos tbody button')[1].click()")
+    browser.wait("return document.querySelectorAll('#photos tr')[2].ariaCurrent === 'true'")
+    assert browser.read("#status").startswith("text.jpg is not a readable picture")
+    assert not browser.run("return document.querySelector('#json').disabled")
+    browser.run("document.querySelectorAll('#photos tbody button')[0].click()")
+    browser.wait("return document.querySelectorAll('#faces li').length === 1")
     assert browser.run("return document.querySelectorAll('#faces li').length") == 1
     browser.run("document.querySelectorAll('#photos tbody button')[2].click()")
     browser.wait("return document.querySelectorAll('#faces li').length === 2")
+    borders = (  # of both boxes, two pixels outside, where only that of a face that is pointed at reaches
+        "const view = document.querySelector('#view'); return JSON.parse(view.dataset.boxes).map(box =>"
+        " [...view.getContext('2d').getImageData(box.x - 2, box.y + box.h / 2, 1, 1).data].join());"
+    )
+    before = browser.run(borders)
+    browser.run("document.querySelector('#faces li').dispatchEvent(new MouseEvent('mouseenter'))")
+    assert [a == b for a, b in zip(before, browser.run(borders), strict=True)] == [False, True]
     browser.run(
         "window.saved = []; URL.createObjectURL = blob => { window.saved.push(blob); return 'data:,'; };"
         "HTMLAnchorElement.prototype.click = () => {}; document.querySelector('#json').click();"

@@ -60,7 +60,8 @@ class Found(NamedTuple):
 class Detector:
     """YuNet and BlazeFace. A detector must not be shared between threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, least_score: float = LEAST_SCORE) -> None:
+        self.least_score = least_score
         self.boxes, self.points = (open_session(str(WEIGHTS / f"{name}.onnx")) for name in ("yunet", "blazeface"))
 
     def find(self, photo: Photo, longest_side: int = PHOTO_SIDE) -> list[Found]:
@@ -103,7 +104,7 @@ class Detector:
         for stride in STRIDES:
             face, object_ = (next(found)[0, :, 0].clip(0, 1) for _ in ("cls", "obj"))
             score = np.sqrt(face * object_)
-            likely = score >= LEAST_SCORE
+            likely = score >= self.least_score
             box = next(found)[0][likely]
             rows, columns = np.divmod(np.flatnonzero(likely), padded.shape[3] // stride)
             middle = (box[:, :2] + np.stack([columns, rows], axis=1)) * stride

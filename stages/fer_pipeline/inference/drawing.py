@@ -4,7 +4,7 @@ import math
 
 from fer_pipeline.inference.opencv import cv2, to_ascii
 from fer_pipeline.inference.photos import Box, Photo, compute_iou
-from fer_pipeline.inference.recognition import Description
+from fer_pipeline.inference.recognition import Description, tell_answer
 
 Colour = tuple[int, int, int]
 SMALLEST_DRAWN, LARGEST_ENLARGED = 240, 4000
@@ -18,30 +18,33 @@ MOST_BARS = 8
 def draw_photo(photo: Photo, faces: list[Description]) -> Photo:
     """Draw faces into a copy of a photo by `draw_faces`.
 
-    A small photo is enlarged, and a single face that fills it has its bars beside it.
+    A small photo is enlarged, and a single face that fills it has its bars below it.
     """
     factor = math.ceil(SMALLEST_DRAWN / min(photo.shape[:2]))
     if factor > 1 and factor * max(photo.shape) <= LARGEST_ENLARGED:
         photo = cv2.resize(photo, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
         faces = [{**face, "box": [factor * pixels for pixels in face["box"]]} for face in faces]
-    return draw_faces(photo, faces, widen=len(faces) == 1)
+    return draw_faces(photo, faces, extend=len(faces) == 1)
 
 
-def draw_faces(photo: Photo, faces: list[Description], widen: bool = False) -> Photo:
+def draw_faces(photo: Photo, faces: list[Description], extend: bool = False) -> Photo:
     """A copy of a photo with a box around each face, its class above, and a bar per class below or beside it.
 
-    Where there is no free place for all bars, there are `MOST_BARS`, or none, unless `widen` allows to make the picture
-    wider. Names are cut where they would cover other faces.
+    Several faces are numbered in their order from 1, and those of a video as there. Where there is no free place for
+    all bars, there are `MOST_BARS`, or none, unless `extend` allows to put them below the picture. Names are cut where
+    they would cover other faces.
     """
     drawn, boxes = photo.copy(), [Box(*face["box"]) for face in faces]
     taken = boxes.copy()
-    for face, box in zip(faces, boxes, strict=True):
+    for position, (face, box) in enumerate(zip(faces, boxes, strict=True), 1):
         row, line = measure_text(box.width)
         colour = UNCERTAIN if face["uncertain"] else CERTAIN
         cv2.rectangle(drawn, (box.left, box.top), (box.left + box.width, box.top + box.height), colour, line)
         most = drawn.shape[1] if len(faces) == 1 else max(box.width, 8 * row)
-        sure = f" {face['confidence']:.0%}"
-        label = "uncertain" if face["uncertain"] else shorten(face["emotion"], row, most, sure) + sure
+        number = f"{face.get('number', position)} " if len(faces) > 1 or "number" in face else ""
+        label = number + " ".join(tell_answer(face))
+        if measure_row(label, row) > (most if len(faces) == 1 else box.width):
+            label = number + shorten("uncertain" if face["uncertain"] else face["emotion"], row, most, number)
         taken.append(draw_row(drawn, label, box.left, max(0, box.top - row - line), row, colour))
     for face, box in zip(faces, boxes, strict=True):
         row, line = measure_text(box.width)
@@ -52,10 +55,9 @@ def draw_faces(photo: Photo, faces: list[Description], widen: bool = False) -> P
         for shown, width in ((bars, whole), (fewer, some), (fewer, least)):
             if place := find_place(drawn.shape, box, width, len(shown) * row, taken):
                 break
-        if not place and widen:
-            shown, width, place = bars, whole, (drawn.shape[1] + line, 0)
-            missing = max(0, len(bars) * row - drawn.shape[0])
-            drawn = cv2.copyMakeBorder(drawn, 0, missing, 0, width + line, cv2.BORDER_CONSTANT, value=BACKGROUND)
+        if not place and extend:
+            shown, width, place = bars, drawn.shape[1], (0, drawn.shape[0])
+            drawn = cv2.copyMakeBorder(drawn, 0, len(bars) * row, 0, 0, cv2.BORDER_CONSTANT, value=BACKGROUND)
         if not place:
             continue
         left, top = place

@@ -87,3 +87,24 @@ def decode_avif(content: bytes) -> Photo:
         raise OverflowError
     upright = ImageOps.exif_transpose(picture).convert("RGB")
     return np.ascontiguousarray(np.asarray(upright)[:, :, ::-1])
+
+
+def open_video(source: str | Path | int) -> tuple[Any, float]:
+    """OpenCV's reader of a video file or of the camera with that number, and its frames per second.
+
+    These are 30 where the file says nothing sensible. Raises `InputError` as `check_video_name` does.
+    """
+    if not isinstance(source, int):
+        check_video_name(source)
+    with no_stderr():
+        video = cv2.VideoCapture(source if isinstance(source, int) else str(source))
+    rate = video.get(cv2.CAP_PROP_FPS)
+    return video, rate if 0.1 <= rate <= 240 else 30
+
+
+def check_video_name(path: str | Path) -> None:
+    """Raise an `InputError` if OpenCV would abort the process at the name of a video file."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{path}: the name is not UTF-8; rename it") from None

@@ -14,7 +14,7 @@ from fer_pipeline.inference.opencv import cv2, to_ascii
 from fer_pipeline.inference.photos import Photo
 from fer_pipeline.inference.recognition import Description
 
-UNCERTAIN = "uncertain"
+UNCERTAIN, TOO_SMALL = "uncertain", "too small"
 COLOURS = (
     (40, 70, 200), (60, 140, 90), (150, 80, 130), (40, 180, 230), (190, 120, 40), (60, 140, 250), (150, 150, 150),
     (190, 30, 70), (150, 240, 80), (240, 170, 240), (90, 0, 150), (240, 80, 240), (20, 50, 110), (120, 50, 40),
@@ -22,7 +22,7 @@ COLOURS = (
 )  # fmt: skip
 """Colours of classes, in OpenCV's order (blue, green, red): first those of FER-2013's seven. Each further one differs
 most from all before it, for people who see red and green alike as well."""
-PALE = (225, 225, 225)  # colour of faces whose class is uncertain
+PALE, DARK = (225, 225, 225), (90, 90, 90)  # colours of faces that are uncertain or too small
 MOST_SPANS = 240  # most spans of time in the picture of a video
 WIDTH, PLOT, ROW, EDGE, SWATCH = 1200, 320, 34, 24, 28
 """Pixels: width of the picture, height of its plot, height of a line of text, width of the border, and of the place for
@@ -37,23 +37,30 @@ class EmotionSummary:
     def __init__(self, name: str, classes: Sequence[str], video: bool) -> None:
         """Begin with no face; `classes` are the network's, in its order, `name` is that of the source."""
         self.name, self.video, self.until = name, video, 0.0
-        self.colours = choose_colours(classes) | {UNCERTAIN: PALE}
+        self.colours = choose_colours(classes) | {UNCERTAIN: PALE, TOO_SMALL: DARK}
         self.seen: list[tuple[float, float, str]] = []  # seconds since the start, length of the frame, emotion
 
-    def add(self, faces: list[Description], seconds: float = 0.0, length: float = 1.0) -> None:
-        """Add the faces of a photo, or those of a frame that is shown at `seconds` for `length` seconds."""
+    def add(self, faces: list[Description], seconds: float = 0.0, length: float = 1.0, small: int = 0) -> None:
+        """Add the faces of a photo, or those of a frame that is shown at `seconds` for `length` seconds.
+
+        `small` further ones are too small to judge.
+        """
         self.until = max(self.until, seconds + length)
-        self.seen += [(seconds, length, UNCERTAIN if face["uncertain"] else face["emotion"]) for face in faces]
+        kinds = [UNCERTAIN if face["uncertain"] else face["emotion"] for face in faces]
+        self.seen += [(seconds, length, kind) for kind in [*kinds, *[TOO_SMALL] * small]]
 
     def measure(self) -> dict[str, float]:
-        """{emotion: seconds, or faces of photos}, `uncertain` last; two faces during one second count two."""
+        """{emotion: seconds, or faces of photos}, `uncertain` and `too small` last.
+
+        Two faces during one second count two.
+        """
         amounts = dict.fromkeys(self.colours, 0.0)
         for _, length, emotion in self.seen:
             amounts[emotion] += length
         return amounts
 
     def spread(self) -> NDArray[np.float64]:
-        """The shares of the K classes and `UNCERTAIN` over time, (spans, K + 1).
+        """The shares of the K classes, `UNCERTAIN` and `TOO_SMALL` over time, (spans, K + 2).
 
         Each row adds up to 1, or to 0 if no face was seen.
         """

@@ -21,7 +21,7 @@ class Tracker:
         self.seen = 0
 
     def follow(self, faces: list[Face], seconds: float) -> list[Face]:
-        """Number the `faces` of a frame, `seconds` after the previous one, and average each with its fading past.
+        """Number, from 1, the `faces` of a frame, `seconds` after the previous one; average each with its fading past.
 
         Faces are paired with earlier ones by their overlap, the largest first; a face without a pair is new.
         """
@@ -39,8 +39,8 @@ class Tracker:
         smoothed = []
         for now, face in enumerate(faces):
             if now not in pairs:
-                smoothed.append(face._replace(number=self.seen))
                 self.seen += 1
+                smoothed.append(face._replace(number=self.seen))
                 continue
             old = earlier[pairs[now]][0]
             probabilities = keep * old.probabilities + (1 - keep) * face.probabilities

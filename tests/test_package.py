@@ -1,0 +1,108 @@
+"""The package that `pip install` takes, away from the clone: the library, and the commands."""
+
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from apps import serve
+from conftest import refuse
+from PIL import Image
+
+from clones import ENVIRONMENT, ROOT
+from fer_pipeline import Faces
+
+PHOTO = ROOT / "docs" / "photos" / "eileen-collins.jpg"
+
+
+def write_video(path):
+    """A second of the photo, ten frames, in a format that OpenCV writes and browsers play (WebM), or not (MP4)."""
+    picture = cv2.imread(str(PHOTO))
+    writer = cv2.VideoWriter(
+        str(path), cv2.VideoWriter.fourcc(*{".mp4": "mp4v", ".webm": "VP80"}[path.suffix]), 10, picture.shape[1::-1]
+    )
+    for _ in range(10):
+        writer.write(picture)
+    writer.release()
+    return path
+
+
+def test_every_form_of_a_picture_has_the_same_answer(tmp_path):
+    """The array in grey has another conversion to grey than the network's; pixels are rounded."""
+    faces = Faces()
+    (face,) = faces.find(PHOTO)
+    assert (face.emotion, face.box, face.annotators, face.cut) == ("happy", (180, 63, 89, 112), 10, False)
+    assert face.confidence == face.probabilities["happy"] and sum(face.probabilities.values()) == pytest.approx(
+        1, abs=1e-3
+    )
+    with Image.open(PHOTO) as photo:
+        assert faces.find(str(PHOTO)) == [face]
+        for same in (photo, np.asarray(photo), photo.convert("L"), np.asarray(photo.convert("L"))):
+            (other,) = faces.find(same)
+            assert other.emotion == "happy" and np.abs(np.subtract(other.box, face.box)).max() <= 2
+    (tmp_path / "below").mkdir()
+    shutil.copy(PHOTO, tmp_path / "below" / "a.jpg")
+    (tmp_path / "notes.txt").write_text("no picture")
+    assert [*faces.search(tmp_path)] == [(tmp_path / "below" / "a.jpg", [face])]
+    write_video(tmp_path / "film.mp4")
+    frames = [*faces.watch(tmp_path / "film.mp4")]
+    assert [round(seconds, 6) for seconds, _ in frames] == [tenth / 10 for tenth in range(10)]
+    assert all([(one.emotion, one.number) for one in found] == [("happy", 1)] for _, found in frames)
+    assert all(one.uncertain for one in Faces(threshold=1.0 + 1e-9).find(PHOTO))
+
+
+def test_what_is_no_picture_is_one_sentence(tmp_path):
+    faces = Faces()
+    expected = "give a path, an image of Pillow, or uint8 (height, width) or (height, width, 3)"
+    assert refuse(faces.find, np.zeros((5, 5, 3))) == f"the picture is an array of float64 (5, 5, 3); {expected}"
+    assert expected in refuse(faces.find, 3) and expected in refuse(faces.find, np.zeros((5, 5, 4), np.uint8))
+    assert "not found" in refuse(faces.find, tmp_path / "none.jpg")
+    assert "is not a readable video" in refuse(lambda: [*faces.watch(PHOTO.with_suffix(".mp4"))])
+    assert "no network named 'x'" in refuse(Faces, "x")
+
+
+USE = """
+import json, sys
+from fer_pipeline import Faces
+import fer_pipeline
+(face,) = Faces().find("photo.jpg")
+print(json.dumps([fer_pipeline.__file__, face.emotion, face.box]))
+print([name for name in ("torch", "tensorflow", "pandas", "h5py", "dvc", "pydantic") if name in sys.modules])
+"""
+
+
+@pytest.mark.release
+def test_the_wheel_needs_no_clone(tmp_path):
+    """Built from what git has, installed into an environment that has its dependencies alone, used elsewhere."""
+    source, elsewhere, environment = tmp_path / "source", tmp_path / "elsewhere", tmp_path / "environment"
+    subprocess.run(["git", "clone", "-q", ROOT, source], check=True)
+    subprocess.run(["make", "-s", "wheel", f"PYTHON={sys.executable}"], cwd=source, check=True)
+    (wheel,) = (source / "build" / "wheel").glob("*.whl")
+    assert wheel.name.endswith("-py3-none-any.whl") and wheel.stat().st_size < 5_000_000
+    page = {f"fer_pipeline/{path.relative_to(ROOT)}" for path, _ in serve.FILES.values() if "site" in path.parts}
+    assert len(page) == 5 and page <= {*zipfile.ZipFile(wheel).namelist()}
+    shutil.rmtree(source / "stages")
+    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+    bin_ = environment / "bin"
+    subprocess.run([bin_ / "python", "-m", "pip", "install", "--quiet", wheel], check=True)
+    elsewhere.mkdir()
+    shutil.copy(PHOTO, elsewhere / "photo.jpg")
+
+    def call(*command, code=0):
+        run = subprocess.run(command, cwd=elsewhere, env=ENVIRONMENT, capture_output=True, text=True)
+        assert run.returncode == code, run.stdout + run.stderr
+        return run.stdout + run.stderr
+
+    place, heavy = call(bin_ / "python", "-c", USE).splitlines()
+    file, emotion, box = json.loads(place)
+    assert Path(file).is_relative_to(environment) and (emotion, box) == ("happy", [180, 63, 89, 112]) and heavy == "[]"
+    assert call(bin_ / "fer-predict", "photo.jpg") == "photo.jpg  89x112 at 180,63  happy  100%  10 of 10 annotators\n"
+    assert "pretrained/compact.int8  fer2013.csv" in call(bin_ / "fer-predict", "--list")
+    assert "uvicorn is not installed; run `python -m pip install 'fer-pipeline[serve]'`" in call(
+        bin_ / "fer-serve", code=1
+    )
