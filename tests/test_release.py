@@ -1,6 +1,5 @@
 """pretrained/: its files and their card, on the real data and without PyTorch; how a release is made or refused."""
 
-import gzip
 import hashlib
 import json
 import re
@@ -26,6 +25,7 @@ from fer_pipeline.core.errors import InputError
 from fer_pipeline.exported.onnx import OUTPUT, load_exported
 from fer_pipeline.faces.faces import read_faces
 from fer_pipeline.networks.load import load_model
+from fer_pipeline.networks.network import CENTRE, TEN_CROP
 from fer_pipeline.params.read import read_params
 from fer_pipeline.running.hardware import name_cpu
 
@@ -44,6 +44,17 @@ def card():
 def test_the_card_is_made_of_its_numbers(card):
     assert release.make_card(card) == (PRETRAINED / "README.md").read_text()
     assert (ROOT / "results" / card.run / "run.json").exists()
+
+
+@RELEASED
+def test_the_card_begins_as_hugging_faces_do(card):
+    """With its figures, for `model-index`."""
+    facts = YAML(typ="safe").load((PRETRAINED / "README.md").read_text().split("---\n")[1])
+    ((result,),) = (model["results"] for model in facts["model-index"])
+    assert facts["pipeline_tag"] == "image-classification" and result["dataset"]["split"] == "PrivateTest"
+    values = {metric["name"]: metric["value"] for metric in result["metrics"]}
+    assert values["int8, ten crops"] == card.files["int8"].ten_crops.measured.accuracy
+    assert values["macro F1, float32, one crop"] == card.files["float32"].one_crop.measured.macro_f1
 
 
 @RELEASED
@@ -193,7 +204,13 @@ def test_a_release_is_measured_and_said(kept, monkeypatch):
     shutil.rmtree(kept.path / "pretrained", ignore_errors=True)
     assert "-> pretrained/" in make_release(kept)
     folder = kept.path / "pretrained"
-    assert {path.name for path in folder.iterdir()} == {"README.md", "compact.json", WEIGHTS, *FILES.values()}
+    assert {path.name for path in folder.iterdir()} == {
+        "README.md",
+        "compact.json",
+        "photo.onnx",
+        WEIGHTS,
+        *FILES.values(),
+    }
     card = release.Card.model_validate_json((folder / "compact.json").read_bytes())
     splits, facts = read_faces(kept.path / "data/prepared/faces.h5")
     test, val, trained = splits["test"], splits["val"], kept.path / "models" / WEIGHTS
@@ -209,7 +226,9 @@ def test_a_release_is_measured_and_said(kept, monkeypatch):
         assert card.files[kind].ten_crops.measured.accuracy == pytest.approx(right.mean(), abs=1e-6)
     state, rounded = (load_file(path) for path in (trained, folder / WEIGHTS))
     assert all(torch.equal(state[key].half(), one) for key, one in rounded.items() if one.is_floating_point())
-    said = load_model("compact", folder / WEIGHTS, "float32", facts).predict(val.images, 1)[:, :7].argmax(axis=1)
+    said = (
+        load_model("compact", folder / WEIGHTS, "float32", facts).predict(val.images, CENTRE)[0, :, :7].argmax(axis=1)
+    )
     assert card.weights.val_accuracy == pytest.approx((said == val.labels).mean(), abs=1e-6)
     assert card.weights.lost_on_val <= release.MOST_LOST and card.weights.bytes == (folder / WEIGHTS).stat().st_size
     monkeypatch.setattr(release, "MOST_LOST", card.weights.lost_on_val - 0.01)
@@ -278,7 +297,8 @@ def test_further_seeds(finished_clone):
     found = json.loads((path / "seeds.json").read_text())
     assert [one["seed"] for one in found["seeds"]] == [2013, 5]
     own = json.loads((path / "metrics/compact.json").read_text())
-    assert found["seeds"][0]["accuracy"] == own["accuracy"]
+    assert all(found["seeds"][0][key] == own[key] for key in ("accuracy", "accuracy_views", "val_accuracy_views"))
+    assert found["mean_views"] == pytest.approx(np.mean([one["accuracy_views"] for one in found["seeds"]]), abs=1e-6)
     trained = [
         json.loads((path / file).read_text())
         for file in ("metrics/train/compact.json", "build/seeds/compact-5/training.json")
@@ -288,16 +308,9 @@ def test_further_seeds(finished_clone):
         assert one["versions"]["torch"] == version("torch")
     places = sorted(path.glob("predictions/*"))
     assert [place.name for place in places] == [
-        f"compact-5{head}.csv.gz" for head in ("", "_single_crop", "_single_crop_votes", "_votes")
+        f"compact-5{head}.csv.gz"
+        for head in ("", "_single_crop", "_single_crop_votes", "_views", "_views_votes", "_votes")
     ]
-    said = [
-        line.split(",")
-        for line in gzip.decompress(places[0].read_bytes()).decode().splitlines()
-        if line.startswith("test")
-    ]
-    assert np.mean([actual == predicted for _, _, actual, predicted, *_ in said]) == pytest.approx(
-        found["seeds"][1]["accuracy"], abs=1e-6
-    )
     accuracies = [one["accuracy"] for one in found["seeds"]]
     assert found["mean"] == pytest.approx(np.mean(accuracies), abs=1e-6)
     assert (found["lowest"], found["highest"]) == (min(accuracies), max(accuracies))
@@ -305,12 +318,22 @@ def test_further_seeds(finished_clone):
     assert files[0].read_bytes() != files[1].read_bytes()
     splits, facts = read_faces(path / "data/prepared/faces.h5")
     test = splits["test"]
-    both = [load_model("compact", file, own["precision"], facts).predict(test.images, 10)[:, :7] for file in files]
+    both = [
+        load_model("compact", file, own["precision"], facts).predict(test.images, TEN_CROP)[0, :, :7] for file in files
+    ]
     right = np.mean(both, axis=0).argmax(axis=1) == test.labels
     assert found["vote"]["accuracy"] == pytest.approx(right.mean(), abs=1e-6)
 
-    printed = finished_clone.run(*command)
-    assert "epoch" not in printed and json.loads((path / "seeds.json").read_text()) == found
+    with open(path / "README.md", "a") as readme:
+        readme.write("<!-- results tiny -->\n\n<!-- end of results -->\n")
+    finished_clone.run(sys.executable, "tools/collect.py", "tiny")
+    kept = path / "results/tiny/seeds.json"
+    printed = finished_clone.run(*command[:-1], kept)
+    assert "epoch" not in printed and json.loads(kept.read_text()) == found
+    rescore = (sys.executable, "tools/rescore.py", "tiny")
+    assert "\nseeds.json: as the predictions say\n" in finished_clone.run(*rescore)
+    kept.write_text(json.dumps(put({"seeds": found}, {"seeds: seeds[1].accuracy_views": 0.123})["seeds"]))
+    assert "seeds.json: seeds[1].accuracy_views is 0.123, by the pred" in finished_clone.run(*rescore, code=1)
     finished_clone.edit("params.yaml", {"seed: 2013": "seed: 7"})
     assert "not up to date; run `dvc repro train_compact` first" in finished_clone.run(*command, code=1)
     again = [*command[:3], "2013", *command[4:]]

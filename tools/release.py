@@ -2,10 +2,11 @@
 
     make release NAME=fer2013-best          # the compact network; another one with NETWORK=...
 
-pretrained/ then has <network>.onnx and <network>.int8.onnx, the files that results/<name>/dvc.lock names; for a network
-of PyTorch <network>.safetensors, its weights in float16, to train on from; <network>.json, everything that was measured
-of them; and README.md, the card, which card.md.j2 makes from that JSON alone. Test rows are only measured on. The files
-come from models/ or DVC's cache, the rows from data/prepared/ or the cache.
+pretrained/ then has <network>.onnx and <network>.int8.onnx, the files that results/<name>/dvc.lock names; photo.onnx,
+which takes photos and judges their faces by the int8 file; for a network of PyTorch <network>.safetensors, its weights
+in float16, to train on from; <network>.json, everything that was measured of them; and README.md, the card, which
+card.md.j2 makes from that JSON alone. Test rows are only measured on. The files come from models/ or DVC's cache, the
+rows from data/prepared/ or the cache.
 """
 
 import argparse
@@ -26,14 +27,16 @@ import checkout
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import ROOT, write_files
 from fer_pipeline.core.record import Count, Interval, Record, Share
-from fer_pipeline.exported.onnx import DRAWN, OUTPUT, VOTES, OnnxModel, load_exported, to_probabilities
+from fer_pipeline.exported.onnx import DRAWN, OUTPUT, VOTES, OnnxModel, load_exported, read_metadata, to_probabilities
 from fer_pipeline.exported.record import ExportedTimes
 from fer_pipeline.faces.faces import Facts, Split, read_faces
 from fer_pipeline.faces.votes import find_majority, has_label
+from fer_pipeline.inference.photo_file import build_photo
+from fer_pipeline.inference.recognition import PHOTO
 from fer_pipeline.metrics.annotators import Annotators, judge_network
 from fer_pipeline.metrics.evaluation import Scores
 from fer_pipeline.metrics.scores import Measured, bound_accuracy, measure, sum_calibration_error
-from fer_pipeline.networks.network import find_network
+from fer_pipeline.networks.network import CENTRE, find_network
 from fer_pipeline.params.read import read_params
 from fer_pipeline.params.schema import Evaluate
 from fer_pipeline.predictions.predictions import SCORED, Predictions, as_written
@@ -104,6 +107,7 @@ class Card(Record):
     speed_hardware: str | None
     origin: Origin | None = None  # what made the network, as the run says; None for one that does not
     files: dict[str, ReleasedFile]  # {precision: file}
+    mirrored: bool = False  # whether the files average their answers to a face and to its mirror image
     weights: Weights | None = None  # None for a network of Keras, and in a release from before there were any
 
 
@@ -192,7 +196,7 @@ def round_weights(path: Path, network: str, val: Split, facts: Facts) -> tuple[b
         file.write(content)
         file.flush()
         for one in (path, file.name):
-            said = load_model(one, network, "float32", facts).predict(val.images, 1)[:, : len(facts.classes)]
+            said = load_model(one, network, "float32", facts).predict(val.images, CENTRE)[0, :, : len(facts.classes)]
             accuracies.append(float((said.argmax(axis=1) == val.labels).mean()))
     lost = round(100 * (accuracies[0] - accuracies[1]), 2)
     if lost > MOST_LOST:
@@ -241,6 +245,7 @@ def main() -> None:
         raise InputError(f"{folder}: the run's networks know drawn faces only; release a run on FER-2013")
     splits, data = read_faces(fetch(FACES, outputs[FACES], cache))
     contents = {f"pretrained/{FILES[kind].format(network)}": path.read_bytes() for kind, path in found.items()}
+    contents[f"pretrained/{PHOTO}.onnx"] = build_photo(found["int8"])
     weights = None
     for out in stages[f"train_{network}"]["outs"]:
         if out["path"].endswith(".safetensors"):
@@ -250,8 +255,7 @@ def main() -> None:
             )
     scores = Scores.read(folder / "metrics" / f"{network}.json", "evaluate")
     timing = read_timing(folder / "metrics" / "timing.json", [network])
-    times, speeds = timing.training[network], timing.exports
-    origin = Origin.model_validate(facts["networks"][network]) if "networks" in facts else None
+    speeds, origin = timing.exports, Origin.model_validate(facts["networks"][network])
     speed = dict(speeds.networks.get(network, ())) if speeds else {}
     files: dict[str, ReleasedFile] = {}
     for kind, path in found.items():  # float32 first
@@ -264,10 +268,11 @@ def main() -> None:
         parameters=scores.cost.parameters,
         macs=scores.cost.macs,
         training=Training.read(folder / "metrics" / "train" / f"{network}.json", f"train_{network}"),
-        training_hardware=(origin or times or Origin()).hardware,
+        training_hardware=origin.hardware,
         origin=origin,
         speed_hardware=speeds.hardware if speeds else None,
         files=files,
+        mirrored="views" in read_metadata(found["int8"]),
         weights=weights,
     )
     contents |= {f"pretrained/{network}.json": card.to_bytes(), "pretrained/README.md": make_card(card).encode()}
