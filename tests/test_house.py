@@ -15,7 +15,7 @@ from fer_pipeline.networks.network import find_network
 
 PACKAGE = ROOT / "stages" / "fer_pipeline"
 ROOMS = ("core", "running", "sample", "params", "faces", "raw", "networks")
-ROOMS += ("training", "predictions", "metrics", "figures", "exported", "report")
+ROOMS += ("training", "predictions", "metrics", "stress", "figures", "exported", "report")
 """Each imports only those to its left."""
 BESIDE = {"exported": ("core", "running", "faces"), "inference": ("core", "running", "faces", "exported")}
 """Rooms that run where nothing is trained, and the ones that they may import."""
@@ -172,7 +172,11 @@ def test_the_pipeline_has_all_of_each_network(name):
         "compare": {f"data/predictions/{name}.csv", f"metrics/{name}.json"},
         "score_exports": {f"models/export/{name}.onnx", f"models/export/{name}.int8.onnx"},
         "score_external": {f"${{networks.{name}}}"},
-        "report": {f"metrics/train/{name}.json", f"metrics/{name}.json", f"plots/{name}/test"},
+        "draw_stress": {f"metrics/stress/{name}.json"},
+        "report": {
+            *(f"metrics/{folder}{name}.json" for folder in ("", "train/", "stress/")),
+            f"plots/{name}/test",
+        },
     }
     assert f"train_{name}" in STAGES
     for stage, deps in expected.items():
@@ -189,6 +193,13 @@ def test_the_list_of_plots_is_current(monkeypatch, tmp_path):
     monkeypatch.setattr(list_plots, "OUTPUT", tmp_path / "dvc.yaml")
     list_plots.main()
     assert (tmp_path / "dvc.yaml").read_text() == (ROOT / "plots" / "dvc.yaml").read_text(), "run `make plots`"
+
+
+def test_make_alone_lists_the_targets():
+    """It installs nothing; each target that is for people says what it does."""
+    printed = subprocess.check_output(["make", "--no-print-directory"], cwd=ROOT, text=True)
+    targets = re.search(r"^\.PHONY: (.*)", (ROOT / "Makefile").read_text(), re.MULTILINE).group(1).split()
+    assert {line.split()[1] for line in printed.splitlines() if len(line.split()) > 2} == {*targets} - {"url", "use"}
 
 
 @pytest.mark.parametrize("folder", ["apps", "tools", "benchmarks"])
