@@ -118,7 +118,7 @@ TRANSFER_METHOD = {
         "crop": "random",  # RandomCrop(44)
         "flip": 0.5,  # RandomHorizontalFlip()
         **dict.fromkeys(("rotation", "scale", "shift", "contrast", "brightness", "erase", "mixup"), 0),
-        "photo": {"share": 0.0},
+        "photo": {"light": 0.0, "detail": 0.0},
     },
 }
 """Sections 2, 3.2 and 3.3; Implementation 2 and 3."""
