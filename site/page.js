@@ -249,22 +249,24 @@ function stop() {
 }
 
 async function watch() {
-  if (watching) return stop();
+  if (watching) return stream ? stop() : mark(false);
   mark(true);
-  const mine = ++turn, video = element("video", { muted: true, playsInline: true });
+  const before = turn, video = element("video", { muted: true, playsInline: true });
   try {
     const asked = await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 480 } });
-    if (mine !== turn) return asked.getTracks().forEach(track => track.stop());
+    if (!watching || before !== turn) return asked.getTracks().forEach(track => track.stop());
+    stop();  // without a camera, files would go on being judged
+    mark(true);
     video.srcObject = stream = asked;
-    for (const track of asked.getTracks()) track.onended = () => { if (mine === turn) stop(); };  // it was unplugged
-    await video.play();
   } catch (error) {
-    if (mine === turn) { stop(); fail(new Error("The camera cannot be used: " + error.message)); }
+    if (watching && before === turn) { mark(false); fail(new Error("The camera cannot be used: " + error.message)); }
     return;
   }
-  if (mine !== turn) return;
+  const mine = turn;
   renew();
+  for (const track of stream.getTracks()) track.onended = () => { if (mine === turn) stop(); };  // it was unplugged
   try {
+    await video.play();
     while (mine === turn) {
       const still = take(video), answer = await ask(still);
       if (mine === turn) show(still, answer, "camera");

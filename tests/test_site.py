@@ -117,13 +117,19 @@ def test_it_looks_through_the_camera(port, tmp_path):
 
 @pytest.mark.release
 def test_photos_and_a_video_in_one_table(browser, port, tmp_path):
-    """What is no picture says so; a video is judged four times a second; CSV has the columns of `predict --csv`."""
+    """What is no picture says so; a video is judged four times a second; CSV has the columns of `predict --csv`.
+
+    A camera that is refused meanwhile stops nothing.
+    """
     (tmp_path / "text.jpg").write_text("a text")
     (tmp_path / "broken.webm").write_text("a text")
     files = [PHOTOS[0], tmp_path / "text.jpg", write_video(tmp_path / "film.webm"), tmp_path / "broken.webm"]
     browser.open(port, "page/")
+    browser.run("navigator.mediaDevices.getUserMedia = async () => { throw new Error('refused'); }")
     browser.choose(*files)
+    browser("POST", f"{browser.find('#camera')}/click")
     browser.wait("return document.querySelector('#status').innerText === '4 files; 2 failed'", 60)
+    assert browser.read("#camera") == "Start the camera"
     cells = browser.run("return [...document.querySelectorAll('#photos tbody tr')].map(row => row.cells[2].innerText)")
     assert cells[0] == "1 face: happy" and cells[1].startswith("text.jpg is not one that this browser reads")
     assert cells[2] == "4 frames: happy 100\u00a0%" and cells[3].startswith("broken.webm is not a video that this")
