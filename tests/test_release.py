@@ -290,13 +290,23 @@ def test_what_cannot_be_released(finished_clone):
 
 @pytest.mark.release
 def test_further_seeds(finished_clone):
-    """Each is trained once, with the same settings but the seed; the vote averages their probabilities."""
+    """Each is trained once, with the kept run's settings but the seed; the vote averages their probabilities.
+
+    The run's own network is not needed, nor are params.yaml and profiles as they were.
+    """
     path = finished_clone.path
-    command = (sys.executable, "tools/seeds.py", "compact", "5", "--out", "seeds.json")
-    assert "epoch 2" in finished_clone.run(*command)
-    found = json.loads((path / "seeds.json").read_text())
+    command = (sys.executable, "tools/seeds.py", "tiny", "compact")
+    assert "results/tiny: keeps no predictions" in finished_clone.run(*command, "5", code=1)
+    with open(path / "README.md", "a") as readme:
+        readme.write("<!-- results tiny -->\n\n<!-- end of results -->\n")
+    finished_clone.run(sys.executable, "tools/collect.py", "tiny")
+    own, file = json.loads((path / "metrics/compact.json").read_text()), path / "models/compact.safetensors"
+    file.rename(path / "away.safetensors")
+    finished_clone.edit("params.yaml", {"profile: smoke ": "profile: best ", "seed: 2013": "seed: 7"})
+    assert "epoch 2" in finished_clone.run(*command, "5")
+    kept = path / "results/tiny/seeds.json"
+    found = json.loads(kept.read_text())
     assert [one["seed"] for one in found["seeds"]] == [2013, 5]
-    own = json.loads((path / "metrics/compact.json").read_text())
     assert all(found["seeds"][0][key] == own[key] for key in ("accuracy", "accuracy_views", "val_accuracy_views"))
     assert found["mean_views"] == pytest.approx(np.mean([one["accuracy_views"] for one in found["seeds"]]), abs=1e-6)
     trained = [
@@ -306,15 +316,15 @@ def test_further_seeds(finished_clone):
     for one, report in zip(found["seeds"], trained, strict=True):
         assert (one["best_epoch"], one["epochs"], one["hardware"]) == (report["best_epoch"], 2, name_cpu())
         assert one["versions"]["torch"] == version("torch")
-    places = sorted(path.glob("predictions/*"))
-    assert [place.name for place in places] == [
+    assert [place.name for place in sorted(kept.parent.glob("predictions/*-5*"))] == [
         f"compact-5{head}.csv.gz"
         for head in ("", "_single_crop", "_single_crop_votes", "_views", "_views_votes", "_votes")
     ]
     accuracies = [one["accuracy"] for one in found["seeds"]]
     assert found["mean"] == pytest.approx(np.mean(accuracies), abs=1e-6)
     assert (found["lowest"], found["highest"]) == (min(accuracies), max(accuracies))
-    files = (path / "models/compact.safetensors", path / "build/seeds/compact-5/compact.safetensors")
+    assert f"Over the seeds 2013 and 5, Compact averages {found['mean']:.2%}" in (path / "README.md").read_text()
+    files = (path / "away.safetensors", path / "build/seeds/compact-5/compact.safetensors")
     assert files[0].read_bytes() != files[1].read_bytes()
     splits, facts = read_faces(path / "data/prepared/faces.h5")
     test = splits["test"]
@@ -324,21 +334,20 @@ def test_further_seeds(finished_clone):
     right = np.mean(both, axis=0).argmax(axis=1) == test.labels
     assert found["vote"]["accuracy"] == pytest.approx(right.mean(), abs=1e-6)
 
-    with open(path / "README.md", "a") as readme:
-        readme.write("<!-- results tiny -->\n\n<!-- end of results -->\n")
-    finished_clone.run(sys.executable, "tools/collect.py", "tiny")
-    kept = path / "results/tiny/seeds.json"
-    printed = finished_clone.run(*command[:-1], kept)
-    assert "epoch" not in printed and json.loads(kept.read_text()) == found
+    shutil.rmtree(path / "build")
+    printed = finished_clone.run(*command, "5", "6")
+    assert printed.count("epoch 2") == 1 and "seed 6" in printed
+    more = json.loads(kept.read_text())
+    assert more["seeds"][:2] == found["seeds"] and more["seeds"][2]["seed"] == 6
     rescore = (sys.executable, "tools/rescore.py", "tiny")
     assert "\nseeds.json: as the predictions say\n" in finished_clone.run(*rescore)
-    kept.write_text(json.dumps(put({"seeds": found}, {"seeds: seeds[1].accuracy_views": 0.123})["seeds"]))
+    kept.write_text(json.dumps(put({"seeds": more}, {"seeds: seeds[1].accuracy_views": 0.123})["seeds"]))
     assert "seeds.json: seeds[1].accuracy_views is 0.123, by the pred" in finished_clone.run(*rescore, code=1)
-    finished_clone.edit("params.yaml", {"seed: 2013": "seed: 7"})
-    assert "not up to date; run `dvc repro train_compact` first" in finished_clone.run(*command, code=1)
-    again = [*command[:3], "2013", *command[4:]]
-    finished_clone.run("git", "checkout", "-q", "params.yaml")
-    assert "are not all different" in finished_clone.run(*again, code=1)
+    assert "2013 is the run's own seed" in finished_clone.run(*command, "2013", code=1)
+    assert "has those of compact; a run" in finished_clone.run(*command[:3], "vgg19", "5", code=1)
+    assert "has no network 'x'; it has baseline, vgg19" in finished_clone.run(*command[:3], "x", "5", code=1)
+    (path / "data/prepared/faces.h5").unlink()
+    assert "data/prepared/faces.h5 is not the run's (MD5 " in finished_clone.run(*command, "7", code=1)
 
 
 @pytest.mark.release

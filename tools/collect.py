@@ -29,7 +29,6 @@ from typing import Any
 import jinja2
 import numpy as np
 import pandas as pd
-from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 import checkout
@@ -44,15 +43,14 @@ from fer_pipeline.metrics.evaluation import Scores
 from fer_pipeline.metrics.groups import Names, read_groups
 from fer_pipeline.networks.network import find_crop, find_networks
 from fer_pipeline.params.read import read_params
-from fer_pipeline.predictions.predictions import SCORED, WAYS
+from fer_pipeline.predictions.predictions import SCORED
 from fer_pipeline.raw.record import Data
 from fer_pipeline.report.show import NONE, decimal, listing, percent
 from fer_pipeline.running.hardware import name_cpu
 from fer_pipeline.running.origin import list_versions
 from fer_pipeline.running.stage import LOG, catch
-from fer_pipeline.training.common.profile import BASE, lay_over
+from kept import DATA, HEADS, ROWS_FILE, find_settings, pack, place_predictions, read_seeds
 from origin import Origin, find_differences, find_origin
-from seeds import DATA, Seeds, pack, place_predictions
 from times import write_times
 from timing import read_timing
 
@@ -61,9 +59,6 @@ ROWS = {"official": ("PrivateTest", "PublicTest"), "paper": ("both, 7,178 rows",
 CLOSING = "<!-- end of results -->"
 PAGES = dict.fromkeys(("README.md", "results/README.md"), "results.md.j2") | {"docs/benchmark.md": "benchmark.md.j2"}
 """{page: the template of its tables}."""
-ROWS_FILE = "predictions/rows.csv.gz"  # of a kept run: `tabulate_rows`
-HEADS = [f"{way}{head}.csv" for way in WAYS for head in ("", "_votes")]
-"""How the names of a network's predictions of val and test go on, after its own."""
 LEFT_OUT = """<p style="margin: 0; padding: 1rem; color: #1c2024">This picture shows faces of the data set, so it is not
 kept here. The report of your own run has it.</p>"""
 LIBRARIES = ("tensorflow", "keras", "torch", "torchvision", "scikit-learn", "numpy", "dvc")
@@ -164,7 +159,7 @@ def make_table(folder: Path, page: str) -> str:
         unlike=unlike,
         scorable=all(one.predictions for one in origins.values()),
         seeds=read_seeds(folder, folder),
-        settings={name: find_settings(lock, facts["profile"], name) for name in networks},
+        settings={name: find_settings(lock["stages"], facts["profile"], name) for name in networks},
         rows=ROWS,
         NONE=NONE,
     )
@@ -179,39 +174,16 @@ def wrap(text: str) -> str:
 TEMPLATES.filters |= {one.__name__: one for one in (decimal, listing, percent, wrap)}
 
 
-def read_seeds(folder: Path, run: Path) -> Seeds | None:
-    """seeds.json in `folder`; None if there is none or if it does not belong to the `run`, a folder with metrics/."""
-    path = folder / "seeds.json"
-    if not path.exists():
-        return None
-    try:
-        seeds = Seeds.model_validate_json(path.read_bytes())
-    except ValidationError:
-        raise InputError(f"{path}: not as tools/seeds.py writes it; run that again, or remove the file") from None
-    scores = run / "metrics" / f"{seeds.network}.json"
-    own = Scores.read(scores, "evaluate").accuracy if scores.exists() else None
-    return seeds if seeds.seeds[0].accuracy == own else None
-
-
 def keep_seeds(folder: Path, unfinished: Path) -> None:
     """Copy seeds.json, which took hours, and its predictions from `folder` to `unfinished` if both are of one run."""
     path = folder / "seeds.json"
     if seeds := read_seeds(folder, unfinished):
-        said = [place_predictions(path, seeds.network, one.seed, head) for one in seeds.seeds for head in HEADS]
+        said = [place_predictions(folder, seeds.network, one.seed, head) for one in seeds.seeds for head in HEADS]
         for file in (path, *filter(Path.exists, said)):
             (unfinished / file.relative_to(folder)).parent.mkdir(exist_ok=True)
             shutil.copyfile(file, unfinished / file.relative_to(folder))
     elif path.exists():
         print(f"{path}: left out, as it belongs to another run; write it again with tools/seeds.py")
-
-
-def find_settings(lock: Mapping[str, Any], profile: str, name: str) -> dict[str, Any]:
-    """The settings with which a network was trained, as the content of dvc.lock says."""
-    params = lock["stages"][f"train_{name}"]["params"]
-    if earlier := params["params.yaml"].get(f"profiles.{profile}.{name}"):  # runs older than profiles/
-        return dict(earlier)
-    base, changes = (params.get(f"profiles/{one}.yaml", {}).get(name, {}) for one in (BASE, profile))
-    return lay_over(base, changes)
 
 
 def set_table(text: str, name: str, table: str, page: str) -> str:

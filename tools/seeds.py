@@ -1,84 +1,39 @@
-"""Train a network with further seeds, and say how far its accuracy depends on the seed.
+"""Train a network of a kept run with further seeds, and say how far its accuracy depends on the seed.
 
-    python tools/seeds.py compact 2014 2015 --out results/fer2013-best/seeds.json
+    python tools/seeds.py fer2013-best compact 2014 2015
 
-The first network is the pipeline's own, with the seed in params.yaml. `stages/train.py` trains the others in
-build/seeds/<network>-<seed>/, on the same faces.h5 and with the same parameters except the seed. A training that was
-stopped continues after its last epoch; a finished one is repeated only if parameters or data have changed. Each network
-and their soft vote are scored on test, by the network's own test crops; nothing is chosen among them. The folder of
-the JSON keeps the predictions of the further seeds, `predictions/<network>-<seed>.csv.gz` and its like.
+`stages/train.py` trains them in build/seeds/<network>-<seed>/, on the run's faces.h5 and with its parameters except the
+seed, as its dvc.lock says, on any hardware. A training that was stopped continues after its last epoch.
+Each network and the soft vote of all are scored on test, by the network's own test crops; nothing is chosen among them.
+results/<run>/ then has seeds.json and the predictions of the seeds, predictions/<network>-<seed>.csv.gz and its like.
+Later calls add seeds to those that are there. The accuracies stand below the run's tables.
 """
 
 import argparse
-import gzip
 import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 import checkout
+from collect import set_tables
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import ROOT, write_files
-from fer_pipeline.core.record import Count, Record, Share
 from fer_pipeline.faces.faces import read_faces
-from fer_pipeline.metrics.comparison import vote
-from fer_pipeline.metrics.scores import Measured, average, measure
 from fer_pipeline.networks.load import load_model
 from fer_pipeline.networks.network import find_network, list_views, read_origin
-from fer_pipeline.params.read import read_params
-from fer_pipeline.params.schema import Evaluate, Params, Section
-from fer_pipeline.predictions.predictions import SCORED, Predictions
+from fer_pipeline.params.read import read_params, validate
+from fer_pipeline.params.schema import TRAININGS, Params, Section
+from fer_pipeline.predictions.predictions import SCORED
 from fer_pipeline.running.stage import catch
-from fer_pipeline.training.common.profile import BASE, read_training
+from fer_pipeline.training.common.profile import BASE
 from fer_pipeline.training.common.run import Training
+from kept import DATA, OneSeed, Run, Seeds, find_settings, pack, place_predictions, read_run, read_seeds, score_seeds
 from predict import predict_ways
-
-DATA = Path("data/prepared/faces.h5")
-
-
-class OneSeed(Record):
-    seed: Count
-    val_accuracy: Share
-    accuracy: Share  # on test
-    accuracy_unseen: Share | None  # on the test images that are not in train
-    hardware: str | None = None  # that trained it; as what follows, None in older files
-    versions: dict[str, str] | None = None
-    val_accuracy_views: Share | None = None  # by the network's `test_views`
-    accuracy_views: Share | None = None  # likewise, on test
-    best_epoch: Count | None = None  # from 1
-    epochs: Count | None = None  # how many ran
-
-
-class Seeds(Record):
-    """seeds.json."""
-
-    network: str
-    profile: str
-    split: str
-    seeds: list[OneSeed]
-    mean: Share  # mean of the networks' accuracies on test
-    lowest: Share
-    highest: Share
-    mean_views: Share | None = None  # of `accuracy_views`
-    vote: Measured  # the soft vote of the networks, with equal weights
-
-
-def pack(content: bytes) -> bytes:
-    """`content` compressed, without the time: the same bytes each time."""
-    return gzip.compress(content, mtime=0)
-
-
-def place_predictions(seeds: Path, network: str, seed: int, ending: str) -> Path:
-    """Where the predictions of one seed are kept, beside the file `seeds`."""
-    return seeds.parent / "predictions" / f"{network}-{seed}{ending}.gz"
 
 
 def train(folder: Path, network: str, data: Path, params: Params, settings: Section) -> Path:
@@ -109,74 +64,73 @@ def train(folder: Path, network: str, data: Path, params: Params, settings: Sect
     return model
 
 
-def score(
-    found: Mapping[int, Mapping[str, Mapping[str, Predictions]]], in_train: NDArray[np.bool_] | None, settings: Evaluate
-) -> dict[str, Any]:
-    """What seeds.json says of accuracies, from {seed: {way: {split: predictions}}}, the run's own seed first."""
-    own, *_ = found
+def describe(origin: dict[str, Any], trained: Training) -> dict[str, Any]:
+    """What seeds.json says of a training beside its accuracies."""
+    made = {key: origin.get(key) for key in ("hardware", "versions")}
+    return made | {"best_epoch": trained.best_epoch, "epochs": trained.epochs_run}
 
-    def judge(rows: Mapping[str, Predictions]) -> Measured:
-        return measure(rows["val"], rows["test"], in_train, settings, own)
 
-    listed = []
-    for seed, ways in found.items():
-        measured, by_views = judge(ways[""]), [average(ways["_views"][split].correct) for split in SCORED]
-        one = {"seed": seed, "val_accuracy_views": by_views[0], "accuracy_views": by_views[1]}
-        listed.append(one | {key: getattr(measured, key) for key in ("val_accuracy", "accuracy", "accuracy_unseen")})
-    accuracies = [one["accuracy"] for one in listed]
-    return {
-        "seeds": listed,
-        "mean": round(float(np.mean(accuracies)), 6),
-        "lowest": min(accuracies),
-        "highest": max(accuracies),
-        "mean_views": round(float(np.mean([one["accuracy_views"] for one in listed])), 6),
-        "vote": judge({split: vote([ways[""][split] for ways in found.values()]) for split in SCORED}),
-    }
+def read_settings(run: Run, network: str, profile: str) -> tuple[Params, Section]:
+    """The parameters that a kept run had where they matter to a network, and the settings of its training.
+
+    InputError if the run has no such network, if they do not fit the code as it is now, or if `DATA` is not the run's.
+    """
+    if network not in run.params["networks"]:
+        raise InputError(f"{run.folder} has no network {network!r}; it has {', '.join(run.params['networks'])}")
+    lock, trained = run.folder / "dvc.lock", run.stages[f"train_{network}"]
+    (md5,) = (one["md5"] for one in trained["deps"] if one["path"] == DATA.as_posix())
+    if not DATA.is_file() or hashlib.md5(DATA.read_bytes()).hexdigest() != md5:
+        raise InputError(
+            f"{DATA} is not the run's (MD5 {md5}); run `dvc repro prepare` with the run's data and parameters"
+        )
+    views = run.stages[f"predict@{network}"]["params"]["params.yaml"][f"test_views.{network}"]
+    changes = {**run.params, **trained["params"]["params.yaml"], "test_views": {network: views}}
+    changes["networks"] = {network: run.params["networks"][network]}
+    now = read_params().model_dump()
+    params = validate(
+        now | {key: changes[key] for key in now.keys() & changes}, Params, lambda key: f"{lock}: {'.'.join(key)}"
+    )
+    schema = next(section for ending, section in TRAININGS.items() if params.networks[network].endswith(ending))
+    settings = find_settings(run.stages, profile, network)
+    return params, validate(settings, schema, lambda key: f"{lock}: {'.'.join([network, *key])}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("network", help="one of those in params.yaml")
-    parser.add_argument("seeds", nargs="+", type=int, metavar="seed", help="other than that in params.yaml")
-    parser.add_argument("--out", required=True, type=Path, help="JSON to write")
+    parser.add_argument("run", help="a folder of results/")
+    parser.add_argument("network", help="one of its networks")
+    parser.add_argument("seeds", nargs="+", type=int, metavar="seed", help="other than the run's")
     args = parser.parse_args()
     os.chdir(ROOT)
-    params = read_params()
-    own, networks, precision = params.seed, params.networks, params.compute.precision
-    if args.network not in networks:
-        raise InputError(f"params.yaml lists no network {args.network!r}; it has {', '.join(networks)}")
-    if len({own, *args.seeds}) < 1 + len(args.seeds):
-        raise InputError(f"the seeds {own} (params.yaml's), {', '.join(map(str, args.seeds))} are not all different")
-    path = Path(networks[args.network])
-    if subprocess.run(["dvc", "status", "--quiet", f"train_{args.network}"]).returncode:
-        raise InputError(f"{path} is not up to date; run `dvc repro train_{args.network}` first")
-    settings, paths = read_training(params, args.network), {own: path}
-    for seed in args.seeds:
-        folder = Path("build") / "seeds" / f"{args.network}-{seed}"
-        paths[seed] = train(folder, args.network, DATA, params.model_copy(update={"seed": seed}), settings)
-    (splits, facts), crops = read_faces(DATA), find_network(args.network).TEST_CROPS
-    views = list_views(params.test_views[args.network])
-    scored = {split: splits[split] for split in SCORED}
-    found: dict[int, dict[str, dict[str, Predictions]]] = {}
-    files: dict[Path, bytes] = {}
-    for seed, path in paths.items():
-        model = load_model(args.network, path, precision, facts)
-        found[seed], tables = predict_ways(model, scored, facts, path, crops, views)
-        if seed != own:  # the run keeps those of its own
-            files |= {place_predictions(args.out, args.network, seed, key): pack(said) for key, said in tables.items()}
-    reports = {seed: one.with_name("training.json") for seed, one in paths.items()}
-    reports[own] = Path("metrics/train") / f"{args.network}.json"
-
-    made: dict[int, dict[str, Any]] = {}
-    for seed, path in paths.items():
-        origin, trained = read_origin(path), Training.read(reports[seed], f"train_{args.network}")
-        made[seed] = {key: origin.get(key) for key in ("hardware", "versions")}
-        made[seed] |= {"best_epoch": trained.best_epoch, "epochs": trained.epochs_run}
-    scores = score(found, splits["test"].duplicate_of_train, params.evaluate)
-    listed = [OneSeed(**one, **made[one["seed"]]) for one in scores.pop("seeds")]
-    run = {"network": args.network, "profile": params.profile, "split": params.prepare.split}
-    seeds = Seeds(**run, seeds=listed, **scores)
-    write_files(files | {args.out: seeds.to_bytes()})
+    network, folder = args.network, Path("results") / args.run
+    run, facts = read_run(folder), json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    params, settings = read_settings(run, network, facts["profile"])
+    if params.seed in args.seeds:
+        raise InputError(f"{params.seed} is the run's own seed; name others")
+    kept = read_seeds(folder, folder)
+    if kept and kept.network != network:
+        raise InputError(f"{folder / 'seeds.json'} has those of {kept.network}; a run keeps those of one network")
+    listed = {one.seed: one.model_dump() for one in kept.seeds} if kept else {}
+    stage, reports = f"train_{network}", folder / "metrics" / "train"
+    listed[params.seed] = describe(facts["networks"][network], Training.read(reports / f"{network}.json", stage))
+    (splits, data), views = read_faces(DATA, SCORED), list_views(params.test_views[network])
+    for seed in dict.fromkeys(args.seeds):
+        if seed in listed:
+            continue
+        place = Path("build") / "seeds" / f"{network}-{seed}"
+        path = train(place, network, DATA, params.model_copy(update={"seed": seed}), settings)
+        listed[seed] = describe(read_origin(path), Training.read(path.with_name("training.json"), stage))
+        model = load_model(network, path, params.compute.precision, data)
+        _, tables = predict_ways(model, splits, data, path, find_network(network).TEST_CROPS, views)
+        write_files({place_predictions(folder, network, seed, end): pack(said) for end, said in tables.items()})
+    others = sorted(listed.keys() - {params.seed})
+    names = {params.seed: network} | {seed: f"{network}-{seed}" for seed in others}
+    said = run.read(names.values())
+    scores = score_seeds({seed: said[name] for seed, name in names.items()}, run.in_train, run.settings)
+    rows = [OneSeed(**listed[one["seed"]] | one) for one in scores.pop("seeds")]
+    seeds = Seeds(network=network, profile=facts["profile"], split=facts["split"], seeds=rows, **scores)
+    write_files({folder / "seeds.json": seeds.to_bytes()})
+    write_files({page: text.encode() for page, text in set_tables(folder).items()})
     for one in seeds.seeds:
         print(f"seed {one.seed}: {one.accuracy:.2%} on test, {one.val_accuracy:.2%} on val")
     print(f"mean {seeds.mean:.2%}, {seeds.lowest:.2%} to {seeds.highest:.2%}; soft vote {seeds.vote.accuracy:.2%}")
