@@ -49,7 +49,7 @@ from fer_pipeline.report.show import NONE, decimal, listing, percent
 from fer_pipeline.running.hardware import name_cpu
 from fer_pipeline.running.origin import list_versions
 from fer_pipeline.running.stage import LOG, catch
-from kept import DATA, HEADS, ROWS_FILE, find_settings, pack, place_predictions, read_seeds
+from kept import DATA, HEADS, ROWS_FILE, find_settings, name_seed, pack, place_predictions, read_seeds
 from origin import Origin, find_differences, find_origin
 from times import write_times
 from timing import read_timing
@@ -178,7 +178,9 @@ def keep_seeds(folder: Path, unfinished: Path) -> None:
     """Copy seeds.json, which took hours, and its predictions from `folder` to `unfinished` if both are of one run."""
     path = folder / "seeds.json"
     if seeds := read_seeds(folder, unfinished):
-        said = [place_predictions(folder, seeds.network, one.seed, head) for one in seeds.seeds for head in HEADS]
+        said = [
+            place_predictions(folder, name_seed(seeds.network, one.seed), head) for one in seeds.seeds for head in HEADS
+        ]
         for file in (path, *filter(Path.exists, said)):
             (unfinished / file.relative_to(folder)).parent.mkdir(exist_ok=True)
             shutil.copyfile(file, unfinished / file.relative_to(folder))
@@ -246,8 +248,11 @@ def main() -> None:
         (unfinished / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, unfinished / path)
     yaml.dump(lock, unfinished / "dvc.lock")
-    said = [f"{network}{head}" for network in models for head in HEADS]
-    packed = {unfinished / f"predictions/{one}.gz": pack(Path("data/predictions", one).read_bytes()) for one in said}
+    packed = {
+        place_predictions(unfinished, network, head): pack(Path("data/predictions", network + head).read_bytes())
+        for network in models
+        for head in HEADS
+    }
     packed[unfinished / ROWS_FILE] = pack(tabulate_rows(*read_faces(DATA, SCORED), read_groups(DATA)))
     report = leave_faces_out(Path("plots/report.html").read_text(encoding="utf-8"))
     write_files(packed | {unfinished / "report.html": report.encode()})

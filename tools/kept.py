@@ -1,8 +1,10 @@
 """What a kept run says without its networks and its faces: its parameters, rows, predictions and further seeds."""
 
 import gzip
+import itertools
+import json
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,14 +25,14 @@ from fer_pipeline.metrics.evaluation import Scores
 from fer_pipeline.metrics.groups import Names
 from fer_pipeline.metrics.scores import Measured, average, measure
 from fer_pipeline.params.schema import Evaluate
-from fer_pipeline.predictions.predictions import SCORED, WAYS, Predictions, read_predictions, read_votes
+from fer_pipeline.predictions.predictions import SCORED, WAYS, Floats, Predictions, read_predictions, read_votes
 from fer_pipeline.training.common.profile import BASE, lay_over
 
 DATA = Path("data/prepared/faces.h5")
 ROWS_FILE = "predictions/rows.csv.gz"  # of a kept run: `collect.tabulate_rows`
 HEADS = [f"{way}{head}.csv" for way in WAYS for head in ("", "_votes")]
 """How the names of a network's predictions of val and test go on, after its own."""
-Said = dict[str, dict[str, Predictions]]
+Said = Mapping[str, Mapping[str, Predictions]]
 """{way: {split: predictions of the first head}} of one network."""
 
 
@@ -38,6 +40,7 @@ class Run(NamedTuple):
     """A run in results/, its faces left out."""
 
     folder: Path
+    facts: dict[str, Any]  # its run.json
     stages: dict[str, Any]  # of its dvc.lock
     compare: Comparison
     splits: dict[str, Split]  # val and test
@@ -58,37 +61,42 @@ class Run(NamedTuple):
         """Whether train has the image of a test row."""
         return self.splits["test"].duplicate_of_train
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return (*self.compare.ensemble.per_class,)
+    def read(self, names: Iterable[str]) -> dict[str, Said]:
+        """{name: its predictions}, of networks and of further seeds, see `name_seed`."""
+        classes = list_classes(self.compare)
+        return self.unpack(names, ".csv", lambda path: read_predictions(path, self.splits, classes))
 
-    def read(self, names: Iterable[str], votes: bool = False) -> dict[str, dict[str, Any]]:
-        """{name: {way: {split: predictions}}} of networks, or of further seeds (`compact-2014`).
+    def read_votes(self, names: Iterable[str]) -> dict[str, dict[str, dict[str, Floats]]]:
+        """{name: {way: {split: probabilities of the second head, float64 (N, V)}}} of networks."""
+        voted = self.voted[: -len(NO_CLASS)]
+        return self.unpack(names, "_votes.csv", lambda path: read_votes(path, self.splits, voted))
 
-        With `votes` the second heads' probabilities instead, float64 (N, V).
-        """
+    def unpack(self, names: Iterable[str], ending: str, read: Callable[[Path], Any]) -> dict[str, dict[str, Any]]:
+        """{name: {way: what `read` makes of its CSV}}."""
         found: dict[str, dict[str, Any]] = {}
-        with tempfile.TemporaryDirectory() as unpacked:
-            for name in names:
-                found[name] = {}
-                for way in WAYS:
-                    path = Path(unpacked) / f"{name}{way}{'_votes' if votes else ''}.csv"
-                    path.write_bytes(gzip.decompress((self.folder / "predictions" / f"{path.name}.gz").read_bytes()))
-                    if votes:
-                        found[name][way] = read_votes(path, self.splits, self.voted[: -len(NO_CLASS)])
-                    else:
-                        found[name][way] = read_predictions(path, self.splits, self.classes)
+        with tempfile.TemporaryDirectory() as folder:
+            for name, way in itertools.product(names, WAYS):
+                path = Path(folder) / f"{name}{way}{ending}"
+                path.write_bytes(gzip.decompress(place_predictions(self.folder, name, f"{way}{ending}").read_bytes()))
+                found.setdefault(name, {})[way] = read(path)
         return found
+
+
+def list_classes(compare: Comparison) -> tuple[str, ...]:
+    """The names of the classes, in order."""
+    return (*compare.ensemble.per_class,)
 
 
 def read_run(folder: Path) -> Run:
     """The kept run in `folder`. Raises `InputError` if there is none, or if it keeps no predictions."""
+    if not (folder / "run.json").is_file():
+        raise InputError(f"{folder}: no kept run; keep one with `make results NAME={folder.name}`")
     if not (folder / ROWS_FILE).is_file():
-        raise InputError(f"{folder}: keeps no predictions; keep the run again with `make results NAME={folder.name}`")
+        raise InputError(f"{folder}: its predictions were not kept, so nobody can score it; take a later run")
+    facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     stages = YAML(typ="safe").load(folder / "dvc.lock")["stages"]
     compare = Comparison.read(folder / "metrics" / "compare.json", "compare")
-    rows = read_rows((folder / ROWS_FILE).read_bytes(), (*compare.ensemble.per_class,))
-    return Run(folder, stages, compare, *rows)
+    return Run(folder, facts, stages, compare, *read_rows((folder / ROWS_FILE).read_bytes(), list_classes(compare)))
 
 
 def find_settings(stages: Mapping[str, Any], profile: str, name: str) -> dict[str, Any]:
@@ -120,8 +128,10 @@ class OneSeed(Record):
     val_accuracy: Share
     accuracy: Share  # on test
     accuracy_unseen: Share | None  # on the test images that are not in train
-    hardware: str | None = None  # that trained it; as what follows, None in older files
+    hardware: str | None = None  # that trained it; as what follows, None where unknown
     versions: dict[str, str] | None = None
+    commit: str | None = None  # of the code that trained it
+    clean: bool | None = None  # whether the code was that of the commit
     val_accuracy_views: Share | None = None  # by the network's `test_views`
     accuracy_views: Share | None = None  # likewise, on test
     best_epoch: Count | None = None  # from 1
@@ -147,9 +157,14 @@ def pack(content: bytes) -> bytes:
     return gzip.compress(content, mtime=0)
 
 
-def place_predictions(folder: Path, network: str, seed: int, ending: str) -> Path:
-    """Where a kept run in `folder` has the predictions of a further seed."""
-    return folder / "predictions" / f"{network}-{seed}{ending}.gz"
+def name_seed(network: str, seed: int) -> str:
+    """How the predictions of a further seed are named."""
+    return f"{network}-{seed}"
+
+
+def place_predictions(folder: Path, name: str, ending: str) -> Path:
+    """Where a kept run in `folder` has predictions of a network or of a further seed; `ending` as in `HEADS`."""
+    return folder / "predictions" / f"{name}{ending}.gz"
 
 
 def read_seeds(folder: Path, run: Path) -> Seeds | None:
@@ -160,16 +175,14 @@ def read_seeds(folder: Path, run: Path) -> Seeds | None:
     try:
         seeds = Seeds.model_validate_json(path.read_bytes())
     except ValidationError:
-        raise InputError(f"{path}: not as tools/seeds.py writes it; run that again, or remove the file") from None
+        raise InputError(f"{path}: not as tools/seeds.py writes it; `git checkout` it, or remove it") from None
     scores = run / "metrics" / f"{seeds.network}.json"
     own = Scores.read(scores, "evaluate").accuracy if scores.exists() else None
     return seeds if seeds.seeds[0].accuracy == own else None
 
 
-def score_seeds(
-    found: Mapping[int, Mapping[str, Mapping[str, Predictions]]], in_train: NDArray[np.bool_] | None, settings: Evaluate
-) -> dict[str, Any]:
-    """What seeds.json says of accuracies, from {seed: {way: {split: predictions}}}, the run's own seed first."""
+def score_seeds(found: Mapping[int, Said], in_train: NDArray[np.bool_] | None, settings: Evaluate) -> dict[str, Any]:
+    """What seeds.json says of accuracies, from {seed: predictions}, the run's own seed first."""
     own, *_ = found
 
     def judge(rows: Mapping[str, Predictions]) -> Measured:

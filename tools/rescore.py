@@ -22,7 +22,7 @@ from fer_pipeline.metrics.evaluation import Scores, judge
 from fer_pipeline.metrics.scores import summarise
 from fer_pipeline.predictions.record import NetworkFacts
 from fer_pipeline.running.stage import catch
-from kept import Run, read_run, read_seeds, score_seeds
+from kept import Run, name_seed, read_run, read_seeds, score_seeds
 
 OF_TRAIN = {"train_accuracy", "overfitting_gap"}
 
@@ -31,8 +31,8 @@ def score_again(run: Run) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]
     """(file, what it has, what it should have) for the JSON files of a kept run."""
     folder, seed, settings, kept = run.folder, run.params["seed"], run.settings, run.compare
     names, seeds = [*kept.table7], read_seeds(folder, folder)
-    others = [f"{seeds.network}-{one.seed}" for one in seeds.seeds[1:]] if seeds else []
-    rows, votes = run.read([*names, *others]), run.read(names, votes=True)
+    others = [name_seed(seeds.network, one.seed) for one in seeds.seeds[1:]] if seeds else []
+    rows, votes = run.read([*names, *others]), run.read_votes(names)
     for name in names:
         path = f"metrics/{name}.json"
         own = Scores.read(folder / path, "evaluate")
