@@ -63,7 +63,8 @@ def test_the_readme_says_what_its_example_agrees_with(card):
     file, text = card.files["int8"], " ".join((ROOT / "README.md").read_text().split())
     assert file.answers == "votes" and "`probabilities` are the second head's" in text
     assert (
-        f"agrees with the annotators' majority on {file.answers_accuracy:.1%} of the test faces that have one" in text
+        f"agrees with the annotators' majority on {file.answers_accuracy:.1%} of the test faces where that is "
+        "one of the seven emotions" in text
     )
     assert f"the first head's (`logits`) agree with {file.one_crop.measured.accuracy:.1%} of the labels" in text
 
@@ -296,13 +297,14 @@ def test_further_seeds(finished_clone):
     """
     path = finished_clone.path
     command = (sys.executable, "tools/seeds.py", "tiny", "compact")
-    assert "results/tiny: keeps no predictions" in finished_clone.run(*command, "5", code=1)
+    assert "results/tiny: no kept run" in finished_clone.run(*command, "5", code=1)
     with open(path / "README.md", "a") as readme:
         readme.write("<!-- results tiny -->\n\n<!-- end of results -->\n")
     finished_clone.run(sys.executable, "tools/collect.py", "tiny")
     own, file = json.loads((path / "metrics/compact.json").read_text()), path / "models/compact.safetensors"
     file.rename(path / "away.safetensors")
     finished_clone.edit("params.yaml", {"profile: smoke ": "profile: best ", "seed: 2013": "seed: 7"})
+    (path / "profiles/smoke.yaml").unlink()
     assert "epoch 2" in finished_clone.run(*command, "5")
     kept = path / "results/tiny/seeds.json"
     found = json.loads(kept.read_text())
@@ -320,6 +322,8 @@ def test_further_seeds(finished_clone):
         f"compact-5{head}.csv.gz"
         for head in ("", "_single_crop", "_single_crop_votes", "_views", "_views_votes", "_votes")
     ]
+    commit = finished_clone.run("git", "rev-parse", "HEAD").strip()
+    assert [(one["commit"], one["clean"]) for one in found["seeds"]][1:] == [(commit, False)]
     accuracies = [one["accuracy"] for one in found["seeds"]]
     assert found["mean"] == pytest.approx(np.mean(accuracies), abs=1e-6)
     assert (found["lowest"], found["highest"]) == (min(accuracies), max(accuracies))
