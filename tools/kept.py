@@ -61,7 +61,7 @@ class Run(NamedTuple):
         """Whether train has the image of a test row."""
         return self.splits["test"].duplicate_of_train
 
-    def read(self, names: Iterable[str]) -> dict[str, Said]:
+    def read(self, names: Iterable[str]) -> Mapping[str, Said]:
         """{name: its predictions}, of networks and of further seeds, see `name_seed`."""
         classes = list_classes(self.compare)
         return self.unpack(names, ".csv", lambda path: read_predictions(path, self.splits, classes))

@@ -144,26 +144,19 @@ def main() -> None:
         raise InputError(f"{params.seed} is the run's own seed; name others")
     set_tables(run.folder, lambda *_: "")  # a missing place fails here, before anything is trained
     (splits, facts), views = read_faces(DATA, SCORED), list_views(params.test_views[network])
+    code = dict(zip(("commit", "clean"), find_commit(), strict=True))  # before this writes into it
     seeds = None
     for seed in dict.fromkeys(args.seeds):
-        if seed not in list_seeds(run, network):
-            commit, clean = find_commit()
-            path = train(
-                Path("build/seeds") / name_seed(network, seed),
-                network,
-                DATA,
-                params.model_copy(update={"seed": seed}),
-                settings,
-            )
-            origin = {**read_origin(path), "commit": commit, "clean": clean}
-            made = describe(origin, Training.read(path.with_name("training.json"), f"train_{network}"))
-            model = load_model(network, path, params.compute.precision, facts)
-            _, tables = predict_ways(model, splits, facts, path, find_network(network).TEST_CROPS, views)
-            places = {
-                place_predictions(run.folder, name_seed(network, seed), end): said for end, said in tables.items()
-            }
-            write_files({place: pack(said) for place, said in places.items()})
-            seeds = write_seeds(run, network, list_seeds(run, network) | {seed: made})
+        if seed in list_seeds(run, network):
+            continue
+        name, changed = name_seed(network, seed), params.model_copy(update={"seed": seed})
+        path = train(Path("build/seeds") / name, network, DATA, changed, settings)
+        report = Training.read(path.with_name("training.json"), f"train_{network}")
+        model = load_model(network, path, params.compute.precision, facts)
+        _, tables = predict_ways(model, splits, facts, path, find_network(network).TEST_CROPS, views)
+        write_files({place_predictions(run.folder, name, end): pack(said) for end, said in tables.items()})
+        made = describe(read_origin(path) | code, report)
+        seeds = write_seeds(run, network, list_seeds(run, network) | {seed: made})
     seeds = seeds or write_seeds(run, network, list_seeds(run, network))
     for one in seeds.seeds:
         print(f"seed {one.seed}: {one.accuracy:.2%} on test, {one.val_accuracy:.2%} on val")
