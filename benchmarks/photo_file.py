@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 
 import checkout
-from detectors import fetch
 from fer_pipeline.core.files import ROOT
 from fer_pipeline.exported import onnx as exported
 from fer_pipeline.inference.detection import PHOTO_SIDE
@@ -24,6 +23,7 @@ from fer_pipeline.inference.opencv import cv2
 from fer_pipeline.inference.photos import read_photo
 from fer_pipeline.inference.recognition import PRETRAINED, Recogniser
 from fer_pipeline.running.stage import catch
+from photos import fetch
 
 SIZES = ((640, 480), (1024, 768), (1920, 1440), (4000, 3000))
 """The first photo is also judged in these sizes: width, height."""
