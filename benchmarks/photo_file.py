@@ -5,7 +5,7 @@
 
 Both judge each photo by pretrained/compact.int8.onnx, in one process. It prints the median processor time of both (all
 threads together, so that other programs disturb it less) and the median ratio. With `--equal` it says instead how
-far their answers differ over the photos that `benchmarks/detectors.py` fetches, each as it is, turned, and halved.
+far their answers differ over the photos of photos.csv, each as it is, turned, and halved.
 """
 
 import argparse
