@@ -14,7 +14,6 @@ README.md or results/README.md, and docs/benchmark.md. The tables are made from 
 import argparse
 import base64
 import csv
-import json
 import os
 import platform
 import re
@@ -49,7 +48,7 @@ from fer_pipeline.report.show import NONE, decimal, listing, percent
 from fer_pipeline.running.hardware import name_cpu
 from fer_pipeline.running.origin import list_versions
 from fer_pipeline.running.stage import LOG, catch
-from kept import DATA, HEADS, ROWS_FILE, find_settings, name_seed, pack, place_predictions, read_seeds
+from kept import DATA, HEADS, ROWS_FILE, find_settings, name_seed, pack, place_predictions, read_facts, read_seeds
 from origin import Origin, find_differences, find_origin
 from times import write_times
 from timing import read_timing
@@ -131,8 +130,7 @@ def describe_run(
 
 def make_table(folder: Path, page: str) -> str:
     """The text between a page's two comments about the run in `folder` (results/<name>)."""
-    facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    lock, metrics = YAML(typ="safe").load(folder / "dvc.lock"), folder / "metrics"
+    (facts, stages), metrics = read_facts(folder), folder / "metrics"
     compare = Comparison.read(metrics / "compare.json", "compare")
     networks = find_networks(compare.table7)
     timing = read_timing(metrics / "timing.json", networks)
@@ -159,7 +157,7 @@ def make_table(folder: Path, page: str) -> str:
         unlike=unlike,
         scorable=all(one.predictions for one in origins.values()),
         seeds=read_seeds(folder, folder),
-        settings={name: find_settings(lock["stages"], facts["profile"], name) for name in networks},
+        settings={name: find_settings(stages, facts["profile"], name) for name in networks},
         rows=ROWS,
         NONE=NONE,
     )

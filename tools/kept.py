@@ -87,14 +87,19 @@ def list_classes(compare: Comparison) -> tuple[str, ...]:
     return (*compare.ensemble.per_class,)
 
 
-def read_run(folder: Path) -> Run:
-    """The kept run in `folder`. Raises `InputError` if there is none, or if it keeps no predictions."""
+def read_facts(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Of the kept run in `folder` the content of run.json, and the stages of dvc.lock. InputError if there is none."""
     if not (folder / "run.json").is_file():
         raise InputError(f"{folder}: no kept run; keep one with `make results NAME={folder.name}`")
+    facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    return facts, YAML(typ="safe").load(folder / "dvc.lock")["stages"]
+
+
+def read_run(folder: Path) -> Run:
+    """The kept run in `folder`. Raises `InputError` if there is none, or if it keeps no predictions."""
+    facts, stages = read_facts(folder)
     if not (folder / ROWS_FILE).is_file():
         raise InputError(f"{folder}: its predictions were not kept, so nobody can score it; take a later run")
-    facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    stages = YAML(typ="safe").load(folder / "dvc.lock")["stages"]
     compare = Comparison.read(folder / "metrics" / "compare.json", "compare")
     return Run(folder, facts, stages, compare, *read_rows((folder / ROWS_FILE).read_bytes(), list_classes(compare)))
 

@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 from jinja2 import Environment, StrictUndefined
 from numpy.typing import NDArray
-from ruamel.yaml import YAML
 
 import checkout
 from fer_pipeline.core.errors import InputError
@@ -43,6 +42,7 @@ from fer_pipeline.predictions.predictions import SCORED, Predictions, as_written
 from fer_pipeline.report.show import percent
 from fer_pipeline.running.stage import catch
 from fer_pipeline.training.common.run import Training
+from kept import read_facts
 from origin import Origin
 from timing import read_timing
 
@@ -230,10 +230,7 @@ def main() -> None:
     name, network = args.name, args.network
     os.chdir(ROOT)
     folder = Path("results") / name
-    if not (folder / "dvc.lock").is_file():
-        raise InputError(f"{folder}: no kept run; keep one with `make results NAME={name}`")
-    facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    stages = YAML(typ="safe").load(folder / "dvc.lock")["stages"]
+    facts, stages = read_facts(folder)
     outputs = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
     cache = Path(subprocess.check_output(["dvc", "cache", "dir"], text=True).strip())
     paths = {kind: f"models/export/{file.format(network)}" for kind, file in FILES.items()}
