@@ -68,7 +68,7 @@ rescore: $(READY)    ## NAME=...: compute the scores of a kept run from its pred
 	python tools/rescore.py $(NAME)
 
 release: $(READY)    ## NAME=...: make pretrained/ from a kept run
-	PYTHONHASHSEED=0 python tools/release.py $(NAME) $(or $(NETWORK),compact)
+	python tools/release.py $(NAME) $(or $(NETWORK),compact)
 
 wheel:               ## write build/wheel/fer_pipeline-*.whl, which `pip install` takes: Faces, fer-predict, fer-serve
 	$(PYTHON) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/wheel .

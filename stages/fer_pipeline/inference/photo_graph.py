@@ -2,7 +2,8 @@
 
 Only operators of ONNX; photo_file.py makes one file of them. Their pixels are OpenCV's to the digit, but for sums in
 another order, so both find the same faces. DeformConv turns photos: onnxruntime needs a third of GridSample's time for
-it, and its places are exact. Photos and faces lie in planes, uint8 or float32 (3, height, width), red first.
+it, and its places are exact. Photos and faces lie in planes, uint8 or float32 (3, height, width), red first. A loop or
+branch hands on one value at most: ONNX Script orders several by chance, and the file would vary from run to run.
 """
 # mypy: ignore-errors
 # (ONNX Script is read by its own compiler; its numbers and lists become tensors.)
@@ -67,21 +68,22 @@ def suppress(boxes, scores):
     middle = (high + low) / 2.0
     area = op.ReduceProd(size, [1], keepdims=0)
     _, order = op.TopK(scores, op.Shape(scores))
-    kept = op.Slice(order, [0], [0])
+    state = op.Cast(op.Mul(order, 0), to=FLOAT)  # of each box: 0 waits, 1 is kept, -1 is the same as one that is kept
     some = op.Squeeze(op.Shape(order) > 0)
     while some:
-        best, rest = op.Split(order, op.Concat([1], op.Shape(order) - 1, axis=0))
-        kept = op.Concat(kept, best, axis=0)
-        corner = op.Max(op.Gather(low, best), op.Gather(low, rest))
-        sides = op.Relu(op.Min(op.Gather(high, best), op.Gather(high, rest)) - corner)
+        first = op.ArgMin(op.Abs(state), keepdims=1)
+        best = op.Gather(order, first)
+        corner = op.Max(op.Gather(low, best), op.Gather(low, order))
+        sides = op.Relu(op.Min(op.Gather(high, best), op.Gather(high, order)) - corner)
         shared = op.ReduceProd(sides, [1], keepdims=0)
-        same = shared / (op.Gather(area, best) + op.Gather(area, rest) - shared) > SAME_FACE
-        distance = op.Abs(op.Gather(middle, rest) - op.Gather(middle, best))
-        far = distance >= op.Max(op.Gather(size, best), op.Gather(size, rest)) * INSIDE
-        apart = op.Cast(op.ReduceMax(op.Cast(far, to=FLOAT), [1], keepdims=0), to=BOOL)
-        order = op.Compress(rest, op.And(apart, op.Not(same)), axis=0)
-        some = op.Squeeze(op.Shape(order) > 0)
-    return kept
+        same = shared / (op.Gather(area, best) + op.Gather(area, order) - shared) > SAME_FACE
+        distance = op.Abs(op.Gather(middle, order) - op.Gather(middle, best))
+        far = distance >= op.Max(op.Gather(size, best), op.Gather(size, order)) * INSIDE
+        near = op.Not(op.Cast(op.ReduceMax(op.Cast(far, to=FLOAT), [1], keepdims=0), to=BOOL))
+        state = op.Where(op.And(state == 0.0, op.Or(near, same)), -1.0, state)
+        state = op.ScatterElements(state, first, [1.0])
+        some = op.ReduceMin(op.Abs(state), keepdims=0) == 0.0
+    return op.Compress(order, state > 0.0, axis=0)
 
 
 @function
@@ -175,12 +177,12 @@ def search(planes, side):
         radians = op.Cast(degrees, to=DOUBLE) * op.Constant(value=EXACT_DEGREE)
         a = op.Cos(radians)
         b = op.Sin(radians)
+        canvas = op.Round(op.Sqrt(height * height + width * width))
+        start = op.Concat(width - (a - b) * canvas, height - (a + b) * canvas, axis=0) / 2.0
+        start = op.Where(degrees == 0.0, 0.0, start)
         if op.Squeeze(degrees == 0.0):
             searched = pad(pixels, op.Shape(pixels, start=2))
-            start = op.Concat(b, b, axis=0)
         else:
-            canvas = op.Round(op.Sqrt(height * height + width * width))
-            start = op.Concat(width - (a - b) * canvas, height - (a + b) * canvas, axis=0) / 2.0
             searched = turn(pixels, op.Concat(a, b, axis=0), start, op.Cast(canvas, to=INT))
         boxes, scores = find_boxes(searched)
         low, upper = op.Split(boxes, num_outputs=2, axis=1)
@@ -203,11 +205,10 @@ def take(planes, middle, side, roll, pixels):
     right, bottom = op.Split(op.Cast(high, to=INT), num_outputs=2)
     part = op.Slice(planes, op.Concat(top, left, axis=0), op.Concat(bottom, right, axis=0), [1, 2])
     scale = op.Cast(pixels, to=DOUBLE) / side
-    if op.Squeeze(scale < 0.5):
-        size = op.Max(op.Round((high - low) * 2.0 * scale), 1.0)
+    size = op.Where(scale < 0.5, op.Max(op.Round((high - low) * 2.0 * scale), 1.0), high - low)
+    if op.Squeeze(scale < 0.5):  # noqa: SIM108 (ONNX Script has no such expression)
         small = shrink(part, op.Cast(size, to=INT))
     else:
-        size = high - low
         small = op.Cast(part, to=FLOAT)
     factor = size / (high - low)
     along = op.Concat(op.Cos(roll), op.Sin(roll), axis=0) / scale * op.Slice(factor, [0], [1])
@@ -300,15 +301,17 @@ def write_search(size: int, crop: int, colour: bool) -> onnx.ModelProto:
     def find_faces(photo: UINT8[None, None, 3], longest_side: INT64):
         planes = op.Transpose(photo, perm=[2, 0, 1])
         middles, sizes, scores, angles, cut = find(planes, longest_side)
+        sides = op.ReduceMax(sizes, [1])
         rolls = op.ConstantOfShape([0])
+        for number in range(op.Squeeze(op.Shape(scores))):
+            one = op.Unsqueeze(number, [0])
+            middle, side = op.Squeeze(op.Gather(middles, one), [0]), op.Squeeze(op.Gather(sides, one), [0])
+            rolls = op.Concat(rolls, measure_roll(planes, middle, side, op.Gather(angles, one)), axis=0)
         faces = op.ConstantOfShape(op.Constant(value_ints=[0, 3, crop, crop]))
         for number in range(op.Squeeze(op.Shape(scores))):
             one = op.Unsqueeze(number, [0])
-            middle = op.Squeeze(op.Gather(middles, one), [0])
-            side = op.ReduceMax(op.Gather(sizes, one), keepdims=0)
-            side = op.Unsqueeze(side, [0])
-            degrees = measure_roll(planes, middle, side, op.Gather(angles, one))
-            rolls = op.Concat(rolls, degrees, axis=0)
+            middle, side = op.Squeeze(op.Gather(middles, one), [0]), op.Squeeze(op.Gather(sides, one), [0])
+            degrees = op.Gather(rolls, one)
             turned = op.Cast(op.Where(op.Abs(degrees) > UPRIGHT, degrees, 0.0), to=DOUBLE)
             turned = turned * op.Constant(value=EXACT_DEGREE)
             square = side / op.Constant(value=EXACT_HEIGHT)
