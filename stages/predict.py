@@ -62,16 +62,13 @@ def predict_splits(
 
 def predict_ways(
     model: Any, splits: dict[str, Split], facts: Facts, path: str | Path, crops: int, views: Sequence[View]
-) -> tuple[dict[str, dict[str, Predictions]], dict[str, bytes]]:
-    """{way: {split: predictions of the first head}}, by the test crops (''), one crop and views; {ending: their CSV}.
-
-    The CSVs have both heads.
-    """
+) -> tuple[dict[str, Predictions], dict[str, bytes]]:
+    """{split: the first head's predictions by test crops}; {ending: CSV} of both heads, by crops, one crop, views."""
     ways = dict(zip(WAYS, (CROPS[crops], CENTRE, views), strict=True))
     results = dict(zip(ways, predict_splits(model, splits, facts.classes, path, *ways.values()), strict=True))
     tables = {f"{way}.csv": to_csv(rows) for way, (rows, _) in results.items()}
     tables |= {f"{way}_votes.csv": votes_to_csv(votes, facts.voted) for way, (_, votes) in results.items()}
-    return {way: rows for way, (rows, _) in results.items()}, tables
+    return results[""][0], tables
 
 
 def measure_speed(model: Any, images: NDArray[np.uint8]) -> PredictionTimes:
@@ -110,7 +107,7 @@ def main() -> None:
     outputs = {
         **tables,
         "_train.csv": to_csv(train),
-        "_heat.npz": pack_heat(model, test, rows[""]["test"]) if hasattr(network, "find_explained_layer") else b"",
+        "_heat.npz": pack_heat(model, test, rows["test"]) if hasattr(network, "find_explained_layer") else b"",
         ".json": told.to_bytes(),
     }
     write_files({f"{args.out}/{args.name}{ending}": content for ending, content in outputs.items()})

@@ -497,7 +497,7 @@ def test_the_default_is_the_best_int8_network_on_val(exported, accuracies, chose
 def test_the_best_of_ones_own_networks_answers_if_it_knows_photographs(exported):
     """Until then the network of the clone does; networks of drawn faces are listed last, and marked."""
     write_network(exported / "best.int8.onnx", val_accuracy="0.9", trained_on="drawn faces")
-    for name in ("small", "small.int8", "photo"):  # the last is that of tools/photo.py
+    for name in ("small", "small.int8", "photo"):  # the last is that of stages/export_photo.py
         write_network(exported / "none" / f"{name}.onnx", val_accuracy="0.7", trained_on="fer2013.csv")
     assert recognition.list_models() == ["pretrained/small", "pretrained/small.int8", "best.int8"]
     assert recognition.choose_model() == "pretrained/small.int8"

@@ -14,6 +14,7 @@ from PIL import ExifTags, Image
 from test_package import write_video
 
 import build_site
+from fer_pipeline.inference.photo_file import build_photo
 from fer_pipeline.inference.photos import read_photo
 from fer_pipeline.inference.recognition import Recogniser
 
@@ -155,7 +156,9 @@ def test_any_network_in_a_page(browser, tmp_path):
     """Of other classes, in colour, with one head; it is said to be one's own, and the page lists its classes."""
     network = write_network(tmp_path / "x.onnx", 0, ("bored & tired", "calm"), (58, 58, 3), size="64")
     install()
-    build_site.build(network, tmp_path / "page")
+    photo = tmp_path / "photo.onnx"
+    photo.write_bytes(build_photo(network))
+    build_site.build(photo, tmp_path / "page")
     server = serve(tmp_path / "page")
     browser.open(server.server_port)
     assert browser.read("#classes") == "2 labels (bored & tired, calm)"
@@ -165,9 +168,9 @@ def test_any_network_in_a_page(browser, tmp_path):
     server.shutdown()
 
 
-def test_what_is_no_network_is_one_sentence(call_stage, tmp_path):
+def test_what_takes_no_photos_is_one_sentence(call_stage, tmp_path):
     install()
-    (tmp_path / "x.onnx").write_text("a text")
-    refused = call_stage(build_site, "--network", tmp_path / "x.onnx", "--out", tmp_path / "page")
-    assert refused.returncode == 1 and refused.stderr.startswith(f"error: {tmp_path / 'x.onnx'}: not an ONNX file")
+    network = write_network(tmp_path / "x.onnx")
+    refused = call_stage(build_site, "--network", network, "--out", tmp_path / "page")
+    assert refused.returncode == 1 and refused.stderr.startswith(f"error: {network}: not a file that takes photos")
     assert refused.stderr.count("\n") == 1 and not (tmp_path / "page").exists()

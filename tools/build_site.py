@@ -1,7 +1,7 @@
 """Make the page that needs no server: a folder that any static host takes.
 
     make site                                                                  # build/site, with pretrained/photo.onnx
-    python tools/build_site.py --network models/export/compact.int8.onnx       # with your own network
+    python tools/build_site.py --network models/export/photo/compact.onnx      # with your own network
 
 The page is the one of `make serve`; here the visitor's browser runs the network, by onnxruntime-web. The folder's files
 name each other relatively, so it may lie at any address.
@@ -41,12 +41,11 @@ def describe(network: Path) -> dict[str, object]:
 
 
 def read_photo_file(network: Path) -> bytes:
-    """A file that takes photos: `network` itself, or what is made of the exported network there."""
-    if read_metadata(network) and "longest_side" in [one.name for one in open_session(str(network)).get_inputs()]:
-        return network.read_bytes()
-    from fer_pipeline.inference.photo_file import build_photo  # which needs onnx; the page alone does not
-
-    return build_photo(network)
+    """The bytes of a file that takes photos. Raises `InputError` for any other."""
+    inputs = open_session(str(network)).get_inputs() if read_metadata(network) else []
+    if "longest_side" not in [one.name for one in inputs]:
+        raise InputError(f"{network}: not a file that takes photos; give one of models/export/photo/")
+    return network.read_bytes()
 
 
 def install() -> None:
@@ -78,7 +77,7 @@ def build(network: Path, folder: Path) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    network = "an exported network, or a file that tools/photo.py made of one (%(default)s)"
+    network = "a file of models/export/photo/ (%(default)s)"
     parser.add_argument("--network", type=Path, default=PRETRAINED / "photo.onnx", help=network)
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "site", help="%(default)s")
     args = parser.parse_args()
