@@ -31,7 +31,7 @@ function tellShare(face) { return face.uncertain ? `${Math.floor((100 * face.con
 
 function tell(answer) {
   const told = answer.faces.map(describe), count = told.length, names = [...new Set(told)];
-  if (count < 2) return count ? `1 face: ${told}` : "no face found";
+  if (count < 2) return count ? `1 face: ${told}${answer.faces[0].uncertain ? `, perhaps ${answer.faces[0].emotion}` : ""}` : "no face found";
   if (names.length === 1) return `${count} faces, ${count > 2 ? "all" : "both"} ${names}`;
   return `${count} faces: ${names.map(name => `${told.filter(one => one === name).length} ${name}`).join(", ")}`;
 }
@@ -302,7 +302,7 @@ function tabulate() {
 }
 
 $("json").onclick = () => {
-  const told = collect(), [{ name, answer, frames }] = told;
+  const told = collect(), [{ name, answer, error, frames }] = told;
   const content = told.length > 1 ? told : frames ? { name, error, frames } : { name, ...answer };
   save(new Blob([JSON.stringify(content, null, 1)], { type: "application/json" }), "faces.json");
 };

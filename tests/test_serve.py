@@ -260,7 +260,7 @@ def test_the_page_shows_a_photo(browser, port, photo_file, tmp_path):
     assert browser.run(frame.format(f"{left}, {top + height // 2}")) in ([46, 125, 50], [97, 97, 97])
     assert browser.read("#warning") == ""
     browser.run("const t = document.querySelector('#threshold'); t.value = 100; t.oninput()")
-    assert browser.read("#status").startswith("1 face: uncertain")
+    assert browser.read("#status").startswith("1 face: uncertain, perhaps ")
     card = browser.read("#faces h2")
     assert card.startswith("uncertain, perhaps ") and "100" not in card
     browser.run("const s = document.querySelector('#model'); s.value = 'vgg19'; s.onchange()")

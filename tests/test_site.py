@@ -149,11 +149,15 @@ def test_photos_and_a_video_in_one_table(browser, port, tmp_path):
     assert all(abs(float(table[0][key]) - float(expected[key])) <= 1.0 for key in close)
     told = json.loads(save(browser, "#json"))
     assert [bool(one["error"]) for one in told] == [False, True, False, True] and len(told[2]["frames"]) == 4
+    browser.choose(files[2])
+    browser.wait("return document.querySelector('#status').innerText.startsWith('film.webm: 4 frames')", 60)
+    alone = json.loads(save(browser, "#json"))
+    assert alone["name"] == "film.webm" and alone["error"] is None and len(alone["frames"]) == 4
 
 
 @pytest.mark.release
 def test_any_network_in_a_page(browser, tmp_path):
-    """Of other classes, in colour, with one head; it is said to be one's own, and the page lists its classes."""
+    """Of other classes, in colour, with one head; the page says what trained it, and lists its classes."""
     network = write_network(tmp_path / "x.onnx", 0, ("bored & tired", "calm"), (58, 58, 3), size="64")
     install()
     photo = tmp_path / "photo.onnx"
