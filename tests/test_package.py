@@ -1,9 +1,11 @@
 """The package that `pip install` takes, away from the clone: the library, and the commands."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+import urllib.request
 import zipfile
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 from apps import serve
 from conftest import refuse
-from PIL import Image
+from PIL import ExifTags, Image
 
 from clones import ENVIRONMENT, ROOT
 from fer_pipeline import Faces
@@ -48,6 +50,14 @@ def test_every_form_of_a_picture_has_the_same_answer(tmp_path):
     (tmp_path / "below").mkdir()
     shutil.copy(PHOTO, tmp_path / "below" / "a.jpg")
     (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "below" / "._a.jpg").write_text("no picture")
+    with Image.open(PHOTO) as photo:
+        exif = photo.getexif()
+        exif[ExifTags.Base.Orientation] = 6
+        photo.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
+    with Image.open(tmp_path / "turned.png") as turned:
+        assert faces.find(turned) == faces.find(tmp_path / "turned.png") == [face]
+    (tmp_path / "turned.png").unlink()
     assert [*faces.search(tmp_path)] == [(tmp_path / "below" / "a.jpg", [face])]
     write_video(tmp_path / "film.mp4")
     frames = [*faces.watch(tmp_path / "film.mp4")]
@@ -62,6 +72,7 @@ def test_what_is_no_picture_is_one_sentence(tmp_path):
     assert refuse(faces.find, np.zeros((5, 5, 3))) == f"the picture is an array of float64 (5, 5, 3); {expected}"
     assert expected in refuse(faces.find, 3) and expected in refuse(faces.find, np.zeros((5, 5, 4), np.uint8))
     assert "not found" in refuse(faces.find, tmp_path / "none.jpg")
+    assert "no such folder" in refuse(lambda: [*faces.search(tmp_path / "none")])
     assert "is not a readable video" in refuse(lambda: [*faces.watch(PHOTO.with_suffix(".mp4"))])
     assert "no network named 'x'" in refuse(Faces, "x")
 
@@ -106,3 +117,12 @@ def test_the_wheel_needs_no_clone(tmp_path):
     assert "uvicorn is not installed; run `python -m pip install 'fer-pipeline[serve]'`" in call(
         bin_ / "fer-serve", code=1
     )
+    subprocess.run([bin_ / "python", "-m", "pip", "install", "--quiet", f"{wheel}[serve]"], check=True)
+    command = [bin_ / "fer-serve", "--port", "0"]
+    server = subprocess.Popen(command, cwd=elsewhere, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+    address = re.search(r"http://[\d.:]+", server.stdout.readline())[0]
+    for name in ("/", "/page.js", "/responsible-use.txt", "/api/models"):
+        with urllib.request.urlopen(address + name) as answer:
+            assert answer.status == 200 and answer.read()
+    server.terminate()
+    server.communicate()

@@ -45,14 +45,21 @@ class Faces:
         """The faces of a picture, the largest first.
 
         `picture` is the path of a picture file, an image of Pillow, or an array, uint8 (height, width) in grey or
-        (height, width, 3) in RGB. InputError if it is none of them, or cannot be read.
+        (height, width, 3) in RGB. Files and images are turned as their EXIF data say. InputError if it is none of them,
+        or cannot be read.
         """
         return self.judge(read_picture(picture), PHOTO_SIDE)
 
     def search(self, folder: str | Path) -> Iterator[tuple[Path, list[Answer]]]:
-        """(picture file, its faces) of a folder and the folders in it, sorted by path."""
+        """(picture file, its faces) of a folder and the folders in it, sorted by path, without hidden ones.
+
+        InputError if there is no such folder, or at the first picture that cannot be read.
+        """
+        if not Path(folder).is_dir():
+            raise InputError(f"{folder}: no such folder; name another")
         for path in sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES):
-            yield path, self.find(path)
+            if not any(part.startswith(".") for part in path.relative_to(folder).parts):
+                yield path, self.find(path)
 
     def watch(self, video: str | Path) -> Iterator[tuple[float, list[Answer]]]:
         """(time in seconds, faces) of each frame of a video file; probabilities are smoothed over time."""
@@ -77,7 +84,9 @@ def read_picture(picture: Any) -> Photo:
     if isinstance(picture, str | Path):
         return read_photo(picture)
     if hasattr(picture, "convert"):
-        picture = picture.convert("RGB")
+        from PIL import ImageOps
+
+        picture = ImageOps.exif_transpose(picture).convert("RGB")
     pixels = np.asarray(picture)
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3):
         raise InputError(
