@@ -22,7 +22,9 @@ from fer_pipeline.training.common.checkpoints import lock_training
 AT_ONCE = f"import os, signal; {KILL_DVC}; {KILL_STAGE}"
 FIRST, SECOND, THIRD = (AFTER_FILE.format(count=count, strike=f"{KILL_DVC}; {KILL_STAGE}") for count in (1, 2, 3))
 PER_NETWORK = [
-    f"{stage}@{name}" for stage in ("predict", "evaluate", "export", "stress") for name in (*PAPERS, "compact")
+    f"{stage}@{name}"
+    for stage in ("predict", "evaluate", "export", "export_photo", "stress")
+    for name in (*PAPERS, "compact")
 ]
 STAGES = ["sample", "prepare", "draw_augmented", *(f"train_{name}" for name in (*PAPERS, "compact")), *PER_NETWORK[:8]]
 KILLS = dict.fromkeys([*STAGES, "compare", *PER_NETWORK[8:], "score_exports", "draw_stress", "report"], FIRST)
