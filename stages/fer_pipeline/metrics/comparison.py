@@ -1,7 +1,7 @@
 """Networks compared with each other and with the paper, and combined into ensembles.
 
-Functions take {network: predictions of the same images}, and keep the networks' order. Only the weights of an ensemble
-are chosen, and they are chosen on val. A difference in points is 100 times a difference of accuracies.
+Functions take {network: predictions of the same images}, and keep the networks' order. The weights of an
+ensemble and its best member are chosen on val. A difference in points is 100 times a difference of accuracies.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -46,14 +46,14 @@ class Table7Row(Record):
 
 
 class Ensemble(Record):
-    """A soft vote: the weighted mean of its members' probabilities, compared with its most accurate member on test."""
+    """A soft vote: the weighted mean of its members' probabilities, compared with its most accurate member on val."""
 
     members: list[str]
     weights: list[Share]
     val_accuracy: Share
     accuracy: Share
     accuracy_ci95: Interval
-    best_member: str
+    best_member: str  # by val accuracy; the first, if tied
     gain_points: float  # accuracy minus that of the best member, in points
     p_value: Share  # of McNemar's test against the best member
 
@@ -237,7 +237,7 @@ def judge_ensembles(
     all networks with weights from `choose_weights`. `resamples` and `seed` are for the bootstrap."""
 
     def judge(names: Sequence[str], weights: Sequence[float]) -> dict[str, Any]:
-        best = max(names, key=lambda name: float(test[name].correct.mean()))
+        best = max(names, key=lambda name: float(val[name].correct.mean()))
         together = vote([test[name] for name in names], weights).correct
         return {
             "members": list(names),
