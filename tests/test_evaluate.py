@@ -329,4 +329,8 @@ def test_errors_by_group():
     old, _, young = (one.accuracy for one in ages.groups)
     assert {ages.gap.best, ages.gap.worst} == {"old", "young"}
     assert ages.gap.points == pytest.approx(100 * abs(old - young), abs=1e-4)
+    low, high = ages.gap.points_ci95
+    spread = 100 * np.sqrt(old * (1 - old) / 31 + young * (1 - young) / 40)  # of a difference of two shares
+    assert low < ages.gap.points < high and high - low == pytest.approx(2 * 1.96 * spread, rel=0.15)
+    assert all(one.uncertain_ci95[0] <= one.uncertain <= one.uncertain_ci95[1] for one in ages.groups)
     assert cameras.gap is None and cameras.groups[0].accuracy == measure_rows(test).accuracy

@@ -27,6 +27,7 @@ class GroupScores(Record):
     accuracy_ci95: Interval  # 95 % bootstrap interval
     calibration_error: Share  # expected calibration error
     uncertain: Share  # share of the answers with a confidence below `evaluate.threshold`
+    uncertain_ci95: Interval  # 95 % bootstrap interval
 
 
 class Gap(Record):
@@ -35,6 +36,7 @@ class Gap(Record):
     best: str
     worst: str
     points: float
+    points_ci95: list[float]  # [low, high]: its 95 % bootstrap interval
 
 
 class Groups(Record):
@@ -71,11 +73,18 @@ def judge_kind(kind: str, test: Predictions, names: NDArray[np.str_], settings: 
                 accuracy_ci95=bound_accuracy(rows.correct, settings.bootstrap, seed),
                 calibration_error=sum_calibration_error(rows, settings.bins),
                 uncertain=average(rows.confidence < settings.threshold),
+                uncertain_ci95=bound_accuracy(rows.confidence < settings.threshold, settings.bootstrap, seed),
             )
         )
     ranked = sorted((one for one in groups if one.images >= ENOUGH), key=lambda one: one.accuracy)
-    gap = None
-    if len(ranked) > 1:
-        points = round(100 * (ranked[-1].accuracy - ranked[0].accuracy), 4)
-        gap = Gap(best=ranked[-1].name, worst=ranked[0].name, points=points)
+    gap = measure_gap(ranked[-1], ranked[0], settings.bootstrap, seed) if len(ranked) > 1 else None
     return Groups(kind=kind, groups=groups, gap=gap)
+
+
+def measure_gap(best: GroupScores, worst: GroupScores, resamples: int, seed: int) -> Gap:
+    """By how much one group is more accurate than another; both are resampled, each by itself."""
+    draws = np.random.default_rng(seed)
+    drawn = [draws.binomial(one.images, one.accuracy, resamples) / one.images for one in (best, worst)]
+    ends = np.percentile(100 * (drawn[0] - drawn[1]), [2.5, 97.5])
+    points = round(100 * (best.accuracy - worst.accuracy), 4)
+    return Gap(best=best.name, worst=worst.name, points=points, points_ci95=[round(float(end), 4) for end in ends])
