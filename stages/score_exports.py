@@ -90,10 +90,13 @@ def main() -> None:
     for name in read_params().networks:
         files = {"float32": args.models / f"{name}.onnx", "int8": args.models / f"{name}.int8.onnx"}
         float32 = measure(files["float32"], test)
-        networks[name] = record.Precisions(float32=float32, int8=measure_quantised(files["int8"], test, float32))
+        int8 = measure_quantised(files["int8"], test, float32)
+        known = "trained" in read_metadata(files["float32"])
+        trained = read_fact(files["float32"], "trained", record.Trained) if known else None
+        networks[name] = record.Precisions(float32=float32, int8=int8, trained=trained)
         speeds = {precision: measure_speed(path, test.images) for precision, path in files.items()}
         times[name] = record.PrecisionTimes(**speeds)
-        for precision, found in networks[name]:
+        for precision, found in {"float32": float32, "int8": int8}.items():
             face = speeds[precision].latency_ms.threads_2.median
             print(f"{name} {precision}: {found.accuracy:.2%} on test, {face:.1f} ms a face with 2 threads")
     write_files({args.report: record.Exports(networks=networks).to_bytes()})

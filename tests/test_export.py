@@ -42,6 +42,8 @@ def test_each_network_says_what_it_is_and_is_measured(finished_pipeline, name):
     report, times = Exports.read(metrics / "export.json", "score_exports"), read_timing(metrics / "timing.json", NAMES)
     assert times.exports.hardware and [*report.networks] == [*times.exports.networks] == [*NAMES]
     float32, int8 = report.networks[name].float32, report.networks[name].int8
+    made = read_origin(finished_pipeline.path / read_params().networks[name])
+    assert report.networks[name].trained.model_dump() == made
     assert float32.largest_difference <= 1e-4 and int8.lost == pytest.approx(float32.accuracy - int8.accuracy, abs=2e-6)
     for file, precision, found in ((name, "float32", float32), (f"{name}.int8", "int8", int8)):
         path = finished_pipeline.path / "models" / "export" / f"{file}.onnx"
@@ -49,7 +51,7 @@ def test_each_network_says_what_it_is_and_is_measured(finished_pipeline, name):
         model = load_exported(path)
         assert (model.classes, model.crop) == (CLASSES, 48 if name == "baseline" else 44)
         told = {"architecture": name, "precision": precision, "trained_on": "drawn faces"}
-        told["trained"] = json.dumps(read_origin(finished_pipeline.path / read_params().networks[name]))
+        told["trained"] = json.dumps(made)
         assert told.items() <= model.metadata.items()
         val, test = (
             (model.predict(rows.images).argmax(axis=1) == rows.labels).mean() for rows in map(splits.get, SCORED)

@@ -19,9 +19,21 @@ class Quantised(Exported):
     kept_in_float32: list[str]
 
 
+class Trained(Record):
+    """What trained a network; the same for equal trainings."""
+
+    hardware: str
+    device: str
+    seed: int
+    versions: dict[str, str]
+    """Of Python and of what trained it."""
+
+
 class Precisions(Record):
     float32: Exported
     int8: Quantised
+    trained: Trained | None = None
+    """None for files of networks that do not say so."""
 
 
 class Exports(Record):

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,6 @@ from fer_pipeline.report.evidence import EMPTY, Cell, Files, list_classes, sprea
 from fer_pipeline.report.show import FILTERS, series
 from fer_pipeline.sample.paths import is_sample
 from fer_pipeline.stress.damages import DAMAGES, HELD_OUT
-
-LIBRARIES = ("tensorflow", "torch", "torchvision", "scikit-learn", "numpy", "dvc")
 
 
 @cache
@@ -108,7 +105,6 @@ def make_page(
         settings=settings,
         sections=sections,
         captions={path: texts[name] for path, name in pictures.items() if name in texts},
-        libraries=[f"{library} {version(library)}" for library in LIBRARIES],
         classes=dict(zip(classes, classes, strict=True)),
         splits=dict(zip(SPLITS, SPLITS, strict=True)),
     )
