@@ -39,6 +39,8 @@ def score_again(run: Run) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]
         facts = NetworkFacts(cost=own.cost, device=own.device, precision=own.precision)
         again = judge(rows[name], rows[name][""]["val"], votes[name], run.splits, run.groups, facts, settings, seed)
         yield path, own.model_dump(exclude=OF_TRAIN), again.model_dump(exclude=OF_TRAIN)
+        path = f"metrics/summary/{name}.json"
+        yield path, json.loads((folder / path).read_text()), summarise(again).model_dump()
     if seeds:
         of_seeds = {one.seed: rows[name] for one, name in zip(seeds.seeds, (seeds.network, *others), strict=True)}
         scores, whole = score_seeds(of_seeds, run.in_train, settings), seeds.model_dump()
