@@ -18,6 +18,7 @@ import checkout
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import ROOT, write_files
 from fer_pipeline.exported.onnx import open_session, read_metadata
+from fer_pipeline.inference.detection import WEIGHTS
 from fer_pipeline.inference.recognition import PREFIX, PRETRAINED, describe_model, warn
 from fer_pipeline.running.stage import catch
 
@@ -27,6 +28,7 @@ FILES = {
     **{name: SITE / name for name in ("index.html", "page.css", "page.js", "worker.js")},
     "answer.js": SITE / "by_browser.js",
     "responsible-use.txt": ROOT / "docs" / "responsible-use.md",
+    **{f"{name}.txt": WEIGHTS / name for name in ("LICENSE-yunet", "LICENSE-blazeface")},
     "ort.js": RUNTIME / "ort.wasm.bundle.min.mjs",  # some hosts give .mjs a type that browsers refuse
 }
 """{name: what it is a copy of}."""
