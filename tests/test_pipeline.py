@@ -343,7 +343,9 @@ def test_the_pretrained_network_is_had_by_name_without_a_remote(clone, tmp_path)
     clone.run("git", "tag", "-a", "pretrained@v1.0.0", "-m", "a release")
     clone.run("git", "clone", "-q", "--bare", ".", tmp_path / "bare")
     clone.run("dvc", "artifacts", "get", tmp_path / "bare", "pretrained", "-o", tmp_path / "by-name.onnx")
-    assert (tmp_path / "by-name.onnx").read_bytes() == (ROOT / "pretrained/compact.int8.onnx").read_bytes()
+    clone.run("dvc", "get", tmp_path / "bare", "pretrained/photo.onnx", "-o", tmp_path / "by-path.onnx")
+    for name, file in (("by-name", "compact.int8"), ("by-path", "photo")):
+        assert (tmp_path / f"{name}.onnx").read_bytes() == (ROOT / f"pretrained/{file}.onnx").read_bytes()
 
 
 @pytest.mark.parametrize("argument", [(), ("URL=",), ("URL= ",)])
