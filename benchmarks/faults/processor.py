@@ -62,7 +62,8 @@ def compare_scores(folder: Path) -> Iterator[Row]:
     )
     for key, title in SCORES.items():
         moves = {name: 100 * abs(here[name][key] - scores[key]) for name, scores in committed.items()}
-        what = f"{title} in the sample's run by AVX2 and float32, at most {max(moves.values()):.1f} points apart"
+        apart = f"up to {max(moves.values()):.1f} points apart"
+        what = f"{title} equal to the committed run's by AVX2 and float32 ({apart})"
         yield what, [f"{name} differs by {move:.2f} points" if move else "" for name, move in moves.items()]
 
 
