@@ -10,7 +10,6 @@ far their answers differ over the photos of photos.csv, each as it is, turned, a
 
 import argparse
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -30,13 +29,18 @@ SIZES = ((640, 480), (1024, 768), (1920, 1440), (4000, 3000))
 ANGLE = 30  # degrees, clockwise
 
 
-def vary(photo: np.ndarray) -> Iterable[np.ndarray]:
-    """A photo as it is, turned by `ANGLE`, and at half its size."""
+def turn(photo: np.ndarray) -> np.ndarray:
+    """A photo turned by `ANGLE`."""
     size = photo.shape[1], photo.shape[0]
     turned = cv2.getRotationMatrix2D((size[0] / 2, size[1] / 2), -ANGLE, 1)
-    yield photo
-    yield cv2.warpAffine(photo, turned, size, borderValue=(128,) * 3)
-    yield cv2.resize(photo, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    return cv2.warpAffine(photo, turned, size, borderValue=(128,) * 3)
+
+
+WAYS = {
+    "as they are": lambda photo: photo,
+    f"turned by {ANGLE} degrees": turn,
+    "halved": lambda photo: cv2.resize(photo, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA),
+}
 
 
 def main() -> None:
@@ -74,12 +78,16 @@ def main() -> None:
         return np.stack([gap.reshape(count, -1).max(axis=1) for gap in gaps], axis=1)
 
     if args.equal:
-        found = [compare(one) for photo, _ in fetch() for one in vary(photo.picture)]
-        gaps = np.concatenate([one for one in found if one is not None])
-        most, shares = gaps.max(axis=0), [(gaps[:, 2] <= limit).mean() for limit in (1e-6, 0.02)]
-        print(f"{len(found)} pictures, {sum(one is None for one in found)} of them with other faces; {len(gaps)} faces")
-        print(f"at most {most[0]:.0f} pixels, {most[1]:.2f} degrees, {most[2]:.3f} in a probability")
-        print(f"probabilities: {shares[0]:.1%} of the faces have the same, {shares[1]:.1%} within 0.02")
+        pictures = [photo.picture for photo, _ in fetch()]
+        found = {way: [*map(compare, map(vary, pictures))] for way, vary in WAYS.items()}
+        found["all"] = [one for gaps in found.values() for one in gaps]
+        for way, some in found.items():
+            gaps = np.concatenate([one for one in some if one is not None])
+            most, shares = gaps.max(axis=0), [(gaps[:, 2] <= limit).mean() for limit in (1e-6, 0.02)]
+            others = sum(one is None for one in some)
+            print(f"{way}: {len(some)} pictures, {others} of them with other faces; {len(gaps)} faces")
+            print(f"  at most {most[0]:.0f} pixels, {most[1]:.2f} degrees, {most[2]:.3f} in a probability")
+            print(f"  probabilities: {shares[0]:.1%} of the faces have the same, {shares[1]:.1%} within 0.02")
         return
     photos = {path.name: read_photo(path) for path in args.photos or sorted((ROOT / "docs" / "photos").glob("*.jpg"))}
     photos |= {f"{size[0]}x{size[1]}": cv2.resize(next(iter(photos.values())), size) for size in SIZES}
