@@ -42,7 +42,7 @@ Way = Literal["official", "paper"]  # how the rows are split: `prepare.split`
 TRAINING = USAGES.index("Training")
 NOTES: dict[Way, str] = {
     "official": "Training is train, PublicTest is val, PrivateTest is test.",
-    "paper": "Val is the first fifth of each test class, inside test, as we infer from the study's counts.",
+    "paper": "Val is the first fifth of each test class, and so inside test: inferred from the study's counts.",
 }
 
 

@@ -146,7 +146,7 @@ def test_the_stage_refuses_what_is_no_network(call_stage, photo_file, tmp_path):
     refused = call_stage(export_photo, "--model", photo_file, "--out", out)
     assert refused.returncode == 1 and "not an ONNX file" in refused.stderr
     refused = call_stage(export_photo, "--model", FILE, "--out", out)
-    assert refused.returncode == 1 and "not exported by this pipeline" in refused.stderr
+    assert refused.returncode == 1 and "not a network of stages/export.py" in refused.stderr
     assert not [*tmp_path.iterdir()]
 
 

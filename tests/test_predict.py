@@ -442,7 +442,9 @@ REFUSED = {
     "a.jpg --model vgg99": "error: no network named 'vgg99'; ",
     "a.jpg --model none.onnx": "error: none.onnx: not found; run `dvc repro export`",
     "a.jpg --model text.onnx": "error: text.onnx: not an ONNX file, or damaged",
-    **{f"a.jpg --model {name}.onnx": f"error: {name}.onnx: not exported by this pipeline" for name in CONTRADICTORY},
+    **{
+        f"a.jpg --model {name}.onnx": f"error: {name}.onnx: not a network of stages/export.py" for name in CONTRADICTORY
+    },
 }
 """{arguments: how the one sentence begins}."""
 

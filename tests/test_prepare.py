@@ -52,7 +52,7 @@ def test_paper_split_takes_the_first_fifths(run_prepare):
         for name, expected in (("train", training[2:]), ("val", testing[:2]), ("test", testing)):
             assert np.array_equal(splits[name].images[splits[name].labels == label], expected)
     report = json.loads(report.read_text())
-    assert "inside test, as we infer from the study's counts" in report["note"]
+    assert "inside test: inferred from the study's counts" in report["note"]
     assert report["duplicates"]["across"]["test_rows_in_val"] == 14
 
 

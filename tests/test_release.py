@@ -57,7 +57,7 @@ def test_the_card_begins_as_hugging_faces_do(card):
     assert values[f"{first}, int8, ten crops"] == card.files["int8"].ten_crops.measured.accuracy
     crop = "one crop and its mirror image"
     assert values[f"macro F1, {first}, float32, {crop}"] == card.files["float32"].one_crop.measured.macro_f1
-    assert values["annotators' majority, probabilities, int8"] == card.files["int8"].answers_accuracy
+    assert values[f"majority among the seven, probabilities, int8, {crop}"] == card.files["int8"].answers_accuracy
 
 
 @RELEASED

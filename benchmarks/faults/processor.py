@@ -63,7 +63,7 @@ def compare_scores(folder: Path) -> Iterator[Row]:
     for key, title in SCORES.items():
         moves = {name: 100 * abs(here[name][key] - scores[key]) for name, scores in committed.items()}
         apart = f"up to {max(moves.values()):.1f} points apart"
-        what = f"{title} equal to the committed run's by AVX2 and float32 ({apart})"
+        what = f"{title} by AVX2 and float32 as in the committed run ({apart})"
         yield what, [f"{name} differs by {move:.2f} points" if move else "" for name, move in moves.items()]
 
 

@@ -196,7 +196,7 @@ def load_exported(path: str | Path, threads: int | None = None) -> OnnxModel:
     except (KeyError, ValueError, TypeError):
         valid = False
     if not valid:
-        raise InputError(f"{path}: not exported by this pipeline, or for photos; give a file of models/export/")
+        raise InputError(f"{path}: not a network of stages/export.py; give models/export/<name>.onnx")
     shape = (size, size, *colour)
     model = OnnxModel(session, path.name.removesuffix(".onnx"), classes, crop, shape, temperature, metadata)
     black, noise = np.zeros(shape), np.arange(math.prod(shape)).reshape(shape)

@@ -158,7 +158,7 @@ def draw_ensembles(table: pd.DataFrame) -> Figure:
     weights = zip(singles["name"], table["weights"].iloc[-1].split(), strict=True)
     add_note(
         figure,
-        "A soft vote is the mean of its members' probabilities. In brackets: points more than its best member on val. "
+        "A soft vote is the mean of its members' probabilities. In brackets: points more than the member best on val. "
         f"Dashed: the highest accuracy of one network. Weights chosen on val: {', '.join(map(' '.join, weights))}.",
     )
     sns.despine(figure, left=True)

@@ -1,7 +1,7 @@
 """Networks compared with each other and with the paper, and combined into ensembles.
 
-Functions take {network: predictions of the same images}, and keep the networks' order. The weights of an
-ensemble and its best member are chosen on val. A difference in points is 100 times a difference of accuracies.
+Functions take {network: predictions of the same images}, and keep the networks' order. The weights of an ensemble and
+its best member are chosen on val. A difference in points is 100 times a difference of accuracies.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

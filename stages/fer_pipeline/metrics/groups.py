@@ -27,7 +27,7 @@ class GroupScores(Record):
     accuracy_ci95: Interval  # 95 % bootstrap interval
     calibration_error: Share  # expected calibration error
     uncertain: Share  # share of the answers with a confidence below `evaluate.threshold`
-    uncertain_ci95: Interval  # 95 % bootstrap interval
+    uncertain_ci95: Interval | None = None  # 95 % bootstrap interval; None in older files
 
 
 class Gap(Record):
@@ -36,7 +36,7 @@ class Gap(Record):
     best: str
     worst: str
     points: float
-    points_ci95: list[float]  # [low, high]: its 95 % bootstrap interval
+    points_ci95: list[float] | None = None  # [low, high]: its 95 % bootstrap interval; None in older files
 
 
 class Groups(Record):
@@ -82,7 +82,10 @@ def judge_kind(kind: str, test: Predictions, names: NDArray[np.str_], settings: 
 
 
 def measure_gap(best: GroupScores, worst: GroupScores, resamples: int, seed: int) -> Gap:
-    """By how much one group is more accurate than another; both are resampled, each by itself."""
+    """By how much one group is more accurate than another; both are resampled, each by itself.
+
+    The interval is that of these two groups: it does not count that they were picked among all.
+    """
     draws = np.random.default_rng(seed)
     drawn = [draws.binomial(one.images, one.accuracy, resamples) / one.images for one in (best, worst)]
     ends = np.percentile(100 * (drawn[0] - drawn[1]), [2.5, 97.5])

@@ -6,9 +6,8 @@ every comparison sets a measured figure beside a printed one; tests/test_paper.p
 The paper contradicts itself in these places, and its values are kept as printed:
 
 - The baseline's 67.25 % is its validation accuracy (abstract, Evaluation Metrics 1) and its test accuracy (Table 7).
-- Section 1 has 24,400 images (22,968 + 1,432) and VGG19 is tested on 7,178. We infer that the
-  1,432 are a fifth of these, and that the best epoch is chosen on test rows. Section 2 takes the validation rows from
-  the training data instead.
+- Section 1 has 24,400 images (22,968 + 1,432) and VGG19 is tested on 7,178. We infer that the 1,432 are a fifth of
+  these, and that the best epoch is chosen on test rows. Section 2 takes the validation rows from the training data.
 - Section 1 lists the classes as the challenge does; Table 5 lists them by the alphabet.
 - The text calls fear and angry the two weakest classes and cites their F1 (0.5419, 0.6202); Table 5 has sad at 0.6066.
 - "Generally well-calibrated", at a mean confidence of 0.882 and an accuracy of 0.703.
