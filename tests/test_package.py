@@ -120,9 +120,11 @@ def test_the_wheel_needs_no_clone(tmp_path):
     subprocess.run([bin_ / "python", "-m", "pip", "install", "--quiet", f"{wheel}[serve]"], check=True)
     command = [bin_ / "fer-serve", "--port", "0"]
     server = subprocess.Popen(command, cwd=elsewhere, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
-    address = re.search(r"http://[\d.:]+", server.stdout.readline())[0]
-    for name in ("/", "/page.js", "/responsible-use.txt", "/api/models"):
-        with urllib.request.urlopen(address + name) as answer:
-            assert answer.status == 200 and answer.read()
-    server.terminate()
-    server.communicate()
+    try:
+        address = re.search(r"http://[\d.:]+", server.stdout.readline())[0]
+        for name in ("/", "/page.js", "/responsible-use.txt", "/api/models"):
+            with urllib.request.urlopen(address + name, timeout=30) as answer:
+                assert answer.status == 200 and answer.read()
+    finally:
+        server.terminate()
+        server.communicate()

@@ -133,7 +133,8 @@ def test_the_stage_makes_the_released_file(run_stage, monkeypatch, tmp_path):
     network, made = ROOT / "pretrained" / "compact.int8.onnx", tmp_path / "photo.onnx"
     for seed in ("2", "3", "5"):
         monkeypatch.setenv("PYTHONHASHSEED", seed)
-        run_stage("export_photo", "--model", network, "--out", made)
+        made.unlink(missing_ok=True)
+        assert run_stage("export_photo", "--model", network, "--out", made).returncode == 0
         assert made.read_bytes() == FILE.read_bytes()
     assert read_metadata(FILE) == read_metadata(network) and FILE.stat().st_size <= 3.2e6
     model = onnx.load(FILE)

@@ -52,7 +52,8 @@ def test_paper_split_takes_the_first_fifths(run_prepare):
         for name, expected in (("train", training[2:]), ("val", testing[:2]), ("test", testing)):
             assert np.array_equal(splits[name].images[splits[name].labels == label], expected)
     report = json.loads(report.read_text())
-    assert "inside test: inferred from the study's counts" in report["note"]
+    expected = "Val is the first fifth of each test class, and so inside test: inferred from the study's counts."
+    assert report["note"] == expected
     assert report["duplicates"]["across"]["test_rows_in_val"] == 14
 
 

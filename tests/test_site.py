@@ -174,7 +174,8 @@ def test_any_network_in_a_page(browser, tmp_path):
 
 def test_what_takes_no_photos_is_one_sentence(call_stage, tmp_path):
     install()
-    network = write_network(tmp_path / "x.onnx")
-    refused = call_stage(build_site, "--network", network, "--out", tmp_path / "page")
-    assert refused.returncode == 1 and refused.stderr.startswith(f"error: {network}: not a file that takes photos")
-    assert refused.stderr.count("\n") == 1 and not (tmp_path / "page").exists()
+    (tmp_path / "text.onnx").write_text("a text")
+    for other in (write_network(tmp_path / "x.onnx"), tmp_path / "text.onnx", tmp_path / "none.onnx"):
+        refused = call_stage(build_site, "--network", other, "--out", tmp_path / "page")
+        assert refused.returncode == 1 and refused.stderr.startswith(f"error: {other}: not a file that takes photos")
+        assert refused.stderr.count("\n") == 1 and not (tmp_path / "page").exists()

@@ -4,8 +4,8 @@
 
 Neither networks nor faces are needed: results/<name>/predictions/ has the answers about each val and test row, its
 label, its annotators' votes and whether train has the same image. Every accuracy, interval, test, calibration, vote and
-ensemble is computed anew, also those of seeds.json; not so what rests on train faces, on damaged
-faces or on exports, and the cost of a network. Exit code 1 if a value differs.
+ensemble is computed anew, also those of seeds.json; not so what rests on train faces, on damaged faces or on exports,
+and the cost of a network. Exit code 1 if a value differs.
 """
 
 import argparse
