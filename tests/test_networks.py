@@ -4,7 +4,10 @@ import hashlib
 import itertools
 import json
 import math
+import os
 import re
+import subprocess
+import sys
 import urllib.error
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -13,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from conftest import Table, refuse
+from conftest import ROOT, Table, refuse
 from safetensors.torch import save_file
 from trainings import FACTS
 
@@ -88,6 +91,30 @@ def test_compact_is_as_small_as_it_says():
     counted = sum(9 * i * o + 2 * o for i, o in convolutions) + 256 * 15 + 15
     model = wrap("compact")._replace(network=network)
     assert model.count_parameters() == counted <= 2_000_000 and model.count_macs() <= 165e6
+
+
+GRADIENTS = """
+import torch
+from fer_pipeline.networks import resnet18
+from fer_pipeline.networks.network import Shape
+
+torch.manual_seed(0)
+network = resnet18.build(Shape(0.01, 0.0, 7, 1)).to(memory_format=torch.channels_last)
+faces = torch.rand(16, 3, 44, 44).to(memory_format=torch.channels_last)
+found = []
+for fast in (True, False):
+    network.zero_grad()
+    with torch.backends.mkldnn.flags(enabled=fast):
+        network(faces).square().sum().backward()
+    found.append(network.layer2[0].downsample[0].weight.grad.clone())
+torch.testing.assert_close(*found, rtol=1e-3, atol=1e-3 * found[1].abs().max().item())
+"""
+
+
+def test_the_narrowest_network_has_the_right_gradients_with_avx2():
+    """oneDNN's fast convolutions take too few channels for eight."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "stages"), "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    subprocess.run([sys.executable, "-c", GRADIENTS], env=environment, check=True, timeout=120)
 
 
 def test_compact_sees_grey_alone_and_its_pairs_start_as_the_identity():

@@ -7,8 +7,12 @@ from torch import nn
 
 
 def scale_channels(channels: int, width: float) -> int:
-    """`channels` times `width`, at least 4."""
-    return max(4, round(channels * width))
+    """`channels` times `width`, at least 8.
+
+    With fewer, oneDNN on processors without AVX-512 gets the gradients of 1x1 convolutions with a stride wrong, and
+    writes outside its memory (issue 6035 of uxlfoundation/oneDNN).
+    """
+    return max(8, round(channels * width))
 
 
 class GlobalAverage(nn.Module):
