@@ -113,7 +113,7 @@ class Output:
         return faces
 
 
-def list_files(paths: Iterable[str], drawn: Path | None = None) -> tuple[dict[Path, Path], list[str]]:
+def list_files(paths: Iterable[str], drawn: Path | None) -> tuple[dict[Path, Path], list[str]]:
     """{file to judge: its path within the folder that was given}, and a sentence for each path that cannot be searched.
 
     The files are those in `paths`, and every picture and video in the folders in `paths`, except hidden files and

@@ -163,8 +163,8 @@ def main() -> None:
     chosen = [portraits[place] for place in random.permutation(len(portraits))[: args.photos]]
     print(f"{len(chosen)} of {len(portraits)} portraits, {len(groups)} groups, {len(empty)} pictures without a face")
 
-    def alter(change, height=128.0):
-        pasted = [paste(photo.picture, photo.faces[0], height, 0) for photo in chosen]
+    def alter(change):
+        pasted = [paste(photo.picture, photo.faces[0], 128, 0) for photo in chosen]
         return [photo._replace(picture=change(photo.picture)) for photo in pasted]
 
     def hide(part):

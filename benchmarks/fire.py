@@ -80,13 +80,13 @@ def make_table(part: str) -> str:
     return "\n".join(lines)
 
 
-def set_table(text: str, part: str) -> str:
-    """The text of docs/fire.md with the table of a part between its two comments."""
+def set_table(text: str, part: str, table: str, page: str) -> str:
+    """The `text` of a page with a table between the two comments that name its part."""
     before, opening, rest = text.partition(f"<!-- {part} -->\n")
     _, closing, after = rest.partition("<!-- end -->")
     if not closing:
-        raise InputError(f"{PAGE}: no place for {part}; add the two lines <!-- {part} --> and <!-- end -->")
-    return f"{before}{opening}{make_table(part)}\n{closing}{after}"
+        raise InputError(f"{page}: no place for {part}; add the two lines <!-- {part} --> and <!-- end -->")
+    return f"{before}{opening}{table}\n{closing}{after}"
 
 
 def main() -> None:
@@ -110,7 +110,8 @@ def main() -> None:
         print(f"\n{part}: {seconds:.0f} s\n", flush=True)
         if not args.dry:
             keep(part, rows, settings, seconds)
-            write_files({str(ROOT / PAGE): set_table((ROOT / PAGE).read_text(encoding="utf-8"), part).encode()})
+            text = (ROOT / PAGE).read_text(encoding="utf-8")
+            write_files({str(ROOT / PAGE): set_table(text, part, make_table(part), PAGE).encode()})
     if broken:
         raise InputError(f"{broken:,} promises were broken; the sentences below the tables say which")
 

@@ -36,9 +36,9 @@ from pathlib import Path
 from typing import Any
 
 import checkout
+from fer_pipeline.core.files import ROOT
 from fer_pipeline.core.parallel import map_threads
 
-ROOT = Path(__file__).parents[1]
 ROUNDS = 3
 STEPS = 200  # of a training
 MB = 10**6

@@ -30,6 +30,7 @@ from fer_pipeline.faces.votes import find_majority
 from fer_pipeline.params.read import read_params
 from fer_pipeline.running.stage import catch
 from fer_pipeline.training.common.profile import read_training
+from fire import set_table
 from seeds import train
 
 NETWORK = "compact"
@@ -40,7 +41,6 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
     "from nothing": ("best", {"batch_size": 64, "epochs": 50}),
 }
 FOLDER, OUT, PAGE = Path("build/tune"), Path("results/tune.json"), Path("docs/experiments.md")
-OPENING, CLOSING = "<!-- tune -->\n", "<!-- end -->"
 
 
 def draw(labels: NDArray[np.uint8], seed: int) -> NDArray[np.int64]:
@@ -150,11 +150,7 @@ def main() -> None:
     print(make_table(found))
     if not args.dry:
         text = (ROOT / PAGE).read_text(encoding="utf-8")
-        before, opening, rest = text.partition(OPENING)
-        _, closing, after = rest.partition(CLOSING)
-        if not closing:
-            raise InputError(f"{PAGE}: no place for the table; add the two lines {OPENING.strip()} and {CLOSING}")
-        page = f"{before}{opening}{make_table(found)}\n{closing}{after}"
+        page = set_table(text, "tune", make_table(found), str(PAGE))
         write_files({OUT: to_json(found), PAGE: page.encode()})
 
 

@@ -143,7 +143,7 @@ async function look(files) {
       if (isVideo(photo)) await playThrough(photo, mine); else photo.answer = await ask(photo.file);
     } catch (error) {
       if (error.fatal) { if (mine === turn) fail(error); return; }
-      photo.error = error.message.replace(/^the picture/, photo.file.name ?? "the picture");
+      photo.error = error.message.replace(/^the picture/, photo.file.name);
     }
     if (mine !== turn) return;
     list();
@@ -216,7 +216,7 @@ async function open(photo, mine = turn) {
   if (mine !== turn || current !== photo) return;
   if (photo.error) fail(new Error(photo.error));
   else if (photo.best) { show(photo.best.picture, photo.best.answer, photo.file.name); say(`${photo.file.name}: ${tellVideo(photo.frames)}`); }
-  else show(picture, photo.answer, photo.file.name ?? "photo");
+  else show(picture, photo.answer, photo.file.name);
 }
 
 function makeRow(photo) {
@@ -283,7 +283,7 @@ function save(blob, name) {
 // What is shown, or all photos and videos: [{name, answer, error, frames}].
 function collect() {
   if (!photos.length) return [{ name: shown.name, answer: shown.answer, error: null, frames: null }];
-  return photos.map(({ file, answer, error, frames }) => ({ name: file.name ?? "photo", answer, error, frames }));
+  return photos.map(({ file, answer, error, frames }) => ({ name: file.name, answer, error, frames }));
 }
 
 // As `predict --csv`: a row for each face, and for each picture without one. A browser does not tell a frame's number, and

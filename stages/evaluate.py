@@ -80,7 +80,7 @@ def main() -> None:
     said = f"{args.predictions}/{args.name}"
     rows = {way: read_predictions(f"{said}{way}.csv", faces, facts.classes) for way in WAYS}
     train = read_predictions(f"{said}_train.csv", faces, facts.classes, ["train"])["train"]
-    votes = {way: read_votes(f"{said}{way}_votes.csv", faces, facts.voted) for way in WAYS}
+    votes = read_votes(f"{said}_votes.csv", faces, facts.voted)
     told = NetworkFacts.read(f"{said}.json", "predict")
     scores = judge(rows, train, votes, faces, read_groups(args.data), told, params.evaluate, params.seed)
     images, test, bins = faces["test"].images, rows[""]["test"], params.evaluate.bins

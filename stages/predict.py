@@ -63,12 +63,12 @@ def predict_splits(
 def predict_ways(
     model: Any, splits: dict[str, Split], facts: Facts, path: str | Path, crops: int, views: Sequence[View]
 ) -> tuple[dict[str, Predictions], dict[str, bytes]]:
-    """{split: the first head's predictions by test crops}; {ending: CSV} of both heads, by crops, one crop, views."""
+    """{split: the first head's predictions by test crops}; {ending: CSV}, also by one crop and by `views`."""
     ways = dict(zip(WAYS, (CROPS[crops], CENTRE, views), strict=True))
     results = dict(zip(ways, predict_splits(model, splits, facts.classes, path, *ways.values()), strict=True))
     tables = {f"{way}.csv": to_csv(rows) for way, (rows, _) in results.items()}
-    tables |= {f"{way}_votes.csv": votes_to_csv(votes, facts.voted) for way, (_, votes) in results.items()}
-    return results[""][0], tables
+    rows, votes = results[""]
+    return rows, tables | {"_votes.csv": votes_to_csv(votes, facts.voted)}
 
 
 def measure_speed(model: Any, images: NDArray[np.uint8]) -> PredictionTimes:

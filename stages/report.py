@@ -1,6 +1,7 @@
 """Put all evidence on one page: first in the paper's order, then what the paper does not have.
 
-Reads   metrics/ (data, train/, one per network, compare, export, other/) and plots/ (pictures and risk_coverage.csv).
+Reads   metrics/ (data, train/, one per network, stress/, compare, export, other/) and plots/ (pictures and
+        risk_coverage.csv).
 Writes  plots/report.html: one file that holds its pictures and no scripts; ours beside the paper's.
 Alone   python stages/report.py --metrics metrics --plots plots --out plots/report.html
 
@@ -22,9 +23,7 @@ from fer_pipeline.training.common.profile import read_trainings
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--metrics", required=True, help="folder of data.json, train/, a JSON per network, compare.json, export.json"
-    )
+    parser.add_argument("--metrics", required=True, help="folder of the JSON files")
     parser.add_argument("--plots", required=True, help="folder with data/, a folder per network, compare/")
     parser.add_argument("--out", required=True, help="HTML file to write")
     parser.add_argument("--caption", nargs="*", default=[], help="'<file>.png: Title. Caption.' of other pictures")

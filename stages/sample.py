@@ -106,7 +106,7 @@ TRAITS = {
 ODDS = {"long_hair": 0.35, "fringe": 0.25, "bald": 0.10, "glasses": 0.12, "beard": 0.10}
 
 
-def action_units(emotion: str, intensity: float, jitter: Sequence[float] = (1.0,) * len(UNITS)) -> Activations:
+def action_units(emotion: str, intensity: float, jitter: Sequence[float]) -> Activations:
     """What shows one of `CLASSES` at an intensity from 0 (neutral) to 1 (prototype); `jitter` is a factor per unit."""
     weights = EMOTIONS[emotion]
     return {unit: weights.get(unit, 0.0) * intensity * factor for unit, factor in zip(UNITS, jitter, strict=True)}
@@ -276,7 +276,7 @@ def draw_glasses(image: Floats, x: Floats, y: Floats, side: Floats, head: Head, 
     return paint(image, np.maximum(rim, bridge), 0.1)
 
 
-def render_face(head: Head, au: Activations, clutter: Sequence[Sequence[float]] = ()) -> Floats:
+def render_face(head: Head, au: Activations, clutter: Sequence[Sequence[float]]) -> Floats:
     """The face in front of the lens, before blur and noise: (48, 48) float64, about 0..1.
 
     `clutter` has rows of (x, y, radius, tone), each 0..1: soft spots on the background.

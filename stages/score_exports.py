@@ -21,7 +21,7 @@ from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import write_files
 from fer_pipeline.core.record import Share
 from fer_pipeline.exported import record
-from fer_pipeline.exported.onnx import REMEDY, load_exported, read_metadata
+from fer_pipeline.exported.onnx import REMEDY, load_exported
 from fer_pipeline.faces.faces import Split, read_faces
 from fer_pipeline.params.read import read_params
 from fer_pipeline.running.hardware import name_cpu
@@ -33,31 +33,37 @@ BATCH = 64
 BATCHES = 10
 
 
-def read_fact(path: Path, key: str, kind: Any) -> Any:
-    """A value of a file's metadata, JSON of a type; an `InputError` says if it is missing or odd."""
+def read_fact(path: Path, metadata: dict[str, str], key: str, kind: Any) -> Any:
+    """A value of the metadata of the file `path`, JSON of a type; an `InputError` says if it is missing or odd."""
     try:
-        return TypeAdapter(kind).validate_json(read_metadata(path)[key], strict=True)
+        return TypeAdapter(kind).validate_json(metadata[key], strict=True)
     except (KeyError, ValueError):
         raise InputError(f"{path}: {key} is missing in its metadata, or damaged; {REMEDY}") from None
 
 
-def measure(path: Path, rows: Split) -> record.Exported:
-    """What is known of one exported network, on `rows`."""
-    predicted = load_exported(path).predict(rows.images).argmax(axis=1)
-    return record.Exported(
-        accuracy=round(float((predicted == rows.labels).mean()), 6),
-        largest_difference=read_fact(path, "largest_difference", Share),
+def measure(path: Path, rows: Split) -> tuple[record.Exported, dict[str, str]]:
+    """What is known of one exported network, on `rows`; and its file's metadata."""
+    model = load_exported(path)
+    exported = record.Exported(
+        accuracy=round(float((model.predict(rows.images).argmax(axis=1) == rows.labels).mean()), 6),
+        largest_difference=read_fact(path, model.metadata, "largest_difference", Share),
         bytes=path.stat().st_size,
     )
+    return exported, model.metadata
 
 
-def measure_quantised(path: Path, rows: Split, float32: record.Exported) -> record.Quantised:
-    """As `measure`, and beside the network in `float32`."""
-    int8 = measure(path, rows)
-    return record.Quantised(
-        **dict(int8),
-        lost=round(float32.accuracy - int8.accuracy, 6),
-        kept_in_float32=read_fact(path, "kept_in_float32", list[str]),
+def measure_both(path: Path, int8: Path, rows: Split) -> record.Precisions:
+    """What is known of a network in float32, in the file `path`, and in int8."""
+    exported, metadata = measure(path, rows)
+    quantised, of_int8 = measure(int8, rows)
+    return record.Precisions(
+        float32=exported,
+        int8=record.Quantised(
+            **dict(quantised),
+            lost=round(exported.accuracy - quantised.accuracy, 6),
+            kept_in_float32=read_fact(int8, of_int8, "kept_in_float32", list[str]),
+        ),
+        trained=read_fact(path, metadata, "trained", record.Trained) if "trained" in metadata else None,
     )
 
 
@@ -89,14 +95,10 @@ def main() -> None:
     networks, times = {}, {}
     for name in read_params().networks:
         files = {"float32": args.models / f"{name}.onnx", "int8": args.models / f"{name}.int8.onnx"}
-        float32 = measure(files["float32"], test)
-        int8 = measure_quantised(files["int8"], test, float32)
-        known = "trained" in read_metadata(files["float32"])
-        trained = read_fact(files["float32"], "trained", record.Trained) if known else None
-        networks[name] = record.Precisions(float32=float32, int8=int8, trained=trained)
+        networks[name] = both = measure_both(files["float32"], files["int8"], test)
         speeds = {precision: measure_speed(path, test.images) for precision, path in files.items()}
         times[name] = record.PrecisionTimes(**speeds)
-        for precision, found in {"float32": float32, "int8": int8}.items():
+        for precision, found in {"float32": both.float32, "int8": both.int8}.items():
             face = speeds[precision].latency_ms.threads_2.median
             print(f"{name} {precision}: {found.accuracy:.2%} on test, {face:.1f} ms a face with 2 threads")
     write_files({args.report: record.Exports(networks=networks).to_bytes()})

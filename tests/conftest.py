@@ -189,12 +189,6 @@ def set_prepare(monkeypatch):
     return change
 
 
-@pytest.fixture
-def drop_rows(set_prepare):
-    """Switch on `prepare.drop_blank` and `prepare.drop_leaks`."""
-    set_prepare(drop_blank=True, drop_leaks=True)
-
-
 @pytest.fixture(scope="session")
 def real_zip():
     """The path of FER-2013 as a zip of image folders."""

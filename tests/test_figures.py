@@ -145,18 +145,18 @@ def test_grad_cam_names_what_is_predicted_instead():
 @pytest.mark.parametrize(
     ("classes", "count", "captions"),
     [
-        (CLASSES, 8, ["fear →\ndisgust 0.{:02}", "happy →\nsad 0.{:02}"]),
-        (LONG, 6, ["no\n→ contemptuous\nsmile 0.{:02}", "maybe\n→ yes 0.{:02}"]),
+        (CLASSES, 32, ["fear →\ndisgust 0.{:02}", "happy →\nsad 0.{:02}"]),
+        (LONG, 30, ["no\n→ contemptuous\nsmile 0.{:02}", "maybe\n→ yes 0.{:02}"]),
     ],
 )
 def test_the_surest_mistakes_are_shown(monkeypatch, classes, count, captions):
     """A row of them, each caption in lines that have room above a face."""
-    shown, rows = [], 10
+    shown, rows = [], 20
     monkeypatch.setattr(figures, "draw_gallery", lambda *arguments, **_: shown.append(arguments))
     confidence = 0.99 - np.arange(2 * rows) / 100
     answers = predict([2, 3] * rows, [1, 4] * rows, confidence, classes)
-    figures.draw_mistakes(np.arange(2 * rows), answers, "VGG19", count)
+    figures.draw_mistakes(np.arange(2 * rows), answers, "VGG19")
     ((faces, texts, title, _),) = shown
-    assert title == f"VGG19: the {count} most confident of 20 errors, actual → predicted"
+    assert title == f"VGG19: the {count} most confident of 40 errors, actual → predicted"
     assert faces.tolist() == [*range(count)]
     assert texts == [captions[k % 2].format(99 - k) for k in range(count)]

@@ -88,9 +88,9 @@ def test_metadata_that_score_exports_cannot_read(key, value, tmp_path):
     rows = Split(np.zeros((2, 48, 48), np.uint8), np.zeros(2, np.uint8), None)
     metadata = {"largest_difference": "0.001", "kept_in_float32": "[]"} | {key: value}
     path = write_network(tmp_path / "x.onnx", **{name: text for name, text in metadata.items() if text is not None})
-    float32 = score_exports.measure(write_network(tmp_path / "y.onnx", largest_difference="0.001"), rows)
+    float32 = write_network(tmp_path / "y.onnx", largest_difference="0.001")
     with pytest.raises(InputError, match=rf"x\.onnx: {key} is missing in its metadata, or damaged"):
-        score_exports.measure_quantised(path, rows, float32)
+        score_exports.measure_both(float32, path, rows)
 
 
 def test_a_network_that_has_just_been_removed(tmp_path, monkeypatch):

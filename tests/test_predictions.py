@@ -9,7 +9,7 @@ from answers import make_splits, name_classes
 from conftest import refuse
 
 from fer_pipeline.faces.fer2013 import CLASSES
-from fer_pipeline.predictions.predictions import COLUMNS, Predictions, read_predictions, to_csv
+from fer_pipeline.predictions.predictions import COLUMNS, as_written, read_predictions, to_csv
 
 LINES = """split,index,actual,predicted,confidence,angry,disgust,fear,happy,sad,surprise,neutral
 val,0,angry,angry,0.700000,0.700000,0.100000,0.000000,0.000000,0.000000,0.000000,0.200000
@@ -38,7 +38,7 @@ def test_what_is_written_comes_back(classes, tmp_path):
         name: (rng.integers(0, k, count).astype(np.uint8), rng.dirichlet(np.full(k, 0.1), count).astype(np.float32))
         for name, count in counts.items()
     }
-    content = to_csv({name: Predictions(classes, *one) for name, one in drawn.items()}).decode()
+    content = to_csv({name: as_written(classes, *one) for name, one in drawn.items()}).decode()
     faces = make_splits({name: labels for name, (labels, _) in drawn.items()})
     read = read_predictions(write(tmp_path, content), faces, classes)
     for name, (labels, probabilities) in drawn.items():
@@ -57,7 +57,7 @@ def test_what_is_written_comes_back(classes, tmp_path):
 
 def test_shares_are_made_to_add_up_and_ties_in_print_go_to_the_first_class():
     shares = np.array([[2.0, 0, 0, 0, 2.00000001, 0, 0]])
-    _, row = to_csv({"val": Predictions(CLASSES, np.array([4], np.uint8), shares)}).decode().splitlines()
+    _, row = to_csv({"val": as_written(CLASSES, np.array([4], np.uint8), shares)}).decode().splitlines()
     assert row.startswith("val,0,sad,angry,0.500000,0.500000,0.000000")
 
 

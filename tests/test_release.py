@@ -32,7 +32,6 @@ from fer_pipeline.running.hardware import name_cpu
 PRETRAINED = ROOT / "pretrained"
 FILES = {kind: file.format("compact") for kind, file in release.FILES.items()}
 WEIGHTS = "compact.safetensors"
-RELEASED = pytest.mark.skipif(not (PRETRAINED / "compact.json").exists(), reason="nothing is released yet")
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +39,11 @@ def card():
     return release.Card.model_validate_json((PRETRAINED / "compact.json").read_bytes())
 
 
-@RELEASED
 def test_the_card_is_made_of_its_numbers(card):
     assert release.make_card(card) == (PRETRAINED / "README.md").read_text()
     assert (ROOT / "results" / card.run / "run.json").exists()
 
 
-@RELEASED
 def test_the_card_begins_as_hugging_faces_do(card):
     """With its figures, for `model-index`."""
     facts = YAML(typ="safe").load((PRETRAINED / "README.md").read_text().split("---\n")[1])
@@ -60,7 +57,6 @@ def test_the_card_begins_as_hugging_faces_do(card):
     assert values[f"majority among the seven, probabilities, int8, {crop}"] == card.files["int8"].answers_accuracy
 
 
-@RELEASED
 def test_the_readme_says_what_its_example_agrees_with(card):
     """Its `probabilities` are the int8 file's: the second head's, and their accuracy is the card's."""
     file, text = card.files["int8"], " ".join((ROOT / "README.md").read_text().split())
@@ -72,7 +68,6 @@ def test_the_readme_says_what_its_example_agrees_with(card):
     assert f"the first head's (`logits`) agree with {file.one_crop.measured.accuracy:.1%} of the labels" in text
 
 
-@RELEASED
 def test_the_files_are_those_of_the_card(card):
     total = 0
     for kind, name in FILES.items():
@@ -81,13 +76,11 @@ def test_the_files_are_those_of_the_card(card):
         total += len(content)
     assert total < 12e6 and card.files["int8"].bytes <= 2.1e6
     assert card.files["int8"].lost_on_val <= 0.2
-    if card.weights:
-        content = (PRETRAINED / "compact.safetensors").read_bytes()
-        assert hashlib.sha256(content).hexdigest() == card.weights.sha256 and len(content) <= 4.1e6
+    content = (PRETRAINED / WEIGHTS).read_bytes()
+    assert hashlib.sha256(content).hexdigest() == card.weights.sha256 and len(content) <= 4.1e6
 
 
 @pytest.mark.release
-@RELEASED
 def test_the_card_is_right_about_fer2013(card, real_zip, run_stage, tmp_path):
     """To the digit on the same processor. Others round differently, which may change one answer or two."""
     script, votes = real_zip.parent / "to_csv.py", real_zip.parent / "ferplus" / "fer2013new.csv"
@@ -128,7 +121,6 @@ for name in ("compact", "compact.int8"):
 IN_STAGES = ENVIRONMENT | {"PYTHONPATH": "stages", "OMP_NUM_THREADS": "1"}
 
 
-@RELEASED
 def test_the_files_need_no_pytorch():
     command = [sys.executable, "-c", WITHOUT_PYTORCH]
     assert subprocess.check_output(command, cwd=ROOT, env=IN_STAGES, text=True) == "(3, 7) (3, 8)\n" * 2
@@ -143,7 +135,6 @@ np.save(sys.argv[2], model.compute(np.load(sys.argv[1]), "logits", "votes")["log
 """
 
 
-@RELEASED
 @pytest.mark.release
 def test_a_processor_without_vnni_answers_alike(tmp_path):
     """There a product of full int8 weights overflows, which once cost five points of accuracy."""
@@ -241,7 +232,7 @@ def test_a_release_is_measured_and_said(kept, monkeypatch):
     text = (folder / "README.md").read_text()
     assert text == release.make_card(card)
     assert f"{card.files['int8'].ten_crops.measured.accuracy:.2%}" in text and "`fer2013.csv`" in text
-    assert "| trained on | A GPU, torch 2.11.0, commit aaaaaaaaaa, " in text and card.training_hardware == "A GPU"
+    assert "| trained on | A GPU, torch 2.11.0, commit aaaaaaaaaa, " in text
     assert "None" not in text and not re.search(r"[ \t]\n|\n\n\n", text)
     links = re.findall(r"\]\(([^)#]+)", text)
     assert all((folder / link).exists() for link in links)
@@ -322,8 +313,7 @@ def test_further_seeds(finished_clone):
         assert (one["best_epoch"], one["epochs"], one["hardware"]) == (report["best_epoch"], 2, name_cpu())
         assert one["versions"]["torch"] == version("torch")
     assert [place.name for place in sorted(kept.parent.glob("predictions/*-5*"))] == [
-        f"compact-5{head}.csv.gz"
-        for head in ("", "_single_crop", "_single_crop_votes", "_views", "_views_votes", "_votes")
+        f"compact-5{head}.csv.gz" for head in ("", "_single_crop", "_views", "_votes")
     ]
     commit = finished_clone.run("git", "rev-parse", "HEAD").strip()
     assert [(one["commit"], one["clean"]) for one in found["seeds"]][1:] == [(commit, False)]

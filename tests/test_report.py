@@ -335,9 +335,8 @@ def test_sentences_follow_from_the_numbers(case, content):
 NOT_SHOWN = r"""
 data.json:.(pixels|dropped|blank_images|votes)  # the last two in sums
 |train/.*(train_loss)
-|temperature_single_crop
 |compare.json:.ensemble\.(?!macro_f1)
-|ensemble.*val_accuracy|kappa|same_share|indices|table7.*paper
+|ensemble.*val_accuracy|kappa|table7.*paper
 |per_class.*accuracy
 |annotators\.(emotion_)?rows|levels  # the same for all; all but the first are drawn
 |other/.*per_class.*(precision|f1|support)
@@ -454,7 +453,7 @@ def test_says_tells_a_wrong_value_from_the_right_one():
 
 
 def test_files_of_other_networks_are_refused(folders):
-    said = refuse(read_evidence, folders / "metrics", folders / "plots", {one: NETWORKS[one] for one in NAMES[:2]})
+    said = refuse(read_evidence, folders / "metrics", folders / "plots", {one: NETWORKS[one] for one in NAMES[:2]}, [])
     assert "compare.json: table7 is baseline, vgg19, resnet18, compact, expected baseline, vgg19; run" in said
 
 

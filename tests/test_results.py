@@ -283,7 +283,7 @@ def test_further_seeds_are_named_below_the_table(folder, capsys):
     assert row.startswith("| Soft vote of Compact under 3 seeds | 45.67 | ") and "| 56.78 | PrivateTest |" in row
 
     again = shutil.copytree(folder, folder.with_name("again"), ignore=shutil.ignore_patterns("seeds.json"))
-    said = {"compact-2014.csv.gz": True, "compact-2015_single_crop_votes.csv.gz": True, "compact-2016.csv.gz": False}
+    said = {"compact-2014.csv.gz": True, "compact-2015_single_crop.csv.gz": True, "compact-2016.csv.gz": False}
     (folder / "predictions").mkdir()
     for name in said:
         (folder / "predictions" / name).write_bytes(b"x")

@@ -372,9 +372,9 @@ def draw(seed=0, height=64, width=64):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
-def draw_folders(above=("",), names=("bored", "calm", "glad"), each=12):
+def draw_folders(above=("",)):
     """{path: bytes} of class folders, with these folders above them."""
-    paths = [f"{split}{name}/{i:02}.png" for split in above for name in names for i in range(each)]
+    paths = [f"{split}{name}/{i:02}.png" for split in above for name in ("bored", "calm", "glad") for i in range(12)]
     return {path: encode(draw(seed), mode="RGB") for seed, path in enumerate(paths)}
 
 

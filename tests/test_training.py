@@ -319,12 +319,12 @@ NO_MEMORY = Mock(side_effect=tf.errors.ResourceExhaustedError(None, None, "OOM w
 FAILURES = {  # what is replaced in fer_pipeline/training/: by what, and the sentence
     "keras.data.Batches.shuffle": (overflow, "^the loss became .* in epoch 2, step 2, at learning rate 0.0"),
     "keras.train.to_arrays": (spoil_val, "the loss became nan in epoch 1, step 5, at learning rate 0.0"),
-    "keras.train.keras.Sequential.fit": (NO_MEMORY, "batches of 16 images; set batch_size .* to 8"),
+    "keras.train.keras.Sequential.fit": (NO_MEMORY, "batches of 16 images; set batch_size of baseline .* to 8"),
     "pytorch.learner.as_input": (spoil_crops, "the loss is nan in epoch 1, step 1, at learning rate 0.002; lower"),
     "pytorch.learner.score_views": (spoil_scores, "the val loss is inf after epoch 1, at learning rate"),
     "pytorch.learner.derive_seed": (
         Mock(side_effect=torch.cuda.OutOfMemoryError),
-        "try batch_size 8 in params.yaml",
+        "batches of 16 images; set batch_size of compact .* to 8",
     ),
 }
 

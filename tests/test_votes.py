@@ -180,10 +180,10 @@ def test_majorities_worked_out_by_hand():
     np.testing.assert_allclose(to_shares(votes), [shares for _, shares in rows.values()], rtol=1e-6)
 
 
-@pytest.mark.usefixtures("drop_rows")
 @pytest.mark.parametrize(("split", "blank", "left"), [("official", 28, 111), ("paper", 23, 88)])
-def test_dropped_rows_take_their_votes_along(split, blank, left, run_prepare, tmp_path):
+def test_dropped_rows_take_their_votes_along(split, blank, left, run_prepare, set_prepare, tmp_path):
     """Each face and its votes carry the number of their row; blank faces and a leak are gone from both."""
+    set_prepare(drop_blank=True, drop_leaks=True)
     table = Table(per_class=(20, 8, 8))
     votes = draw_votes(table.labels)
     for row in range(len(table)):  # nine votes for the label, and a tenth that tells the row, as far as it can

@@ -48,7 +48,7 @@ from fer_pipeline.report.show import NONE, decimal, listing, percent
 from fer_pipeline.running.hardware import name_cpu
 from fer_pipeline.running.origin import list_versions
 from fer_pipeline.running.stage import LOG, catch
-from kept import DATA, HEADS, ROWS_FILE, find_settings, name_seed, pack, place_predictions, read_facts, read_seeds
+from kept import DATA, ENDINGS, ROWS_FILE, find_settings, name_seed, pack, place_predictions, read_facts, read_seeds
 from origin import Origin, find_differences, find_origin
 from times import write_times
 from timing import read_timing
@@ -177,7 +177,9 @@ def keep_seeds(folder: Path, unfinished: Path) -> None:
     path = folder / "seeds.json"
     if seeds := read_seeds(folder, unfinished):
         said = [
-            place_predictions(folder, name_seed(seeds.network, one.seed), head) for one in seeds.seeds for head in HEADS
+            place_predictions(folder, name_seed(seeds.network, one.seed), ending)
+            for one in seeds.seeds
+            for ending in ENDINGS
         ]
         for file in (path, *filter(Path.exists, said)):
             (unfinished / file.relative_to(folder)).parent.mkdir(exist_ok=True)
@@ -247,9 +249,9 @@ def main() -> None:
         shutil.copyfile(path, unfinished / path)
     yaml.dump(lock, unfinished / "dvc.lock")
     packed = {
-        place_predictions(unfinished, network, head): pack(Path("data/predictions", network + head).read_bytes())
+        place_predictions(unfinished, network, ending): pack(Path("data/predictions", network + ending).read_bytes())
         for network in models
-        for head in HEADS
+        for ending in ENDINGS
     }
     packed[unfinished / ROWS_FILE] = pack(tabulate_rows(*read_faces(DATA, SCORED), read_groups(DATA)))
     report = leave_faces_out(Path("plots/report.html").read_text(encoding="utf-8"))

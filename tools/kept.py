@@ -1,10 +1,11 @@
 """What a kept run says without its networks and its faces: its parameters, rows, predictions and further seeds."""
 
+import contextlib
 import gzip
 import itertools
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,7 +31,7 @@ from fer_pipeline.training.common.profile import BASE, lay_over
 
 DATA = Path("data/prepared/faces.h5")
 ROWS_FILE = "predictions/rows.csv.gz"  # of a kept run: `collect.tabulate_rows`
-HEADS = [f"{way}{head}.csv" for way in WAYS for head in ("", "_votes")]
+ENDINGS = (*(f"{way}.csv" for way in WAYS), "_votes.csv")
 """How the names of a network's predictions of val and test go on, after its own."""
 Said = Mapping[str, Mapping[str, Predictions]]
 """{way: {split: predictions of the first head}} of one network."""
@@ -61,25 +62,29 @@ class Run(NamedTuple):
         """Whether train has the image of a test row."""
         return self.splits["test"].duplicate_of_train
 
-    def read(self, names: Iterable[str]) -> Mapping[str, Said]:
+    def read(self, names: Collection[str]) -> Mapping[str, Said]:
         """{name: its predictions}, of networks and of further seeds, see `name_seed`."""
         classes = list_classes(self.compare)
-        return self.unpack(names, ".csv", lambda path: read_predictions(path, self.splits, classes))
+        with self.unpack(names) as folder:
+            return {
+                name: {way: read_predictions(folder / f"{name}{way}.csv", self.splits, classes) for way in WAYS}
+                for name in names
+            }
 
-    def read_votes(self, names: Iterable[str]) -> dict[str, dict[str, dict[str, Floats]]]:
-        """{name: {way: {split: probabilities of the second head, float64 (N, V)}}} of networks."""
+    def read_votes(self, names: Collection[str]) -> dict[str, dict[str, Floats]]:
+        """{name: {split: probabilities of the second head, float64 (N, V)}} of networks."""
         voted = self.voted[: -len(NO_CLASS)]
-        return self.unpack(names, "_votes.csv", lambda path: read_votes(path, self.splits, voted))
+        with self.unpack(names) as folder:
+            return {name: read_votes(folder / f"{name}_votes.csv", self.splits, voted) for name in names}
 
-    def unpack(self, names: Iterable[str], ending: str, read: Callable[[Path], Any]) -> dict[str, dict[str, Any]]:
-        """{name: {way: what `read` makes of its CSV}}."""
-        found: dict[str, dict[str, Any]] = {}
+    @contextlib.contextmanager
+    def unpack(self, names: Collection[str]) -> Iterator[Path]:
+        """A folder with the CSV files of networks, for the time of a `with`."""
         with tempfile.TemporaryDirectory() as folder:
-            for name, way in itertools.product(names, WAYS):
-                path = Path(folder) / f"{name}{way}{ending}"
-                path.write_bytes(gzip.decompress(place_predictions(self.folder, name, f"{way}{ending}").read_bytes()))
-                found.setdefault(name, {})[way] = read(path)
-        return found
+            for name, ending in itertools.product(names, ENDINGS):
+                content = place_predictions(self.folder, name, ending).read_bytes()
+                (Path(folder) / f"{name}{ending}").write_bytes(gzip.decompress(content))
+            yield Path(folder)
 
 
 def list_classes(compare: Comparison) -> tuple[str, ...]:
@@ -168,7 +173,7 @@ def name_seed(network: str, seed: int) -> str:
 
 
 def place_predictions(folder: Path, name: str, ending: str) -> Path:
-    """Where a kept run in `folder` has predictions of a network or of a further seed; `ending` as in `HEADS`."""
+    """Where a kept run in `folder` has predictions of a network or of a further seed; one of `ENDINGS`."""
     return folder / "predictions" / f"{name}{ending}.gz"
 
 

@@ -5,19 +5,18 @@ make plots              # writes it, then shows the plots
 
 from collections.abc import Mapping
 from io import StringIO
-from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
 import checkout
-from fer_pipeline.core.files import write_files
+from fer_pipeline.core.files import ROOT, write_files
 from fer_pipeline.networks.network import Network, find_networks
 from fer_pipeline.params.read import read_params
 from fer_pipeline.report.evidence import list_pictures
 from fer_pipeline.running.stage import catch
 
-OUTPUT = Path(__file__).parents[1] / "plots" / "dvc.yaml"
+OUTPUT = ROOT / "plots" / "dvc.yaml"
 HEAD = "# What `dvc plots show` draws, written by tools/list_plots.py from the networks in params.yaml.\n"
 COVERAGE, CONFIDENCE = "share of the test images kept, the most confident first", "mean confidence of the bin"
 LOSS = "loss (train: as minimised, val: cross-entropy)"

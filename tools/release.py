@@ -26,7 +26,7 @@ import checkout
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import ROOT, write_files
 from fer_pipeline.core.record import Count, Interval, Record, Share
-from fer_pipeline.exported.onnx import DRAWN, OUTPUT, VOTES, OnnxModel, load_exported, read_metadata, to_probabilities
+from fer_pipeline.exported.onnx import DRAWN, OUTPUT, VOTES, OnnxModel, load_exported, to_probabilities
 from fer_pipeline.exported.record import ExportedTimes
 from fer_pipeline.faces.faces import Facts, Split, read_faces
 from fer_pipeline.faces.votes import find_majority, has_label
@@ -103,12 +103,10 @@ class Card(Record):
     parameters: Count
     macs: Count
     training: Training
-    training_hardware: str | None
     speed_hardware: str | None
-    origin: Origin | None = None  # what made the network, as the run says; None for one that does not
+    origin: Origin  # what made the network, as the run says
     files: dict[str, ReleasedFile]  # {precision: file}
-    mirrored: bool = False  # whether the files average their answers to a face and to its mirror image
-    weights: Weights | None = None  # None for a network of Keras, and in a release from before there were any
+    weights: Weights | None  # None for a network of Keras
 
 
 def fetch(path: str, md5: str, cache: Path) -> Path:
@@ -252,7 +250,7 @@ def main() -> None:
             )
     scores = Scores.read(folder / "metrics" / f"{network}.json", "evaluate")
     timing = read_timing(folder / "metrics" / "timing.json", [network])
-    speeds, origin = timing.exports, Origin.model_validate(facts["networks"][network])
+    speeds = timing.exports
     speed = dict(speeds.networks.get(network, ())) if speeds else {}
     files: dict[str, ReleasedFile] = {}
     for kind, path in found.items():  # float32 first
@@ -265,11 +263,9 @@ def main() -> None:
         parameters=scores.cost.parameters,
         macs=scores.cost.macs,
         training=Training.read(folder / "metrics" / "train" / f"{network}.json", f"train_{network}"),
-        training_hardware=origin.hardware,
-        origin=origin,
+        origin=Origin.model_validate(facts["networks"][network]),
         speed_hardware=speeds.hardware if speeds else None,
         files=files,
-        mirrored="views" in read_metadata(found["int8"]),
         weights=weights,
     )
     contents |= {f"pretrained/{network}.json": card.to_bytes(), "pretrained/README.md": make_card(card).encode()}

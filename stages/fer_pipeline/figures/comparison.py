@@ -1,9 +1,9 @@
 """The pictures that compare networks and annotators, drawn from the tables that `stages/compare.py` writes."""
 
-import textwrap
 from collections import Counter
 from collections.abc import Mapping
 from itertools import cycle
+from textwrap import fill, shorten
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -28,7 +28,6 @@ from fer_pipeline.figures.style import (
     size_matrix,
     slant,
     to_png,
-    wrap,
     write_percent,
 )
 from fer_pipeline.metrics.annotators import LEAST, SURE
@@ -220,8 +219,8 @@ def name_errors(row: Mapping[str, Any], networks: list[str]) -> str:
     """The text above a face: its row, its label, and the classes predicted instead, the most frequent first."""
     votes = Counter(row[name] for name in networks).most_common()
     instead = votes[0][0] if len(votes) == 1 else ", ".join(f"{one} ×{n}" if n > 1 else one for one, n in votes)
-    wrapped = textwrap.fill(instead.replace(" ×", "\xa0×"), 14).replace("\xa0", " ")
-    label = wrap(f"{row['index']}: {row['actual']}", 18)
+    wrapped = fill(instead.replace(" ×", "\xa0×"), 14).replace("\xa0", " ")
+    label = fill(f"{row['index']}: {row['actual']}", 18)
     return f"{label}\n→ {wrapped}"
 
 
@@ -284,12 +283,12 @@ def draw_contradicted(table: pd.DataFrame, images: Bytes, ten: bool) -> Figure:
     if not len(table):
         return draw_sentence(f"There is no face {described}")
     shown = table.head(30)
-    captions = [f"{wrap(row.actual, 18)}\n{wrap(f'→ {row.predicted}', 18)}" for row in shown.itertuples()]
+    captions = [f"{fill(row.actual, 18)}\n{fill(f'→ {row.predicted}', 18)}" for row in shown.itertuples()]
     title = f"{count_shown(table, shown)} {described}"
     row_height = 1.72 + 0.12 * (max(caption.count("\n") for caption in captions) - 1)
     figure = draw_gallery(images[shown["index_in_test"]], captions, title, row_height=row_height, **SIX_COLUMNS)
     for cell, said in zip(figure.axes, shown["said"], strict=False):
-        text = textwrap.fill(textwrap.shorten(said, 34, placeholder=" …"), 18)
+        text = fill(shorten(said, 34, placeholder=" …"), 18)
         cell.text(0.5, -0.04, text, fontsize=SMALL - 0.5, ha="center", va="top", transform=cell.transAxes)
     add_note(
         figure,

@@ -1,6 +1,7 @@
 """The pictures of the data: class shares, faces per class, and augmented faces."""
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,7 +11,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from fer_pipeline.faces.faces import Split
-from fer_pipeline.figures.style import MANY, PERCENT, fold, name_classes, show_face, table_to_csv, to_png, wrap
+from fer_pipeline.figures.style import MANY, PERCENT, fold, name_classes, show_face, table_to_csv, to_png
 
 COLUMNS = 10  # faces of a class in faces.png
 
@@ -70,5 +71,5 @@ def draw_rows(faces: Sequence[tuple[str, npt.NDArray[np.uint8]]], columns: int, 
             cell.axis("off")
             for face in row[place : place + 1]:
                 show_face(cell, face)
-        cells[0].text(-0.15, 0.5, wrap(name, 14), transform=cells[0].transAxes, ha="right", va="center", **font)
+        cells[0].text(-0.15, 0.5, fill(name, 14), transform=cells[0].transAxes, ha="right", va="center", **font)
     return figure

@@ -1,6 +1,7 @@
 """The pictures of one network's results (Figures 3 to 9); `name` is the network's title."""
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -26,7 +27,6 @@ from fer_pipeline.figures.style import (
     size_matrix,
     slant,
     to_png,
-    wrap,
     write_percent,
 )
 from fer_pipeline.metrics.scores import ClassScores, Measured, bin_confidence, cover
@@ -35,6 +35,7 @@ from fer_pipeline.predictions.predictions import Bytes, Predictions
 
 BLUE, ORANGE, GREEN, VERMILLION = PALETTE[:4]
 CORRECT, INCORRECT, NEUTRAL = BLUE, VERMILLION, "0.55"
+MISTAKES = 32  # faces of the gallery, without the last row if that is not full
 FEW = 20  # a confidence bin with fewer images is drawn pale: the standard error of its accuracy can exceed 11 points
 PALE: dict[str, Any] = {"facecolor": "0.91", "edgecolor": "0.65", "linewidth": 0.5}  # a bar of few images
 BOX = {"facecolor": "white", "edgecolor": "0.8", "boxstyle": "round,pad=0.4"}  # the box around a text inside a plot
@@ -206,16 +207,16 @@ def draw_risk_coverage(curve: pd.DataFrame, name: str) -> Figure:
     return figure
 
 
-def draw_mistakes(faces: Bytes, rows: Predictions, name: str, count: int = 32) -> Figure:
-    """A gallery of about `count` errors, the most confident ones: actual → predicted, and the confidence."""
+def draw_mistakes(faces: Bytes, rows: Predictions, name: str) -> Figure:
+    """A gallery of about `MISTAKES` errors, the most confident ones: actual → predicted, and the confidence."""
     long = max(map(len, rows.classes)) > 9
     columns, width, form = (6, 17, "{}\n→ {}") if long else (8, 15, "{} →\n{}")
     wrong = np.flatnonzero(~rows.correct)
-    chosen = wrong[np.argsort(-rows.confidence[wrong], kind="stable")][: count - count % columns]
+    chosen = wrong[np.argsort(-rows.confidence[wrong], kind="stable")][: MISTAKES - MISTAKES % columns]
     actual, predicted = (np.array(rows.classes)[labels[chosen]] for labels in (rows.actual, rows.predicted))
     said = zip(actual, predicted, rows.confidence[chosen], strict=True)
     lines = [form.format(label, f"{other} {confidence:.2f}").split("\n") for label, other, confidence in said]
-    captions = ["\n".join(wrap(line, width) for line in each) for each in lines]
+    captions = ["\n".join(fill(line, width) for line in each) for each in lines]
     title = f"{name}: the {len(chosen)} most confident of {len(wrong):,} errors, actual → predicted"
     if len(chosen) == len(wrong):
         title = f"{name}: all {len(wrong)} errors, the most confident first, actual → predicted"

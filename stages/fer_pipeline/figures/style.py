@@ -62,11 +62,6 @@ def shows_faces(png: bytes) -> bool:
     return FACES in Image.open(BytesIO(png)).info.items()
 
 
-def wrap(text: str, width: int) -> str:
-    """A text in lines of at most `width` characters."""
-    return textwrap.fill(text, width)
-
-
 def slant(axes: Axes, names: Sequence[str]) -> bool:
     """Slant the labels below, which are `names` of classes, where they have no room side by side; returns whether."""
     if len(names) * max(map(len, names)) <= LEVEL:
@@ -101,7 +96,7 @@ def fold(names: Sequence[str]) -> tuple[list[slice], list[str]]:
     rows = -(-len(names) // min(MANY, 90 // (longest + 1)))
     length = -(-len(names) // rows)
     slices = [slice(start, start + length) for start in range(0, len(names), length)]
-    return slices, [wrap(name, max(longest, 80 // length)) for name in names]
+    return slices, [textwrap.fill(name, max(longest, 80 // length)) for name in names]
 
 
 def show_face(axes: Axes, face: npt.NDArray[np.uint8]) -> None:

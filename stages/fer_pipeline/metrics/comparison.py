@@ -7,7 +7,7 @@ its best member are chosen on val. A difference in points is 100 times a differe
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,6 @@ from fer_pipeline.predictions.predictions import Predictions
 BESIDE_PAPER = ("train_accuracy", "accuracy", "overfitting_gap")  # the numeric columns of the paper's Table 7
 Beside = Annotated[dict[str, float], Field(min_length=len(BESIDE_PAPER))]
 WEIGHT_DECIMALS = 3
-LISTED = 100  # compare.json lists at most this many rows of `tabulate_all_wrong`; all_wrong.csv has all of them
 ENSEMBLE_TITLE = "Soft vote of all"
 
 
@@ -65,10 +64,6 @@ class Ensemble(Record):
         return self
 
 
-class WeightedEnsemble(Ensemble):
-    chosen_on: Literal["val"] = "val"
-
-
 class Pair(Record):
     first: str
     second: str
@@ -86,13 +81,11 @@ class Agreement(Record):
 
 
 class AllWrong(Record):
-    """Test images that no network classifies correctly."""
+    """Test images that no network classifies correctly; plots/compare/all_wrong.csv lists them."""
 
     count: Count
     share: Share
     same_count: Count  # number of these images for which all networks predict the same class
-    same_share: Share | None  # `same_count` as a share of `count`; None if `count` is 0
-    indices: list[Count]  # positions in test, from the first hundred rows of all_wrong.csv
 
 
 class Comparison(Record):
@@ -106,10 +99,10 @@ class Comparison(Record):
     table7: dict[str, Table7Row]
     mcnemar: list[McNemar]
     ensembles: list[Ensemble]  # soft votes with equal weights: of each pair of networks, then of all networks
-    weighted_ensemble: WeightedEnsemble
+    weighted_ensemble: Ensemble
     ensemble: Measured  # the soft vote of all networks, with equal weights
     ensemble_views: Ensemble | None = None  # the same by each network's `test_views`; None in older runs
-    weighted_ensemble_views: WeightedEnsemble | None = None
+    weighted_ensemble_views: Ensemble | None = None
     agreement: Agreement
     all_wrong: AllWrong
     labels: Labels | None = None  # None if the data have no votes
@@ -232,7 +225,7 @@ def round_weights(weights: npt.NDArray[np.float64]) -> list[float]:
 
 def judge_ensembles(
     val: Mapping[str, Predictions], test: Mapping[str, Predictions], resamples: int, seed: int
-) -> tuple[list[Ensemble], WeightedEnsemble]:
+) -> tuple[list[Ensemble], Ensemble]:
     """Soft votes with equal weights, of each pair and then of all networks (of two networks, one vote); and the vote of
     all networks with weights from `choose_weights`. `resamples` and `seed` are for the bootstrap."""
 
@@ -252,7 +245,7 @@ def judge_ensembles(
 
     groups = dict.fromkeys([*combinations(test, 2), tuple(test)])
     equal = [Ensemble(**judge(names, [1 / len(names)] * len(names))) for names in groups]
-    return equal, WeightedEnsemble(**judge([*test], choose_weights([*val.values()])))
+    return equal, Ensemble(**judge([*test], choose_weights([*val.values()])))
 
 
 def measure_agreement(images: pd.DataFrame, names: Sequence[str]) -> Agreement:
@@ -297,8 +290,6 @@ def count_all_wrong(table: pd.DataFrame, images: int) -> AllWrong:
         count=len(table),
         share=round(len(table) / images, 6),
         same_count=int(table["same"].sum()),
-        same_share=average(table["same"]),
-        indices=table["index"].head(LISTED).tolist(),
     )
 
 
@@ -310,7 +301,7 @@ def tabulate_class_f1(scores: Mapping[str, Scores], ensemble: Measured) -> pd.Da
 
 
 def tabulate_ensembles(
-    scores: Mapping[str, Scores], titles: Mapping[str, str], ensembles: Sequence[Ensemble], weighted: WeightedEnsemble
+    scores: Mapping[str, Scores], titles: Mapping[str, str], ensembles: Sequence[Ensemble], weighted: Ensemble
 ) -> pd.DataFrame:
     """One row per network and ensemble: name, kind, weights, accuracy, ci95_low, ci95_high, gain_points, p_value."""
     singles = {name: one.model_dump(include={"accuracy", "accuracy_ci95"}) for name, one in scores.items()}

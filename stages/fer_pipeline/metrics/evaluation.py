@@ -1,7 +1,6 @@
 """The scores of networks as files: metrics/<network>.json on test, metrics/other/<set>.json on another data set."""
 
 from collections.abc import Mapping
-from typing import Annotated
 
 from pydantic import Field
 
@@ -11,7 +10,6 @@ from fer_pipeline.metrics.annotators import Annotators, judge_network
 from fer_pipeline.metrics.groups import Groups, Names, judge_groups
 from fer_pipeline.metrics.scores import ClassScores, Measured, average, measure
 from fer_pipeline.params.schema import Evaluate
-from fer_pipeline.predictions.calibration import fit_temperature, fit_votes_temperature
 from fer_pipeline.predictions.predictions import Floats, Predictions
 from fer_pipeline.predictions.record import Cost, NetworkFacts
 
@@ -22,9 +20,6 @@ class Scores(Measured):
     accuracy_single_crop: Share  # accuracy on test, by the centre crop alone
     accuracy_views: Share | None = None  # on test, by the network's `test_views`; None in runs older than these
     val_accuracy_views: Share | None = None
-    temperature_single_crop: Annotated[float, Field(gt=0, lt=1000)]  # for the centre crop alone
-    votes_temperature_single_crop: Annotated[float, Field(gt=0, lt=1000)] | None = None
-    """That of the second head, fitted to the votes on val; None if there is no second head or no vote."""
     annotators: Annotators | None = None  # None if the data have no votes
     groups: list[Groups] = Field(default_factory=list)  # where a table of the data set names some, such as ages
     train_accuracy: Share  # on training faces without augmentation, by the centre crop alone
@@ -59,7 +54,7 @@ class Other(Record):
 def judge(
     rows: Mapping[str, Mapping[str, Predictions]],
     train: Predictions,
-    votes: Mapping[str, Mapping[str, Floats]],
+    votes: Mapping[str, Floats],
     faces: Mapping[str, Split],
     names: Names,
     facts: NetworkFacts,
@@ -68,7 +63,7 @@ def judge(
 ) -> Scores:
     """All scores of one network; `seed` is for the bootstrap.
 
-    For each of `WAYS`, `rows` are {'val', 'test': predictions}, `votes` {'val', 'test': probabilities of the second
+    For each of `WAYS`, `rows` are {'val', 'test': predictions}; `votes` are {'val', 'test': probabilities of the second
     head} or {}; `train` are the predictions for train faces; `names` are the groups of the test images.
     """
     val, test = rows[""]["val"], rows[""]["test"]
@@ -79,9 +74,7 @@ def judge(
         accuracy_single_crop=average(rows["_single_crop"]["test"].correct),
         accuracy_views=average(rows["_views"]["test"].correct),
         val_accuracy_views=average(rows["_views"]["val"].correct),
-        temperature_single_crop=round(fit_temperature(rows["_single_crop"]["val"]), 6),
-        votes_temperature_single_crop=fit_votes_temperature(votes["_single_crop"].get("val"), faces["val"].votes),
-        annotators=judge_network(test, votes[""].get("test"), faces["test"].votes),
+        annotators=judge_network(test, votes.get("test"), faces["test"].votes),
         groups=judge_groups(test, names, settings, seed),
         train_accuracy=train_accuracy,
         overfitting_gap=round(train_accuracy - measured.accuracy, 6),

@@ -27,7 +27,7 @@ class GroupScores(Record):
     accuracy_ci95: Interval  # 95 % bootstrap interval
     calibration_error: Share  # expected calibration error
     uncertain: Share  # share of the answers with a confidence below `evaluate.threshold`
-    uncertain_ci95: Interval | None = None  # 95 % bootstrap interval; None in older files
+    uncertain_ci95: Interval  # 95 % bootstrap interval
 
 
 class Gap(Record):
@@ -36,7 +36,7 @@ class Gap(Record):
     best: str
     worst: str
     points: float
-    points_ci95: list[float] | None = None  # [low, high]: its 95 % bootstrap interval; None in older files
+    points_ci95: list[float]  # [low, high]: its 95 % bootstrap interval
 
 
 class Groups(Record):

@@ -64,10 +64,9 @@ def round_rows(probabilities: npt.ArrayLike) -> Floats:
 
 
 def to_csv(splits: Mapping[str, Predictions]) -> bytes:
-    """The CSV of {split: predictions}, see `as_written`; the same content gives the same bytes."""
+    """The CSV of {split: predictions}, as `as_written` makes them; the same content gives the same bytes."""
     tables = []
-    for split, said in splits.items():
-        rows = as_written(*said)
+    for split, rows in splits.items():
         tables.append(tabulate(split, rows.classes, rows.probabilities))
         tables[-1].insert(2, "actual", np.array(rows.classes)[rows.actual])
     return pack((*COLUMNS, *rows.classes), tables)

@@ -1,1 +1,1 @@
-"""How to tell the embedded sample from other data: small, as `prepare`, `compare` and `export` all ask it."""
+"""How to tell the embedded sample from other data: small, as many stages ask it."""

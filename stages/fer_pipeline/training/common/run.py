@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
+from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import write_files
 from fer_pipeline.core.record import Count, Device, Precision, Record, Share
 from fer_pipeline.running.origin import list_versions
@@ -80,6 +81,14 @@ def warn_if_slow(seconds: Sequence[float], threads: int | Literal["auto"]) -> No
     if threads != 1 and len(seconds) > 1 and (times := seconds[-1] / min(seconds[:-1])) > 2:
         advice = "something else uses this machine; compute.threads: 1 may be faster"
         print(f"this epoch took {times:.1f} times as long as the fastest: {advice}", file=sys.stderr, flush=True)
+
+
+def say_too_large(name: str, batch_size: int) -> InputError:
+    """The error of a training whose batches do not fit into memory."""
+    return InputError(
+        f"out of memory with batches of {batch_size} images; set batch_size of {name} in its profile (profiles/) to "
+        f"{max(1, batch_size // 2)}"
+    )
 
 
 def to_history(epochs: Sequence[dict[str, Any]]) -> bytes:

@@ -24,7 +24,7 @@ from fer_pipeline.networks.network import find_network
 from fer_pipeline.networks.precision import Wanted
 from fer_pipeline.params.schema import Compute, KerasTraining
 from fer_pipeline.training.common.checkpoints import find_checkpoints
-from fer_pipeline.training.common.run import Trained, describe_origin, learns_votes
+from fer_pipeline.training.common.run import Trained, describe_origin, learns_votes, say_too_large
 from fer_pipeline.training.keras.checkpoints import Snapshots
 from fer_pipeline.training.keras.data import VAL_BATCH, Batches, Tensor, backend, build_augmentation, to_arrays
 
@@ -116,7 +116,7 @@ class Guard(keras.callbacks.Callback):
             learning_rate = float(self.model.optimizer.learning_rate)
             raise InputError(
                 f"the loss became {loss} in epoch {self.epoch}, step {self.step}, at learning rate "
-                f"{learning_rate:.3g}; lower learning_rate of profiles.<profile>.{self.name}"
+                f"{learning_rate:.3g}; lower learning_rate of {self.name} in its profile (profiles/)"
             )
 
 
@@ -187,10 +187,7 @@ def train(name: str, settings: KerasTraining, compute: Compute, seed: int, data:
             shuffle=False, callbacks=callbacks, verbose=1 if sys.stdout.isatty() else 2,
         )  # fmt: skip
     except backend.OutOfMemory:
-        raise InputError(
-            f"out of memory with batches of {settings.batch_size} images; set batch_size of "
-            f"profiles.<profile>.{name} to {max(1, settings.batch_size // 2)}"
-        ) from None
+        raise say_too_large(name, settings.batch_size) from None
     network = build(**second)
     network.set_weights(snapshots.state["best"])
     origin = describe_origin(seed, device, hardware, (keras.backend.backend(), "keras", "numpy"))

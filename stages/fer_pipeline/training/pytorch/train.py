@@ -17,7 +17,7 @@ from fer_pipeline.networks.pytorch.files import IMAGENET, Normalise, pack_networ
 from fer_pipeline.networks.pytorch.heads import add_votes_head
 from fer_pipeline.params.schema import Compute, PyTorchTraining
 from fer_pipeline.training.common.checkpoints import find_checkpoints
-from fer_pipeline.training.common.run import Trained, describe_origin, learns_votes, warn_if_slow
+from fer_pipeline.training.common.run import Trained, describe_origin, learns_votes, say_too_large, warn_if_slow
 from fer_pipeline.training.pytorch.checkpoints import find_last, load, save
 from fer_pipeline.training.pytorch.data import TensorSplit
 from fer_pipeline.training.pytorch.learner import Learner
@@ -68,8 +68,7 @@ def train(name: str, settings: PyTorchTraining, compute: Compute, seed: int, dat
                 if device == "cpu":
                     warn_if_slow(learner.seconds[whole:], compute.threads)
     except torch.cuda.OutOfMemoryError:
-        half = max(1, settings.batch_size // 2)
-        raise InputError(f"{name}: the GPU's memory is too small; try batch_size {half} in params.yaml") from None
+        raise say_too_large(name, settings.batch_size) from None
     if rank:
         return None
     stopped = f"after all {settings.epochs} epochs"
