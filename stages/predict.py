@@ -1,10 +1,10 @@
 """Predict all faces with one trained network, and do all else that needs the network itself.
 
 Reads   a model, and data/prepared/faces.h5.
-Writes  data/predictions/<name>.csv and <name>_votes.csv (first and second head on val and test), the same from one
-        crop in <name>_single_crop.csv and <name>_single_crop_votes.csv, from `test_views` of params.yaml in
-        <name>_views.csv and <name>_views_votes.csv; <name>_train.csv (train faces, not augmented), <name>_heat.npz
-        (Grad-CAM), <name>.json (size, device); its speed in metrics/timing.json.
+Writes  data/predictions/<name>.csv and <name>_votes.csv (first and second head on val and test), the first head's from
+        one crop in <name>_single_crop.csv and from `test_views` of params.yaml in <name>_views.csv; <name>_train.csv
+        (train faces, not augmented), <name>_heat.npz (Grad-CAM), <name>.json (size, device); its speed in
+        metrics/timing.json.
 Alone   python stages/predict.py --name vgg19 --model models/vgg19.safetensors --data data/prepared/faces.h5
             --out data/predictions --timing metrics/timing.json
 
