@@ -135,7 +135,8 @@ def test_every_plot_is_drawn_from_what_a_stage_writes():
     for stage in stages.values():
         body = stage.get("do", stage)
         for item in NETWORKS if "foreach" in stage else [""]:
-            paths = [out if isinstance(out, str) else next(iter(out)) for out in body.get("outs", [])]
+            listed = [*body.get("outs", []), *body.get("plots", [])]
+            paths = [out if isinstance(out, str) else next(iter(out)) for out in listed]
             outs |= {path.replace("${key}", item) for path in paths}
     for plot in YAML(typ="safe").load(ROOT / "plots" / "dvc.yaml")["plots"]:
         for file in [plot] if isinstance(plot, str) else next(iter(plot.values()))["y"]:

@@ -98,7 +98,7 @@ def list_pictures(networks: Mapping[str, Network]) -> list[str]:
     for stage in YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"].values():
         body = stage.get("do", stage)
         for name in networks if "do" in stage else [""]:
-            for out in body.get("outs", []):
+            for out in [*body.get("outs", []), *body.get("plots", [])]:
                 path = out if isinstance(out, str) else next(iter(out))
                 missing = path.endswith("gradcam.png") and not hasattr(networks[name], "find_explained_layer")
                 if path.endswith(".png") and not missing:
