@@ -1,11 +1,9 @@
 """What a kept run says without its networks and its faces: its parameters, rows, predictions and further seeds."""
 
-import contextlib
 import gzip
-import itertools
 import json
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,29 +60,28 @@ class Run(NamedTuple):
         """Whether train has the image of a test row."""
         return self.splits["test"].duplicate_of_train
 
-    def read(self, names: Collection[str]) -> Mapping[str, Said]:
+    def read(self, names: Iterable[str]) -> Mapping[str, Said]:
         """{name: its predictions}, of networks and of further seeds, see `name_seed`."""
         classes = list_classes(self.compare)
-        with self.unpack(names) as folder:
-            return {
-                name: {way: read_predictions(folder / f"{name}{way}.csv", self.splits, classes) for way in WAYS}
-                for name in names
-            }
 
-    def read_votes(self, names: Collection[str]) -> dict[str, dict[str, Floats]]:
+        def read(path: Path) -> dict[str, Predictions]:
+            return read_predictions(path, self.splits, classes)
+
+        return {name: {way: self.unpack(name, f"{way}.csv", read) for way in WAYS} for name in names}
+
+    def read_votes(self, names: Iterable[str]) -> dict[str, dict[str, Floats]]:
         """{name: {split: probabilities of the second head, float64 (N, V)}} of networks."""
         voted = self.voted[: -len(NO_CLASS)]
-        with self.unpack(names) as folder:
-            return {name: read_votes(folder / f"{name}_votes.csv", self.splits, voted) for name in names}
+        return {
+            name: self.unpack(name, "_votes.csv", lambda path: read_votes(path, self.splits, voted)) for name in names
+        }
 
-    @contextlib.contextmanager
-    def unpack(self, names: Collection[str]) -> Iterator[Path]:
-        """A folder with the CSV files of networks, for the time of a `with`."""
+    def unpack(self, name: str, ending: str, read: Callable[[Path], Any]) -> Any:
+        """What `read` makes of a CSV of predictions."""
         with tempfile.TemporaryDirectory() as folder:
-            for name, ending in itertools.product(names, ENDINGS):
-                content = place_predictions(self.folder, name, ending).read_bytes()
-                (Path(folder) / f"{name}{ending}").write_bytes(gzip.decompress(content))
-            yield Path(folder)
+            path = Path(folder) / f"{name}{ending}"
+            path.write_bytes(gzip.decompress(place_predictions(self.folder, name, ending).read_bytes()))
+            return read(path)
 
 
 def list_classes(compare: Comparison) -> tuple[str, ...]:
