@@ -2,8 +2,8 @@
 
     python benchmarks/training.py resnet18      # default: all networks of params.yaml, each in a process of its own
 
-All figures of a network come from one run on the same random rows, with the settings of the profile `cpu` (PyTorch: in
-batches of 64 and of 128). In images/s:
+All figures of a network come from one run on the same random rows, with the settings of the profile `cpu` at full width
+(PyTorch: in batches of 64 and of 128). In images/s:
 - our epoch: the training part of an epoch as the stage runs it (batches, crops, forward, backward, clipping, step,
   metrics), the second of two, so that nothing is timed that happens only once;
 - the plain way: float32, NCHW, Pillow transforms in a DataLoader (Keras: float32 `fit` on ImageDataGenerator);
@@ -287,7 +287,7 @@ def measure(name: str, rows: Split) -> None:
     params = read_params()
     settings = read_training(params.model_copy(update={"profile": "cpu"}), name)
     functions: dict[str, Callable[..., None]] = {"keras": measure_keras, "pytorch": measure_pytorch}
-    whole = {"epochs": 2, "small_epochs": 0, "freeze_epochs": 0}  # every epoch trains all of it, at full size
+    whole = {"width": 1, "epochs": 2, "small_epochs": 0, "freeze_epochs": 0}  # every epoch trains all of it, at full size
     changes = {key: value for key, value in whole.items() if hasattr(settings, key)}
     for batch_size in {"pytorch": (64, 128)}.get(network.FRAMEWORK, (settings.batch_size,)):
         chosen = settings.model_copy(update=changes | {"batch_size": batch_size})

@@ -32,7 +32,7 @@ def test_an_experiment_changes_what_it_names_and_nothing_else(clone):
     before, drawn = faces.read_bytes(), table.stat().st_mtime_ns
     changes = {
         "params.yaml": {"profile: smoke ": "profile: cpu ", "split: official ": "split: paper "},
-        "profiles/cpu.yaml": {"  epochs: 9": "  epochs: 5"},
+        "profiles/cpu.yaml": {"  epochs: 24": "  epochs: 5"},
         "profiles/paper.yaml": {"  epochs: 50 ": "  epochs: 9 "},
     }
     for name, pairs in changes.items():
@@ -40,7 +40,7 @@ def test_an_experiment_changes_what_it_names_and_nothing_else(clone):
     expected = {name: (clone.path / name).read_text() for name in changes}
     clone.run("git", "checkout", "-q", ".")
     values = ("prepare.split=paper", "profile=cpu")
-    values += ("profiles/cpu.yaml:vgg19.epochs=5", "profiles/paper.yaml:baseline.epochs=9")
+    values += ("profiles/cpu.yaml:compact.epochs=5", "profiles/paper.yaml:baseline.epochs=9")
     clone.run("dvc", "exp", "run", "-q", *(word for value in values for word in ("-S", value)), "prepare")
     for name, text in expected.items():
         found = (clone.path / name).read_text()
