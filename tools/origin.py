@@ -27,7 +27,7 @@ class Origin(Record):
     def code(self) -> str:
         """The commit, in words."""
         commit = f"commit {self.commit[:10]}" if self.commit else "an unknown commit"
-        return commit + " with other changes" * (self.clean is False)
+        return commit + " and changes that were not committed" * (self.clean is False)
 
     def describe(self) -> str:
         """Hardware, minutes, versions and commit, in words."""
