@@ -174,7 +174,10 @@ class PhotoQueue:
     def flush(self) -> list[list[Description]]:
         """Judge the waiting photos, write the answers, and return those that are not left out."""
         waiting, self.waiting = self.waiting, []
-        judged = self.recogniser.judge([found for _, found in waiting])
+        try:
+            judged = self.recogniser.judge([found for _, found in waiting])
+        except InputError as error:  # of the network, not of the photo that filled the batch
+            sys.exit(f"error: {error}")
         described = [[self.recogniser.describe(face) for face in faces] for faces in judged]
         return [self.output.write(str(file), faces) for (file, _), faces in zip(waiting, described, strict=True)]
 
@@ -211,8 +214,7 @@ def judge_video(source: Path | int, recogniser: Recogniser, drawing: Path | None
     """
     camera = isinstance(source, int)
     name = f"camera {source}" if camera else str(source)
-    for path in (name, str(drawing)):
-        check_video_name(path)
+    check_video_name(str(drawing))
     if not camera and not os.path.isfile(source):  # noqa: PTH113 (as in `list_files`)
         raise InputError(f"{source}: not found")
     video, rate = open_video(source)

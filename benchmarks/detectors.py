@@ -53,7 +53,7 @@ def paste(picture: np.ndarray, face: tuple[float, float, float], height: float, 
         turned = cv2.warpAffine(
             picture, matrix, CANVAS[::-1], flags=method, borderMode=cv2.BORDER_CONSTANT, borderValue=(128,) * 3
         )
-    return Photo("", turned, [(CANVAS[1] / 2, CANVAS[0] / 2, height)])
+    return Photo(turned, [(CANVAS[1] / 2, CANVAS[0] / 2, height)])
 
 
 def compare(found: Boxes, faces: Boxes) -> tuple[int, int]:
@@ -187,7 +187,7 @@ def main() -> None:
     sets["blurred"] = alter(lambda picture: cv2.GaussianBlur(picture, (0, 0), 4))
     sets |= {f"{part} hidden": alter(hide(part)) for part in ("mouth", "left half")}
     sets["cut by the edge"] = [
-        Photo("", photo.picture[:, CANVAS[1] // 2 - 26 :], [(26, *face[1:])])
+        Photo(photo.picture[:, CANVAS[1] // 2 - 26 :], [(26, *face[1:])])
         for photo in sets["turned by 0"]
         for face in photo.faces
     ]

@@ -30,6 +30,7 @@ from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import to_json, write_files
 from fer_pipeline.running.hardware import name_cpu
 from fer_pipeline.running.stage import catch
+from pages import set_table
 
 PARTS = ("kills", "damage", "same_bytes", "processor", "load", "sharing")
 LIBRARIES = ("tensorflow", "torch", "dvc", "onnxruntime", "opencv-python-headless", "numpy")
@@ -80,15 +81,6 @@ def make_table(part: str) -> str:
     return "\n".join(lines)
 
 
-def set_table(text: str, part: str, table: str, page: str) -> str:
-    """The `text` of a page with a table between the two comments that name its part."""
-    before, opening, rest = text.partition(f"<!-- {part} -->\n")
-    _, closing, after = rest.partition("<!-- end -->")
-    if not closing:
-        raise InputError(f"{page}: no place for {part}; add the two lines <!-- {part} --> and <!-- end -->")
-    return f"{before}{opening}{table}\n{closing}{after}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="+", choices=(*PARTS, "all"), metavar="PART", help=", ".join((*PARTS, "all")))
@@ -111,7 +103,8 @@ def main() -> None:
         if not args.dry:
             keep(part, rows, settings, seconds)
             text = (ROOT / PAGE).read_text(encoding="utf-8")
-            write_files({str(ROOT / PAGE): set_table(text, part, make_table(part), PAGE).encode()})
+            text = set_table(text, f"<!-- {part} -->", "<!-- end -->", make_table(part), PAGE)
+            write_files({str(ROOT / PAGE): text.encode()})
     if broken:
         raise InputError(f"{broken:,} promises were broken; the sentences below the tables say which")
 

@@ -22,7 +22,6 @@ Boxes = list[tuple[float, float, float]]
 class Photo(NamedTuple):
     """A picture, and the faces in it."""
 
-    name: str
     picture: np.ndarray
     faces: Boxes
     view: str = ""
@@ -54,5 +53,5 @@ def fetch() -> list[tuple[Photo, int]]:
                 content = opened.read(path) if archive.suffix == ".whl" else opened.extractfile(path).read()
                 picture = decode_photo(np.frombuffer(content, np.uint8), path)
                 face = (float(row["x"]), float(row["y"]), float(row["height"])) if row["view"] else None
-                pictures.append((Photo(path, picture, [face] if face else [], row["view"]), int(row["faces"])))
+                pictures.append((Photo(picture, [face] if face else [], row["view"]), int(row["faces"])))
     return pictures

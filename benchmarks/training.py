@@ -287,7 +287,7 @@ def measure(name: str, rows: Split) -> None:
     params = read_params()
     settings = read_training(params.model_copy(update={"profile": "cpu"}), name)
     functions: dict[str, Callable[..., None]] = {"keras": measure_keras, "pytorch": measure_pytorch}
-    whole = {"width": 1, "epochs": 2, "small_epochs": 0, "freeze_epochs": 0}  # every epoch trains all of it, at full size
+    whole = {"width": 1, "epochs": 2, "small_epochs": 0, "freeze_epochs": 0}  # each epoch trains all, at full size
     changes = {key: value for key, value in whole.items() if hasattr(settings, key)}
     for batch_size in {"pytorch": (64, 128)}.get(network.FRAMEWORK, (settings.batch_size,)):
         chosen = settings.model_copy(update=changes | {"batch_size": batch_size})

@@ -30,7 +30,7 @@ from fer_pipeline.faces.votes import find_majority
 from fer_pipeline.params.read import read_params
 from fer_pipeline.running.stage import catch
 from fer_pipeline.training.common.profile import read_training
-from fire import set_table
+from pages import set_table
 from seeds import train
 
 NETWORK = "compact"
@@ -150,7 +150,7 @@ def main() -> None:
     print(make_table(found))
     if not args.dry:
         text = (ROOT / PAGE).read_text(encoding="utf-8")
-        page = set_table(text, "tune", make_table(found), str(PAGE))
+        page = set_table(text, "<!-- tune -->", "<!-- end -->", make_table(found), str(PAGE))
         write_files({OUT: to_json(found), PAGE: page.encode()})
 
 

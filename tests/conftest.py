@@ -35,8 +35,8 @@ from small_network import write_network
 class Table:
     """A small table of distinct faces: `per_class` rows of each class in each Usage, interleaved."""
 
-    def __init__(self, per_class=(5, 2, 2), seed=0):
-        rng, counts = np.random.default_rng(seed), zip(USAGES, per_class, strict=True)
+    def __init__(self, per_class=(5, 2, 2)):
+        rng, counts = np.random.default_rng(0), zip(USAGES, per_class, strict=True)
         rows = [(usage, label) for usage, count in counts for label in range(7) for _ in range(count)]
         self.rows = [rows[i] for i in rng.permutation(len(rows))]
         self.images = rng.integers(0, 256, (len(rows), 48, 48), dtype=np.uint8)

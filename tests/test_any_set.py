@@ -25,10 +25,6 @@ def draw(name, number):
     return (large[..., None] * TINTS[name]).astype(np.uint8)
 
 
-def read(clone, name):
-    return json.loads((clone.path / name).read_text())
-
-
 @pytest.mark.release
 def test_own_classes_in_colour_from_folders_to_answers(clone, photo_file, browse):
     """As docs/data.md says: three classes of 64x64 pixels, from a folder of pictures to `predict --model`."""
@@ -39,11 +35,11 @@ def test_own_classes_in_colour_from_folders_to_answers(clone, photo_file, browse
     (line,) = re.findall("^    (dvc exp run -S dataset=data/raw/mine .*)$", (ROOT / "docs/data.md").read_text(), re.M)
     narrow.run(*line.split(), "-S", "prepare.colour=true")
     narrow.run("dvc", "repro", "-q")
-    data, compare = read(narrow, "metrics/data.json"), read(narrow, "metrics/compare.json")
+    data, compare = narrow.read_json("metrics/data.json"), narrow.read_json("metrics/compare.json")
     assert [*data["rows"]["train"]] == ["total", *SHOWN] and data["rows"]["train"]["total"] == 72
     assert data["split"] == "made" and "seed 2013" in data["note"]
     for name in compare["table7"]:
-        assert [*read(narrow, f"metrics/{name}.json")["per_class"]] == [*SHOWN]
+        assert [*narrow.read_json(f"metrics/{name}.json")["per_class"]] == [*SHOWN]
     assert all(row["paper"] is None for row in compare["table7"].values())
     page = browse(narrow.path / "plots" / "report.html").dom
     assert "at ease" in page and "Table 5" not in page and "FER-2013" not in page
@@ -67,7 +63,7 @@ def test_the_majority_of_votes_is_the_label_of_eight_classes(clone):
     changes = {"dataset: data/raw/sample.csv": "dataset: data/raw/mine.csv", "labels: emotion": "labels: votes"}
     narrow.edit("params.yaml", changes | {"data/raw/sample_votes.csv": "data/raw/mine_votes.csv"})
     narrow.run("dvc", "repro", "-q", "evaluate@compact")
-    data, scores = read(narrow, "metrics/data.json"), read(narrow, "metrics/compact.json")
+    data, scores = narrow.read_json("metrics/data.json"), narrow.read_json("metrics/compact.json")
     assert [*scores["per_class"]] == [*VOTED]
     assert data["rows"]["test"]["contempt"] > 0 and sum(data["no_majority"].values()) > 5
     assert scores["annotators"]["accuracy"] == scores["accuracy"]
@@ -102,7 +98,7 @@ def test_a_table_with_boxes_subjects_groups_and_votes(clone):
                 "the red around the boxes is cut off"
             )
             assert len(file[f"{split}/group_age"]) == len(file[f"{split}/labels"])
-    data, scores = read(narrow, "metrics/data.json"), read(narrow, "metrics/compact.json")
+    data, scores = narrow.read_json("metrics/data.json"), narrow.read_json("metrics/compact.json")
     assert data["split"] == "made" and sum(data["no_majority"].values()) == 6
     assert scores["annotators"]["rows"] == scores["annotators"]["emotion_rows"] == data["rows"]["test"]["total"]
     assert scores["annotators"]["accuracy"] == scores["accuracy"]

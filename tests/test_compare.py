@@ -230,13 +230,12 @@ DAMAGE = {
     "no number": (lambda d: Project(d).edit("baseline.json", {'"train_accuracy": 0.9': '"train_accuracy": NaN'}), "baseline.json: train_accuracy: Input should be a finite number"),
     "another class": (lambda d: Project(d).edit("vgg19.json", {'"fear"': '"contempt"'}), "vgg19.json: per_class is angry, disgust, contempt, happy"),
     "metrics of other predictions": (lambda d: shutil.copy(d / "baseline.json", d / "vgg19.json"), "vgg19.json: accuracy is 0."),
-    "another data set": (lambda d: shutil.copy(d / "other" / "baseline.csv", d), "baseline.csv: "),
+    "another data set": (lambda d: shutil.copy(Inputs(d / "other", counts=(14, 35, 49)).folder / "baseline.csv", d), "baseline.csv: "),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", DAMAGE)
 def test_bad_input_is_named_and_writes_nothing(case, inputs, run_here, tmp_path):
-    Inputs(inputs.folder / "other", counts=(14, 35, 49))
     damage, expected = DAMAGE[case]
     damage(inputs.folder)
     said = refuse(run_here, inputs.folder)

@@ -279,7 +279,8 @@ def test_what_predict_and_evaluate_write(name, finished_pipeline):
 
 
 def test_a_keras_network_and_files_that_are_none(tmp_path):
-    keras = pytest.importorskip("fer_pipeline.networks.keras.model").keras
+    from fer_pipeline.networks.keras.framework import keras
+
     keras.config.set_dtype_policy("float32")  # whatever a training in this process set
     layers = keras.layers
 

@@ -155,12 +155,12 @@ def test_a_stage_ends_when_dvc_was_killed(shell, clone):
     clone.edit("params.yaml", {"split: official": "split: paper"})
     starting = f"import os, signal, time; {KILL_DVC}; time.sleep(1)"
     clone.strike("prepare", starting, code=-signal.SIGKILL, SHELL=shell)  # whoever adopts orphans is then its parent
-    assert not report.exists() or clone.read_data_report()["split"] == "official"
+    assert not report.exists() or clone.read_json("metrics/data.json")["split"] == "official"
     strike = AFTER_FILE.format(count=1, strike=f"{KILL_DVC}; time.sleep(60); print('survived', flush=True)")
     assert "survived" not in clone.strike("prepare", strike, code=-signal.SIGKILL, SHELL=shell)
     assert not clone.find_unfinished()
     clone.run("dvc", "repro", "-q", "prepare")
-    assert clone.read_data_report()["split"] == "paper"
+    assert clone.read_json("metrics/data.json")["split"] == "paper"
     assert clone.read(*outputs) != before
 
 
@@ -283,5 +283,5 @@ def test_a_raw_file_that_changes_while_prepare_reads_it(function, clone):
     clone.run("dvc", "repro", "-q", "prepare")
     deps = clone.read_lock()["stages"]["prepare"]["deps"]
     recorded = next(dep["md5"] for dep in deps if dep["path"] == "data/raw/mine.csv")
-    source = clone.read_data_report()["source"]
+    source = clone.read_json("metrics/data.json")["source"]
     assert (source["md5"], source["rows"]) == (recorded, len(Table()) + 1)

@@ -27,7 +27,8 @@ FER = sorted(PACKAGE.rglob("*.py"))
 MODULES = {".".join(path.relative_to(ROOT / "stages").with_suffix("").parts): path for path in FER}
 MODULES = {name.removesuffix(".__init__"): path for name, path in MODULES.items()}
 CODE = sorted(path for folder in ("stages", "apps", "tools") for path in (ROOT / folder).rglob("*.py"))
-TEMPLATES = sorted(path for folder in ("stages", "apps", "tools") for path in (ROOT / folder).rglob("*.html*"))
+FILES = (path for folder in ("stages", "apps", "tools") for path in (ROOT / folder).rglob("*"))
+TEMPLATES = sorted(path for path in FILES if path.suffix in (".html", ".j2"))
 PAPERS_FIGURES = PACKAGE / "metrics" / "paper.py"
 """Names the paper's networks, for what the paper reports of them."""
 HEAVY = ("torch", "tensorflow", "keras", "h5py")

@@ -384,7 +384,8 @@ def test_views_of_a_face():
     torch.testing.assert_close(mirrored, cut_view(images, 44, turned).flip(3), atol=1e-5, rtol=0)
     larger = torch.nn.functional.interpolate(images / 255, scale_factor=2, mode="bilinear")[:, :, 24:72, 24:72]
     torch.testing.assert_close(cut_view(images, 48, View(scale=2)), larger, atol=1e-5, rtol=0)
-    see = pytest.importorskip("fer_pipeline.networks.keras.model").see
+    from fer_pipeline.networks.keras.model import see
+
     for view in (View(mirrored=True), View(turn=90), turned, turned._replace(mirrored=True)):
         theirs = torch.from_numpy(see(images.permute(0, 2, 3, 1).numpy(), view).copy()).permute(0, 3, 1, 2) / 255
         ours = cut_view(images, 48, view)

@@ -6,7 +6,7 @@ import subprocess
 import numpy as np
 import onnx
 import pytest
-from browser import install
+from browser import PHOTOS, install
 from conftest import ROOT, write_network
 from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
@@ -20,7 +20,6 @@ from fer_pipeline.inference.photos import read_photo
 from fer_pipeline.inference.recognition import Recogniser
 
 FILE = ROOT / "pretrained" / "photo.onnx"
-PHOTOS = sorted((ROOT / "docs" / "photos").glob("*.jpg"))
 GREY = (128, 128, 128)
 
 

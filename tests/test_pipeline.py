@@ -45,7 +45,7 @@ def test_an_experiment_changes_what_it_names_and_nothing_else(clone):
     for name, text in expected.items():
         found = (clone.path / name).read_text()
         assert [line.split() for line in found.splitlines()] == [line.split() for line in text.splitlines()]
-    assert clone.read_data_report()["split"] == "paper"
+    assert clone.read_json("metrics/data.json")["split"] == "paper"
     clone.run("git", "checkout", "-q", ".")
     clone.run("dvc", "repro", "-q", "prepare")
     assert faces.read_bytes() == before and table.stat().st_mtime_ns == drawn
@@ -148,12 +148,9 @@ def test_another_network_is_one_file(finished_clone, photo_file):
     assert ran == list_followers("small")
     assert "Running stage" not in finished_clone.run("dvc", "repro")
 
-    def read(name):
-        return json.loads((finished_clone.path / "metrics" / name).read_text())
-
     names = ["baseline", "vgg19", "resnet18", "compact", "small"]
-    compare = read("compare.json")
-    assert list(compare["table7"]) == list(read("export.json")["networks"]) == names
+    compare, exports = (finished_clone.read_json(f"metrics/{name}.json") for name in ("compare", "export"))
+    assert list(compare["table7"]) == list(exports["networks"]) == names
     assert compare["table7"]["small"]["paper"] is None
     assert len(compare["mcnemar"]) == 10 and len(compare["agreement"]["right_by"]) == 6
     assert compare["weighted_ensemble"]["members"] == names and len(compare["weighted_ensemble"]["weights"]) == 5
@@ -385,5 +382,5 @@ def test_queued_experiments_find_ones_own_data(finished_clone):
     finished_clone.run("dvc", "exp", "run", "--run-all", "-j", "2")
     for split, rows in train_rows.items():
         finished_clone.run("dvc", "exp", "apply", split)
-        assert finished_clone.read_data_report()["split"] == split
-        assert finished_clone.read_data_report()["rows"]["train"]["total"] == rows
+        assert finished_clone.read_json("metrics/data.json")["split"] == split
+        assert finished_clone.read_json("metrics/data.json")["rows"]["train"]["total"] == rows

@@ -85,9 +85,9 @@ def make_content():
     return files | {"metrics/other/ck.json": OTHER | {"networks": on_other}} | curves
 
 
-def write_evidence(folder, content, networks=NETWORKS, picture=b"\x89PNG"):
+def write_evidence(folder, content, picture=b"\x89PNG"):
     """Write all that the report reads into metrics/ and plots/ below `folder`; returns the folder."""
-    files = dict.fromkeys(list_pictures(networks), picture)
+    files = dict.fromkeys(list_pictures(NETWORKS), picture)
     for path, one in content.items():
         if path.endswith(".csv"):
             rows = [f"{1 - coverage},{coverage},{accuracy}\n" for coverage, accuracy in one]
@@ -129,13 +129,13 @@ PROFILE, TRAININGS = PARAMS.profile, read_trainings(PARAMS)
 SETTINGS = {name: one.model_dump() for name, one in TRAININGS.items()}
 
 
-def render(content, dataset="data/raw/fer2013.csv", networks=NETWORKS, captions=(), picture=b"\x89PNG"):
+def render(content, dataset="data/raw/fer2013.csv", captions=(), picture=b"\x89PNG"):
     sets = ["ck"] if "metrics/other/ck.json" in content else []
     params = PARAMS.model_copy(update={"dataset": dataset, "other_sets": dict.fromkeys(sets, "")})
     with TemporaryDirectory() as folder:
-        written = write_evidence(Path(folder), content, networks, picture)
-        files = read_evidence(written / "metrics", written / "plots", networks, sets)
-    return make_page(files, networks, params, {name: TRAININGS[name] for name in networks}, captions)
+        written = write_evidence(Path(folder), content, picture)
+        files = read_evidence(written / "metrics", written / "plots", NETWORKS, sets)
+    return make_page(files, NETWORKS, params, TRAININGS, captions)
 
 
 def read_rows(page, id):

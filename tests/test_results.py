@@ -31,6 +31,7 @@ from fer_pipeline.stress.record import Stress
 from fer_pipeline.training.common.run import Training
 from kept import ROWS_FILE, read_run
 from origin import Origin, find_differences, find_origin
+from pages import set_table
 from timing import read_timing
 
 KEPT = sorted(path.parent for path in (ROOT / "results").glob("*/run.json"))
@@ -54,7 +55,7 @@ def test_the_pages_say_what_the_run_gave(folder):
 
 
 def test_a_run_is_set_beside_the_published_ones():
-    assert any("docs/benchmark.md" in collect.set_tables(folder) for folder in KEPT)
+    assert any(f"<!-- results {folder.name} -->\n" in (ROOT / "docs/benchmark.md").read_text() for folder in KEPT)
 
 
 @pytest.mark.parametrize("folder", KEPT, ids=lambda folder: folder.name)
@@ -255,13 +256,14 @@ def test_times_count_for_the_model_that_they_belong_to(tmp_path):
 def test_a_table_has_its_place(folder):
     readme = "one\n<!-- results here -->\nold\n<!-- end of results -->\ntwo\n<!-- end of results -->\n"
     new = "one\n<!-- results here -->\nnew\n<!-- end of results -->\ntwo\n<!-- end of results -->\n"
-    assert collect.set_table(readme, "here", "new", "x.md") == new
-    assert collect.set_table("<!-- results a -->\n<!-- end of results -->", "a", "x", "x.md").split("\n")[1] == "x"
+    here, a = "<!-- results here -->", "<!-- results a -->"
+    assert set_table(readme, here, collect.CLOSING, "new", "x.md") == new
+    assert set_table(f"{a}\n{collect.CLOSING}", a, collect.CLOSING, "x", "x.md").split("\n")[1] == "x"
     with pytest.raises(InputError, match="no place for the run"):
         collect.set_tables(folder)
     for unclosed in ("<!-- results a -->\ntext\n" + readme, "<!-- results a -->\ntext"):
-        with pytest.raises(InputError, match=r"x\.md: no line .* before the next run"):
-            collect.set_table(unclosed, "a", "new", "x.md")
+        with pytest.raises(InputError, match=r"x\.md: no line .* before the next comment"):
+            set_table(unclosed, a, collect.CLOSING, "new", "x.md")
 
 
 def test_seconds_are_those_of_the_last_success():

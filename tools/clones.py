@@ -114,8 +114,8 @@ class Project:
         other.path = shutil.copytree(self.path, path, symlinks=True)
         return other
 
-    def read_data_report(self) -> Any:
-        return json.loads((self.path / "metrics" / "data.json").read_text())
+    def read_json(self, name: str) -> Any:
+        return json.loads((self.path / name).read_text())
 
     def read_lock(self) -> Any:
         return YAML(typ="safe").load(self.path / "dvc.lock")

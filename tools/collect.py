@@ -50,6 +50,7 @@ from fer_pipeline.running.origin import list_versions
 from fer_pipeline.running.stage import LOG, catch
 from kept import DATA, ENDINGS, ROWS_FILE, find_settings, name_seed, pack, place_predictions, read_facts, read_seeds
 from origin import Origin, find_differences, find_origin
+from pages import set_table
 from times import write_times
 from timing import read_timing
 
@@ -188,22 +189,13 @@ def keep_seeds(folder: Path, unfinished: Path) -> None:
         print(f"{path}: left out, as it belongs to another run; write it again with tools/seeds.py")
 
 
-def set_table(text: str, name: str, table: str, page: str) -> str:
-    """The `text` of a page with `table` between the two comments of the run `name`, each on a line of its own."""
-    opening = f"<!-- results {name} -->\n"
-    place = re.search(rf"^{opening}(?:(?!<!-- results ).*\n)*?(?={CLOSING}$)", text, re.MULTILINE)
-    if not place:
-        raise InputError(f"{page}: no line {CLOSING} before the next run; add one after {opening.strip()}")
-    return f"{text[: place.start()]}{opening}{table}\n{text[place.end() :]}"
-
-
 def set_tables(folder: Path, make: Callable[[Path, str], str] = make_table) -> dict[str, str]:
     """{page: its text with what `make` says of the run in `folder`} of the pages that have a place for it."""
     opening, pages = f"<!-- results {folder.name} -->", {}
     for page in PAGES:
         text = (ROOT / page).read_text(encoding="utf-8")
         if opening in text.split("\n"):
-            pages[page] = set_table(text, folder.name, make(folder, page), page)
+            pages[page] = set_table(text, opening, CLOSING, make(folder, page), page)
     if not {"README.md", "results/README.md"} & pages.keys():
         raise InputError(
             f"README.md: no place for the run; add two lines there or in results/README.md, {opening} and {CLOSING}"

@@ -249,8 +249,7 @@ def main() -> None:
                 trained, network, splits["val"], data
             )
     scores = Scores.read(folder / "metrics" / f"{network}.json", "evaluate")
-    timing = read_timing(folder / "metrics" / "timing.json", [network])
-    speeds = timing.exports
+    speeds = read_timing(folder / "metrics" / "timing.json", [network]).exports
     speed = dict(speeds.networks.get(network, ())) if speeds else {}
     files: dict[str, ReleasedFile] = {}
     for kind, path in found.items():  # float32 first

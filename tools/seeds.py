@@ -49,9 +49,12 @@ from kept import (
 )
 from predict import predict_ways
 
+ROOMS = ("core", "faces", "networks", "training")
+"""Whose code a training runs."""
+
 
 def train(folder: Path, network: str, data: Path, params: Params, settings: Section) -> Path:
-    """Train `network` on `data` in `folder`, with `settings` instead of its profile's, unless that was done already.
+    """Train `network` on `data` in `folder`, with `settings` instead of its profile's, unless this code did so already.
 
     Returns the trained network's file; the folder also has training.json, history.csv and timing.json. A training that
     was stopped goes on; InputError if it fails.
@@ -59,7 +62,8 @@ def train(folder: Path, network: str, data: Path, params: Params, settings: Sect
     model, origin = folder / Path(params.networks[network]).name, folder / "origin"
     start = Path(getattr(settings, "weights", ""))
     facts = [params.seed, params.compute.model_dump(), settings.model_dump()]
-    contents = [one.read_bytes() for one in (data, start) if one.is_file()]
+    code = [path for room in ROOMS for path in sorted(Path("stages/fer_pipeline", room).rglob("*.py"))]
+    contents = [one.read_bytes() for one in (data, start, *code) if one.is_file()]
     made_from = hashlib.sha256(b"".join([json.dumps(facts).encode(), *contents])).hexdigest()
     if model.exists() and origin.exists() and origin.read_text() == made_from:
         return model

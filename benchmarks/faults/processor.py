@@ -14,8 +14,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from clones import ROOT, Clone
+from clones import ROOT, Clone, find_reason
 from faults.common import ONE_THREAD, Row, Settings
+from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import write_files
 from fer_pipeline.running.hardware import name_cpu
 
@@ -55,7 +56,9 @@ def compare_scores(folder: Path) -> Iterator[Row]:
     """Run the sample with AVX2 and float32 in a clone; for each score, a row of the networks that have it unchanged."""
     clone = Clone(folder)
     clone.edit("params.yaml", {"precision: auto": "precision: float32"})
-    clone.call("dvc", "repro", "-q", "compare", **KINDS[AVX2])
+    code, printed = clone.call("dvc", "repro", "-q", "compare", **KINDS[AVX2])
+    if code:
+        raise InputError(f"the sample's run with AVX2 and float32 ended with {code}: {find_reason(printed)}")
     committed, here = (
         {file.stem: json.loads(file.read_text()) for file in sorted((place / "metrics/summary").glob("*.json"))}
         for place in (ROOT, folder)
