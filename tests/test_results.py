@@ -173,7 +173,7 @@ def test_every_number_of_the_table_is_the_runs(folder):
     """Change a number in the JSON, and the table changes there."""
     before = make_text(folder)
     assert "| VGG19 | " in before and "| 72.11% |" in before and "| 70.31% |" not in before
-    assert "the times of its stages add up to 62 minutes. All networks were trained by an unknown commit." in before
+    assert "the times of its stages add up to 62 minutes. Trained by an unknown commit." in before
     assert "[here](results/here/) has all results." in before
     assert "[here](here/)" in make_text(folder, "results/README.md")
     assert all(len(line) <= 120 for line in collect.make_table(folder, "README.md").split("\n") if line[:1] != "|")
@@ -228,12 +228,12 @@ def test_the_table_tells_how_the_networks_were_trained(folder):
     said = tell(
         **dict.fromkeys(("vgg19", "resnet18", "compact"), changed), baseline=KERAS.model_copy(update={"clean": False})
     )
-    assert "All networks were trained by commit aaaaaaaaaa with other changes. [here](" in said
+    assert "Trained by commit aaaaaaaaaa and changes that were not committed. [here](" in said
     assert "| val | minutes of training | " in said and "| 72.11% | 70.69% to 73.64% | 70.19% | 2 | " in said
     said = tell(vgg19=GPU)
     assert "| val | trained on |" in said and "minutes of training" not in said
     assert "| 70.19% | NVIDIA H200 in 2 minutes, python 3.11.7, torch 2.11.0, commit bbbbbbbbbb |" in said
-    assert "but trained VGG19 on NVIDIA H200;" in said and "All networks" not in said
+    assert "but trained VGG19 on NVIDIA H200;" in said and "Trained by" not in said
     assert "| 70.19% | AMD EPYC, python 3.11.7, torch 2.14.1, an unknown commit |" in tell(vgg19=FROM_CACHE)
     kept = {name: ONE.model_copy(update={"predictions": f"predictions/{name}.csv.gz"}) for name in NAMES}
     assert "nobody can check its scores" in said and "nobody" not in tell(**kept)
