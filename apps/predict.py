@@ -174,10 +174,7 @@ class PhotoQueue:
     def flush(self) -> list[list[Description]]:
         """Judge the waiting photos, write the answers, and return those that are not left out."""
         waiting, self.waiting = self.waiting, []
-        try:
-            judged = self.recogniser.judge([found for _, found in waiting])
-        except InputError as error:  # of the network, not of the photo that filled the batch
-            sys.exit(f"error: {error}")
+        judged = self.recogniser.judge([found for _, found in waiting])
         described = [[self.recogniser.describe(face) for face in faces] for faces in judged]
         return [self.output.write(str(file), faces) for (file, _), faces in zip(waiting, described, strict=True)]
 
