@@ -1,4 +1,4 @@
-"""pretrained/: its files and their card, on the real data and without PyTorch; how a release is made or refused."""
+"""pretrained/: its files and their card, on the real data; how a release is made or refused."""
 
 import hashlib
 import json
