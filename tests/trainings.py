@@ -133,7 +133,8 @@ class Training:
         assert times["md5"] == hashlib.md5(self.model.read_bytes()).hexdigest()
         assert times["hardware"] == network.hardware and not {"seconds", "images_per_second"} & report.keys()
         images = epochs * (70 if self.name == "baseline" else 64)  # PyTorch leaves out rows beyond the last full batch
-        assert times["images_per_second"] == pytest.approx(images / times["seconds"], rel=0.2)
+        fewest, most = ((times["images_per_second"] + half) * (times["seconds"] + half) for half in (-0.051, 0.051))
+        assert fewest <= images <= most  # both are rounded to 0.1: a training of 0.15 s may say 0.2
         said = network.predict(VAL.images, CENTRE)[0]
         assert (said[:, :7].argmax(axis=1) == VAL.labels).mean() == pytest.approx(report["val_accuracy"], abs=1e-6)
         assert [path.name for path in self.states.iterdir()] == [f"{self.name}.lock"]
