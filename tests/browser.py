@@ -21,6 +21,8 @@ from fer_pipeline.inference.opencv import cv2
 
 FLAGS = ("headless", "no-sandbox", "disable-gpu", "window-size=1280,1000")
 FLAGS += ("use-fake-device-for-media-stream", "use-fake-ui-for-media-stream")
+FLAGS += ("host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",)
+LOGS = {"browser": "SEVERE", "performance": "ALL"}
 PHOTOS = sorted((ROOT / "docs" / "photos").glob("*.jpg"))
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 """The key of an element in WebDriver's answers."""
@@ -81,11 +83,18 @@ class Browser:
     def choose(self, *files):
         self("POST", f"{self.find('#file')}/value", text="\n".join(map(str, files)))
 
-    def list_foreign(self, port):
-        """What the page asked for elsewhere than from the server on `port`, and what its scripts complained about."""
-        asked = self.run("return performance.getEntriesByType('resource').map(entry => entry.name)")
-        own = (f"http://127.0.0.1:{port}/", "data:", "blob:")
-        return [name for name in asked if not name.startswith(own)] + self("POST", "se/log", type="browser")
+    def read_file(self, path):
+        """The HTML of a file, once its scripts have drawn each of its plots."""
+        self("POST", "url", url=path.as_uri())
+        self.wait("return [...document.querySelectorAll('.vega-embed')].every(plot => plot.querySelector('svg'))")
+        return self.run("return document.documentElement.outerHTML")
+
+    def list_foreign(self, own="file:"):
+        """What was asked for outside of `own`, the start of the page's address, and the errors of its scripts."""
+        events, said = (self("POST", "se/log", type=kind) for kind in ("performance", "browser"))
+        logged = [json.loads(event["message"])["message"] for event in events]
+        sent = [one["params"]["request"]["url"] for one in logged if one["method"] == "Network.requestWillBeSent"]
+        return [url for url in sent if not url.startswith((own, "data:", "blob:"))] + said
 
     def wait(self, script, seconds=20):
         """The first true value that a script returns."""
@@ -108,7 +117,7 @@ def start_browser(*flags):
             port = int(line.split()[-1].rstrip("."))
             break
     options = {"args": [f"--{flag}" for flag in (*FLAGS, *flags)]}
-    always = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
+    always = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": LOGS}
     status, answer = call(port, "POST", "/session", json.dumps({"capabilities": {"alwaysMatch": always}}))
     assert status == 200, answer
     session = answer["value"]["sessionId"]

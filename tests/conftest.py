@@ -1,7 +1,6 @@
 """Small data sets in every form that people have, the real one where FER2013 names it, and clones of this project."""
 
 import io
-import json
 import os
 import re
 import shutil
@@ -11,7 +10,6 @@ import sys
 from functools import reduce
 from operator import getitem
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -249,42 +247,3 @@ def find_runs(printed):
 def finished_clone(finished_pipeline, tmp_path):
     """A copy of its own of `finished_pipeline`."""
     return finished_pipeline.copy(tmp_path / "finished")
-
-
-class Page(NamedTuple):
-    """What a browser made of a page: HTML after its scripts have run, addresses it asked for, and what scripts said."""
-
-    dom: str
-    requests: list
-    console: str
-
-
-QUIET = ("quic", "gpu", "background-networking", "component-update", "sync")
-CHROMIUM = ["--headless", "--no-sandbox", "--no-first-run", *(f"--disable-{name}" for name in QUIET)]
-CHROMIUM += ["--hide-scrollbars", "--enable-logging=stderr", "--virtual-time-budget=5000", "--dump-dom"]
-CHROMIUM += ["--host-resolver-rules=MAP * ~NOTFOUND"]
-
-
-NO_PAGE = "not an origin"
-"""Who asks for the browser's own errands, in Chromium's log."""
-
-
-@pytest.fixture
-def browse(tmp_path):
-    """Open a file in headless Chromium, at a width in pixels and with no network; returns a `Page`."""
-    chromium = shutil.which("chromium")
-    if not chromium:
-        pytest.skip("no chromium here; install Debian's package of that name")
-
-    def open_page(path, width=1280):
-        log, profile = tmp_path / "net.json", tmp_path / "browser"
-        options = [f"--user-data-dir={profile}", f"--log-net-log={log}", f"--window-size={width},900"]
-        command = [chromium, *CHROMIUM, *options, Path(path).as_uri()]
-        process = subprocess.run(command, capture_output=True, text=True, timeout=120)
-        assert process.returncode == 0, process.stderr
-        shutil.rmtree(profile)
-        starts = [event["params"] for event in json.loads(log.read_text())["events"] if "params" in event]
-        asked = [start["url"] for start in starts if start.get("initiator", NO_PAGE) != NO_PAGE]
-        return Page(process.stdout, asked, "\n".join(re.findall(".*CONSOLE.*", process.stderr)))
-
-    return open_page

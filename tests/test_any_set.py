@@ -26,7 +26,7 @@ def draw(name, number):
 
 
 @pytest.mark.release
-def test_own_classes_in_colour_from_folders_to_answers(clone, photo_file, browse):
+def test_own_classes_in_colour_from_folders_to_answers(clone, photo_file, browser):
     """As docs/data.md says: three classes of 64x64 pixels, from a folder of pictures to `predict --model`."""
     narrow = make_narrow(clone)
     places = [(name, number) for name in SHOWN for number in range(30)]
@@ -41,7 +41,7 @@ def test_own_classes_in_colour_from_folders_to_answers(clone, photo_file, browse
     for name in compare["table7"]:
         assert [*narrow.read_json(f"metrics/{name}.json")["per_class"]] == [*SHOWN]
     assert all(row["paper"] is None for row in compare["table7"].values())
-    page = browse(narrow.path / "plots" / "report.html").dom
+    page = browser.read_file(narrow.path / "plots" / "report.html")
     assert "at ease" in page and "Table 5" not in page and "FER-2013" not in page
     for name in ("compact", "baseline.int8"):
         printed = narrow.run(sys.executable, "apps/predict.py", "--model", name, "--json", str(photo_file))

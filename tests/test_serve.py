@@ -266,7 +266,7 @@ def test_the_page_shows_a_photo(browser, port, photo_file, tmp_path):
     browser.run("const s = document.querySelector('#model'); s.value = 'vgg19'; s.onchange()")
     browser.wait("return document.querySelector('#status').innerText.includes('(vgg19, ')")
     assert "knows drawn faces only" in browser.read("#warning")
-    assert browser.list_foreign(port) == []
+    assert browser.list_foreign(f"http://127.0.0.1:{port}/") == []
     (tmp_path / "text.jpg").write_text("a text")
     browser.choose(tmp_path / "text.jpg")
     told = browser.wait("return document.querySelector('#status.error')?.innerText")
@@ -387,7 +387,7 @@ def test_the_description_opens_without_a_network(browser, port):
     browser.open(port, "api")
     text = browser.wait("return document.querySelectorAll('section').length > 8 && document.body.innerText")
     assert "POST /api/photos" in text and "how many of ten people would likely say so" in text
-    assert browser.list_foreign(port) == []
+    assert browser.list_foreign(f"http://127.0.0.1:{port}/") == []
 
 
 def test_a_port_that_is_taken_is_one_sentence(folder, port):

@@ -18,8 +18,6 @@ from fer_pipeline.inference.photo_file import build_photo
 from fer_pipeline.inference.photos import read_photo
 from fer_pipeline.inference.recognition import Recogniser
 
-NO_NAMES = "host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
-
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
@@ -74,7 +72,7 @@ def test_it_answers_as_python_does(browser, port, tmp_path):
             assert np.abs(np.subtract(*shares)).max() <= 0.02 and abs(found["annotators"] - one["annotators"]) <= 1
             same = ("emotion", "uncertain", "cut", "roll")
             assert [found[key] for key in same] == [one[key] for key in same]
-    assert browser.list_foreign(port) == []
+    assert browser.list_foreign(f"http://127.0.0.1:{port}/") == []
 
 
 @pytest.mark.release
@@ -83,7 +81,7 @@ def test_it_opens_and_answers_without_a_network_connection(built, tmp_path):
     shutil.copytree(built, tmp_path / "page")
     server = serve(tmp_path)
     port = server.server_port
-    with start_browser(NO_NAMES) as browser:
+    with start_browser() as browser:
         browser.open(port, "page/")
         names = "caches.keys().then(names => window.names = names); return window.names"
         ready = "navigator.serviceWorker.ready.then(() => window.ready = true); return window.ready"
@@ -113,7 +111,7 @@ def test_it_looks_through_the_camera(port, tmp_path):
         browser.wait("return document.querySelector('#status').innerText.startsWith('1 face: ')", 60)
         browser("POST", f"{browser.find('#camera')}/click")
         assert browser.read("#camera") == "Start the camera"
-        assert browser.list_foreign(port) == []
+        assert browser.list_foreign(f"http://127.0.0.1:{port}/") == []
 
 
 @pytest.mark.release
