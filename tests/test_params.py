@@ -40,7 +40,7 @@ BAD = {
     "a network with the name of something else": ("  vgg19: models/", "  ensemble: models/", "params.yaml: networks: it should not be 'ensemble', which names something else"),
     "no network": (TEXT[TEXT.index("networks:") : TEXT.index("\nsample:")], "networks: {}\n", "networks: found {}; it should have at least 1 item"),
     "no views of a network": ("  resnet18: {turns", "  resnet: {turns", "params.yaml: the file: it should have test_views.resnet18, as networks lists resnet18"),
-    "crops of a whole face": (TEXT[TEXT.index("  baseline: {") : TEXT.index("  # and mirrored")], "  baseline: ten_crop", "it should have `centre` or a list in test_views.baseline"),
+    "crops of a whole face": (TEXT[TEXT.index("  baseline: {") : TEXT.index("\n  vgg19: {")], "  baseline: ten_crop", "it should have `centre` or a list in test_views.baseline"),
     "too many views": ("turns: [-6, 0, 6]", "turns: [-6, -3, 0, 1, 3, 6]", "test_views: it should have at most 10 views, not 12"),
     "a view of nothing": ("turns: [-6, 0, 6]", "turns: []", "test_views: found []; it should have at least 1 item"),
     "several": ("seed: 2013", "seed: -1\nsede: 1", "seed: found -1", "sede: unknown key"),
