@@ -37,10 +37,10 @@ else:
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import replacing, write_files
 from fer_pipeline.inference import recognition
-from fer_pipeline.inference.detection import FRAME_SIDE, LEAST_SCORE, Found
+from fer_pipeline.inference.detection import FRAME_SIDE, LEAST_SCORE
 from fer_pipeline.inference.drawing import draw_faces, draw_photo
 from fer_pipeline.inference.opencv import cv2
-from fer_pipeline.inference.photos import SUFFIXES, Crop, Photo, check_video_name, open_video, read_photo
+from fer_pipeline.inference.photos import SUFFIXES, Photo, check_video_name, open_video, read_photo
 from fer_pipeline.inference.recognition import PREFIX, THRESHOLD, Description, Recogniser, tell_answer
 from fer_pipeline.inference.summary import EmotionSummary, draw, to_csv
 from fer_pipeline.inference.tracking import Tracker
@@ -55,8 +55,6 @@ COLUMNS = (
     *("roll", "cut", "emotion", "confidence", "uncertain", "annotators"),
 )
 """Columns of the table; the classes follow."""
-BATCH = 64
-"""So many photos wait until their faces are judged together."""
 
 
 class Output:
@@ -99,7 +97,7 @@ class Output:
             if not faces:
                 self.table.writerow(place)
         elif self.as_json:
-            print(json.dumps(place | {"faces": faces}, ensure_ascii=False), flush=video)
+            print(json.dumps(place | {"faces": faces}, ensure_ascii=False), flush=True)
         else:
             name = f"{file} {seconds:.2f} s" if video else file
             for number, face in enumerate(faces, 1):
@@ -107,9 +105,9 @@ class Output:
                 label = f"  face {face.get('number', number)}" if video or len(faces) > 1 else ""
                 people = "" if face["annotators"] is None else f"  {face['annotators']} of 10 annotators"
                 where = f"{width}x{height} at {left},{top}{', cut by the edge' if face['cut'] else ''}"
-                print(f"{name}{label}  {where}  {'  '.join(tell_answer(face))}{people}", flush=video)
+                print(f"{name}{label}  {where}  {'  '.join(tell_answer(face))}{people}", flush=True)
             if not faces and not video:
-                print(f"{name}  no face {f'of {self.least} pixels or more' if small else 'found'}")
+                print(f"{name}  no face {f'of {self.least} pixels or more' if small else 'found'}", flush=True)
         return faces
 
 
@@ -153,30 +151,12 @@ def name_drawings(files: dict[Path, Path], folder: Path) -> dict[Path, Path]:
     return {file: place for place, file in placed.items()}
 
 
-class PhotoQueue:
-    """Photos whose faces have been found and are judged together."""
-
-    def __init__(self, recogniser: Recogniser, drawings: dict[Path, Path], output: Output) -> None:
-        """`drawings` is {file: path of its drawing}, empty for none."""
-        self.recogniser, self.drawings, self.output = recogniser, drawings, output
-        self.waiting: list[tuple[Path, list[tuple[Found, Crop]]]] = []
-
-    def enqueue(self, file: Path) -> None:
-        """Read a photo and find its faces. Judge the waiting photos if they fill a batch, or if this one is drawn."""
-        photo = read_photo(file)
-        self.waiting.append((file, self.recogniser.find(photo)))
-        if drawing := self.drawings.get(file):
-            (faces,) = self.flush()
-            write_files({drawing: cv2.imencode(drawing.suffix, draw_photo(photo, faces))[1].tobytes()})
-        elif len(self.waiting) == BATCH:
-            self.flush()
-
-    def flush(self) -> list[list[Description]]:
-        """Judge the waiting photos, write the answers, and return those that are not left out."""
-        waiting, self.waiting = self.waiting, []
-        judged = self.recogniser.judge([found for _, found in waiting])
-        described = [[self.recogniser.describe(face) for face in faces] for faces in judged]
-        return [self.output.write(str(file), faces) for (file, _), faces in zip(waiting, described, strict=True)]
+def judge_photo(file: Path, recogniser: Recogniser, drawing: Path | None, output: Output) -> None:
+    """Judge the faces of a photo; write `drawing` if given."""
+    photo = read_photo(file)
+    faces = output.write(str(file), [recogniser.describe(face) for face in recogniser.recognise(photo)])
+    if drawing:
+        write_files({drawing: cv2.imencode(drawing.suffix, draw_photo(photo, faces))[1].tobytes()})
 
 
 class Film:
@@ -225,7 +205,7 @@ def judge_video(source: Path | int, recogniser: Recogniser, drawing: Path | None
         with contextlib.suppress(*[KeyboardInterrupt] * camera):
             while (photo := video.read()[1]) is not None:
                 seconds = time.monotonic() - began if camera else frame / rate
-                faces = tracker.follow(recogniser.judge([recogniser.find(photo, FRAME_SIDE)])[0], seconds - before)
+                faces = tracker.follow(recogniser.recognise(photo, FRAME_SIDE), seconds - before)
                 described = [recogniser.describe(face) for face in faces]
                 length = seconds - before if camera else 1 / rate
                 described = output.write(name, described, frame, round(seconds, 3), length)
@@ -313,7 +293,6 @@ def main() -> None:
         output = Output(recogniser.model.classes, args.json, table, bool(args.summary), args.min_size, args.largest)
         if args.camera is not None:
             judge_video(args.camera, recogniser, args.draw and args.draw / f"camera{args.camera}.mp4", output)
-        photos = PhotoQueue(recogniser, drawings, output)
         shown: Iterable[Path] = files
         if sys.stderr.isatty() and (args.csv or not sys.stdout.isatty()):  # else the answers show the progress
             with contextlib.suppress(ImportError):
@@ -322,16 +301,12 @@ def main() -> None:
                 shown = tqdm([*files], unit="file", leave=False)
         for file in shown:
             try:
-                if file.suffix.lower() in VIDEO_SUFFIXES:
-                    photos.flush()
-                    judge_video(file, recogniser, drawings.get(file), output)
-                else:
-                    photos.enqueue(file)
+                judge = judge_video if file.suffix.lower() in VIDEO_SUFFIXES else judge_photo
+                judge(file, recogniser, drawings.get(file), output)
             except (InputError, OSError) as error:
                 if isinstance(error, OSError) and file not in drawings:
                     raise
                 problems.append(explain(error) if isinstance(error, OSError) else str(error))
-        photos.flush()
     if output.summaries:
         known = [*output.summaries.values()]
         picture = cv2.imencode(".png", draw(known))[1].tobytes()

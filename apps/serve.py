@@ -184,7 +184,7 @@ def judge(content: bytes, name: str, file: str = "the picture") -> dict[str, Any
     """The answer to `POST /api/faces` for the bytes of a picture and the name of a network; errors name `file`."""
     recogniser, began = open_recogniser(name), time.perf_counter()
     photo = decode_photo(np.frombuffer(content, np.uint8), file)
-    (faces,) = recogniser.judge([recogniser.find(photo)])
+    faces = recogniser.recognise(photo)
     return {
         "model": name,
         "warning": recogniser.warning,

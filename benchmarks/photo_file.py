@@ -55,7 +55,7 @@ def main() -> None:
     recogniser, session = Recogniser("pretrained/compact.int8"), exported.open_session(str(PRETRAINED / "photo.onnx"))
 
     def judge(photo: np.ndarray):
-        (faces,) = recogniser.judge([recogniser.find(photo)])
+        faces = recogniser.recognise(photo)
         return (
             [face.place.box for face in faces],
             [face.place.roll for face in faces],

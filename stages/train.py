@@ -14,6 +14,7 @@ from importlib import import_module
 from fer_pipeline.networks.network import find_network
 from fer_pipeline.params.read import read_params
 from fer_pipeline.running.hardware import limit_threads
+from fer_pipeline.running.origin import describe_start
 from fer_pipeline.running.paths import check_writable
 from fer_pipeline.running.stage import run
 from fer_pipeline.training.common.checkpoints import lock_training
@@ -38,9 +39,10 @@ def main() -> None:
     import_module(f"fer_pipeline.networks.{framework}.environment").enter()
     settings = read_training(params, args.name)
     with lock_training(args.name):
+        start = describe_start()
         train = import_module(f"fer_pipeline.training.{framework}.train").train
         if trained := train(args.name, settings, params.compute, params.seed, args.data):
-            save_training(args.name, trained, args.model, args.report, args.history, args.timing)
+            save_training(args.name, trained, start, args.model, args.report, args.history, args.timing)
 
 
 if __name__ == "__main__":

@@ -310,7 +310,7 @@ def test_nothing_overwrites_a_file_that_is_needed(predict, photo_file, network, 
 
 
 def test_a_drawing_that_cannot_be_written_is_one_problem(predict, tmp_path):
-    """More photos than a batch are judged once each, in their order, and the others are drawn."""
+    """The photos are judged once each, in their order, and the others are drawn."""
     folder, drawn = tmp_path / "photos", tmp_path / "marked"
     (drawn / "070.png").mkdir(parents=True)
     write_faces(folder, 150)

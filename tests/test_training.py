@@ -140,15 +140,12 @@ def test_what_a_training_writes(name, changes, factors, fit):
     [("baseline", 3), ("baseline", 4), *(("compact", epoch) for epoch in (1, 2, 3, 4)), ("compact, plateau", 2)],
 )
 def test_run_again_after_a_stop_it_ends_the_same(case, epoch, stop, tmp_path, capsys):
-    """In another place; it repeats no epoch, and then its state is removed. It began when its first part did."""
+    """In another place; it repeats no epoch, and then its state is removed."""
     stopped = stop(case)
     state = stopped.place(epoch, tmp_path)
-    (state / checkpoints.PARTS).write_text('{"start": "then", "commit": "another", "clean": true}')
     capsys.readouterr()
     whole, resumed = stopped.whole, stopped.go_on(tmp_path)
     assert resumed.read() == whole.read()
-    begun, times = (one.read_times() for one in (whole, resumed))
-    assert (times["start"], times["commit"]) == ("then", begun["commit"]) and not times["clean"]
     printed = capsys.readouterr()
     assert f"resuming after epoch {epoch}\n" in printed.err
     assert list_epochs(printed.out) == [*range(epoch + 1, 5)]
@@ -241,22 +238,6 @@ def test_a_tree_is_clean_if_its_code_is_that_of_the_commit(tmp_path, monkeypatch
     assert origin.find_commit() == (None, None)
 
 
-def test_a_training_is_clean_if_all_its_parts_ran_one_commit(tmp_path, monkeypatch):
-    path, told = tmp_path / checkpoints.PARTS, []
-    parts = [("a", True, False), ("a", True, True), ("b", True, True), ("b", True, True), (None, None, True)]
-    for commit, clean, resumed in [*parts, ("b", False, False), ("b", True, True), ("b", True, False)]:
-        monkeypatch.setattr(checkpoints, "find_commit", lambda found=(commit, clean): found)
-        checkpoints.note_part(path, resumed)
-        noted = json.loads(path.read_text())
-        assert noted["commit"] == commit and noted["start"].endswith("+00:00")
-        told.append(noted["clean"])
-    assert told == [True, True, False, False, None, False, False, True]
-    path.write_text("damaged")
-    checkpoints.note_part(path, True)
-    noted = json.loads(path.read_text())
-    assert (noted["start"], noted["clean"]) == (None, False)
-
-
 def test_threads_are_those_of_the_parameter(faces, tmp_path, monkeypatch):
     """One thread by the parameter gives the bytes of one by the variables that the libraries read; two give others."""
     monkeypatch.setenv(hardware.LIMITS[0], "1")
@@ -317,11 +298,11 @@ def spoil_scores(_, images, *__):
 
 NO_MEMORY = Mock(side_effect=tf.errors.ResourceExhaustedError(None, None, "OOM when allocating"))
 FAILURES = {  # what is replaced in fer_pipeline/training/: by what, and the sentence
-    "keras.data.Batches.shuffle": (overflow, "^the loss became .* in epoch 2, step 2, at learning rate 0.0"),
-    "keras.train.to_arrays": (spoil_val, "the loss became nan in epoch 1, step 5, at learning rate 0.0"),
+    "keras.data.Batches.shuffle": (overflow, "^the loss is not finite in epoch 2, at learning rate 0.0.*; lower"),
+    "keras.train.to_arrays": (spoil_val, "the loss is not finite in epoch 1, at learning rate 0.0"),
     "keras.train.keras.Sequential.fit": (NO_MEMORY, "batches of 16 images; set batch_size of baseline .* to 8"),
-    "pytorch.learner.as_input": (spoil_crops, "the loss is nan in epoch 1, step 1, at learning rate 0.002; lower"),
-    "pytorch.learner.score_views": (spoil_scores, "the val loss is inf after epoch 1, at learning rate"),
+    "pytorch.learner.as_input": (spoil_crops, "the loss is not finite in epoch 1, at learning rate"),
+    "pytorch.learner.score_views": (spoil_scores, "the loss is not finite in epoch 1, at learning rate"),
     "pytorch.learner.derive_seed": (
         Mock(side_effect=torch.cuda.OutOfMemoryError),
         "batches of 16 images; set batch_size of compact .* to 8",

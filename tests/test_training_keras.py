@@ -162,14 +162,6 @@ def test_auto_precision_goes_by_the_hardware(fast, expected):
     assert found == [expected, expected, "float32"]
 
 
-def test_a_loss_that_is_not_finite_ends_in_one_sentence():
-    guard = training.Guard("baseline")
-    guard.set_model(Mock(optimizer=Mock(learning_rate=0.01)))
-    guard.on_epoch_begin(0)
-    with pytest.raises(InputError, match="^the loss became nan in epoch 1, step 1, at learning rate 0.01; lower"):
-        guard.on_train_batch_end(0, {"loss": keras.ops.convert_to_tensor(math.nan)})
-
-
 def test_the_loss_of_votes_worked_out_by_hand():
     """Beside Keras' own cross-entropy of the labels; rows without shares are left out, the others count equally."""
     targets, said = np.zeros((3, 15), np.float32), np.full((3, 15), 0.1, np.float32)

@@ -74,7 +74,7 @@ class Faces:
 
     def judge(self, photo: Photo, longest_side: int, tracker: Tracker | None = None, passed: float = 0) -> list[Answer]:
         """The faces of a photo; with a `tracker`, of the frame that follows the last one after `passed` seconds."""
-        (faces,) = self.recogniser.judge([self.recogniser.find(photo, longest_side)])
+        faces = self.recogniser.recognise(photo, longest_side)
         known = [self.recogniser.describe(face) for face in (tracker.follow(faces, passed) if tracker else faces)]
         return [Answer(**{**one, "box": (*one["box"],)}) for one in known]  # type: ignore[arg-type]
 

@@ -20,7 +20,7 @@ from fer_pipeline.exported.onnx import (
     read_names,
 )
 from fer_pipeline.inference.detection import LEAST_SCORE, PHOTO_SIDE, Detector, Found, crop_face, crop_whole
-from fer_pipeline.inference.photos import Crop, Photo
+from fer_pipeline.inference.photos import Photo
 
 PACKAGED = Path(__file__).parents[1] / "pretrained"
 OWN, PRETRAINED = ROOT / "models" / "export", PACKAGED if PACKAGED.is_dir() else ROOT / "pretrained"
@@ -74,21 +74,18 @@ class Recogniser:
         self.detector = None if whole else Detector(least_score)
         self.threshold = threshold
 
-    def find(self, photo: Photo, longest_side: int = PHOTO_SIDE) -> list[tuple[Found, Crop]]:
+    def recognise(self, photo: Photo, longest_side: int = PHOTO_SIDE) -> list[Face]:
         """The faces of a photo, the largest first; `longest_side` as in `Detector.find`."""
         form = self.model.shape[0], self.model.colour
         if self.detector is None:
-            return [crop_whole(photo, *form)]
-        return [(face, crop_face(photo, face, *form)) for face in self.detector.find(photo, longest_side)]
-
-    def judge(self, found: list[list[tuple[Found, Crop]]]) -> list[list[Face]]:
-        """Predict the expressions of faces from `find`, one list per photo; all faces form one batch."""
-        crops = [crop for photo in found for _, crop in photo]
-        if not crops:
-            return [[] for _ in found]
-        probabilities, shares = self.model.answer(np.stack(crops))
-        answers = zip(probabilities, [None] * len(crops) if shares is None else shares, strict=True)
-        return [[Face(place, *next(answers)) for place, _ in photo] for photo in found]
+            found = [crop_whole(photo, *form)]
+        else:
+            found = [(face, crop_face(photo, face, *form)) for face in self.detector.find(photo, longest_side)]
+        if not found:
+            return []
+        probabilities, shares = self.model.answer(np.stack([crop for _, crop in found]))
+        answers = zip(probabilities, [None] * len(found) if shares is None else shares, strict=True)
+        return [Face(place, *answer) for (place, _), answer in zip(found, answers, strict=True)]
 
     def describe(self, face: Face) -> Description:
         """A `Face` as a dict that JSON can hold."""

@@ -6,8 +6,8 @@ probability (the first, if tied), and `confidence` is that probability. `<name>_
 `actual`, for the classes of the second head; it has only a header if the network has one head.
 """
 
-import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,71 +93,47 @@ def pack(columns: Sequence[str], tables: Sequence[pd.DataFrame]) -> bytes:
 def read_predictions(
     path: str | Path, faces: Mapping[str, Split], classes: Sequence[str], splits: Sequence[str] = SCORED
 ) -> dict[str, Predictions]:
-    """Read a CSV written by `to_csv`, with rows in any order: {split: predictions for the images in `faces`}.
+    """Read a CSV written by `to_csv`: {split: predictions for the images in `faces`}.
 
-    Raises `InputError` if the file is missing or not such a CSV, if a row is missing, repeated or not of an image in
-    `faces`, or if probabilities do not add up to 1, or disagree with `predicted` or `confidence`.
+    Raises `InputError` if the file is missing or not, byte for byte, what `to_csv` writes for these images.
     """
-    found = read_shares(path, (*COLUMNS, *classes), {split: faces[split].labels for split in splits})
-    return {split: Predictions((*classes,), faces[split].labels, shares) for split, shares in found.items()}
+
+    def fill(shares: Mapping[str, Floats]) -> dict[str, Predictions]:
+        return {split: Predictions((*classes,), faces[split].labels, one) for split, one in shares.items()}
+
+    return fill(read_shares(path, faces, splits, classes, lambda shares: to_csv(fill(shares)) if shares else b""))
 
 
 def read_votes(path: str | Path, faces: Mapping[str, Split], voted: Sequence[str]) -> dict[str, Floats]:
     """Read a CSV written by `votes_to_csv` likewise: {split: probabilities float64 (N, V)}; {} if only a header."""
-    return read_shares(path, (*VOTE_COLUMNS, *voted), {split: faces[split].labels for split in SCORED})
+    return read_shares(path, faces, SCORED, voted, lambda shares: votes_to_csv(shares, voted))
 
 
-def read_shares(path: str | Path, columns: Sequence[str], labels: Mapping[str, Bytes]) -> dict[str, Floats]:
-    """The probabilities in a CSV with these columns, checked against {split: the labels of its images}."""
+def read_shares(
+    path: str | Path,
+    faces: Mapping[str, Split],
+    splits: Sequence[str],
+    columns: Sequence[str],
+    to_bytes: Callable[[Mapping[str, Floats]], bytes],
+) -> dict[str, Floats]:
+    """The probabilities in a CSV, by split, if there is a row for each image and `to_bytes` gives the same bytes."""
+    problem = "not what `predict` writes for these faces"
     try:
-        with open(path, encoding="utf-8", newline="") as file:
-            header, *rows = [*csv.reader(file)] or [[]]
-        if header != [*columns]:
-            raise InputError(f"columns are {', '.join(header)!r:.100}, expected {', '.join(columns)}")
-        for line, row in enumerate(rows, 2):
-            if len(row) != len(columns):
-                raise InputError(f"line {line} has {len(row)} fields, expected {len(columns)}")
-        if not rows and "actual" not in columns:
-            return {}
-        return check(pd.DataFrame(rows, columns=[*columns], dtype=str).set_index(["split", "index"]), labels)
+        content = Path(path).read_bytes()
+        table = pd.read_csv(BytesIO(content), usecols=["split", *columns])
+        # rounded because pandas' last bit may be wrong
+        shares = {
+            str(split): rows[[*columns]].to_numpy(float).round(DECIMALS)
+            for split, rows in table.groupby("split", sort=False)
+        }
+        all_there = [*shares] in ([], [*splits]) and all(
+            len(one) == len(faces[split].labels) and one.min() >= 0 and (one.sum(axis=1).round(DECIMALS - 1) == 1).all()
+            for split, one in shares.items()
+        )
+        if all_there and to_bytes(shares) == content:
+            return shares
     except FileNotFoundError:
         problem = "not found"
-    except (UnicodeDecodeError, csv.Error):
-        problem = "no CSV in UTF-8"
-    except InputError as error:
-        problem = str(error)
+    except ValueError:  # no text, no CSV, no such column, no number
+        pass
     raise InputError(f"{path}: {problem}; run `dvc repro predict`")
-
-
-def check(table: pd.DataFrame, labels: Mapping[str, Bytes]) -> dict[str, Floats]:
-    """The probabilities in a table of text with the index (split, index), see `read_shares`."""
-    images = pd.MultiIndex.from_tuples([(split, str(row)) for split in labels for row in range(len(labels[split]))])
-    for problem, places in {
-        "is there more than once": table.index[table.index.duplicated()],
-        "is not in the data": table.index.difference(images, sort=False),
-        "is missing": images.difference(table.index, sort=False),
-    }.items():
-        for split, row in places:
-            raise InputError(f"row {row:.40} of {split:.40} {problem}")
-    table = table.loc[images]
-    classes = table.columns[table.columns.get_loc("confidence") + 1 :]
-    # NaN where a field is not a number; rounded because pandas' last bit may be wrong
-    numbers = table[["confidence", *classes]].apply(pd.to_numeric, errors="coerce").to_numpy(float).round(DECIMALS)
-    for place, column in np.argwhere(~np.isfinite(numbers)):
-        (split, row), name = images[place], ("confidence", *classes)[column]
-        raise InputError(f"row {row} of {split}: {name} is {table[name].iat[place]!r:.40}, expected a number")
-    shares, lowest = numbers[:, 1:], numbers[:, 1:].min(axis=1)
-    stated = {  # what a row says, and what it should say
-        "the sum of its probabilities": (shares.sum(axis=1).round(DECIMALS - 1), np.ones(len(shares))),
-        "its lowest probability": (lowest, lowest.clip(0)),
-        "predicted": (table["predicted"].to_numpy(), classes.to_numpy()[shares.argmax(axis=1)]),
-        "confidence": (numbers[:, 0], shares.max(axis=1)),
-    }
-    if "actual" in table:
-        stated["actual"] = table["actual"].to_numpy(), classes.to_numpy()[np.concatenate([*labels.values()])]
-    for what, (found, expected) in stated.items():
-        for place in np.flatnonzero(found != expected):
-            split, row = images[place]
-            raise InputError(f"row {row} of {split}: {what} is {found[place]!s:.40}, expected {expected[place]}")
-    ends = np.cumsum([len(one) for one in labels.values()])
-    return dict(zip(labels, np.split(shares, ends[:-1]), strict=True))

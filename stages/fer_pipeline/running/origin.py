@@ -1,9 +1,11 @@
 """What a training starts with: the versions of libraries, and the commit of the code."""
 
+import datetime
 import platform
 import subprocess
 from collections.abc import Iterable
 from importlib.metadata import version
+from typing import Any
 
 from fer_pipeline.core.files import ROOT
 
@@ -14,6 +16,13 @@ BESIDE = ("dvc.lock", "dvc.yaml", "metrics", "plots", "params.yaml", "profiles")
 def list_versions(libraries: Iterable[str]) -> dict[str, str]:
     """{library: its version}, with that of Python."""
     return {"python": platform.python_version(), **{library: version(library) for library in libraries}}
+
+
+def describe_start() -> dict[str, Any]:
+    """`start`, `commit` and `clean` of `TrainingTimes`, for a training that begins or goes on now."""
+    commit, clean = find_commit()
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return {"start": now, "commit": commit, "clean": clean}
 
 
 def find_commit() -> tuple[str | None, bool | None]:

@@ -5,7 +5,6 @@ The hash covers params, data, code and library versions, so that a changed run n
 """
 
 import contextlib
-import datetime
 import fcntl
 import hashlib
 import json
@@ -18,16 +17,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.core.files import ROOT, to_json, write_files
-from fer_pipeline.running.origin import find_commit
-from fer_pipeline.running.timing import read_times
+from fer_pipeline.core.files import ROOT
 
 STAGES = ROOT / "stages"
 CHECKPOINTS = ROOT / ".checkpoints"
 WITHOUT_EFFECT = [STAGES / "fer_pipeline" / room for room in ("params", "running")]
 """Rooms whose code changes no output, so that a training may resume after an edit there."""
 State = TypeVar("State")
-PARTS = "parts.json"  # what `note_part` writes into the folder of a state
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")  # by which launchers number processes, from 0
 
 
@@ -73,27 +69,7 @@ def list_code() -> list[Path]:
 
 
 def resume(path: Path, read: Callable[[Path], tuple[State, int]], *others: Path) -> State | None:
-    """The state that `read` finds in the zip archive `path`; None without one. Damage is printed, and gives None.
-
-    Notes in the folder of `path` that a part of the training begins.
-    """
-    state = open_state(path, read, *others)
-    if is_first():
-        note_part(path.with_name(PARTS), state is not None)
-    return state
-
-
-def note_part(path: Path, resumed: bool) -> None:
-    """Write when the first part of a training began (UTC), the commit of the last, and whether all ran just that."""
-    earlier = read_times(path) if resumed else {}
-    (commit, clean), now = find_commit(), datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    if resumed and clean:
-        clean = (earlier.get("commit"), earlier.get("clean")) == (commit, True)
-    write_files({path: to_json({"start": earlier.get("start") if resumed else now, "commit": commit, "clean": clean})})
-
-
-def open_state(path: Path, read: Callable[[Path], tuple[State, int]], *others: Path) -> State | None:
-    """See `resume`."""
+    """The state that `read` finds in the zip archive `path`; None without one. Damage is printed, and gives None."""
     if not path.exists():
         return None
     try:

@@ -1,9 +1,10 @@
 """What a training of either framework returns, and the files that are written from it."""
 
 import hashlib
+import math
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -13,8 +14,7 @@ from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import write_files
 from fer_pipeline.core.record import Count, Device, Precision, Record, Share
 from fer_pipeline.running.origin import list_versions
-from fer_pipeline.running.timing import read_times, record_times
-from fer_pipeline.training.common.checkpoints import PARTS
+from fer_pipeline.running.timing import record_times
 
 HISTORY = ("epoch", "learning_rate", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
 """Columns of history.csv: epoch counts from 1, accuracies are in [0, 1]."""
@@ -59,9 +59,9 @@ class TrainingTimes(Record):
     images_per_second: float  # training images per second of that time
     hardware: str  # name of the processor or of the GPU
     md5: str | None = None  # of the model's file; older entries lack it and what follows
-    start: str | None = None  # of the first part, in UTC
-    commit: str | None = None  # of the last part; None without Git
-    clean: bool | None = None  # whether all parts ran the code of this commit
+    start: str | None = None  # in UTC; this and what follows, of the last part if it was resumed
+    commit: str | None = None  # None without Git
+    clean: bool | None = None  # whether it ran just the code of this commit
 
 
 def describe_origin(seed: int, device: str, hardware: str, libraries: Sequence[str]) -> dict[str, Any]:
@@ -83,6 +83,15 @@ def warn_if_slow(seconds: Sequence[float], threads: int | Literal["auto"]) -> No
         print(f"this epoch took {times:.1f} times as long as the fastest: {advice}", file=sys.stderr, flush=True)
 
 
+def require_finite(epoch: Mapping[str, Any]) -> None:
+    """Raise an InputError if a loss of `epoch`, with the keys `HISTORY`, is not finite."""
+    if not math.isfinite(epoch["train_loss"] + epoch["val_loss"]):
+        raise InputError(
+            f"the loss is not finite in epoch {epoch['epoch']}, at learning rate {epoch['learning_rate']:.3g}; lower "
+            "`learning_rate` in the profile (profiles/; every epoch before is kept)"
+        )
+
+
 def say_too_large(name: str, batch_size: int) -> InputError:
     """The error of a training whose batches do not fit into memory."""
     return InputError(
@@ -98,8 +107,10 @@ def to_history(epochs: Sequence[dict[str, Any]]) -> bytes:
     return "\n".join([",".join(HISTORY), *lines, ""]).encode()
 
 
-def save_training(name: str, trained: Trained, model: str, report: str, history: str, timing: str) -> None:
-    """Write the outputs of the training of `name` and its times, then remove its checkpoints."""
+def save_training(
+    name: str, trained: Trained, start: Mapping[str, Any], model: str, report: str, history: str, timing: str
+) -> None:
+    """Write the outputs of the training of `name` and its times, with `describe_start`; then remove its checkpoints."""
     best = max(trained.epochs, key=lambda epoch: epoch["val_accuracy"])  # the first if tied, as the checkpoints keep
     training = Training(
         best_epoch=best["epoch"],
@@ -112,13 +123,12 @@ def save_training(name: str, trained: Trained, model: str, report: str, history:
         backend=trained.backend,
     )
     write_files({model: trained.model, report: training.to_bytes(), history: to_history(trained.epochs)})
-    parts = read_times(trained.checkpoints / PARTS)
     times = TrainingTimes(
         seconds=round(trained.seconds, 1),
         images_per_second=round(trained.images / trained.seconds, 1),
         hardware=trained.hardware,
         md5=hashlib.md5(trained.model).hexdigest(),
-        **{key: parts.get(key) for key in ("start", "commit", "clean")},
+        **start,
     )
     record_times(timing, f"train_{name}", times)
     shutil.rmtree(trained.checkpoints, ignore_errors=True)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from fer_pipeline.core.files import write_files
 from fer_pipeline.networks.keras.framework import keras
 from fer_pipeline.training.common.checkpoints import resume
-from fer_pipeline.training.common.run import warn_if_slow
+from fer_pipeline.training.common.run import require_finite, warn_if_slow
 
 Arrays = list[npt.NDArray[Any]]
 
@@ -54,7 +54,9 @@ class Snapshots(keras.callbacks.Callback):
         names = {"train_loss": "loss", "train_accuracy": "accuracy"}
         names |= {"val_loss": "val_cross_entropy", "val_accuracy": "val_accuracy"}
         numbers = {key: float(logs[name]) for key, name in names.items()}
-        self.epochs.append({"epoch": epoch + 1, "learning_rate": self.learning_rate, **numbers})
+        row = {"epoch": epoch + 1, "learning_rate": self.learning_rate, **numbers}
+        require_finite(row)
+        self.epochs.append(row)
         optimizer: dict[str, npt.NDArray[Any]] = {}
         self.model.optimizer.save_own_variables(optimizer)
         self.state |= {"weights": self.model.get_weights(), "optimizer": [*optimizer.values()]}

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.record import Precision
 from fer_pipeline.faces.faces import read_faces
 from fer_pipeline.faces.votes import split_heads
@@ -94,32 +93,6 @@ def make_metrics(classes: int) -> list[Callable[[Tensor, Tensor], Tensor]]:
     return [accuracy, cross_entropy]
 
 
-class Guard(keras.callbacks.Callback):
-    """Raises an InputError when the loss is no longer finite, before anything of that epoch is kept."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self.name = name
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self.epoch, self.step = epoch + 1, 0
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
-        self.step = batch + 1
-        self.check(float(logs["loss"]))  # PyTorch has a tensor there
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        self.check(logs["val_loss"])
-
-    def check(self, loss: float) -> None:
-        if not math.isfinite(loss):
-            learning_rate = float(self.model.optimizer.learning_rate)
-            raise InputError(
-                f"the loss became {loss} in epoch {self.epoch}, step {self.step}, at learning rate "
-                f"{learning_rate:.3g}; lower learning_rate of {self.name} in its profile (profiles/)"
-            )
-
-
 def compile_network(network: keras.Model, classes: int, settings: KerasTraining, steps: int) -> None:
     """Give the network for K `classes` its optimizer, loss and metrics for a training of `steps` steps."""
     network.compile(
@@ -174,7 +147,7 @@ def train(name: str, settings: KerasTraining, compute: Compute, seed: int, data:
     average = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
     average._ema_weights_in_model = done > 0  # snapshots are taken, as val is, while the network has its average
     begin = keras.callbacks.LambdaCallback(on_epoch_begin=reseed)
-    callbacks = [begin, Guard(name), *([average] if settings.ema else []), snapshots]
+    callbacks = [begin, *([average] if settings.ema else []), snapshots]
     votes = learns_votes(name, settings.labels, splits["train"].votes is not None)
     second = {"votes": len(facts.voted)} if votes else {}
     train_set = Batches(*to_arrays(splits["train"], facts, votes), settings.batch_size)

@@ -1,7 +1,6 @@
 """A PyTorch network in training (section 4, Table 3): its step, its epochs, and its state between them."""
 
 import copy
-import math
 import sys
 import time
 from typing import Any
@@ -12,20 +11,19 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import trange
 
-from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.record import Device, Precision
 from fer_pipeline.faces.votes import split_heads
 from fer_pipeline.networks.network import CROPS
 from fer_pipeline.networks.pytorch.crops import EVALUATION_CROPS, as_input, autocast, score_views
 from fer_pipeline.networks.pytorch.heads import HEADS
 from fer_pipeline.params.schema import PyTorchTraining
+from fer_pipeline.training.common.run import require_finite
 from fer_pipeline.training.pytorch.data import TensorSplit, TrainingBatches, derive_seed
 from fer_pipeline.training.pytorch.graph import Captured
 from fer_pipeline.training.pytorch.processes import share_batchnorm
 from fer_pipeline.training.pytorch.rates import find_rates
 
 SMALL = 32 / 44  # by how much crops are scaled down in the first `small_epochs`, to half of their area
-CHECK_EVERY = 100  # steps between two checks that all losses are finite
 
 
 class Learner:
@@ -58,7 +56,7 @@ class Learner:
         steps, exact = len(self.batches), torch.float64 if device == "cpu" else torch.float32
         make: Any = {"device": device, "dtype": exact}
         self.rate, self.rates = torch.zeros((), **make), torch.zeros(steps, **make)
-        self.forget, self.losses = torch.zeros(2, steps, device=device)
+        self.forget, self.loss = torch.zeros(steps, device=device), torch.zeros((), device=device)
         self.number = torch.zeros(1, dtype=torch.int64, device=device)  # of the step in the epoch, from 0
         self.right = torch.zeros((), dtype=torch.int64, device=device)
         balanced = settings.class_weights == "balanced"
@@ -70,7 +68,7 @@ class Learner:
         self.seconds: list[float] = []
 
     def train_epoch(self) -> None:
-        """Train and validate for one epoch; an `InputError` says at which step a loss is not finite."""
+        """Train and validate for one epoch; an `InputError` says that a loss is not finite."""
         started, epoch, settings, steps = time.perf_counter(), len(self.history), self.settings, len(self.batches)
         torch.manual_seed(derive_seed(self.seed, epoch, self.rank))  # of dropout
         self.batches.draw(derive_seed(self.seed, epoch))
@@ -78,25 +76,18 @@ class Learner:
         self.rates.copy_(torch.tensor(rates, dtype=self.rates.dtype))
         seen = torch.arange(epoch * steps, (epoch + 1) * steps)
         self.forget.copy_(1 - (seen / (9 + seen)).clamp_max(settings.ema))
-        for tensor in (self.number, self.losses, self.right):
+        for tensor in (self.number, self.loss, self.right):
             tensor.zero_()
         step = self.prepare_step(epoch)
-        for number in trange(steps, desc=f"epoch {epoch + 1}", leave=False, disable=not sys.stderr.isatty()):
+        for _ in trange(steps, desc=f"epoch {epoch + 1}", leave=False, disable=not sys.stderr.isatty()):
             step()
-            if (number + 1) % CHECK_EVERY == 0 or number + 1 == steps:
-                self.check_losses(rates)
-        loss, right = self.sum_up(self.losses.mean() / self.world, self.right)
+        loss, right = self.sum_up(self.loss / steps / self.world, self.right)
         train_accuracy = right / (steps * self.batches.batch_size)
         val_loss, val_accuracy = self.validate()
-        if not math.isfinite(val_loss):
-            raise InputError(
-                f"the val loss is {val_loss} after epoch {epoch + 1}, at learning rate {rates[-1]:.3g}; lower "
-                "`learning_rate` (every epoch before is kept)"
-            )
-        self.history.append(
-            {"epoch": epoch + 1, "learning_rate": rates[-1], "train_loss": loss, "train_accuracy": train_accuracy}
-            | {"val_loss": val_loss, "val_accuracy": val_accuracy}
-        )
+        row = {"epoch": epoch + 1, "learning_rate": rates[-1], "train_loss": loss, "train_accuracy": train_accuracy}
+        row |= {"val_loss": val_loss, "val_accuracy": val_accuracy}
+        require_finite(row)
+        self.history.append(row)
         self.seconds.append(time.perf_counter() - started)
 
     def prepare_step(self, epoch: int) -> Any:
@@ -132,7 +123,7 @@ class Learner:
         if self.settings.ema:
             self.move_average()
         labels = targets if targets.dim() == 1 else targets.argmax(1)  # with mixup, the class with the larger share
-        self.losses.index_copy_(0, self.number, loss.detach().view(1))
+        self.loss += loss.detach()
         self.right += (logits.argmax(1) == labels).sum()
         self.number += 1
 
@@ -177,16 +168,6 @@ class Learner:
         torch._foreach_lerp_(averages, values, [self.forget[self.number]] * len(averages))
         if self.counted:  # BatchNorm counts its batches
             torch._foreach_copy_(*self.counted)
-
-    def check_losses(self, rates: list[float]) -> None:
-        """Raise an `InputError` about the first loss that is not finite; each such check waits for the GPU."""
-        losses = self.losses.tolist()
-        for number, (loss, rate) in enumerate(zip(losses, rates, strict=True), 1):
-            if not math.isfinite(loss):
-                raise InputError(
-                    f"the loss is {loss} in epoch {len(self.history) + 1}, step {number}, at learning rate {rate:.3g}; "
-                    "lower `learning_rate` (every finished epoch is kept)"
-                )
 
     @torch.inference_mode()
     def validate(self) -> tuple[float, float]:
