@@ -186,10 +186,13 @@ def round_weights(path: Path, network: str, val: Split, facts: Facts) -> tuple[b
 
     InputError if that loses more than `MOST_LOST`.
     """
-    from fer_pipeline.networks.pytorch.files import halve
+
+    from fer_pipeline.networks.pytorch.files import pack, read_tensors
     from fer_pipeline.networks.pytorch.model import load_model
 
-    content, accuracies = halve(path), []
+    state, metadata = read_tensors(path)
+    halves = {key: tensor.half() if tensor.is_floating_point() else tensor for key, tensor in state.items()}
+    content, accuracies = pack(halves, metadata), []
     with tempfile.NamedTemporaryFile() as file:
         file.write(content)
         file.flush()

@@ -197,7 +197,7 @@ def choose_weights(members: Sequence[Predictions]) -> list[float]:
     """The weights that minimise the mean negative log-likelihood of a soft vote; `members` are predictions of val.
 
     This loss is convex in the weights (probabilities below 1e-6 count as 1e-6), so SLSQP, started at equal weights and
-    given the exact gradient, finds the only minimum in every call. The weights have three decimals and sum to 1.
+    given the exact gradient, finds the only minimum in every call. The weights have three decimals.
     """
     actual = members[0].actual
     of_truth = np.stack([rows.probabilities[np.arange(len(actual)), actual] for rows in members]).clip(SMALLEST)
@@ -210,17 +210,7 @@ def choose_weights(members: Sequence[Predictions]) -> list[float]:
     whole = {"type": "eq", "fun": lambda weights: weights.sum() - 1, "jac": np.ones_like}
     exact = {"ftol": 1e-12, "maxiter": 1000}
     found = minimize(measure_loss, start, jac=True, method="SLSQP", bounds=bounds, constraints=whole, options=exact)
-    return round_weights(found.x)
-
-
-def round_weights(weights: npt.NDArray[np.float64]) -> list[float]:
-    """Round weights >= 0 to three decimals that sum to 1: first all down, then those that lost most up."""
-    units = 10**WEIGHT_DECIMALS
-    exact = units * weights.clip(0) / weights.clip(0).sum()
-    whole = np.floor(exact.round(6))  # `round` keeps floating-point errors from lowering a whole number
-    losers = np.argsort((whole - exact).round(6), kind="stable")[: int(units - whole.sum())]
-    whole[losers] += 1
-    return [round(float(one) / units, WEIGHT_DECIMALS) for one in whole]
+    return [round(max(0.0, float(weight)), WEIGHT_DECIMALS) for weight in found.x]
 
 
 def judge_ensembles(

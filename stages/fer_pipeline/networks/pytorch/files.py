@@ -85,14 +85,6 @@ def pack(state: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> byte
     return content[:8] + ordered + content[8 + length :]
 
 
-def halve(path: str | Path) -> bytes:
-    """The bytes of the same file with its numbers rounded to float16: half as many, enough to train on from."""
-    state, metadata = read_tensors(path)
-    return pack(
-        {key: tensor.half() if tensor.is_floating_point() else tensor for key, tensor in state.items()}, metadata
-    )
-
-
 def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """What a safetensors file holds: {name: tensor}, and its metadata, which may be empty."""
     with safe_open(path, "pt") as file:
