@@ -3,7 +3,7 @@
     python benchmarks/realtime.py [NAME ...]        networks, as `apps/predict.py --list` names them; by default all
 
 Each frame has one moving face, 170 pixels wide: the photo that comes with matplotlib. It prints the median
-milliseconds of each part over 300 frames: reading (MPEG-4), finding and cropping, the network, smoothing, drawing.
+milliseconds of each part over 300 frames: reading (MPEG-4), recognising, smoothing, drawing.
 """
 
 import argparse
@@ -52,9 +52,8 @@ def time_parts(path: Path, name: str) -> tuple[dict[str, float], int]:
         return result
 
     while (photo := timed("reading", video.read)[1]) is not None:
-        crops = timed("finding", recogniser.find, photo, FRAME_SIDE)
-        (judged,) = timed("network", recogniser.judge, [crops])
-        faces = timed("smoothing", tracker.follow, judged, 1 / RATE)
+        faces = timed("recognising", recogniser.recognise, photo, FRAME_SIDE)
+        faces = timed("smoothing", tracker.follow, faces, 1 / RATE)
         timed("drawing", draw_faces, photo, [recogniser.describe(face) for face in faces])
         found += bool(faces)
     return {part: 1000 * float(np.median(times)) for part, times in seconds.items()}, found

@@ -20,7 +20,7 @@ from fer_pipeline.training.common import checkpoints
 from fer_pipeline.training.common.checkpoints import lock_training
 
 AT_ONCE = f"import os, signal; {KILL_DVC}; {KILL_STAGE}"
-FIRST, SECOND, THIRD = (AFTER_FILE.format(count=count, strike=f"{KILL_DVC}; {KILL_STAGE}") for count in (1, 2, 3))
+FIRST, SECOND = (AFTER_FILE.format(count=count, strike=f"{KILL_DVC}; {KILL_STAGE}") for count in (1, 2))
 PER_NETWORK = [
     f"{stage}@{name}"
     for stage in ("predict", "evaluate", "export", "export_photo", "stress")
@@ -28,7 +28,7 @@ PER_NETWORK = [
 ]
 STAGES = ["sample", "prepare", "draw_augmented", *(f"train_{name}" for name in (*PAPERS, "compact")), *PER_NETWORK[:8]]
 KILLS = dict.fromkeys([*STAGES, "compare", *PER_NETWORK[8:], "score_exports", "draw_stress", "report"], FIRST)
-KILLS |= {"train_baseline": SECOND, "train_vgg19": THIRD}  # after parts.json and an epoch's one or two checkpoints
+KILLS |= {"train_vgg19": SECOND}  # after both checkpoints of its first epoch; Keras has one
 SPARED = {*PER_NETWORK} - {"predict@baseline", "evaluate@baseline", "export@resnet18"}  # the loading of the libraries
 KILLS |= dict.fromkeys(SPARED, AT_ONCE)  # by then their outputs are deleted
 """{stage, in the order of the pipeline: code that kills it}."""

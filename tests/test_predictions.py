@@ -30,7 +30,7 @@ def write(tmp_path, text):
     return path
 
 
-@pytest.mark.parametrize("classes", [CLASSES, ("bored", "not 'bored'"), name_classes(20)], ids=len)
+@pytest.mark.parametrize("classes", [CLASSES, ("bored", "not 'bored'"), name_classes(100)], ids=len)
 def test_what_is_written_comes_back(classes, tmp_path):
     rng, counts = np.random.default_rng(1), {"val": 300, "test": 500}
     k = len(classes)

@@ -298,11 +298,14 @@ def spoil_scores(_, images, *__):
 
 NO_MEMORY = Mock(side_effect=tf.errors.ResourceExhaustedError(None, None, "OOM when allocating"))
 FAILURES = {  # what is replaced in fer_pipeline/training/: by what, and the sentence
-    "keras.data.Batches.shuffle": (overflow, "^the loss is not finite in epoch 2, at learning rate 0.0.*; lower"),
-    "keras.train.to_arrays": (spoil_val, "the loss is not finite in epoch 1, at learning rate 0.0"),
+    "keras.data.Batches.shuffle": (overflow, "^the loss is not finite in epoch 2; lower learning_rate of baseline in"),
+    "keras.train.to_arrays": (spoil_val, "the loss is not finite in epoch 1; lower learning_rate of baseline in"),
     "keras.train.keras.Sequential.fit": (NO_MEMORY, "batches of 16 images; set batch_size of baseline .* to 8"),
-    "pytorch.learner.as_input": (spoil_crops, "the loss is not finite in epoch 1, at learning rate"),
-    "pytorch.learner.score_views": (spoil_scores, "the loss is not finite in epoch 1, at learning rate"),
+    "pytorch.learner.as_input": (spoil_crops, "the loss is not finite in epoch 1; lower learning_rate of compact in"),
+    "pytorch.learner.score_views": (
+        spoil_scores,
+        "the loss is not finite in epoch 1; lower learning_rate of compact in",
+    ),
     "pytorch.learner.derive_seed": (
         Mock(side_effect=torch.cuda.OutOfMemoryError),
         "batches of 16 images; set batch_size of compact .* to 8",

@@ -48,7 +48,7 @@ class Ensemble(Record):
     """A soft vote: the weighted mean of its members' probabilities, compared with its most accurate member on val."""
 
     members: list[str]
-    weights: list[Share]
+    weights: list[Share]  # rounded; the vote divides by their sum
     val_accuracy: Share
     accuracy: Share
     accuracy_ci95: Interval

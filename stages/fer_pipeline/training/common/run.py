@@ -83,13 +83,11 @@ def warn_if_slow(seconds: Sequence[float], threads: int | Literal["auto"]) -> No
         print(f"this epoch took {times:.1f} times as long as the fastest: {advice}", file=sys.stderr, flush=True)
 
 
-def require_finite(epoch: Mapping[str, Any]) -> None:
+def require_finite(name: str, epoch: Mapping[str, Any]) -> None:
     """Raise an InputError if a loss of `epoch`, with the keys `HISTORY`, is not finite."""
     if not math.isfinite(epoch["train_loss"] + epoch["val_loss"]):
-        raise InputError(
-            f"the loss is not finite in epoch {epoch['epoch']}, at learning rate {epoch['learning_rate']:.3g}; lower "
-            "`learning_rate` in the profile (profiles/; every epoch before is kept)"
-        )
+        remedy = f"lower learning_rate of {name} in its profile (profiles/)"
+        raise InputError(f"the loss is not finite in epoch {epoch['epoch']}; {remedy}")
 
 
 def say_too_large(name: str, batch_size: int) -> InputError:

@@ -19,15 +19,15 @@ Arrays = list[npt.NDArray[Any]]
 
 
 class Snapshots(keras.callbacks.Callback):
-    """Keeps the history, the seconds that the epochs took, and the weights of the best epoch.
+    """Keeps the history of the network `name`, the seconds that the epochs took, and the weights of the best epoch.
 
     After each epoch it writes them to the file `path`, with the weights and the optimizer's variables, from which a
     training starts if the file exists.
     """
 
-    def __init__(self, path: Path, threads: int | Literal["auto"]) -> None:
+    def __init__(self, name: str, path: Path, threads: int | Literal["auto"]) -> None:
         super().__init__()
-        self.path, self.threads = path, threads
+        self.name, self.path, self.threads = name, path, threads
         self.state: dict[str, Arrays] = {"weights": [], "optimizer": [], "best": []}
         self.epochs: list[dict[str, Any]] = []
         self.seconds: list[float] = []
@@ -55,7 +55,7 @@ class Snapshots(keras.callbacks.Callback):
         names |= {"val_loss": "val_cross_entropy", "val_accuracy": "val_accuracy"}
         numbers = {key: float(logs[name]) for key, name in names.items()}
         row = {"epoch": epoch + 1, "learning_rate": self.learning_rate, **numbers}
-        require_finite(row)
+        require_finite(self.name, row)
         self.epochs.append(row)
         optimizer: dict[str, npt.NDArray[Any]] = {}
         self.model.optimizer.save_own_variables(optimizer)

@@ -142,7 +142,7 @@ def train(name: str, settings: KerasTraining, compute: Compute, seed: int, data:
                 variable.assign(generator.integers(2**31, size=2))
         backend.seed_all(int(generator.integers(2**31)))  # dropout in PyTorch has no variable
 
-    snapshots = Snapshots(folder / "last.npz", compute.threads if device == "cpu" else 1)
+    snapshots = Snapshots(name, folder / "last.npz", compute.threads if device == "cpu" else 1)
     done = len(snapshots.epochs)
     average = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
     average._ema_weights_in_model = done > 0  # snapshots are taken, as val is, while the network has its average

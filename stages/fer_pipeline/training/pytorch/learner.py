@@ -17,7 +17,6 @@ from fer_pipeline.networks.network import CROPS
 from fer_pipeline.networks.pytorch.crops import EVALUATION_CROPS, as_input, autocast, score_views
 from fer_pipeline.networks.pytorch.heads import HEADS
 from fer_pipeline.params.schema import PyTorchTraining
-from fer_pipeline.training.common.run import require_finite
 from fer_pipeline.training.pytorch.data import TensorSplit, TrainingBatches, derive_seed
 from fer_pipeline.training.pytorch.graph import Captured
 from fer_pipeline.training.pytorch.processes import share_batchnorm
@@ -68,7 +67,7 @@ class Learner:
         self.seconds: list[float] = []
 
     def train_epoch(self) -> None:
-        """Train and validate for one epoch; an `InputError` says that a loss is not finite."""
+        """Train and validate for one epoch, and add it to the history."""
         started, epoch, settings, steps = time.perf_counter(), len(self.history), self.settings, len(self.batches)
         torch.manual_seed(derive_seed(self.seed, epoch, self.rank))  # of dropout
         self.batches.draw(derive_seed(self.seed, epoch))
@@ -84,10 +83,10 @@ class Learner:
         loss, right = self.sum_up(self.loss / steps / self.world, self.right)
         train_accuracy = right / (steps * self.batches.batch_size)
         val_loss, val_accuracy = self.validate()
-        row = {"epoch": epoch + 1, "learning_rate": rates[-1], "train_loss": loss, "train_accuracy": train_accuracy}
-        row |= {"val_loss": val_loss, "val_accuracy": val_accuracy}
-        require_finite(row)
-        self.history.append(row)
+        self.history.append(
+            {"epoch": epoch + 1, "learning_rate": rates[-1], "train_loss": loss, "train_accuracy": train_accuracy}
+            | {"val_loss": val_loss, "val_accuracy": val_accuracy}
+        )
         self.seconds.append(time.perf_counter() - started)
 
     def prepare_step(self, epoch: int) -> Any:

@@ -17,7 +17,14 @@ from fer_pipeline.networks.pytorch.files import IMAGENET, Normalise, pack_networ
 from fer_pipeline.networks.pytorch.heads import add_votes_head
 from fer_pipeline.params.schema import Compute, PyTorchTraining
 from fer_pipeline.training.common.checkpoints import find_checkpoints
-from fer_pipeline.training.common.run import Trained, describe_origin, learns_votes, say_too_large, warn_if_slow
+from fer_pipeline.training.common.run import (
+    Trained,
+    describe_origin,
+    learns_votes,
+    require_finite,
+    say_too_large,
+    warn_if_slow,
+)
 from fer_pipeline.training.pytorch.checkpoints import find_last, load, save
 from fer_pipeline.training.pytorch.data import TensorSplit
 from fer_pipeline.training.pytorch.learner import Learner
@@ -62,6 +69,7 @@ def train(name: str, settings: PyTorchTraining, compute: Compute, seed: int, dat
     try:
         while not is_over(settings, learner.history):
             learner.train_epoch()
+            require_finite(name, learner.history[-1])
             if rank == 0:
                 keep(learner, checkpoints)
                 whole = max(settings.freeze_epochs, settings.small_epochs)  # the epochs before do less
