@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import shutil
+import textwrap
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,7 @@ from fer_pipeline.figures.stress import draw_damages
 from fer_pipeline.figures.style import shows_faces, to_png
 from fer_pipeline.metrics.comparison import Comparison
 from fer_pipeline.metrics.evaluation import Scores
-from fer_pipeline.metrics.scores import Summary
+from fer_pipeline.metrics.scores import Summary, apply_mcnemar
 from fer_pipeline.raw.record import Data
 from fer_pipeline.stress.record import Stress
 from fer_pipeline.training.common.run import Training
@@ -322,6 +323,20 @@ def test_networks_are_those_of_the_run(folder):
     table = collect.make_table(folder, "README.md")
     assert "Baseline" not in table
     assert [line.split(" | ")[4] for line in table.split("\n")[2:4]] == ["–", "71.60%"]
+
+
+def test_a_network_of_ones_own_is_compared_as_the_page_says(tmp_path, monkeypatch, capsys):
+    """Here Compact of fer2013-cpu, beside that of fer2013-photos."""
+    page = (ROOT / "docs/evidence.md").read_text().partition("## Comparing a network of your own")[2]
+    code = re.search("(?:    .*\n)+", page)[0]
+    runs = (read_run(ROOT / "results" / name) for name in ("fer2013-photos", "fer2013-cpu"))
+    rows = [run.read(["compact"])["compact"][""]["test"] for run in runs]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").symlink_to(ROOT / "results")
+    pd.DataFrame({"predicted": np.array(CLASSES)[rows[1].predicted]}).to_csv("mine.csv")
+    exec(textwrap.dedent(code), {})
+    p_value = apply_mcnemar(*(one.correct for one in rows))[2]
+    assert capsys.readouterr().out == f"70.69%, p = {p_value:.2g}\n" and 0 < p_value < 1
 
 
 @pytest.mark.parametrize(
