@@ -235,7 +235,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--face", action="store_true", help="treat each picture as one cropped face; skip detection")
     below = "confidence below which a face is `uncertain` (%(default)s), in hundredths"
     parser.add_argument("--threshold", type=float, default=THRESHOLD, help=below)
-    score = "what the detector is less sure of is no face (%(default)s, of 0 to 1)"
+    score = "leave out faces that the detector scores lower (%(default)s; above 0, at most 1)"
     parser.add_argument("--detector-score", type=float, default=LEAST_SCORE, metavar="SCORE", help=score)
     small = "leave out faces whose box has fewer pixels on its longer side; --summary counts them as too small"
     parser.add_argument("--min-size", type=int, default=0, metavar="PIXELS", help=small)

@@ -107,9 +107,9 @@ class ModelFacts(BaseModel):
 
     name: str
     trained_on: Annotated[str, Field(description="name of the data set's file, or `drawn faces`")]
-    answers_accuracy: Annotated[float | None, Field(description="of the head that answers, on validation faces")]
-    answers_compared_with: Annotated[str, Field(description="of faces that have it", examples=[MAJORITY, LABELS])]
-    val_accuracy: Annotated[float, Field(description="of its first head, which may not answer, on validation labels")]
+    answers_accuracy: Annotated[float | None, Field(description="share of its answers that are right, on val faces")]
+    answers_compared_with: Annotated[str, Field(description="truth, where there is one", examples=[MAJORITY, LABELS])]
+    val_accuracy: Annotated[float, Field(description="first head's accuracy on val labels; the second head may answer")]
     classes: Annotated[list[str], Field(description="what it may say of a face, in the order of `probabilities`")]
 
 
@@ -135,10 +135,10 @@ class Error(BaseModel):
 
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    400: {"model": Error, "description": "no picture, a damaged one, or no such network"},
+    400: {"model": Error, "description": "no picture, a damaged one (in a form: a damaged form), or no such network"},
     403: {"model": Error, "description": "requested by a page of another site"},
-    408: {"model": Error, "description": "the picture did not arrive in time"},
-    413: {"model": Error, "description": "the picture is too large"},
+    408: {"model": Error, "description": "the pictures did not arrive in time"},
+    413: {"model": Error, "description": "the picture or the form is too large, or the form has too many pictures"},
 }
 BYTES = {"type": "string", "format": "binary"}
 FORM = {"type": "object", "properties": {"photo": {"type": "array", "items": BYTES}}}
@@ -264,7 +264,7 @@ async def read_form(request: Request) -> list[tuple[str, bytes]]:
 async def answer_request(
     request: Request, model: str | None, read: Callable[[Request], Awaitable[Any]], work: Callable[[Any, str], Any]
 ) -> JSONResponse:
-    """The answer to a request with pictures: `work` of what it `read` and the network's name, or one sentence."""
+    """The response to a request with pictures: `work(await read(request), network's name)`, or a one-sentence error."""
     app.state.waiting += 1
     origin = request.headers.get("origin")
     try:

@@ -1,4 +1,4 @@
-// Given by `make serve` as sw.js: where the page of `make site` was open at the same address, its files are kept no more.
+// `make serve` serves this as sw.js: it unregisters the service worker of `make site`'s page at the same address.
 
 addEventListener("install", () => skipWaiting());
 addEventListener("activate", event => event.waitUntil(registration.unregister()));

@@ -176,7 +176,7 @@ async function playThrough(photo, mine) {
     await ready;
     await played;
     video.pause();
-    if (!video.videoWidth) throw new Error("the picture is a video without a picture that this browser plays; save it as MP4 (H.264) or WebM");
+    if (!video.videoWidth) throw new Error("the picture is a video whose images this browser cannot show; save it as MP4 (H.264) or WebM");
     if (!Number.isFinite(video.duration)) await seek(1e9);  // of a recording that does not say it: it ends there
     const length = Number.isFinite(video.duration) ? video.duration : video.currentTime;
     photo.frames = [];

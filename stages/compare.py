@@ -6,7 +6,7 @@ Writes  metrics/compare.json, metrics/summary/ensemble.json, plots/compare/ (eac
 Alone   python stages/compare.py --data data/prepared/faces.h5 --predictions data/predictions --metrics metrics
         --report compare.json --summary ensemble.json --plots compare
 
-The networks are those of params.yaml, in its order: two or more.
+The networks are those of params.yaml, in its order; one is enough.
 """
 
 import argparse

@@ -231,8 +231,8 @@ def quantise_well(
 ) -> tuple[bytes, list[str], Logits]:
     """The int8 model (bytes) of an ONNX model, the names of the parts kept in float32, and its logits on `val`.
 
-    Both answer as `answer_mirrored` has it; `on_val` are the logits in float32. Where more than `ALLOWED_LOSS` of the
-    first head's accuracy is lost, and more than one face, batch normalisation is kept, or, if that does not help, all.
+    Both models average over mirror images (`answer_mirrored`); `on_val` are the float32 logits. If int8 loses more than
+    `ALLOWED_LOSS` of the first head's accuracy, and over one face, BatchNorm stays float32; if that fails too, all.
     """
     wanted = score(on_val, val) - max(ALLOWED_LOSS, 1 / len(val.labels)) - 1e-9
     with tempfile.TemporaryDirectory() as folder:
@@ -259,9 +259,9 @@ def run_onnx(content: bytes, crop: int, faces: Images, *heads: str) -> Logits:
 def choose_answers(logits: Logits, val: Split, classes: int, temperature: float) -> dict[str, str]:
     """Metadata on the head that answers where one answer is wanted: the one that agrees best with annotators on val.
 
-    `logits` are those for all rows of `val`. The temperature of the answer, one of the K
-    classes, is fitted to the majority. Without a majority for one of them, the first head answers, with its own
-    `temperature`.
+    `logits` are those for all rows of `val`. The answer is one of the K classes; its temperature is fitted to the
+    annotators' majority. If no row of `val` has a majority for any of the K classes, the first head answers, with its
+    own `temperature`.
     """
     majority = np.full(len(val.labels), -1) if val.votes is None else find_majority(val.votes)
     known = has_label(majority, classes)

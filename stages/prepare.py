@@ -170,7 +170,7 @@ def require_classes(places: Mapping[str, Positions], raw: Rows, source: str, spl
         if lacking and name == "train":
             names = [f"name of {number}" for number in raw.numbers] or [raw.classes[label] for label in present]
             why = (
-                "; its numbers were taken for FER-2013's: name them in their order, as"
+                "; its numbers were taken for FER-2013's; to name your own classes, in the order of the numbers,"
                 if raw.numbers
                 else "; give some, or"
             )

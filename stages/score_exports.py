@@ -78,7 +78,7 @@ def measure_speed(path: Path, faces: NDArray[np.uint8]) -> record.ExportedTimes:
 
 
 def measure_latency(path: Path, face: NDArray[np.uint8], threads: int) -> record.Latency:
-    """The milliseconds for one face, an array of faces like the others."""
+    """Milliseconds for `face`, uint8 (1, S, S) or (1, S, S, 3): median and 95th percentile of `CALLS` calls."""
     model = load_exported(path, threads)
     median, late = np.percentile(time_calls(lambda: model.predict(face), CALLS), [50, 95])
     return record.Latency(median=round(1000 * float(median), 3), p95=round(1000 * float(late), 3))

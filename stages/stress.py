@@ -29,7 +29,7 @@ from fer_pipeline.stress.record import Held, OnSplit, Stress, describe, score
 
 
 def draw_rows(rows: Split, count: int | None, seed: int) -> Split:
-    """So many rows, drawn and in their order; all if there are no more, or for None."""
+    """`count` rows drawn with `seed`, in their original order; all if `count` is None or there are no more."""
     places = np.sort(np.random.default_rng(seed).permutation(len(rows.labels))[:count])
     return Split(rows.images[places], rows.labels[places], None)
 

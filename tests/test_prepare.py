@@ -149,7 +149,7 @@ def test_an_empty_split_is_refused(run_prepare):
         assert f"leaves no row for {empty}" in run_prepare(Table(per_class), code=1)[0]
 
 
-FOR_FIVE = "its numbers were taken for FER-2013's: name them in their order, as set prepare.classes to [name of 0, "
+FOR_FIVE = "its numbers were taken for FER-2013's; to name your own classes, in the order of the numbers, set prepare.classes to [name of 0, "
 
 
 def test_numbers_are_fer2013s_only_if_train_has_all_seven(run_prepare, set_prepare, tmp_path, table):

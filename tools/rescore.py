@@ -3,9 +3,9 @@
     make rescore NAME=mine
 
 Neither networks nor faces are needed: results/<name>/predictions/ has the answers about each val and test row, its
-label, its annotators' votes and whether train has the same image. Every accuracy, interval, test, calibration, vote and
-ensemble is computed anew, also those of seeds.json; not so what rests on train faces, on damaged faces or on exports,
-and the cost of a network. Exit code 1 if a value differs.
+label, its annotators' votes and whether train has the same image. It computes every accuracy, interval, test,
+calibration, vote and ensemble anew, also those of seeds.json, but nothing that needs train faces, damaged faces or
+exports, and no network's cost. Exit code 1 if a value differs.
 """
 
 import argparse

@@ -63,9 +63,9 @@ def is_running(process: int) -> bool:
 
 
 def write_files(contents: Mapping[AnyPath, bytes | memoryview | Callable[[Path], object]]) -> None:
-    """Write {path: bytes}, all or none: the files are first written beside their paths, then renamed.
+    """Write {path: bytes}: all files are written beside their paths, then renamed; if writing fails, no path changes.
 
-    In place of bytes that would fill the memory, a function that writes a file to the path that it is given.
+    In place of bytes that would fill the memory, give a function; it is called with the path to write the file to.
     """
     with contextlib.ExitStack() as stack:
         for path, content in contents.items():

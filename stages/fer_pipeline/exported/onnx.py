@@ -17,8 +17,8 @@ from fer_pipeline.running.hardware import count_cores
 
 BATCH = 64
 INPUT, OUTPUT, VOTES, ANSWER = "pixels", "logits", "votes", "probabilities"
-"""Names in the graph. A network with a second head has `VOTES`; `ANSWER` is the softmax over the K classes of one head,
-divided by its temperature."""
+"""Names in the graph. A network with a second head has `VOTES`; `ANSWER` is the probabilities of the K classes: the
+softmax of one head's logits after division by `answers_temperature`."""
 MAJORITY, LABELS = "the annotators' majority", "the data set's labels"
 """What an answer is compared with, to say how often it is right."""
 DEFAULT_SIZE = 48
@@ -43,7 +43,7 @@ class OnnxModel(NamedTuple):
     metadata: dict[str, str]
 
     def predict(self, faces: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Calibrated class probabilities float64 (N, K) of faces uint8 (N, *shape), from the centre crop."""
+        """First head's calibrated probabilities float64 (N, K) of faces uint8 (N, *shape): mean of crop and mirror."""
         return to_probabilities(self.compute(faces, OUTPUT)[OUTPUT], self.temperature)
 
     def answer(self, faces: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:

@@ -23,7 +23,7 @@ class Answer(NamedTuple):
     annotators: int | None  # how many of ten people would likely say so; None if the network learnt no votes
     probabilities: dict[str, float]  # by class
     box: tuple[int, int, int, int]  # left, top, width, height in pixels
-    roll: int  # degrees by which the face is turned clockwise; it was judged upright
+    roll: int  # degrees by which the face is turned clockwise; beyond 11 it was turned upright to be judged
     cut: bool  # whether the picture's edge cuts the face
     number: int | None = None  # of the face in a video, from 1, the same in each frame
 
@@ -32,8 +32,8 @@ class Faces:
     """Finds faces and recognises their expressions. One object must not be shared between threads.
 
     `model` is a name that `fer-predict --list` prints, or the path of an .onnx file; by default the best network
-    answers. A face with a confidence below `threshold` is uncertain, and what the detector gives less than
-    `detector_score`, in (0, 1], is no face. InputError if there is no such network.
+    answers. A face with a confidence below `threshold`, in [0, 1], is uncertain; faces that the detector scores below
+    `detector_score`, in (0, 1], are left out. InputError if there is no such network.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Faces:
                 yield path, self.find(path)
 
     def watch(self, video: str | Path) -> Iterator[tuple[float, list[Answer]]]:
-        """(time in seconds, faces) of each frame of a video file; probabilities are smoothed over time."""
+        """(seconds, faces) of each frame of a video; probabilities are smoothed over time. InputError if unreadable."""
         tracker, seconds = Tracker(), 0.0
         film, rate = open_video(video)
         photo = film.read()[1]

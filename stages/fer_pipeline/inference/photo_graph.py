@@ -330,7 +330,7 @@ def write_search(size: int, crop: int, colour: bool) -> onnx.ModelProto:
 
 
 def write_share(temperature: float) -> onnx.ModelProto:
-    """From the votes (N, V) of a network to the share of annotators expected to choose each class."""
+    """An ONNX model from the second head's logits (N, V) to the share of annotators expected to choose each class."""
 
     @function
     def share(said: FLOAT32[None, None]):

@@ -49,7 +49,7 @@ class Description(TypedDict):
     """A face in words and plain numbers, as it goes into JSON, CSV and drawings."""
 
     box: Annotated[list[int], "left, top, width, height in pixels"]
-    roll: Annotated[int, "degrees by which the face is turned clockwise; it was judged upright"]
+    roll: Annotated[int, "degrees by which the face is turned clockwise; beyond 11 it was turned upright to be judged"]
     cut: Annotated[bool, "whether the picture's edge cuts the face"]
     emotion: Annotated[str, "the class with the highest probability"]
     confidence: Annotated[float, "probability of that emotion, calibrated on validation faces"]

@@ -27,9 +27,9 @@ def load_model(name: str, path: str | Path, precision: str, facts: Facts) -> Any
 def predict(
     model: Any, images: npt.NDArray[np.uint8], path: str | Path, *ways: Sequence[View]
 ) -> list[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
-    """Probabilities of faces uint8 (N, S, S) or (N, S, S, 3), by each of several lists of views averaged over them.
+    """Mean probabilities of faces uint8 (N, S, S) or (N, S, S, 3) over the views of each list in `ways`.
 
-    They are each head's: float64 (N, K), and (N, V) or (N, 0).
+    One pair per list: float64 (N, K), and the second head's (N, V) or (N, 0). InputError if rows do not add up to 1.
     """
     heads = [split_heads(said, model.classes) for said in model.predict(images, *ways)]
     for head in chain(*heads):

@@ -1,8 +1,8 @@
 """What a network's file holds, how to find it by the network's name, and what made a trained one.
 
-All that is particular to the network <name> is in `stages/fer_pipeline/networks/<name>.py`. No other file names it,
-but for what the paper reports of it (`fer_pipeline.metrics.paper`). The file imports no framework until the network is
-built, so that reading its title takes no time.
+All code that is particular to the network <name> is in `stages/fer_pipeline/networks/<name>.py`. No other module names
+it, except `fer_pipeline.metrics.paper` for what the paper reports of it; params.yaml, dvc.yaml and the profiles do. The
+file imports no framework until the network is built, so that reading its title takes no time.
 """
 
 import json
@@ -34,7 +34,7 @@ class Shape(NamedTuple):
 class View(NamedTuple):
     """What a network sees of a face in evaluation: one crop of it, or the centre of the face turned and scaled."""
 
-    x: int = 0  # the crop's place in the face, mirrored if it is: -1 at the left edge, 0 in the middle, 1 at the right
+    x: int = 0  # the crop's place in the face (in its mirror image if `mirrored`): -1 left edge, 0 middle, 1 right edge
     y: int = 0  # -1 at the top
     mirrored: bool = False
     turn: float = 0  # degrees, counterclockwise

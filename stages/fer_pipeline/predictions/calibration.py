@@ -13,7 +13,7 @@ SMALLEST = 1e-6  # the smallest probability whose logarithm is taken: prediction
 def temper(probabilities: Floats, temperature: float) -> Floats:
     """Probabilities (N, K), at least 1e-6, to the power of 1 / `temperature`, divided by their sum.
 
-    For a softmax that is the same as dividing its logits, which the average over ten crops does not have.
+    For a softmax this equals dividing its logits by `temperature`; an average over ten crops has no logits.
     """
     logits = np.log(np.clip(probabilities, SMALLEST, None)) / temperature
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))

@@ -28,9 +28,9 @@ MOST_VALUES = 1000  # of a group
 def label_rows(
     names: Sequence[str], source: str, options: Options, form: Form
 ) -> tuple[Choice, Labels, dict[str, Any]]:
-    """The classes of rows with these `names` ('' without any), labels int64 (N,), -1 for rows to leave out, and counts.
+    """Classes of rows with these `names` ('': none), labels int64 (N,), -1 for rows to leave out, and fields of `Rows`.
 
-    The counts are fields of `Rows`.
+    The fields are `classes`, `left_out` and `numbers`.
     """
     wanted = options.classes
     known = name_numbers({*names} - {""}, wanted, source, form, options.all_test)

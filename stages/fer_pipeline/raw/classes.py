@@ -166,7 +166,7 @@ def require_name(name: str, source: str) -> None:
 def order_votes(
     votes: npt.NDArray[np.uint8], voted: Sequence[str], choice: Choice
 ) -> tuple[npt.NDArray[np.uint8], tuple[str, ...]]:
-    """Votes uint8 (N, V + 2) for `voted` with the chosen classes first, merged as they are; and their names."""
+    """Votes uint8 (N, V + 2) for `voted`, chosen classes first, columns of one class summed; and the new V names."""
     others = [name for name in voted if choice.find(name) < 0]
     names = (*choice.classes, *others)
     places = [choice.find(name) if choice.find(name) >= 0 else names.index(name) for name in voted]

@@ -108,8 +108,8 @@ def find_usages(pictures: list[tuple[int, str, str]], source: Path, seed: int) -
 def list_folders(names: Collection[str], source: Path, seed: int) -> Listed:
     """The pictures in folders that are named as their classes, with or without train, val and test above them.
 
-    Names with the challenge's prefixes in train and test have its parts. Raises `InputError` for no picture, one
-    elsewhere, or class folders in several places.
+    If folders are train and test only, and names have the challenge's prefixes, these give the parts. Raises
+    `InputError` for no picture, one elsewhere, or class folders in several places.
     """
     found = sorted(name for name in names if name.lower().endswith(OTHER_SUFFIXES))
     places = [("", "", "", *name.split("/"))[-4:-1] for name in found]  # the folders above, with the class last

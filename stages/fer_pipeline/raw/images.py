@@ -114,10 +114,10 @@ def decode(
 ) -> tuple[Pixels | None, str, bool]:
     """A picture as a face, uint8 (S, S), or (S, S, 3) in colour; Pillow's mode of the file, and whether it was scaled.
 
-    The face is what `box` holds, the largest that `options.crop` finds (None without one), or the middle square. Scaled
-    is what has another size than `options.size`; without that, only boxes and found faces. `strict` takes no format but
-    FER-2013's. Raises ValueError: not a picture, damaged, another size, too small or too narrow, or a mode without a
-    plain conversion to 8 bits.
+    The face is what `box` holds, else the largest face that `options.crop` finds (None if it finds none), else the
+    middle square. Found faces count as scaled, others if their size is not `options.size` (None: 48). `strict` takes
+    JPEG and PNG only. Raises ValueError: not a picture, damaged, an unexpected size, too small or too narrow, or a mode
+    without a plain conversion to 8 bits.
     """
     size = options.size or SIZE
     exact = options.size is None and box is None and options.crop is None

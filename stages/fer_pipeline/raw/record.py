@@ -56,7 +56,7 @@ class Dropped(Record):
 
 class Data(Record):
     source: Source
-    name: str = NAME  # as in faces.h5, and likewise size and colour; what runs kept earlier lack is that of FER-2013
+    name: str = NAME  # this, size and colour as in faces.h5; older kept runs lack them, so the defaults are FER-2013's
     size: Count = SIZE  # height and width of a face, in pixels
     colour: bool = False
     votes_md5: str | None = None  # hex digest of the file of votes; None without such a file

@@ -46,7 +46,7 @@ LARGEST_LIST = 1 << 28  # bytes of a table that names pictures
 
 
 def read_source(source: str | Path, seed: int, options: Options = FER2013) -> Rows:
-    """Read all rows of a data set, by default FER-2013; `seed` draws val or test where the source has none."""
+    """All rows of a data set (FER-2013 by default); `seed` draws missing val or test. InputError if missing or bad."""
     remedy = "put FER-2013 there, or set `dataset` in params.yaml to where it is"
     return read(source, options._replace(seed=seed), remedy)
 

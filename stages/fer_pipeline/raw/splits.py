@@ -22,11 +22,11 @@ Parts = npt.NDArray[np.uint8]  # (N,): positions in `SPLITS`, or `UNKNOWN`
 def complete_parts(
     parts: Parts, labels: Labels, subjects: Sequence[str], classes: Sequence[str], seed: int, source: str
 ) -> tuple[Parts, Literal["official", "made"], str]:
-    """The parts of rows that have all three, train and test, or none; how the split came about, and a note on it.
+    """Fill in the splits that `parts` lack (val, or all three); returns all parts, 'official' or 'made', and a note.
 
-    Val is drawn from train, or val and test from all: a tenth each, with `seed`, of each class, or of the `subjects`
-    where rows name them ('' where none does). Raises `InputError` for other parts, a subject in two of them, or too few
-    rows or subjects of a class to draw from.
+    Val is drawn from train, or val and test from all rows: a tenth each, with `seed`, of each class, or, if `subjects`
+    is not empty, of the subjects. Raises `InputError` for other parts, a subject in two of them, too few rows of a
+    class, or too few subjects to draw from.
     """
     found = [SPLITS[part] for part in np.unique(parts[parts != UNKNOWN])]
     held: dict[str, set[int]] = {}

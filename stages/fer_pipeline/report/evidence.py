@@ -1,6 +1,6 @@
 """What the report shows: the records in metrics/, the pictures in plots/, and tables of values that name their sources.
 
-A source is written as in the cell's title: `metrics/data.json: rows.val.fear`, `metrics/compare.json: votes[3].gain`.
+A source reads as in the cell's title: `metrics/data.json: rows.val.fear`, `metrics/compare.json: mcnemar[3].p_value`.
 """
 
 import base64

@@ -24,7 +24,7 @@ def limit_threads(threads: int | Literal["auto"]) -> None:
 
 
 def count_cores() -> int:
-    """How many cores this process may use; on systems that do not say, such as macOS, how many there are."""
+    """OMP_NUM_THREADS if set, else the cores this process may use (on systems that do not say, as macOS: all cores)."""
     if (limit := os.environ.get(LIMITS[0], "")).isdecimal():
         return int(limit)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

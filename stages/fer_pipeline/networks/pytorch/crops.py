@@ -84,7 +84,7 @@ def score_views(
     ways: Sequence[Sequence[View]],
     classes: int,
 ) -> torch.Tensor:
-    """Log-probabilities of faces uint8 (N, C, S, S), for each list of views averaged over them (section 2).
+    """Logarithms of the mean probabilities of faces uint8 (N, C, S, S) over each list of views in `ways` (section 2).
 
     `network` maps float32 (N, 3, size, size) to logits. The result is float32 (ways, N, K), K being `classes`, or
     (ways, N, K + V) if the network has a second head. A view that several lists have is computed once.

@@ -109,7 +109,7 @@ def compile_network(network: keras.Model, classes: int, settings: KerasTraining,
 
 
 def choose_precision(wanted: Wanted, fast: bool) -> Precision:
-    """`wanted`; auto becomes bfloat16 if the hardware multiplies it, as `fast` says, else float32, as does float16."""
+    """`wanted`; for auto and float16, bfloat16 if the hardware multiplies it, as `fast` says, else float32."""
     if wanted == "auto" or wanted == "float16":  # mypy does not understand `in`
         return "bfloat16" if fast else "float32"
     return wanted

@@ -48,9 +48,9 @@ class TrainingBatches:
     `batch_size` counts the rows of all `world` processes; each process gets its share of every batch, this one that of
     number `rank`, from 0.
 
-    Order and variations are drawn for a whole epoch at once, on the device of the data, so that no batch waits for the
-    host; they follow from a seed, so that a resumed run and any number of processes see the same crops. Each epoch
-    leaves out the rows beyond its last full batch.
+    Order and variations are drawn on the CPU for a whole epoch at once and copied to the data's device, so that no
+    batch waits for the host; they follow from a seed, so that a resumed run and any number of processes see the same
+    crops. Each epoch leaves out the rows beyond its last full batch.
     """
 
     data: TensorSplit
