@@ -38,7 +38,7 @@ def score_again(run: Run) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]
         own = Scores.read(folder / path, "evaluate")
         facts = NetworkFacts(cost=own.cost, device=own.device, precision=own.precision)
         again = judge(rows[name], rows[name][""]["val"], votes[name], run.splits, run.groups, facts, settings, seed)
-        yield path, own.model_dump(exclude=OF_TRAIN), again.model_dump(exclude=OF_TRAIN)
+        yield path, own.model_dump(exclude=OF_TRAIN, exclude_unset=True), again.model_dump(exclude=OF_TRAIN)
         path = f"metrics/summary/{name}.json"
         yield path, json.loads((folder / path).read_text()), summarise(again).model_dump()
     if seeds:
@@ -50,14 +50,14 @@ def score_again(run: Run) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]
     of_crops = {name: rows[name][""] for name in names}
     together, _ = judge_together(of_crops, of_views, run.splits["test"], run.voted, settings, seed)
     found = kept.model_copy(update=together).model_dump(mode="json")
-    yield "metrics/compare.json", kept.model_dump(mode="json"), found
+    yield "metrics/compare.json", kept.model_dump(mode="json", exclude_unset=True), found
     path = "metrics/summary/ensemble.json"
     yield path, json.loads((folder / path).read_text()), summarise(together["ensemble"]).model_dump()
 
 
 def list_differences(kept: Any, found: Any, place: str = "") -> Iterator[str]:
-    """Where two contents of a JSON file differ, and by what."""
-    if isinstance(kept, dict) and isinstance(found, dict) and kept.keys() == found.keys():
+    """Where two contents of a JSON file differ, and by what; an older file may lack keys."""
+    if isinstance(kept, dict) and isinstance(found, dict) and kept.keys() <= found.keys():
         for key, one in kept.items():
             yield from list_differences(one, found[key], f"{place}.{key}" if place else key)
     elif isinstance(kept, list) and isinstance(found, list) and len(kept) == len(found):
