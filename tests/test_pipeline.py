@@ -258,7 +258,7 @@ def keep_the_run(clone):
     score_the_run_again(clone, kept)
     facts = json.loads((kept / "run.json").read_text())
     seconds, networks = facts["stages_seconds"], facts["networks"]
-    assert seconds.keys() == clone.read_lock()["stages"].keys() and None not in seconds.values()
+    assert seconds.keys() == stages.keys() and None not in seconds.values()
     made = content["train_compact"]
     known = {
         "hardware": made["hardware"],
