@@ -22,7 +22,7 @@ from fer_pipeline.inference.opencv import cv2
 FLAGS = ("headless", "no-sandbox", "disable-gpu", "window-size=1280,1000")
 FLAGS += ("use-fake-device-for-media-stream", "use-fake-ui-for-media-stream")
 FLAGS += ("host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",)
-LOGS = {"browser": "SEVERE", "performance": "ALL"}
+LOGS = {"browser": "ALL", "performance": "ALL"}
 PHOTOS = sorted((ROOT / "docs" / "photos").glob("*.jpg"))
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 """The key of an element in WebDriver's answers."""
@@ -90,7 +90,7 @@ class Browser:
         return self.run("return document.documentElement.outerHTML")
 
     def list_foreign(self, own="file:"):
-        """What was asked for outside of `own`, the start of the page's address, and the errors of its scripts."""
+        """What was asked for outside of `own`, the start of the page's address, and what its scripts complained about."""
         events, said = (self("POST", "se/log", type=kind) for kind in ("performance", "browser"))
         logged = [json.loads(event["message"])["message"] for event in events]
         sent = [one["params"]["request"]["url"] for one in logged if one["method"] == "Network.requestWillBeSent"]
