@@ -44,6 +44,13 @@ def test_the_card_is_made_of_its_numbers(card):
     assert (ROOT / "results" / card.run / "run.json").exists()
 
 
+def test_the_card_says_what_damage_costs(card):
+    found = json.loads((ROOT / "results" / card.run / "metrics/stress/compact.json").read_bytes())["test"]
+    assert card.damaged.model_dump() == {key: found[key] for key in ("mean", "worst", "rows", "clean")}
+    said = f"is {card.damaged.mean.accuracy:.2%} on average and {card.damaged.worst.accuracy.value:.2%}"
+    assert said in " ".join((PRETRAINED / "README.md").read_text().split())
+
+
 def test_the_card_begins_as_hugging_faces_do(card):
     """With its figures, for `model-index`."""
     facts = YAML(typ="safe").load((PRETRAINED / "README.md").read_text().split("---\n")[1])

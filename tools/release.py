@@ -41,6 +41,8 @@ from fer_pipeline.params.schema import Evaluate
 from fer_pipeline.predictions.predictions import SCORED, Predictions, as_written
 from fer_pipeline.report.show import percent
 from fer_pipeline.running.stage import catch
+from fer_pipeline.stress.damages import DAMAGES
+from fer_pipeline.stress.record import Held, Stress, Summary
 from fer_pipeline.training.common.run import Training
 from kept import read_facts
 from origin import Origin
@@ -90,6 +92,13 @@ class Weights(Record):
     lost_on_val: float  # points of val accuracy that it has less than the trained network in float32
 
 
+class Damaged(Summary):
+    """The int8 file's answers about damaged test faces, as the kept run measured them."""
+
+    rows: Count
+    clean: Held  # the same faces as they are
+
+
 class Card(Record):
     """pretrained/<network>.json."""
 
@@ -107,6 +116,7 @@ class Card(Record):
     origin: Origin  # what made the network, as the run says
     files: dict[str, ReleasedFile]  # {precision: file}
     weights: Weights | None  # None for a network of Keras
+    damaged: Damaged
 
 
 def fetch(path: str, md5: str, cache: Path) -> Path:
@@ -219,6 +229,7 @@ def make_card(card: Card) -> str:
         title=find_network(card.network).TITLE,
         names={kind: file.format(card.network) for kind, file in FILES.items()},
         best=best,
+        damages=DAMAGES,
         ranked=sorted(recalls, key=lambda pair: pair[1]),
     )
 
@@ -251,6 +262,7 @@ def main() -> None:
             contents[f"pretrained/{network}.safetensors"], weights = round_weights(
                 trained, network, splits["val"], data
             )
+    damaged = Stress.read(folder / "metrics" / "stress" / f"{network}.json", f"stress@{network}").test
     scores = Scores.read(folder / "metrics" / f"{network}.json", "evaluate")
     speeds = read_timing(folder / "metrics" / "timing.json", [network]).exports
     speed = dict(speeds.networks.get(network, ())) if speeds else {}
@@ -269,6 +281,7 @@ def main() -> None:
         speed_hardware=speeds.hardware if speeds else None,
         files=files,
         weights=weights,
+        damaged=Damaged(**{field: getattr(damaged, field) for field in Damaged.model_fields}),
     )
     contents |= {f"pretrained/{network}.json": card.to_bytes(), "pretrained/README.md": make_card(card).encode()}
     write_files(contents)
