@@ -30,7 +30,7 @@ from fer_pipeline.networks.network import find_network, list_views, read_origin
 from fer_pipeline.params.read import read_params, validate
 from fer_pipeline.params.schema import TRAININGS, Params, Section
 from fer_pipeline.predictions.predictions import SCORED
-from fer_pipeline.running.origin import find_commit
+from fer_pipeline.running.origin import describe_start
 from fer_pipeline.running.stage import catch
 from fer_pipeline.training.common.profile import BASE
 from fer_pipeline.training.common.run import Training
@@ -148,7 +148,7 @@ def main() -> None:
         raise InputError(f"{params.seed} is the run's own seed; name others")
     set_tables(run.folder, lambda *_: "")  # a missing place fails here, before anything is trained
     (splits, facts), views = read_faces(DATA, SCORED), list_views(params.test_views[network])
-    code = dict(zip(("commit", "clean"), find_commit(), strict=True))  # before this writes into it
+    code = describe_start()  # before this writes into the checkout
     seeds = None
     for seed in dict.fromkeys(args.seeds):
         if seed in list_seeds(run, network):
