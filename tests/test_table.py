@@ -11,21 +11,13 @@ from hypothesis import strategies as st
 
 import damage
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.raw.table import parse_pixels, parse_pixels_fast, read_table
+from fer_pipeline.raw.table import parse_pixels, read_table
 
 TABLE = Table(per_class=(2, 1, 1))
 for part in ("rows", "images", "labels", "usages"):
     setattr(TABLE, part, getattr(TABLE, part)[:8])
 """Eight rows, of all three Usages."""
 HEADER = "emotion,pixels,Usage"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def few_at_once():
-    """Two rows are parsed at a time, so that small tables cross many borders."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fer_pipeline.raw.table.ROWS_AT_ONCE", 2)
-        yield
 
 
 def read(content):
@@ -98,17 +90,16 @@ unusual = st.sampled_from(["007", "0000", "0255", "-1", "1.0", "x", "١", "9" * 
 tokens = st.integers(0, 300).map(str) | unusual
 
 
-@given(st.lists(st.lists(tokens, max_size=3), min_size=1, max_size=3), st.sampled_from([" ", "  ", "\t"]))
+@given(st.lists(tokens, max_size=3), st.sampled_from([" ", "  ", "\t"]))
 @settings(max_examples=300, deadline=None)
-def test_the_fast_way_agrees_with_the_plain_way(heads, blank):
-    """Whatever a row starts with, the fast way gives the pixels of the plain way, and leaves to it what is unusual."""
-    texts = [blank.join([*head, *["17"] * (2304 - len(head))]).encode().decode("latin-1") for head in heads]
-    fast = parse_pixels_fast(texts)
-    if fast is not None:
-        assert fast.tolist() == [parse_pixels(text) for text in texts]
-    elif blank != "\t" and all(len(token) <= 3 for head in heads for token in head):
-        with pytest.raises(ValueError):
-            [parse_pixels(text) for text in texts]
+def test_pixels_are_whole_numbers_up_to_255(head, blank):
+    """Whatever a row starts with, the pixels are those that Python reads, or it is refused."""
+    text = blank.join([*head, *["17"] * (2304 - len(head))]).encode().decode("latin-1")
+    if all(token.isascii() and token.isdigit() and len(token) < 10 and int(token) < 256 for token in head):
+        assert parse_pixels(text).tolist() == [int(token) for token in text.split()]
+    else:
+        with pytest.raises(ValueError, match=r"pixel [0-2] is .*, expected 0\.\.255"):
+            parse_pixels(text)
 
 
 def test_rows_are_counted_by_line():

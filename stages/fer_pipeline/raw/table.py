@@ -1,14 +1,9 @@
-"""The challenge's CSV: `emotion,pixels,Usage`, in any column order, checked row by row.
-
-`parse_fields` and `parse_pixels` define a valid row. NumPy parses the pixels of many rows at once, on all cores; rows
-with anything unusual go through `parse_pixels`, so that both ways agree and every message is exact.
-"""
+"""The challenge's CSV: `emotion,pixels,Usage`, in any column order, checked row by row."""
 
 import csv
 import hashlib
 from collections.abc import Iterable, Iterator
 from functools import partial
-from itertools import islice
 from typing import IO
 
 import numpy as np
@@ -16,7 +11,6 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from fer_pipeline.core.errors import InputError
-from fer_pipeline.core.parallel import map_threads
 from fer_pipeline.faces.fer2013 import CLASSES, SIZE
 from fer_pipeline.raw.classes import NUMBERS, require_few
 from fer_pipeline.raw.parsing import excerpt, find_usage, name_columns, name_fields, parse_all, refuse
@@ -28,15 +22,11 @@ CHALLENGE_FILES = {
 }
 """{md5: CSV file that the challenge published}; the second has the rows of the first in another order."""
 PIXELS = SIZE * SIZE
-ROWS_AT_ONCE = 64  # rows that NumPy parses at a time: its temporary arrays stay small enough to be reused
-ROWS_MORE = 1 << 14  # rows by which the memory for faces grows
 LONGEST_ROW = 1 << 20  # bytes; a row of FER-2013 has about 8,400. Beyond this the file is not a table of faces.
-TONES = {f"{tone:0{width}}": tone for tone in range(256) for width in range(1, 10)}
-"""{how a file may write a pixel, with zeros before it or without: its value}."""
+TONES = {f"{tone:0{width}}" for tone in range(256) for width in range(1, 10)}
+"""How a file may write a pixel, with zeros before it or without."""
 
 Fields = list[str] | None  # of a row; None if a quote is never closed, or a quote or a line end is inside a field
-Part = tuple[npt.NDArray[np.uint8], list[str], list[int], list[str]]
-"""Images uint8 (N, 48, 48), labels as texts, usages, positions in `USAGES`, and problems."""
 
 csv.field_size_limit(LONGEST_ROW)
 
@@ -74,31 +64,24 @@ def read_table(file: IO[bytes], name: str, size: int | None = None, any_label: b
             progress.update(len(line))
             yield line.decode("latin-1")
 
-    images, filled = np.empty((0, SIZE, SIZE), np.uint8), 0
-    texts: list[str] = []
-    usages: list[int] = []
-    problems: list[str] = []
+    pixels = bytearray()  # grows in place: joining the rows at the end would take twice the memory
+
+    def parse(fields: Fields) -> tuple[str, int]:
+        label, usage, text = parse_fields(fields, names, any_label)
+        pixels.extend(parse_pixels(text).tobytes())
+        return label, usage
+
     with tqdm(total=size, desc="rows", unit="B", unit_scale=True, disable=None) as progress:
-        rows = split_rows(read_lines())
-        batches = iter(lambda: list(islice(rows, ROWS_AT_ONCE)), [])
-        for part, more_texts, more_usages, found in map_threads(
-            lambda some: parse_rows(some, names, any_label), batches
-        ):
-            if filled + len(part) > len(images):  # in place: joining all parts at the end would take twice the memory
-                images.resize((filled + ROWS_MORE, SIZE, SIZE), refcheck=False)
-            images[filled : filled + len(part)] = part
-            filled += len(part)
-            texts += more_texts
-            usages += more_usages
-            problems += found
-    images.resize((filled, SIZE, SIZE), refcheck=False)
+        parsed, problems = parse_all(split_rows(read_lines()), parse)
     if names[-1] == "pixels" and not line.endswith((b"\n", b'"')) and not problems:
         problems = [f"line {number}: no newline at its end, so the last pixel may be cut off; if complete, add one"]
     refuse(name, "row", problems)
-    if not texts:
+    if not parsed:
         raise InputError(f"{name}: a header and no rows; expected one row per face")
+    texts, usages = zip(*parsed, strict=True)
     known = {text: label for label, text in enumerate(sorted({*texts}) if any_label else NUMBERS)}
     require_few(known, name)
+    images = np.frombuffer(pixels, np.uint8).reshape(-1, SIZE, SIZE)
     labels, parts = (np.array(column, np.uint8) for column in ([known[text] for text in texts], usages))
     md5 = digest.hexdigest()
     classes = tuple(known) if any_label else CLASSES
@@ -121,16 +104,6 @@ def split_rows(lines: Iterable[str]) -> Iterator[tuple[str, Fields]]:
             yield place, fields
 
 
-def parse_rows(rows: list[tuple[str, Fields]], names: list[str], any_label: bool) -> Part:
-    """Parse rows from `split_rows`; `names` are the column names. Each bad row gives one problem."""
-    parsed, problems = parse_all(rows, lambda fields: parse_fields(fields, names, any_label))
-    pixels = None if problems else parse_pixels_fast([text for *_, text in parsed])
-    if pixels is None:
-        exact, problems = parse_all(rows, lambda fields: parse_pixels(parse_fields(fields, names, any_label)[2]))
-        pixels = np.array(exact, np.uint8)
-    return pixels.reshape(-1, SIZE, SIZE), [label for label, *_ in parsed], [usage for _, usage, _ in parsed], problems
-
-
 def parse_fields(fields: Fields, names: list[str], any_label: bool) -> tuple[str, int, str]:
     """Label, usage 0..2 and the text of the pixels of one row; ValueError for anything else."""
     if fields is None:
@@ -144,31 +117,16 @@ def parse_fields(fields: Fields, names: list[str], any_label: bool) -> tuple[str
     return label, find_usage(texts["usage"]), texts["pixels"]
 
 
-def parse_pixels(text: str) -> list[int]:
+def parse_pixels(text: str) -> npt.NDArray[np.uint8]:
     """The 2,304 pixels in `text`, whole numbers 0..255 separated by white space; ValueError for anything else."""
+    if text.isascii() and text.replace(" ", "").isdigit():  # as rows are written: NumPy reads them fast
+        pixels = np.fromstring(text, np.int64, sep=" ")
+        if len(pixels) == PIXELS and pixels.max() <= 255:
+            return pixels.astype(np.uint8)
     tokens = text.split()
     if len(tokens) != PIXELS:
         raise ValueError(f"{len(tokens):,} pixels, expected {PIXELS:,}")
     for i, token in enumerate(tokens):
         if token not in TONES:
             raise ValueError(f"pixel {i} is {excerpt(token)}, expected 0..255")
-    return [TONES[token] for token in tokens]
-
-
-def parse_pixels_fast(texts: list[str]) -> npt.NDArray[np.uint8] | None:
-    """`parse_pixels` for several rows at once: uint8 (len(texts), 2304), or None if any row is unusual."""
-    text = np.frombuffer(f"   {' '.join(texts)} ".encode("latin-1"), np.uint8)
-    digits = text - np.uint8(ord("0"))  # wraps around: whatever is not a digit is now above 9
-    is_digit = digits < 10
-    if not (is_digit | (text == ord(" "))).all():
-        return None
-    last = np.flatnonzero(is_digit[:-1] > is_digit[1:])  # the position of each number's last digit
-    row_ends = np.cumsum([len(row) + 1 for row in texts]) + 3
-    has_tens = is_digit[last - 1]
-    has_hundreds = has_tens & is_digit[last - 2]
-    right_count = (np.diff(np.searchsorted(last, row_ends), prepend=0) == PIXELS).all()
-    if not right_count or (has_hundreds & is_digit[last - 3]).any():
-        return None
-    tens, hundreds = (digits[last - place] * np.uint16(10**place) for place in (1, 2))
-    values: npt.NDArray[np.uint16] = digits[last] + tens * has_tens + hundreds * has_hundreds
-    return values.astype(np.uint8).reshape(len(texts), PIXELS) if values.max() <= 255 else None
+    return np.array(tokens).astype(np.uint8)
