@@ -25,10 +25,10 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 if __package__ == "fer_pipeline.apps":  # installed by pip
     from fer_pipeline.apps import checkout  # type: ignore[import-not-found]
@@ -40,14 +40,22 @@ from fer_pipeline.inference import recognition
 from fer_pipeline.inference.detection import FRAME_SIDE, LEAST_SCORE
 from fer_pipeline.inference.drawing import draw_faces, draw_photo
 from fer_pipeline.inference.opencv import cv2
-from fer_pipeline.inference.photos import SUFFIXES, Photo, check_video_name, open_video, read_photo
+from fer_pipeline.inference.photos import (
+    SUFFIXES,
+    Photo,
+    check_video_name,
+    open_video,
+    read_frames,
+    read_photo,
+    walk_files,
+)
 from fer_pipeline.inference.recognition import PREFIX, THRESHOLD, Description, Recogniser, tell_answer
 from fer_pipeline.inference.summary import EmotionSummary, draw, to_csv
 from fer_pipeline.inference.tracking import Tracker
 from fer_pipeline.running.quiet import no_stderr
 from fer_pipeline.running.stage import catch, explain
 
-VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
+VIDEO_SUFFIXES = (".3gp", ".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
 COUNTED_SUFFIXES = (".avi", ".m4v", ".mov", ".mp4")
 """Formats of video whose header gives the number of frames."""
 COLUMNS = (
@@ -111,32 +119,27 @@ class Output:
         return faces
 
 
-def list_files(paths: Iterable[str], drawn: Path | None) -> tuple[dict[Path, Path], list[str]]:
+def list_files(paths: Iterable[Path]) -> tuple[dict[Path, Path], list[str]]:
     """{file to judge: its path within the folder that was given}, and a sentence for each path that cannot be searched.
 
-    The files are those in `paths`, and every picture and video in the folders in `paths`, except hidden files and
-    folders and `drawn`, the folder of drawings.
+    The files are those in `paths`, and every picture and video in the folders in `paths`, except hidden ones.
     """
     files: dict[Path, Path] = {}
     problems: list[str] = []
-    skipped = drawn and os.path.realpath(drawn)
-    for path in map(Path, paths):
+    for path in paths:
         if not os.path.isdir(path):  # noqa: PTH112 (`Path.is_dir` raises if a name is too long)
             files.setdefault(path, Path(path.name))
             continue
-        found: list[Path] = []
         known = len(problems)
-        for folder, below, names in os.walk(path, onerror=lambda error: problems.append(explain(error))):
-            below[:] = [n for n in below if not n.startswith(".") and os.path.realpath(Path(folder, n)) != skipped]
-            found += [Path(folder, name) for name in names if not name.startswith(".")]
-        found = sorted(file for file in found if file.suffix.lower() in SUFFIXES + VIDEO_SUFFIXES)
-        if not found and len(problems) == known:
+        found = walk_files(path, lambda error: problems.append(explain(error)))
+        judged = sorted(file for file in found if file.suffix.lower() in SUFFIXES + VIDEO_SUFFIXES)
+        if not judged and len(problems) == known:
             problems.append(f"{path}: no pictures or videos in this folder")
-        files |= {file: file.relative_to(path) for file in found if file not in files}
+        files |= {file: file.relative_to(path) for file in judged if file not in files}
     return files, problems
 
 
-def name_drawings(files: dict[Path, Path], folder: Path) -> dict[Path, Path]:
+def name_drawings(files: Mapping[Path, Path], folder: Path) -> dict[Path, Path]:
     """{file: the path of its drawing in `folder`}; a name that is taken gets a number."""
     placed: dict[Path, Path] = {}  # {drawing: file}
     for file, name in files.items():
@@ -145,10 +148,17 @@ def name_drawings(files: dict[Path, Path], folder: Path) -> dict[Path, Path]:
         ends = itertools.chain([""], map("_{}".format, itertools.count(2)))
         places = (folder / name.with_name(f"{name.stem}{end}{suffix}") for end in ends)
         placed[next(place for place in places if place not in placed)] = file
-    read, written = ({file.parent for file in paths} for paths in (files, placed))
-    if set(map(os.path.realpath, read)) & set(map(os.path.realpath, written)):
-        raise InputError(f"--draw {folder}: it holds pictures to judge; name another folder")
     return {file: place for place, file in placed.items()}
+
+
+def encode(picture: Photo, path: Path) -> bytes:
+    """A picture as the bytes of a file; `InputError` if the format of `path` cannot hold so many pixels."""
+    with no_stderr():
+        done, content = cv2.imencode(path.suffix, picture)
+    if not done:
+        height, width = picture.shape[:2]
+        raise InputError(f"{path}: {width}x{height} pixels are too many for this format; scale the picture down")
+    return content.tobytes()
 
 
 def judge_photo(file: Path, recogniser: Recogniser, drawing: Path | None, output: Output) -> None:
@@ -156,7 +166,7 @@ def judge_photo(file: Path, recogniser: Recogniser, drawing: Path | None, output
     photo = read_photo(file)
     faces = output.write(str(file), [recogniser.describe(face) for face in recogniser.recognise(photo)])
     if drawing:
-        write_files({drawing: cv2.imencode(drawing.suffix, draw_photo(photo, faces))[1].tobytes()})
+        write_files({drawing: encode(draw_photo(photo, faces), drawing)})
 
 
 class Film:
@@ -165,16 +175,19 @@ class Film:
     def __init__(self, path: Path, rate: float, size: tuple[int, int], source: str) -> None:
         """Open `path`, an .mp4 of `source`; `rate` in frames per second, `size` (width, height) in pixels."""
         self.path, self.rate, self.frames, self.source = str(path), rate, 0, source
+        self.last: Photo | None = None
         with no_stderr():
             self.writer = cv2.VideoWriter(self.path, cv2.VideoWriter.fourcc(*"mp4v"), rate, size)
         if not self.writer.isOpened():
             raise InputError(f"{source}: no MP4 can be written in the folder of --draw; name another, or leave it out")
 
     def write_frame(self, photo: Photo, seconds: float) -> None:
-        """Repeat `photo` until the film is `seconds` long: a camera's frames come at irregular times."""
-        while self.frames <= round(seconds * self.rate):
-            self.writer.write(photo)
+        """Repeat the last frame until `seconds`, then show `photo`: the frames may come at irregular times."""
+        missing = round(seconds * self.rate) + 1 - self.frames
+        for shown in [photo if self.last is None else self.last] * (missing - 1) + [photo] * (missing > 0):
+            self.writer.write(shown)
             self.frames += 1
+        self.last = photo
 
     def finish(self) -> None:
         """Close the file; an `InputError` says if it is incomplete."""
@@ -182,6 +195,15 @@ class Film:
             self.writer.release()
             if cv2.VideoCapture(self.path).get(cv2.CAP_PROP_FRAME_COUNT) != self.frames:
                 raise InputError(f"{self.source}: the drawn video is incomplete; free some space and run again")
+
+
+def watch_camera(video: Any) -> Iterator[tuple[float, float, Photo]]:
+    """(seconds since the start, seconds since the frame before, frame) of each frame of a camera."""
+    began, before = time.monotonic(), 0.0
+    while (photo := video.read()[1]) is not None:
+        seconds = time.monotonic() - began
+        yield seconds, seconds - before, photo
+        before = seconds
 
 
 def judge_video(source: Path | int, recogniser: Recogniser, drawing: Path | None, output: Output) -> None:
@@ -197,39 +219,44 @@ def judge_video(source: Path | int, recogniser: Recogniser, drawing: Path | None
     video, rate = open_video(source)
     expected = video.get(cv2.CAP_PROP_FRAME_COUNT) if Path(name).suffix.lower() in COUNTED_SUFFIXES else 0
     film: Film | None = None
-    tracker, frame, before, photo = Tracker(), 0, 0.0, None
+    tracker, frame, before, stopped = Tracker(), 0, 0.0, False
     with contextlib.ExitStack() as stack:
         stack.callback(video.release)
         unfinished = stack.enter_context(replacing(drawing)) if drawing else None
-        began = time.monotonic()
+        frames = watch_camera(video) if camera else read_frames(video, rate)
         with contextlib.suppress(*[KeyboardInterrupt] * camera):
-            while (photo := video.read()[1]) is not None:
-                seconds = time.monotonic() - began if camera else frame / rate
+            for seconds, length, photo in frames:
                 faces = tracker.follow(recogniser.recognise(photo, FRAME_SIDE), seconds - before)
                 described = [recogniser.describe(face) for face in faces]
-                length = seconds - before if camera else 1 / rate
                 described = output.write(name, described, frame, round(seconds, 3), length)
                 if unfinished:
                     film = film or Film(unfinished, rate, (photo.shape[1], photo.shape[0]), name)
                     film.write_frame(draw_faces(photo, described), seconds)
                 frame, before = frame + 1, seconds
+            stopped = True
         if not frame:
             remedy = "name another with --camera" if camera else f"use one of {', '.join(VIDEO_SUFFIXES)}"
             raise InputError(f"{name} is not a readable video; {remedy}")
         if film:
             film.finish()
-    if camera and photo is None:
+    if camera and stopped:
         raise InputError(f"{name} stopped sending frames; connect it again")
     if frame < 0.9 * expected:
         raise InputError(f"{name} is damaged and ends after {frame:,} of {expected:,.0f} frames; copy it again")
 
 
+def name_place(text: str) -> Path:
+    """A path of the command line."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty")
+    return Path(text)
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    task = parser.add_mutually_exclusive_group(required=True)
-    task.add_argument("paths", nargs="*", metavar="PATH", default=[], help="photos, videos, folders of them")
-    task.add_argument("--camera", type=int, metavar="N", help="judge the frames of camera N until Ctrl-C")
-    task.add_argument("--list", action="store_true", help="print the networks, and how often each is right")
+    parser.add_argument("paths", nargs="*", type=name_place, metavar="PATH", help="photos, videos, folders of them")
+    parser.add_argument("--camera", type=int, metavar="N", help="judge the frames of camera N until Ctrl-C")
+    parser.add_argument("--list", action="store_true", help="print the networks, and how often each is right")
     model = "name of a network, or path of an .onnx file; without it, the (default) of --list; "
     parser.add_argument("--model", metavar="NAME", help=(model + recognition.tell_models()).replace("%", "%%"))
     parser.add_argument("--face", action="store_true", help="treat each picture as one cropped face; skip detection")
@@ -240,14 +267,18 @@ def parse_arguments() -> argparse.Namespace:
     small = "leave out faces whose box has fewer pixels on its longer side; --summary counts them as too small"
     parser.add_argument("--min-size", type=int, default=0, metavar="PIXELS", help=small)
     parser.add_argument("--largest", action="store_true", help="only the largest face of each photo or frame")
-    parser.add_argument("--draw", type=Path, metavar="DIR", help="write copies of the files into DIR, faces marked")
-    amounts = "write NAME.csv and NAME.png: how much of each emotion each video and all photos together show"
+    copies = "write copies of the files into DIR, faces marked; it never replaces a file"
+    parser.add_argument("--draw", type=name_place, metavar="DIR", help=copies)
+    amounts = "write how much of each emotion each video and all photos together show: NAME.csv, and NAME.png (the "
+    amounts += "first 100)"
     parser.add_argument("--summary", type=Path, metavar="NAME", help=amounts)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print a JSON object per photo or frame")
     rows = "write a row per face, and one per picture without faces; print nothing"
     form.add_argument("--csv", type=Path, metavar="FILE", help=rows)
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
+    if bool(args.paths) + (args.camera is not None) + args.list != 1:
+        parser.error("give photos, videos or folders, or --camera, or --list")
     if args.summary and not args.summary.name:
         parser.error("--summary names no file: give the NAME of NAME.csv and NAME.png")
     if not (0 <= args.threshold <= 1 and math.isclose(100 * args.threshold, round(100 * args.threshold))):
@@ -268,12 +299,18 @@ def main() -> None:
     if args.list:
         print(*recognition.tabulate_models(), sep="\n")
         return
-    files, problems = list_files(args.paths, args.draw)
+    files, problems = list_files(args.paths)
     count = len(files) + len(problems)
-    drawings = name_drawings(files, args.draw) if args.draw else {}
+    camera = Path(f"camera{args.camera}.mp4")
+    seen = files if args.camera is None else {camera: camera}
+    drawings = name_drawings(seen, args.draw) if args.draw else {}
+    if args.draw and os.path.isfile(args.draw):  # noqa: PTH113 (as in `list_files`)
+        raise InputError(f"--draw {args.draw}: it is a file; name a folder")
+    if taken := [place for place in drawings.values() if os.path.lexists(place)]:
+        raise InputError(f"--draw {args.draw}: {taken[0]} exists; remove it, or name another folder")
     model = args.model or recognition.choose_model()
     summary_files = [args.summary.with_name(f"{args.summary.name}.{end}") for end in ("csv", "png") if args.summary]
-    used = {os.path.realpath(path) for path in (*files, recognition.find_model(model))}
+    used = {os.path.realpath(path) for path in (*files, *drawings.values(), recognition.find_model(model))}
     for option, path in [("--csv", args.csv)] * bool(args.csv) + [("--summary", path) for path in summary_files]:
         if str(path).startswith(("/dev/", "/proc/")):
             raise InputError(f"{option} {path}: not a place for a file; leave {option} out to print")
@@ -292,7 +329,7 @@ def main() -> None:
             table = stack.enter_context(open(unfinished, "w", encoding="utf-8", errors="backslashreplace", newline=""))
         output = Output(recogniser.model.classes, args.json, table, bool(args.summary), args.min_size, args.largest)
         if args.camera is not None:
-            judge_video(args.camera, recogniser, args.draw and args.draw / f"camera{args.camera}.mp4", output)
+            judge_video(args.camera, recogniser, drawings.get(camera), output)
         shown: Iterable[Path] = files
         if sys.stderr.isatty() and (args.csv or not sys.stdout.isatty()):  # else the answers show the progress
             with contextlib.suppress(ImportError):
@@ -309,7 +346,7 @@ def main() -> None:
                 problems.append(explain(error) if isinstance(error, OSError) else str(error))
     if output.summaries:
         known = [*output.summaries.values()]
-        picture = cv2.imencode(".png", draw(known))[1].tobytes()
+        picture = encode(draw(known), summary_files[1])
         write_files(dict(zip(summary_files, (to_csv(known).encode(), picture), strict=True)))
     if problems:
         head = f"{len(problems):,} of {count:,} files could not be processed:\n  " if count > 1 else ""

@@ -33,6 +33,7 @@ from fastapi import FastAPI, Query, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field, create_model
 from starlette.datastructures import Headers, UploadFile
+from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
@@ -161,7 +162,7 @@ recognisers: dict[str, tuple[tuple[int, ...], Recogniser]] = {}
 """{network: its file when it was opened (time in ns, inode, bytes), and its recogniser}."""
 app.state.waiting = 0
 """Requests that are being answered or wait for it."""
-logging.getLogger("python_multipart").disabled = True  # it prints a line about each damaged form
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it prints a line about each damaged form
 
 
 class RefusedRequest(Exception):
@@ -224,7 +225,11 @@ async def read_body(request: Request, most: int, excess: str) -> AsyncGenerator[
 
 async def read_picture(request: Request) -> bytes:
     """The body of a request as the bytes of a picture."""
-    return b"".join([part async for part in read_body(request, LARGEST_UPLOAD, TOO_LARGE.format("the picture", "{}"))])
+    body = read_body(request, LARGEST_UPLOAD, TOO_LARGE.format("the picture", "{}"))
+    content = b"".join([part async for part in body])
+    if request.headers.get("content-type", "").startswith("multipart/"):
+        raise RefusedRequest(400, "this is a form; send forms to /api/photos, and here the bytes of a picture")
+    return content
 
 
 class Form(MultiPartParser):
@@ -287,6 +292,13 @@ async def answer_request(
     finally:
         app.state.waiting -= 1
     return JSONResponse({"error": sentence}, status, HEADERS | {"Connection": "close"})
+
+
+@app.exception_handler(HTTPException)
+def answer_elsewhere(request: Request, error: HTTPException) -> JSONResponse:
+    """The response to another address or method than those below."""
+    sentence = f"{request.method} {request.url.path:.100}: {str(error.detail).lower()}; see /api"
+    return JSONResponse({"error": sentence}, error.status_code, HEADERS | dict(error.headers or {}))
 
 
 def show_file(request: Request) -> Response:

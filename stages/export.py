@@ -97,12 +97,13 @@ def convert_pytorch(path: str | Path, name: str, facts: Facts) -> tuple[bytes, F
     """A trained PyTorch network as an ONNX model (bytes), and the network itself as a function."""
     import torch
 
-    from fer_pipeline.networks.pytorch.files import load_network
     from fer_pipeline.networks.pytorch.heads import TwoHeads
-    from fer_pipeline.networks.pytorch.model import TorchModel
+    from fer_pipeline.networks.pytorch.model import load_model
 
-    network, crop = load_network(path, name).network, find_crop(name, facts.size)
-    shape = (crop, crop, *facts.shape[2:])
+    own = load_model(path, name, "float32", facts)
+    network = own.network.to("cpu").to(memory_format=torch.contiguous_format)  # it went to the GPU, if there is one
+    own = own._replace(network=network, device="cpu")
+    shape = (own.size, own.size, *facts.shape[2:])
 
     class Whole(torch.nn.Module):
         def __init__(self) -> None:
@@ -124,7 +125,6 @@ def convert_pytorch(path: str | Path, name: str, facts: Facts) -> tuple[bytes, F
     for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         del part.metadata_props[:]  # where each node comes from, with paths of this machine
         part.doc_string = ""
-    own = TorchModel(network, find_network(name), len(facts.classes), crop, "float32", "cpu", "")
     return model.SerializeToString(), lambda faces: own.predict(faces, MIRRORED)[0]
 
 

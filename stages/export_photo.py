@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fer_pipeline.core.files import write_files
 from fer_pipeline.inference.photo_file import build_photo
+from fer_pipeline.running.paths import check_distinct
 from fer_pipeline.running.stage import run
 
 
@@ -18,6 +19,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="ONNX file, from stages/export.py")
     parser.add_argument("--out", type=Path, required=True, help="ONNX file to write")
     args = parser.parse_args()
+    check_distinct({"--model": args.model, "--out": args.out})
     content = build_photo(args.model)
     write_files({args.out: content})
     print(f"{args.out.name}: {len(content):,} bytes")

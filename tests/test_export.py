@@ -280,6 +280,8 @@ def test_parts_stay_in_float32_until_little_is_lost(good, norms, expected, expor
 def test_another_networks_file(narrow):
     with pytest.raises(InputError, match="architecture is resnet18, expected vgg19"):
         export.convert_pytorch(narrow, "vgg19", FACTS)
+    with pytest.raises(InputError, match="classes is angry, .*, where the data have a, b; train it anew"):
+        export.convert_pytorch(narrow, "resnet18", FACTS._replace(classes=("a", "b")))
 
 
 def test_what_the_pages_say_in_python(finished_pipeline):

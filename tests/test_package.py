@@ -63,7 +63,10 @@ def test_every_form_of_a_picture_has_the_same_answer(tmp_path):
     frames = [*faces.watch(tmp_path / "film.mp4")]
     assert [round(seconds, 6) for seconds, _ in frames] == [tenth / 10 for tenth in range(10)]
     assert all([(one.emotion, one.number) for one in found] == [("happy", 1)] for _, found in frames)
-    assert all(one.uncertain for one in Faces(threshold=1.0 + 1e-9).find(PHOTO))
+    deep = Image.fromarray(np.asarray(Image.open(PHOTO).convert("L")).astype(np.uint16) * 257)
+    assert deep.mode == "I;16" and [one.emotion for one in faces.find(deep)] == ["happy"]
+    pretrained = ROOT / "pretrained" / "compact.int8.onnx"
+    assert [one.uncertain for one in Faces(pretrained, threshold=0.9).find(PHOTO.with_stem("grace-hopper"))] == [True]
 
 
 def test_what_is_no_picture_is_one_sentence(tmp_path):
@@ -71,6 +74,11 @@ def test_what_is_no_picture_is_one_sentence(tmp_path):
     expected = "give a path, an image of Pillow, or uint8 (height, width) or (height, width, 3)"
     assert refuse(faces.find, np.zeros((5, 5, 3))) == f"the picture is an array of float64 (5, 5, 3); {expected}"
     assert expected in refuse(faces.find, 3) and expected in refuse(faces.find, np.zeros((5, 5, 4), np.uint8))
+    assert expected in refuse(faces.find, np.zeros((0, 5, 3), np.uint8)) and expected in refuse(faces.find, np.zeros(5))
+    (tmp_path / "cut.jpg").write_bytes(PHOTO.read_bytes()[:5000])
+    assert "the picture is damaged" in refuse(faces.find, Image.open(tmp_path / "cut.jpg"))
+    assert refuse(Faces, None, 2) == "threshold is 2, expected 0 to 1"
+    assert "detector_score is 0, expected more than 0" in refuse(Faces, None, 0.5, 0)
     assert "not found" in refuse(faces.find, tmp_path / "none.jpg")
     assert "no such folder" in refuse(lambda: [*faces.search(tmp_path / "none")])
     assert "is not a readable video" in refuse(lambda: [*faces.watch(PHOTO.with_suffix(".mp4"))])

@@ -148,6 +148,8 @@ def test_the_stage_refuses_what_is_no_network(call_stage, photo_file, tmp_path):
     refused = call_stage(export_photo, "--model", FILE, "--out", out)
     assert refused.returncode == 1 and "not a network of stages/export.py" in refused.stderr
     assert not [*tmp_path.iterdir()]
+    refused = call_stage(export_photo, "--model", photo_file, "--out", photo_file)
+    assert refused.returncode == 1 and "--model and --out name the same file" in refused.stderr
 
 
 IN_NODE = """

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -25,6 +26,7 @@ from fer_pipeline.inference import recognition
 from fer_pipeline.inference.detection import Found
 from fer_pipeline.inference.drawing import CERTAIN, draw_faces
 from fer_pipeline.inference.opencv import cv2
+from fer_pipeline.inference.photos import read_frames
 from fer_pipeline.inference.recognition import Face
 from fer_pipeline.inference.summary import COLOURS, EmotionSummary, choose_colours, draw, to_csv
 from fer_pipeline.inference.tracking import Tracker
@@ -298,11 +300,17 @@ def test_drawings(predict, photo_file, tmp_path):
 
 
 def test_nothing_overwrites_a_file_that_is_needed(predict, photo_file, network, tmp_path):
-    """Neither a drawing nor a table; a folder of drawings below is not judged."""
+    """Neither a drawing, nor a table, nor a summary; nothing is judged before."""
     photo, model = (shutil.copy(file, tmp_path / name) for file, name in ((photo_file, "a.jpg"), (network, "x.onnx")))
-    assert "it holds pictures to judge" in predict(tmp_path, "--draw", tmp_path, code=1).stderr
-    for _ in range(2):
-        assert len(predict(tmp_path, "--draw", tmp_path / "marked").lines) == 1
+    (tmp_path / "below").mkdir()
+    other = shutil.copy(photo_file, tmp_path / "below" / "a.jpg")
+    for judged, folder in ((photo, tmp_path), (photo, tmp_path / "below"), (tmp_path / "below", tmp_path)):
+        refused = predict(judged, "--draw", folder, code=1)
+        assert f"{folder}/a.jpg exists; remove it, or name another folder" in refused.stderr and not refused.stdout
+    assert "it is a file; name a folder" in predict(photo, "--draw", photo, code=1).stderr
+    clash = ("--draw", tmp_path / "marked", "--csv", tmp_path / "marked" / "a.jpg")
+    assert "would overwrite a file that is needed" in predict(photo, *clash, code=1).stderr
+    assert other.read_bytes() == photo_file.read_bytes() and not (tmp_path / "marked").exists()
     (tmp_path / "link.jpg").symlink_to(photo)
     for table in (photo, model, tmp_path / "link.jpg"):
         assert "would overwrite a file that is needed" in predict(photo, "--csv", table, model=model, code=1).stderr
@@ -312,15 +320,38 @@ def test_nothing_overwrites_a_file_that_is_needed(predict, photo_file, network, 
 def test_a_drawing_that_cannot_be_written_is_one_problem(predict, tmp_path):
     """The photos are judged once each, in their order, and the others are drawn."""
     folder, drawn = tmp_path / "photos", tmp_path / "marked"
-    (drawn / "070.png").mkdir(parents=True)
     write_faces(folder, 150)
+    (folder / "070.png").unlink()
+    (folder / "070.jpg").write_bytes(encode(np.zeros((16, 65_535), np.uint8)))
     process = predict(folder, "--face", "--json", "--draw", drawn, code=1)
     assert process.stderr.startswith("error: 1 of 150 files could not be processed:")
-    assert "070.png' is not a regular file" in process.stderr
+    assert "070.jpg: 65535x114 pixels are too many for this format; scale" in process.stderr
     answers = list(map(json.loads, process.lines))
-    assert [answer["file"] for answer in answers] == [f"{folder}/{number:03}.png" for number in range(150)]
+    assert [int(Path(answer["file"]).stem) for answer in answers] == [*range(150)]
     assert len({answer["faces"][0]["confidence"] for answer in answers}) > 20
-    assert len(list(drawn.iterdir())) == 150
+    assert len(list(drawn.iterdir())) == 149
+
+
+def test_folders_behind_links_are_searched_once(predict, photo_file, tmp_path):
+    (tmp_path / "real").mkdir()
+    shutil.copy(photo_file, tmp_path / "real" / "a.jpg")
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given" / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "real" / "loop").symlink_to(tmp_path / "given")
+    (line,) = predict(tmp_path / "given").lines
+    assert line.startswith(f"{tmp_path}/given/link/a.jpg  ")
+
+
+def test_files_may_stand_on_both_sides_of_an_option(predict, photo_file, tmp_path):
+    shutil.copy(photo_file, tmp_path / "b.jpg")
+    assert len(predict(photo_file, "--json", tmp_path / "b.jpg").lines) == 2
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("",), ("a.jpg", "--list"), ("--camera", "0", "a.jpg"), ("a.jpg", "--draw", "")]
+)
+def test_what_to_judge_is_named_once(predict, arguments):
+    assert "error: " in predict(*arguments, code=2).stderr
 
 
 def test_a_face_that_fills_its_picture_has_its_bars_below_it(predict, tmp_path):
@@ -329,6 +360,33 @@ def test_a_face_that_fills_its_picture_has_its_bars_below_it(predict, tmp_path):
     drawn = cv2.imread(str(tmp_path / "marked" / "face.png"))
     assert drawn.shape == (240 + 7 * 24, 240, 3)
     assert (drawn[60:200, 20:220] == 99).all() and len(np.unique(drawn[240:])) > 3
+
+
+def test_a_summarys_picture_ends_after_its_first_sources(monkeypatch):
+    monkeypatch.setattr("fer_pipeline.inference.summary.MOST_DRAWN", 2)
+    some = [EmotionSummary(f"{number}.mp4", CLASSES, True) for number in range(4)]
+    two, all_of_them = draw(some[:2]), draw(some)
+    assert np.array_equal(all_of_them[: len(two)], two) and (all_of_them[len(two) :] < 255).any()
+
+
+class Recorded:
+    """A video of frames that are shown at these seconds."""
+
+    def __init__(self, *seconds):
+        self.seconds, self.shown = [*seconds], 0.0
+
+    def read(self):
+        self.shown = self.seconds.pop(0) if self.seconds else self.shown
+        return bool(self.seconds), self.shown if self.seconds else None
+
+    def get(self, _):
+        return 1000 * self.shown
+
+
+def test_frames_have_the_times_of_their_file():
+    """A pause, as in recordings of a screen; the last frame, and one without a time of its own, last as others do."""
+    told = [(round(start, 6), round(length, 6)) for start, length, _ in read_frames(Recorded(0, 0.02, 2.02, 0, 9), 4)]
+    assert told == [(0, 0.02), (0.02, 2), (2.02, 0.25), (2.27, 0.25)]
 
 
 def test_a_video(predict, judge, photo_file, tmp_path):
@@ -402,12 +460,15 @@ def test_a_photo_is_judged_whatever_precedes_it(predict, photo_file, tmp_path):
 
 
 def test_a_film_keeps_time(tmp_path):
-    """Three frames within a second, at 10 per second."""
+    """Three frames within a second, at 10 per second; each is shown until the next."""
     film = app.Film(tmp_path / "x.mp4", 10, (64, 48), "x.avi")
-    for seconds in (0, 0.4, 1):
-        film.write_frame(np.zeros((48, 64, 3), np.uint8), seconds)
+    for seconds, tone in ((0, 0), (0.4, 128), (1, 255)):
+        film.write_frame(np.full((48, 64, 3), tone, np.uint8), seconds)
     film.finish()
     assert film.frames == 11
+    written = cv2.VideoCapture(str(tmp_path / "x.mp4"))
+    tones = [round(frame.mean() / 128) for _, frame in iter(written.read, (False, None))]
+    assert tones == [0] * 4 + [1] * 6 + [2]
     (tmp_path / "x.mp4").write_bytes(b"a disk that was full")
     assert refuse(film.finish).startswith("x.avi: the drawn video is incomplete; free some space")
 
@@ -432,7 +493,7 @@ REFUSED = {
     "none": "error: none: no pictures or videos in this folder",
     "empty.png": "error: empty.png is empty; give a picture",
     "text.jpg": "error: text.jpg is not a readable picture",
-    "text.mp4": "error: text.mp4 is not a readable video; use one of .avi",
+    "text.mp4": "error: text.mp4 is not a readable video; use one of .3gp",
     "--camera=97": "error: camera 97 is not a readable video; name another with --camera",
     "a.jpg --threshold 0.605": "--threshold is 0.605, expected 0 to 1 in hundredths",
     "a.jpg --detector-score 0": "--detector-score is 0.0, expected more than 0",

@@ -71,6 +71,8 @@ def test_a_photo_by_http(port, photo_file):
     other = call(port, "POST", "/api/faces?model=vgg19", photo_file.read_bytes())[1]
     assert answer["warning"] is None and other["warning"].startswith("vgg19 knows drawn faces only")
     assert other["model"] == "vgg19" and other["faces"][0]["probabilities"] != face["probabilities"]
+    status, answer = call(port, "POST", "/api/faces", b"--x\r\n", {"Content-Type": f"{TYPE}; boundary=x"})
+    assert status == 400 and "send forms to /api/photos" in answer["error"]
 
 
 FACTS = ("name", "trained_on", "answers_accuracy", "answers_compared_with", "val_accuracy", "classes")
@@ -196,7 +198,8 @@ def test_an_upload_that_does_not_arrive_in_time(read, monkeypatch):
 @pytest.mark.parametrize("path", ["/apps/serve.py", "/../apps/serve.py", "/%2e%2e/serve.py", "/docs", "/openapi.json"])
 def test_nothing_else_is_served(port, path):
     """And nothing at all to a page elsewhere whose name resolves to 127.0.0.1."""
-    assert call(port, "GET", path)[0] == 404
+    status, answer = call(port, "GET", path)
+    assert status == 404 and answer["error"].endswith("not found; see /api")
     assert call(port, "GET", "/", headers={"Host": "evil.example"})[0] == 400
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.inference.detection import FRAME_SIDE, LEAST_SCORE, PHOTO_SIDE
 from fer_pipeline.inference.opencv import cv2
-from fer_pipeline.inference.photos import SUFFIXES, Photo, open_video, read_photo
+from fer_pipeline.inference.photos import SUFFIXES, Photo, open_video, read_frames, read_photo, walk_files
 from fer_pipeline.inference.recognition import THRESHOLD, Recogniser, choose_model
 from fer_pipeline.inference.tracking import Tracker
 
@@ -33,13 +33,17 @@ class Faces:
 
     `model` is a name that `fer-predict --list` prints, or the path of an .onnx file; by default the best network
     answers. A face with a confidence below `threshold`, in [0, 1], is uncertain; faces that the detector scores below
-    `detector_score`, in (0, 1], are left out. InputError if there is no such network.
+    `detector_score`, in (0, 1], are left out. InputError if there is no such network, or a number is another.
     """
 
     def __init__(
-        self, model: str | None = None, threshold: float = THRESHOLD, detector_score: float = LEAST_SCORE
+        self, model: str | Path | None = None, threshold: float = THRESHOLD, detector_score: float = LEAST_SCORE
     ) -> None:
-        self.recogniser = Recogniser(model or choose_model(), False, threshold, detector_score)
+        if not 0 <= threshold <= 1:
+            raise InputError(f"threshold is {threshold}, expected 0 to 1")
+        if not 0 < detector_score <= 1:
+            raise InputError(f"detector_score is {detector_score}, expected more than 0, at most 1")
+        self.recogniser = Recogniser(str(model or choose_model()), False, threshold, detector_score)
 
     def find(self, picture: Any) -> list[Answer]:
         """The faces of a picture, the largest first.
@@ -57,20 +61,18 @@ class Faces:
         """
         if not Path(folder).is_dir():
             raise InputError(f"{folder}: no such folder; name another")
-        for path in sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES):
-            if not any(part.startswith(".") for part in path.relative_to(folder).parts):
-                yield path, self.find(path)
+        for path in sorted(path for path in walk_files(folder) if path.suffix.lower() in SUFFIXES):
+            yield path, self.find(path)
 
     def watch(self, video: str | Path) -> Iterator[tuple[float, list[Answer]]]:
         """(seconds, faces) of each frame of a video; probabilities are smoothed over time. InputError if unreadable."""
-        tracker, seconds = Tracker(), 0.0
-        film, rate = open_video(video)
-        photo = film.read()[1]
-        if photo is None:
+        tracker, before = Tracker(), None
+        for seconds, _, photo in read_frames(*open_video(video)):
+            passed = 0.0 if before is None else seconds - before
+            yield seconds, self.judge(photo, FRAME_SIDE, tracker, passed)
+            before = seconds
+        if before is None:
             raise InputError(f"{video} is not a readable video; name another file")
-        while photo is not None:
-            yield seconds, self.judge(photo, FRAME_SIDE, tracker, 1 / rate)
-            seconds, photo = seconds + 1 / rate, film.read()[1]
 
     def judge(self, photo: Photo, longest_side: int, tracker: Tracker | None = None, passed: float = 0) -> list[Answer]:
         """The faces of a photo; with a `tracker`, of the frame that follows the last one after `passed` seconds."""
@@ -86,9 +88,14 @@ def read_picture(picture: Any) -> Photo:
     if hasattr(picture, "convert"):
         from PIL import ImageOps
 
-        picture = ImageOps.exif_transpose(picture).convert("RGB")
+        try:
+            picture = ImageOps.exif_transpose(picture)
+            deep = picture.mode.startswith("I")  # 16 bits, which Pillow would clip
+            picture = (np.asarray(picture) >> 8).astype(np.uint8) if deep else picture.convert("RGB")
+        except OSError as error:  # it is read only now
+            raise InputError(f"the picture is damaged ({error}); give another") from None
     pixels = np.asarray(picture)
-    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3):
+    if pixels.dtype != np.uint8 or not pixels.size or pixels.shape[2:] not in ((), (3,)) or pixels.ndim < 2:
         raise InputError(
             f"the picture is an array of {pixels.dtype} {pixels.shape}; give a path, an image of Pillow, or uint8 "
             "(height, width) or (height, width, 3)"

@@ -5,6 +5,8 @@ and drops transparency. Pillow does the same for AVIF, whose rotation OpenCV ign
 """
 
 import io
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,6 +47,21 @@ def compute_iou(one: Box, other: Box) -> float:
     height = min(one.top + one.height, other.top + other.height) - max(one.top, other.top)
     shared = max(0, width) * max(0, height)
     return shared / (one.width * one.height + other.width * other.height - shared)
+
+
+def walk_files(folder: str | Path, complain: Callable[[OSError], object] | None = None) -> Iterator[Path]:
+    """The files in a folder and in the folders in it, without hidden ones; links are followed, each folder read once.
+
+    `complain` is called with the error about a folder that cannot be read.
+    """
+    known = set()
+    for inside, below, names in os.walk(folder, onerror=complain, followlinks=True):
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        if (real := os.path.realpath(inside)) in known:
+            below.clear()
+        else:
+            known.add(real)
+            yield from (Path(inside, name) for name in names if not name.startswith("."))
 
 
 def read_photo(path: str | Path) -> Photo:
@@ -100,6 +117,23 @@ def open_video(source: str | Path | int) -> tuple[Any, float]:
         video = cv2.VideoCapture(source if isinstance(source, int) else str(source))
     rate = video.get(cv2.CAP_PROP_FPS)
     return video, rate if 0.1 <= rate <= 240 else 30
+
+
+def read_frames(video: Any, rate: float) -> Iterator[tuple[float, float, Photo]]:
+    """(seconds since the start, seconds until the next, frame) of each frame of a video file from `open_video`.
+
+    The file says when each is shown; where these times do not rise, and after the last frame, `rate` counts.
+    """
+    waiting: tuple[float, Photo] | None = None
+    while (photo := video.read()[1]) is not None:
+        seconds = max(0.0, video.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+        if waiting:
+            before, shown = waiting
+            seconds = seconds if seconds > before else before + 1 / rate
+            yield before, seconds - before, shown
+        waiting = seconds, photo
+    if waiting:
+        yield waiting[0], 1 / rate, waiting[1]
 
 
 def check_video_name(path: str | Path) -> None:

@@ -23,6 +23,7 @@ COLOURS = (
 """Colours of classes, in OpenCV's order (blue, green, red): first those of FER-2013's seven. Each further one differs
 most from all before it, for people who see red and green alike as well."""
 PALE, DARK = (225, 225, 225), (90, 90, 90)  # colours of faces that are uncertain or too small
+MOST_DRAWN = 100  # videos in one picture
 MOST_SPANS = 240  # most spans of time in the picture of a video
 WIDTH, PLOT, ROW, EDGE, SWATCH = 1200, 320, 34, 24, 28
 """Pixels: width of the picture, height of its plot, height of a line of text, width of the border, and of the place for
@@ -98,7 +99,11 @@ def to_csv(summaries: Sequence[EmotionSummary]) -> str:
 
 def draw(summaries: Sequence[EmotionSummary]) -> Photo:
     """The picture: emotions over time for each video, a bar of shares for the photos, and amounts below both."""
-    return np.vstack([draw_one(summary) for summary in summaries])
+    pictures = [draw_one(summary) for summary in summaries[:MOST_DRAWN]]
+    if more := len(summaries) - len(pictures):
+        pictures.append(np.full((2 * ROW, WIDTH, 3), 255, np.uint8))
+        write(pictures[-1], f"{more:,} more: see the table", EDGE, 0, 0.75)
+    return np.vstack(pictures)
 
 
 def draw_one(summary: EmotionSummary) -> Photo:

@@ -20,17 +20,10 @@ from fer_pipeline.raw.rows import FER2013, Options, Pixels
 SUFFIXES = (".jpg", ".jpeg", ".png")
 LITTER = ("Thumbs.db", "desktop.ini")
 LARGEST_FILE = 1 << 20  # bytes; a 48x48 picture takes a few thousand
-LARGEST_OTHER = 1 << 24  # bytes of a picture of another data set
-OTHER_SUFFIXES = (*SUFFIXES, ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
-FORMATS = (
-    "JPEG",
-    "PNG",
-    "BMP",
-    "GIF",
-    "TIFF",
-    "WEBP",
-    "PPM",
-)  # as Pillow names them; some of its others start programs
+LARGEST_OTHER = 1 << 26  # bytes of a picture of another data set, which may be a whole photo
+OTHER_SUFFIXES = (*SUFFIXES, ".avif", ".bmp", ".gif", ".jfif", ".jpe", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
+FORMATS = ("JPEG", "PNG", "AVIF", "BMP", "GIF", "PPM", "TIFF", "WEBP")
+"""As Pillow names them; some of its others start programs. FER-2013 has the first two."""
 MODES = ("L", "RGB", "RGBA", "P", "PA", "LA", "1", "CMYK", "YCbCr")  # 8-bit modes: to grey without a choice of scale
 SMALLEST, LONGEST = 16, 8  # pixels of a side, and how many times the other side it may be
 
@@ -88,7 +81,7 @@ def decode_all(
         name, _, box = pictures[i]
         try:
             if not 0 < members[name].size <= largest:
-                raise ValueError(f"{members[name].size:,} bytes, expected a picture of a face")
+                raise ValueError(f"{members[name].size:,} bytes, expected 1 to {largest:,}")
             with members[name].open() as file:
                 payload = file.read()
             digest.update(name.encode("utf-8", "surrogateescape") + b"\0" + payload)
