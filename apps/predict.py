@@ -140,7 +140,12 @@ def list_files(paths: Iterable[Path]) -> tuple[dict[Path, Path], list[str]]:
 
 
 def name_drawings(files: Mapping[Path, Path], folder: Path) -> dict[Path, Path]:
-    """{file: the path of its drawing in `folder`}; a name that is taken gets a number."""
+    """{file: the path of its drawing in `folder`}; a name that another takes gets a number.
+
+    An `InputError` says that `folder` is a file, or has a file of such a name.
+    """
+    if os.path.isfile(folder):  # noqa: PTH113 (as in `list_files`)
+        raise InputError(f"--draw {folder}: it is a file; name a folder")
     placed: dict[Path, Path] = {}  # {drawing: file}
     for file, name in files.items():
         kind = file.suffix.lower()
@@ -148,6 +153,8 @@ def name_drawings(files: Mapping[Path, Path], folder: Path) -> dict[Path, Path]:
         ends = itertools.chain([""], map("_{}".format, itertools.count(2)))
         places = (folder / name.with_name(f"{name.stem}{end}{suffix}") for end in ends)
         placed[next(place for place in places if place not in placed)] = file
+    if taken := next((place for place in placed if os.path.lexists(place)), None):
+        raise InputError(f"--draw {folder}: {taken} exists; remove it, or name another folder")
     return {file: place for place, file in placed.items()}
 
 
@@ -183,9 +190,9 @@ class Film:
 
     def write_frame(self, photo: Photo, seconds: float) -> None:
         """Repeat the last frame until `seconds`, then show `photo`: the frames may come at irregular times."""
-        missing = round(seconds * self.rate) + 1 - self.frames
-        for shown in [photo if self.last is None else self.last] * (missing - 1) + [photo] * (missing > 0):
-            self.writer.write(shown)
+        place = round(seconds * self.rate)
+        while self.frames <= place:
+            self.writer.write(photo if self.last is None or self.frames == place else self.last)
             self.frames += 1
         self.last = photo
 
@@ -304,10 +311,6 @@ def main() -> None:
     camera = Path(f"camera{args.camera}.mp4")
     seen = files if args.camera is None else {camera: camera}
     drawings = name_drawings(seen, args.draw) if args.draw else {}
-    if args.draw and os.path.isfile(args.draw):  # noqa: PTH113 (as in `list_files`)
-        raise InputError(f"--draw {args.draw}: it is a file; name a folder")
-    if taken := [place for place in drawings.values() if os.path.lexists(place)]:
-        raise InputError(f"--draw {args.draw}: {taken[0]} exists; remove it, or name another folder")
     model = args.model or recognition.choose_model()
     summary_files = [args.summary.with_name(f"{args.summary.name}.{end}") for end in ("csv", "png") if args.summary]
     used = {os.path.realpath(path) for path in (*files, *drawings.values(), recognition.find_model(model))}
