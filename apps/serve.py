@@ -296,8 +296,8 @@ async def answer_request(
 
 @app.exception_handler(HTTPException)
 def answer_elsewhere(request: Request, error: HTTPException) -> JSONResponse:
-    """The response to another address or method than those below."""
-    sentence = f"{request.method} {request.url.path:.100}: {str(error.detail).lower()}; see /api"
+    """The response to another address or method than those below; it repeats neither, for they may be of any length."""
+    sentence = f"{str(error.detail).lower()}; see /api"
     return JSONResponse({"error": sentence}, error.status_code, HEADERS | dict(error.headers or {}))
 
 
