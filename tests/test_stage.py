@@ -97,6 +97,32 @@ def test_a_signal_while_another_process_starts_leaves_no_traceback(tmp_path, mon
     assert (process.returncode, printed) == (143, "")
 
 
+def test_threads_that_silence_stderr_give_it_back():
+    """One of them waits in its block until the other, if it could, had begun."""
+    code = """
+import threading
+from fer_pipeline.running.quiet import no_stderr
+inside, leave = threading.Event(), threading.Event()
+def hold():
+    with no_stderr():
+        inside.set()
+        leave.wait(10)
+def follow():
+    with no_stderr():
+        time.sleep(0.5)
+threads = [threading.Thread(target=hold), threading.Thread(target=follow)]
+threads[0].start()
+inside.wait(10)
+threads[1].start()
+time.sleep(0.2)
+leave.set()
+for thread in threads:
+    thread.join()
+os.write(2, b"heard")
+"""
+    assert start(code).communicate(timeout=60)[1] == "heard"
+
+
 def test_checking_a_place_changes_nothing_there(tmp_path):
     target = tmp_path / "x.txt"
     target.write_text("old")

@@ -4,8 +4,12 @@ import contextlib
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from typing import IO
+
+REDIRECTED = threading.RLock()
+"""Held while stderr is redirected: a second thread would take the file for the terminal, and restore that."""
 
 
 @contextlib.contextmanager
@@ -31,11 +35,12 @@ def no_stderr() -> Iterator[None]:
 @contextlib.contextmanager
 def stderr_into(file: IO[bytes]) -> Iterator[None]:
     """Redirect stderr of this process, including that of native code, into an open file."""
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    os.dup2(file.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
+    with REDIRECTED:
+        sys.stderr.flush()
+        stderr = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
