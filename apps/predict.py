@@ -331,18 +331,18 @@ def main() -> None:
             unfinished = stack.enter_context(replacing(os.path.realpath(args.csv)))
             table = stack.enter_context(open(unfinished, "w", encoding="utf-8", errors="backslashreplace", newline=""))
         output = Output(recogniser.model.classes, args.json, table, bool(args.summary), args.min_size, args.largest)
-        if args.camera is not None:
-            judge_video(args.camera, recogniser, drawings.get(camera), output)
-        shown: Iterable[Path] = files
-        if sys.stderr.isatty() and (args.csv or not sys.stdout.isatty()):  # else the answers show the progress
+        shown: Iterable[Path] = seen
+        if files and sys.stderr.isatty() and (args.csv or not sys.stdout.isatty()):  # else answers show it
             with contextlib.suppress(ImportError):
                 from tqdm import tqdm
 
                 shown = tqdm([*files], unit="file", leave=False)
         for file in shown:
             try:
-                judge = judge_video if file.suffix.lower() in VIDEO_SUFFIXES else judge_photo
-                judge(file, recogniser, drawings.get(file), output)
+                if file.suffix.lower() in VIDEO_SUFFIXES:
+                    judge_video(file if files else args.camera, recogniser, drawings.get(file), output)
+                else:
+                    judge_photo(file, recogniser, drawings.get(file), output)
             except (InputError, OSError) as error:
                 if isinstance(error, OSError) and file not in drawings:
                     raise

@@ -25,7 +25,7 @@ from fer_pipeline.inference import recognition
 from fer_pipeline.inference.detection import Found
 from fer_pipeline.inference.drawing import CERTAIN, draw_faces
 from fer_pipeline.inference.opencv import cv2
-from fer_pipeline.inference.photos import read_frames
+from fer_pipeline.inference.photos import open_video, read_frames
 from fer_pipeline.inference.recognition import Face
 from fer_pipeline.inference.summary import COLOURS, EmotionSummary, choose_colours, draw, to_csv
 from fer_pipeline.inference.tracking import Tracker
@@ -446,6 +446,18 @@ def test_a_video_that_ends_too_early(predict, photo_file, tmp_path):
     judged = len(process.lines)
     assert 5 < judged < 28
     assert process.stderr == f"error: {video} is damaged and ends after {judged} of 32 frames; copy it again\n"
+
+
+def test_a_camera_that_stops_keeps_what_it_showed(predict, photo_file, tmp_path, monkeypatch):
+    """Here a video stands in for it, and its end for the end of the frames."""
+    video = write_video(tmp_path / "clip.mp4", photo_file)
+    monkeypatch.setattr(app, "open_video", lambda source: open_video(video))
+    outputs = ("--csv", tmp_path / "faces.csv", "--summary", tmp_path / "sum", "--draw", tmp_path / "marked")
+    process = predict("--camera", 3, *outputs, code=1)
+    assert process.stderr == "error: camera 3 stopped sending frames; connect it again\n"
+    assert {row["file"] for row in read_csv(tmp_path / "faces.csv")} == {"camera 3"}
+    assert {row["source"] for row in read_csv(tmp_path / "sum.csv")} == {"camera 3"}
+    assert (tmp_path / "sum.png").exists() and (tmp_path / "marked" / "camera3.mp4").exists()
 
 
 def test_a_photo_is_judged_whatever_precedes_it(predict, photo_file, tmp_path):
