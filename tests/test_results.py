@@ -311,6 +311,15 @@ def test_a_run_without_times_has_dashes(folder):
     assert lines[2].endswith("| – |") and lines[-1].endswith("| – | – |")
 
 
+def test_the_benchmark_states_what_a_run_on_own_faces_saw(folder):
+    """The size of what a network sees follows that of the faces; their splits have no names of the challenge."""
+    before = make_text(folder, "docs/benchmark.md")
+    rewrite(folder, {"metrics/data.json: size": 96, "run.json: split": "made"})
+    after = make_text(folder, "docs/benchmark.md")
+    assert "| PrivateTest | PublicTest | 2.0 M | 44 |" in before
+    assert "| its test faces | its val faces | 2.0 M | 88 |" in after
+
+
 def test_networks_are_those_of_the_run(folder):
     """Whatever params.yaml lists today. With the paper's split its figures stand beside, a dash where it has none."""
     rewrite(folder, {"run.json: split": "paper"})

@@ -35,7 +35,6 @@ from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import ROOT, to_json, write_files
 from fer_pipeline.exported.record import Exports
 from fer_pipeline.faces.faces import Facts, Split, read_faces
-from fer_pipeline.faces.fer2013 import SIZE
 from fer_pipeline.figures.style import shows_faces
 from fer_pipeline.metrics.comparison import Comparison
 from fer_pipeline.metrics.evaluation import Scores
@@ -54,7 +53,11 @@ from pages import set_table
 from times import write_times
 from timing import read_timing
 
-ROWS = {"official": ("PrivateTest", "PublicTest"), "paper": ("both, 7,178 rows", "1,432 of them")}
+ROWS = {
+    "official": ("PrivateTest", "PublicTest"),
+    "paper": ("both, 7,178 rows", "1,432 of them"),
+    "made": ("its test faces", "its val faces"),
+}
 """{split: (its test rows, its val rows)}."""
 CLOSING = "<!-- end of results -->"
 PAGES = dict.fromkeys(("README.md", "results/README.md"), "results.md.j2") | {"docs/benchmark.md": "benchmark.md.j2"}
@@ -116,7 +119,7 @@ def describe_run(
     return {
         "profile": params.profile,
         "dataset": Path(params.dataset).name,
-        "split": params.prepare.split,
+        "split": Data.read("metrics/data.json", "prepare").split,
         "seed": params.seed,
         "hardware": {"cpu": name_cpu(), "cores": os.cpu_count(), "system": platform.platform(terse=True)},
         "versions": list_versions(LIBRARIES),
@@ -133,6 +136,7 @@ def make_table(folder: Path, page: str) -> str:
     """The text between a page's two comments about the run in `folder` (results/<name>)."""
     (facts, stages), metrics = read_facts(folder), folder / "metrics"
     compare = Comparison.read(metrics / "compare.json", "compare")
+    data = Data.read(metrics / "data.json", "prepare")
     networks = find_networks(compare.table7)
     timing = read_timing(metrics / "timing.json", networks)
     origins = {name: Origin.model_validate(one) for name, one in facts["networks"].items()}
@@ -148,9 +152,9 @@ def make_table(folder: Path, page: str) -> str:
         facts=facts,
         compare=compare,
         networks=networks,
-        inputs={name: find_crop(name, SIZE) for name in networks},
+        inputs={name: find_crop(name, data.size) for name in networks},
         scores={name: Scores.read(metrics / f"{name}.json", "evaluate") for name in networks},
-        data=Data.read(metrics / "data.json", "prepare"),
+        data=data,
         exports=Exports.read(metrics / "export.json", "score_exports"),
         timing=timing,
         elsewhere=[f"{listing(titles)} on {kind or 'unknown hardware'}" for kind, titles in elsewhere.items()],
