@@ -82,7 +82,12 @@ finish() {
     faces=$(md5sum data/prepared/faces.h5 | cut -d ' ' -f 1)
     [[ $(read_member dvc.lock) = *"md5: $faces"* ]] || fail "trained on other faces than those in data/"
     stages=$(tar --list --file "$archive" | sed -n 's#^models/\([^.]*\)\..*#train_\1#p')
-    tar --extract --file "$archive" models metrics plots
+    tar --extract --file "$archive" models metrics/train plots
+    read_member metrics/timing.json | python3 -c '
+import json, pathlib, sys
+own = pathlib.Path("metrics/timing.json")
+times = json.loads(own.read_text()) if own.exists() else {}
+own.write_text(json.dumps(times | json.load(sys.stdin), indent=2))'
     # shellcheck disable=SC2086  # one word per stage
     dvc commit --force --quiet $stages
     dvc repro
