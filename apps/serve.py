@@ -3,8 +3,8 @@
     make serve                              http://127.0.0.1:8000, or --port
     curl --data-binary @photo.jpg http://127.0.0.1:8000/api/faces
 
-`/api` describes all endpoints, for programs `/api/openapi.json`. An error is one sentence in `error`, with status 400,
-403, 408 or 413. Pictures are kept in memory while they are judged, and nowhere else.
+`/api` describes all endpoints, for programs `/api/openapi.json`. An error is one sentence in `error`, with a
+status of 400 to 413. Pictures are kept in memory while they are judged, and nowhere else.
 """
 
 import signal

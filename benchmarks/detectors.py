@@ -43,16 +43,10 @@ def paste(picture: np.ndarray, face: tuple[float, float, float], height: float, 
     """The picture on a grey canvas of 640x480, turned clockwise about its face, which is `height` pixels high there."""
     matrix = cv2.getRotationMatrix2D(face[:2], -angle, height / face[2])
     matrix[:, 2] += np.array(CANVAS[::-1]) / 2 - face[:2]
-    method = cv2.INTER_AREA if height < face[2] else cv2.INTER_LINEAR
-    if height < face[2] / 2:  # a linear interpolation would leave pixels out
-        factor = 2 * height / face[2]
-        small = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    if (factor := 2 * height / face[2]) < 1:  # a linear interpolation would leave pixels out
+        picture = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
         matrix[:, :2] /= factor
-        turned = cv2.warpAffine(small, matrix, CANVAS[::-1], borderMode=cv2.BORDER_CONSTANT, borderValue=(128,) * 3)
-    else:
-        turned = cv2.warpAffine(
-            picture, matrix, CANVAS[::-1], flags=method, borderMode=cv2.BORDER_CONSTANT, borderValue=(128,) * 3
-        )
+    turned = cv2.warpAffine(picture, matrix, CANVAS[::-1], borderMode=cv2.BORDER_CONSTANT, borderValue=(128,) * 3)
     return Photo(turned, [(CANVAS[1] / 2, CANVAS[0] / 2, height)])
 
 

@@ -143,7 +143,7 @@ async function look(files) {
       if (isVideo(photo)) await playThrough(photo, mine); else photo.answer = await ask(photo.file);
     } catch (error) {
       if (error.fatal) { if (mine === turn) fail(error); return; }
-      photo.error = error.message.replace(/^the picture/, photo.file.name);
+      photo.error = error.message.replace(/^the picture/, () => photo.file.name);
     }
     if (mine !== turn) return;
     list();

@@ -112,19 +112,18 @@ def start_browser(*flags):
     if not driver:
         pytest.skip("no chromedriver here; install Debian's package chromium-driver")
     process = subprocess.Popen([driver, "--port=0"], stdout=subprocess.PIPE, text=True)
-    for line in process.stdout:
-        if "successfully on port" in line:
-            port = int(line.split()[-1].rstrip("."))
-            break
-    options = {"args": [f"--{flag}" for flag in (*FLAGS, *flags)]}
-    always = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": LOGS}
-    status, answer = call(port, "POST", "/session", json.dumps({"capabilities": {"alwaysMatch": always}}))
-    assert status == 200, answer
-    session = answer["value"]["sessionId"]
     try:
-        yield Browser(port, session)
+        port = next(int(line.split()[-1].rstrip(".")) for line in process.stdout if "successfully on port" in line)
+        options = {"args": [f"--{flag}" for flag in (*FLAGS, *flags)]}
+        always = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": LOGS}
+        status, answer = call(port, "POST", "/session", json.dumps({"capabilities": {"alwaysMatch": always}}))
+        assert status == 200, answer
+        session = answer["value"]["sessionId"]
+        try:
+            yield Browser(port, session)
+        finally:
+            call(port, "DELETE", f"/session/{session}")
     finally:
-        call(port, "DELETE", f"/session/{session}")
         process.kill()
         process.communicate()
 

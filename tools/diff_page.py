@@ -36,7 +36,8 @@ def call_dvc(*command: str) -> tuple[str, str]:
     process = subprocess.run([sys.executable, "-m", "dvc", *command], cwd=ROOT, capture_output=True, text=True)
     if process.returncode:
         said = process.stderr.strip().removeprefix("ERROR: ")
-        raise InputError(f"{said}; name a branch, tag or commit, as in make diff BASE=main")
+        unknown = "unknown Git revision" in said
+        raise InputError(said + "; name a branch, tag or commit, as in make diff BASE=main" * unknown)
     return process.stdout, process.stderr
 
 

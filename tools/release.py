@@ -44,11 +44,10 @@ from fer_pipeline.running.stage import catch
 from fer_pipeline.stress.damages import DAMAGES
 from fer_pipeline.stress.record import Held, Stress, Summary
 from fer_pipeline.training.common.run import Training
-from kept import read_facts
+from kept import DATA, read_facts
 from origin import Origin
 from timing import read_timing
 
-FACES = "data/prepared/faces.h5"
 FILES = {"float32": "{}.onnx", "int8": "{}.int8.onnx"}
 """{precision: name of the file}, with the network's name to fill in."""
 MOST_LOST = 0.05  # points of val accuracy that weights may lose in float16
@@ -245,14 +244,15 @@ def main() -> None:
     facts, stages = read_facts(folder)
     outputs = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
     cache = Path(subprocess.check_output(["dvc", "cache", "dir"], text=True).strip())
+    faces = DATA.as_posix()
     paths = {kind: f"models/export/{file.format(network)}" for kind, file in FILES.items()}
-    for needed in (*paths.values(), FACES):
+    for needed in (*paths.values(), faces):
         if needed not in outputs:
             raise InputError(f"{folder}/dvc.lock: the run made no {needed}; release a run that has {network}")
     found = {kind: fetch(path, outputs[path], cache) for kind, path in paths.items()}
     if load_exported(found["float32"]).metadata["trained_on"] == DRAWN:
         raise InputError(f"{folder}: the run's networks know drawn faces only; release a run on FER-2013")
-    splits, data = read_faces(fetch(FACES, outputs[FACES], cache))
+    splits, data = read_faces(fetch(faces, outputs[faces], cache))
     contents = {f"pretrained/{FILES[kind].format(network)}": path.read_bytes() for kind, path in found.items()}
     contents[f"pretrained/{PHOTO}.onnx"] = build_photo(found["int8"])
     weights = None

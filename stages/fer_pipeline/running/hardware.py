@@ -25,6 +25,6 @@ def limit_threads(threads: int | Literal["auto"]) -> None:
 
 def count_cores() -> int:
     """OMP_NUM_THREADS if set, else the cores this process may use (on systems that do not say, as macOS: all cores)."""
-    if (limit := os.environ.get(LIMITS[0], "")).isdecimal():
+    if (limit := os.environ.get(LIMITS[0], "")).isdecimal() and int(limit):
         return int(limit)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
