@@ -34,11 +34,14 @@ if __package__ == "fer_pipeline.apps":  # installed by pip
     from fer_pipeline.apps import checkout  # type: ignore[import-not-found]
 else:
     import checkout
+from fer_pipeline.answers import recognition
+from fer_pipeline.answers.drawing import draw_faces, draw_photo
+from fer_pipeline.answers.recognition import PREFIX, THRESHOLD, Description, Recogniser, tell_answer
+from fer_pipeline.answers.summary import EmotionSummary, draw, to_csv
+from fer_pipeline.answers.tracking import Tracker
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import replacing, write_files
-from fer_pipeline.inference import recognition
 from fer_pipeline.inference.detection import FRAME_SIDE, LEAST_SCORE
-from fer_pipeline.inference.drawing import draw_faces, draw_photo
 from fer_pipeline.inference.opencv import cv2
 from fer_pipeline.inference.photos import (
     SUFFIXES,
@@ -49,9 +52,6 @@ from fer_pipeline.inference.photos import (
     read_photo,
     walk_files,
 )
-from fer_pipeline.inference.recognition import PREFIX, THRESHOLD, Description, Recogniser, tell_answer
-from fer_pipeline.inference.summary import EmotionSummary, draw, to_csv
-from fer_pipeline.inference.tracking import Tracker
 from fer_pipeline.running.quiet import no_stderr
 from fer_pipeline.running.stage import catch, explain
 

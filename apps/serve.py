@@ -38,11 +38,11 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 
+from fer_pipeline.answers import recognition
+from fer_pipeline.answers.recognition import Description, Recogniser
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.exported.onnx import LABELS, MAJORITY
-from fer_pipeline.inference import recognition
 from fer_pipeline.inference.photos import decode_photo
-from fer_pipeline.inference.recognition import Description, Recogniser
 from fer_pipeline.running.stage import catch, explain
 
 HOST = "127.0.0.1"

@@ -15,13 +15,13 @@ import argparse
 import numpy as np
 
 import checkout
+from fer_pipeline.answers.recognition import choose_model, find_model
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.exported.onnx import load_exported
 from fer_pipeline.faces.faces import read_faces
 from fer_pipeline.faces.fer2013 import SIZE
 from fer_pipeline.inference.detection import BOX_HEIGHT, MIDDLE_OFFSET, Detector, Found, crop_face
 from fer_pipeline.inference.opencv import cv2
-from fer_pipeline.inference.recognition import choose_model, find_model
 from fer_pipeline.running.stage import catch
 
 SCALE = 4

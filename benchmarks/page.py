@@ -21,11 +21,11 @@ import numpy as np
 from PIL import Image
 
 import checkout
+from fer_pipeline.answers.recognition import Recogniser
 from fer_pipeline.core.files import ROOT
 from fer_pipeline.exported import onnx as exported
 from fer_pipeline.inference.opencv import cv2
 from fer_pipeline.inference.photos import read_photo
-from fer_pipeline.inference.recognition import Recogniser
 from fer_pipeline.running.stage import catch
 
 sys.path.insert(0, str(ROOT / "tests"))

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 
 import checkout
+from fer_pipeline.answers.recognition import PRETRAINED, Recogniser
 from fer_pipeline.core.files import ROOT
 from fer_pipeline.exported import onnx as exported
 from fer_pipeline.inference.detection import PHOTO_SIDE
 from fer_pipeline.inference.opencv import cv2
 from fer_pipeline.inference.photos import read_photo
-from fer_pipeline.inference.recognition import PRETRAINED, Recogniser
 from fer_pipeline.running.stage import catch
 from photos import fetch
 

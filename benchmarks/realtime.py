@@ -16,11 +16,11 @@ import numpy as np
 from matplotlib.cbook import get_sample_data
 
 import checkout
+from fer_pipeline.answers.drawing import draw_faces
+from fer_pipeline.answers.recognition import Recogniser, list_models
+from fer_pipeline.answers.tracking import Tracker
 from fer_pipeline.inference.detection import FRAME_SIDE
-from fer_pipeline.inference.drawing import draw_faces
 from fer_pipeline.inference.opencv import cv2
-from fer_pipeline.inference.recognition import Recogniser, list_models
-from fer_pipeline.inference.tracking import Tracker
 from fer_pipeline.running.stage import catch
 
 FRAMES, RATE, WIDTH, HEIGHT = 300, 30, 640, 480

@@ -18,9 +18,10 @@ ROOMS = ("core", "running", "sample", "params", "faces", "raw", "networks")
 ROOMS += ("training", "predictions", "metrics", "stress", "figures", "exported", "report")
 """Each imports only those to its left."""
 BESIDE = {"exported": ("core", "running", "faces"), "inference": ("core", "running", "faces", "exported")}
+BESIDE["answers"] = (*BESIDE["inference"], "inference")
 """Rooms that run where nothing is trained, and the ones that they may import."""
 NOBODYS = ("params", "running")
-"""Rooms that change no output, so that no stage depends on them."""
+"""Rooms that change no result, so that no stage depends on them."""
 PARAMS = YAML(typ="safe").load(ROOT / "params.yaml")
 STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 FER = sorted(PACKAGE.rglob("*.py"))

@@ -12,12 +12,12 @@ from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
 import export_photo
 from build_site import SITE
+from fer_pipeline.answers.recognition import Recogniser
 from fer_pipeline.exported.onnx import open_session, read_metadata
 from fer_pipeline.inference.detection import FRAME_SIDE, PHOTO_SIDE
 from fer_pipeline.inference.opencv import cv2
 from fer_pipeline.inference.photo_file import build_photo
 from fer_pipeline.inference.photos import read_photo
-from fer_pipeline.inference.recognition import Recogniser
 
 FILE = ROOT / "pretrained" / "photo.onnx"
 GREY = (128, 128, 128)

@@ -19,16 +19,16 @@ from conftest import ROOT, encode, refuse, write_network
 from PIL import Image
 from tqdm import tqdm
 
+from fer_pipeline.answers import recognition
+from fer_pipeline.answers.drawing import CERTAIN, draw_faces
+from fer_pipeline.answers.recognition import Face
+from fer_pipeline.answers.summary import COLOURS, EmotionSummary, choose_colours, draw, to_csv
+from fer_pipeline.answers.tracking import Tracker
 from fer_pipeline.exported.onnx import load_exported, read_accuracy, read_answers_accuracy, read_metadata
 from fer_pipeline.faces.fer2013 import CLASSES
-from fer_pipeline.inference import recognition
 from fer_pipeline.inference.detection import Found
-from fer_pipeline.inference.drawing import CERTAIN, draw_faces
 from fer_pipeline.inference.opencv import cv2
 from fer_pipeline.inference.photos import open_video, read_frames
-from fer_pipeline.inference.recognition import Face
-from fer_pipeline.inference.summary import COLOURS, EmotionSummary, choose_colours, draw, to_csv
-from fer_pipeline.inference.tracking import Tracker
 
 SCRIPT = ROOT / "apps" / "predict.py"
 RUN = f"""
@@ -47,7 +47,7 @@ def list_loaded():
 atexit.register(list_loaded)
 """
 """Has a script print on stderr, at its end, what it has loaded: installed packages, and modules of this project."""
-ROOMS = ("core", "running", "faces", "exported", "inference")
+ROOMS = ("core", "running", "faces", "exported", "inference", "answers")
 """The rooms of the package that the apps import."""
 
 
@@ -250,12 +250,13 @@ def test_a_folder_with_a_bad_file(predict, photo_file, tmp_path):
     for name in ("b.jpg", "notes.txt"):
         (folder / name).write_text("a text")
     Image.new("L", (400, 300), 128).save(folder / "d.png")
+    Image.new("L", (400, 300), 128).save(folder / "e.pgm")
     first, second = predict(folder, "--csv", tmp_path / "faces.csv", code=1).stderr.splitlines()
-    assert first == "error: 1 of 4 files could not be processed:"
+    assert first == "error: 1 of 5 files could not be processed:"
     assert f"{folder}/b.jpg is not a readable picture" in second
     rows = read_csv(tmp_path / "faces.csv")
-    assert [row["file"] for row in rows] == [f"{folder}/a.jpg", f"{folder}/d.png", f"{folder}/deep/c.JPG"]
-    assert [row["emotion"] in CLASSES for row in rows] == [True, False, True] and rows[1]["left"] == ""
+    assert [row["file"] for row in rows] == [f"{folder}/{name}" for name in ("a.jpg", "d.png", "deep/c.JPG", "e.pgm")]
+    assert [row["emotion"] in CLASSES for row in rows] == [True, False, True, False] and rows[1]["left"] == ""
     assert sum(float(rows[0][emotion]) for emotion in CLASSES) == pytest.approx(1, abs=1e-3)
     assert predict(folder / "d.png").stdout == f"{folder}/d.png  no face found\n"
 
@@ -363,7 +364,7 @@ def test_a_face_that_fills_its_picture_has_its_bars_below_it(predict, tmp_path):
 
 
 def test_a_summarys_picture_ends_after_its_first_sources(monkeypatch):
-    monkeypatch.setattr("fer_pipeline.inference.summary.MOST_DRAWN", 2)
+    monkeypatch.setattr("fer_pipeline.answers.summary.MOST_DRAWN", 2)
     some = [EmotionSummary(f"{number}.mp4", CLASSES, True) for number in range(4)]
     two, all_of_them = draw(some[:2]), draw(some)
     assert np.array_equal(all_of_them[: len(two)], two) and (all_of_them[len(two) :] < 255).any()

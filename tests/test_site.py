@@ -14,9 +14,9 @@ from PIL import ExifTags, Image
 from test_package import write_video
 
 import build_site
+from fer_pipeline.answers.recognition import Recogniser
 from fer_pipeline.inference.photo_file import build_photo
 from fer_pipeline.inference.photos import read_photo
-from fer_pipeline.inference.recognition import Recogniser
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,11 @@ import subprocess
 from pathlib import Path
 
 import checkout
+from fer_pipeline.answers.recognition import PREFIX, PRETRAINED, describe_model, warn
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import ROOT, write_files
 from fer_pipeline.exported.onnx import open_session, read_metadata
 from fer_pipeline.inference.detection import WEIGHTS
-from fer_pipeline.inference.recognition import PREFIX, PRETRAINED, describe_model, warn
 from fer_pipeline.running.stage import catch
 
 SITE = ROOT / "site"

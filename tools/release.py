@@ -23,6 +23,7 @@ from jinja2 import Environment, StrictUndefined
 from numpy.typing import NDArray
 
 import checkout
+from fer_pipeline.answers.recognition import PHOTO
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import ROOT, write_files
 from fer_pipeline.core.record import Count, Interval, Record, Share
@@ -31,7 +32,6 @@ from fer_pipeline.exported.record import ExportedTimes
 from fer_pipeline.faces.faces import Facts, Split, read_faces
 from fer_pipeline.faces.votes import find_majority, has_label
 from fer_pipeline.inference.photo_file import build_photo
-from fer_pipeline.inference.recognition import PHOTO
 from fer_pipeline.metrics.annotators import Annotators, judge_network
 from fer_pipeline.metrics.evaluation import Scores
 from fer_pipeline.metrics.scores import Measured, bound_accuracy, measure, sum_calibration_error

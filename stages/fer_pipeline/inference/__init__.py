@@ -1,1 +1,1 @@
-"""From a photo to the expressions of its faces, with onnxruntime, OpenCV and NumPy alone."""
+"""From a photo to its faces, with onnxruntime, OpenCV and NumPy alone; photo.onnx does all of that itself."""

@@ -21,7 +21,7 @@ from fer_pipeline.running.stage import explain
 LARGEST_FILE = 1_000_000_000
 """Bytes: more than a picture of `LARGEST_PICTURE` pixels takes in any format."""
 SUFFIXES = (
-    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".png"),
+    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm"),
     *(".tif", ".tiff", ".webp"),
 )
 """Of pictures in a folder. OpenCV cannot read HEIC: such files are reported rather than skipped."""

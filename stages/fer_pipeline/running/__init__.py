@@ -1,1 +1,1 @@
-"""How scripts start, end and are timed. Nothing here changes an output, so no stage depends on this room."""
+"""How scripts start, end and are timed. It changes no result, only what files say of their origin; dep of no stage."""

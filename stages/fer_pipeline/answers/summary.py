@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_pipeline.answers.recognition import Description
 from fer_pipeline.faces.fer2013 import CLASSES
 from fer_pipeline.inference.opencv import cv2, to_ascii
 from fer_pipeline.inference.photos import Photo
-from fer_pipeline.inference.recognition import Description
 
 UNCERTAIN, TOO_SMALL = "uncertain", "too small"
 COLOURS = (

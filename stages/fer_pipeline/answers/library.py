@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fer_pipeline.answers.recognition import THRESHOLD, Recogniser, choose_model
+from fer_pipeline.answers.tracking import Tracker
 from fer_pipeline.core.errors import InputError
 from fer_pipeline.inference.detection import FRAME_SIDE, LEAST_SCORE, PHOTO_SIDE
 from fer_pipeline.inference.opencv import cv2
 from fer_pipeline.inference.photos import SUFFIXES, Photo, open_video, read_frames, read_photo, walk_files
-from fer_pipeline.inference.recognition import THRESHOLD, Recogniser, choose_model
-from fer_pipeline.inference.tracking import Tracker
 
 
 class Answer(NamedTuple):

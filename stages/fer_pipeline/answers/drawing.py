@@ -2,9 +2,9 @@
 
 import math
 
+from fer_pipeline.answers.recognition import Description, tell_answer
 from fer_pipeline.inference.opencv import cv2, to_ascii
 from fer_pipeline.inference.photos import Box, Photo, compute_iou
-from fer_pipeline.inference.recognition import Description, tell_answer
 
 Colour = tuple[int, int, int]
 SMALLEST_DRAWN, LARGEST_ENLARGED = 240, 4000

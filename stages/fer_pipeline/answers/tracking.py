@@ -2,8 +2,8 @@
 
 import math
 
+from fer_pipeline.answers.recognition import Face
 from fer_pipeline.inference.photos import compute_iou
-from fer_pipeline.inference.recognition import Face
 
 FADE = 0.3
 """Seconds in which the weight of earlier frames decays to 1/e."""
