@@ -324,18 +324,30 @@ def test_a_training_that_cannot_go_on_ends_in_one_sentence(place, faces, tmp_pat
     assert not training.exist() and bool(training.find("last.*")) == ("epoch 2" in message)
 
 
-def test_a_network_without_a_head_is_one_sentence(fit, monkeypatch):
-    """The training says which layer needs the name, whatever it shall learn."""
+class Own(torch.nn.Module):
+    """A network with a forward of its own."""
+
+    def __init__(self, layers):
+        super().__init__()
+        for name, layer in layers.items():
+            self.add_module(name, layer)
+
+
+@pytest.mark.parametrize("labels", ["emotion", "emotion+votes"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        Own,
+        lambda layers: torch.nn.Sequential(OrderedDict(zip([*[*layers][:-1], "last"], layers.values(), strict=True))),
+        lambda layers: torch.nn.Sequential(OrderedDict(head=layers["head"])),
+        lambda layers: torch.nn.Sequential(OrderedDict(layers | {"head": torch.nn.Sequential(layers["head"])})),
+    ],
+)
+def test_a_network_without_the_parts_that_training_needs_is_one_sentence(make, labels, fit, monkeypatch):
     build = compact.build
-
-    def rename(shape):
-        *body, (_, head) = build(shape).named_children()
-        return torch.nn.Sequential(OrderedDict([*body, ("last", head)]))
-
-    monkeypatch.setattr(compact, "build", rename)
-    for labels in ("emotion", "emotion+votes"):
-        said = refuse(fit, labels=labels)
-        assert said.startswith("stages/fer_pipeline/networks/compact.py: no layer of its network is named `head`; ")
+    monkeypatch.setattr(compact, "build", lambda shape: make(dict(build(shape).named_children())))
+    said = "stages/fer_pipeline/networks/compact.py: build() makes no nn.Sequential that ends in `dropout` and a linear"
+    assert refuse(fit, labels=labels).startswith(said)
 
 
 UNFIT = {

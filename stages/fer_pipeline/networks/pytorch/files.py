@@ -34,9 +34,7 @@ class Normalise(torch.nn.Module):
 
 
 def prepend(normalise: Normalise, network: torch.nn.Module) -> torch.nn.Module:
-    """The network with `normalise` as its first part; InputError if it is no `nn.Sequential`."""
-    if not isinstance(network, torch.nn.Sequential):
-        raise InputError("normalisation: this network cannot take it; make its build() return an nn.Sequential")
+    """The network with `normalise` as its first part."""
     return type(network)(OrderedDict([("normalise", normalise), *network.named_children()]))
 
 

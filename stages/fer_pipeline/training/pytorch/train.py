@@ -44,9 +44,10 @@ def train(name: str, settings: PyTorchTraining, compute: Compute, seed: int, dat
     torch.manual_seed(seed)
     classes, size = len(facts.classes), find_crop(name, facts.size)
     network: nn.Module = find_network(name).build(Shape(settings.width, settings.dropout, classes, facts.channels))
-    if "head.weight" not in network.state_dict():
+    ends = [*dict(network.named_children())][-2:] == ["dropout", "head"] and "head.weight" in network.state_dict()
+    if not (ends and isinstance(network, nn.Sequential)):
         where = f"stages/fer_pipeline/networks/{name}.py"
-        raise InputError(f"{where}: no layer of its network is named `head`; give its last linear layer that name")
+        raise InputError(f"{where}: build() makes no nn.Sequential that ends in `dropout` and a linear layer, `head`")
     if learns_votes(name, settings.labels, train_rows.shares is not None):
         network = add_votes_head(network, len(facts.voted))
     if settings.normalisation == "imagenet":
