@@ -77,6 +77,7 @@ class Output:
         """
         self.classes, self.as_json, self.least, self.largest = classes, as_json, least, largest
         self.summaries: dict[str, EmotionSummary] | None = {} if sum_up else None
+        self.judged = 0  # photos and frames
         self.table = table and csv.DictWriter(table, [*COLUMNS, *classes], extrasaction="ignore", lineterminator="\n")
         if self.table:
             self.table.writeheader()
@@ -89,6 +90,7 @@ class Output:
         Returns those that are not left out.
         """
         video = frame is not None
+        self.judged += 1
         faces = faces[:1] if self.largest else faces
         small = [face for face in faces if max(face["box"][2:]) < self.least]
         faces = [face for face in faces if face not in small]
@@ -181,10 +183,10 @@ class Film:
 
     def __init__(self, path: Path, rate: float, size: tuple[int, int], source: str) -> None:
         """Open `path`, an .mp4 of `source`; `rate` in frames per second, `size` (width, height) in pixels."""
-        self.path, self.rate, self.frames, self.source = str(path), rate, 0, source
+        self.path, self.rate, self.frames, self.source = str(path.absolute()), round(rate, 2), 0, source
         self.last: Photo | None = None
-        with no_stderr():
-            self.writer = cv2.VideoWriter(self.path, cv2.VideoWriter.fourcc(*"mp4v"), rate, size)
+        with no_stderr():  # MPEG-4 holds no finer rates, and FFmpeg takes a relative path with a colon for an address
+            self.writer = cv2.VideoWriter(self.path, cv2.VideoWriter.fourcc(*"mp4v"), self.rate, size)
         if not self.writer.isOpened():
             raise InputError(f"{source}: no MP4 can be written in the folder of --draw; name another, or leave it out")
 
@@ -242,14 +244,21 @@ def judge_video(source: Path | int, recogniser: Recogniser, drawing: Path | None
                 frame, before = frame + 1, seconds
             stopped = True
         if not frame:
-            remedy = "name another with --camera" if camera else f"use one of {', '.join(VIDEO_SUFFIXES)}"
-            raise InputError(f"{name} is not a readable video; {remedy}")
+            if camera:
+                raise InputError(f"{name} shows nothing; name another with --camera")
+            raise InputError(f"{name} is not a readable video or is damaged; use one of {', '.join(VIDEO_SUFFIXES)}")
         if film:
             film.finish()
     if camera and stopped:
         raise InputError(f"{name} stopped sending frames; connect it again")
     if frame < 0.9 * expected:
         raise InputError(f"{name} is damaged and ends after {frame:,} of {expected:,.0f} frames; copy it again")
+
+
+def list_problems(problems: list[str], count: int) -> InputError:
+    """The error that says what was wrong with some of `count` files."""
+    head = f"{len(problems):,} of {count:,} files could not be processed:\n  " if count > 1 else ""
+    return InputError(head + "\n  ".join(problems))
 
 
 def name_place(text: str) -> Path:
@@ -319,6 +328,8 @@ def main() -> None:
             raise InputError(f"{option} {path}: not a place for a file; leave {option} out to print")
         if os.path.realpath(path) in used:
             raise InputError(f"{option} {path}: would overwrite a file that is needed; name another file")
+        if path.suffix.lower() in SUFFIXES + VIDEO_SUFFIXES and option == "--csv":
+            raise InputError(f"--csv {path}: a picture or video; name the table to write, as in --csv faces.csv")
         used.add(os.path.realpath(path))
     recogniser = Recogniser(model, args.face, args.threshold, args.detector_score)
     if recogniser.warning:
@@ -347,13 +358,14 @@ def main() -> None:
                 if isinstance(error, OSError) and file not in drawings:
                     raise
                 problems.append(explain(error) if isinstance(error, OSError) else str(error))
+        if problems and not output.judged:  # before a table of an earlier run is replaced
+            raise list_problems(problems, count)
     if output.summaries:
         known = [*output.summaries.values()]
         picture = encode(draw(known), summary_files[1])
         write_files(dict(zip(summary_files, (to_csv(known).encode(), picture), strict=True)))
     if problems:
-        head = f"{len(problems):,} of {count:,} files could not be processed:\n  " if count > 1 else ""
-        raise InputError(head + "\n  ".join(problems))
+        raise list_problems(problems, count)
 
 
 def run() -> None:

@@ -81,7 +81,7 @@ def test_what_is_no_picture_is_one_sentence(tmp_path):
     assert "detector_score is 0, expected more than 0" in refuse(Faces, None, 0.5, 0)
     assert "not found" in refuse(faces.find, tmp_path / "none.jpg")
     assert "no such folder" in refuse(lambda: [*faces.search(tmp_path / "none")])
-    assert "is not a readable video" in refuse(lambda: [*faces.watch(PHOTO.with_suffix(".mp4"))])
+    assert "is not there or not a readable video" in refuse(lambda: [*faces.watch(PHOTO.with_suffix(".mp4"))])
     assert "no network named 'x'" in refuse(Faces, "x")
 
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -314,7 +315,9 @@ def test_nothing_overwrites_a_file_that_is_needed(predict, photo_file, network, 
     (tmp_path / "link.jpg").symlink_to(photo)
     for table in (photo, model, tmp_path / "link.jpg"):
         assert "would overwrite a file that is needed" in predict(photo, "--csv", table, model=model, code=1).stderr
-    assert photo.read_bytes() == photo_file.read_bytes() and model.read_bytes() == network.read_bytes()
+    assert "name the table to write" in predict("--csv", other, photo, code=1).stderr  # of --csv *.jpg
+    assert photo.read_bytes() == other.read_bytes() == photo_file.read_bytes()
+    assert model.read_bytes() == network.read_bytes()
 
 
 def test_a_drawing_that_cannot_be_written_is_one_problem(predict, tmp_path):
@@ -461,6 +464,32 @@ def test_a_camera_that_stops_keeps_what_it_showed(predict, photo_file, tmp_path,
     assert (tmp_path / "sum.png").exists() and (tmp_path / "marked" / "camera3.mp4").exists()
 
 
+def test_a_table_outlives_a_run_that_judges_nothing(predict, tmp_path):
+    table = tmp_path / "faces.csv"
+    table.write_text("of an earlier run")
+    for what in (("--camera", 97), (tmp_path / "none.jpg",)):
+        predict(*what, "--csv", table, code=1)
+        assert table.read_text() == "of an earlier run"
+
+
+@pytest.mark.parametrize(("name", "codec", "rate"), [("10:30.avi", "MJPG", 119.7634), ("10:30.mp4", "mp4v", 29.97003)])
+def test_a_video_may_have_a_colon_in_its_name_and_any_rate(
+    name, codec, rate, predict, photo_file, tmp_path, monkeypatch
+):
+    """Here it is in the working directory, and the drawn one in another, then the other way round."""
+    monkeypatch.chdir(tmp_path)
+    photo = cv2.resize(cv2.imread(str(photo_file)), (256, 300))
+    writer = cv2.VideoWriter(str(tmp_path / name), cv2.VideoWriter.fourcc(*codec), rate, (256, 300))
+    for _ in range(6):
+        writer.write(photo)
+    writer.release()
+    assert len(predict(name, "--json", "--draw", "marked").lines) == 6
+    monkeypatch.chdir(tmp_path / "marked")
+    Path("10:30.mp4").unlink()
+    assert len(predict(tmp_path / name, "--json", "--draw", ".").lines) == 6
+    assert cv2.VideoCapture(str(Path("10:30.mp4").absolute())).get(cv2.CAP_PROP_FRAME_COUNT) == 6
+
+
 def test_a_photo_is_judged_whatever_precedes_it(predict, photo_file, tmp_path):
     """An empty folder, names that are too long, and one that OpenCV cannot take."""
     (tmp_path / "empty").mkdir()
@@ -506,8 +535,8 @@ REFUSED = {
     "none": "error: none: no pictures or videos in this folder",
     "empty.png": "error: empty.png is empty; give a picture",
     "text.jpg": "error: text.jpg is not a readable picture",
-    "text.mp4": "error: text.mp4 is not a readable video; use one of .3gp",
-    "--camera=97": "error: camera 97 is not a readable video; name another with --camera",
+    "text.mp4": "error: text.mp4 is not a readable video or is damaged; use one of .3gp",
+    "--camera=97": "error: camera 97 shows nothing; name another with --camera",
     "a.jpg --threshold 0.605": "--threshold is 0.605, expected 0 to 1 in hundredths",
     "a.jpg --detector-score 0": "--detector-score is 0.0, expected more than 0",
     "--camera=-1": "--camera is -1, expected the number of a camera",

@@ -72,7 +72,7 @@ class Faces:
             yield seconds, self.judge(photo, FRAME_SIDE, tracker, passed)
             before = seconds
         if before is None:
-            raise InputError(f"{video} is not a readable video; name another file")
+            raise InputError(f"{video} is not there or not a readable video; name another file")
 
     def judge(self, photo: Photo, longest_side: int, tracker: Tracker | None = None, passed: float = 0) -> list[Answer]:
         """The faces of a photo; with a `tracker`, of the frame that follows the last one after `passed` seconds."""

@@ -113,6 +113,8 @@ def open_video(source: str | Path | int) -> tuple[Any, float]:
     """
     if not isinstance(source, int):
         check_video_name(source)
+        if Path(source).exists():
+            source = Path(source).absolute()  # FFmpeg takes a relative path with a colon for an address
     with no_stderr():
         video = cv2.VideoCapture(source if isinstance(source, int) else str(source))
     rate = video.get(cv2.CAP_PROP_FPS)
