@@ -44,10 +44,11 @@ def train(name: str, settings: PyTorchTraining, compute: Compute, seed: int, dat
     torch.manual_seed(seed)
     classes, size = len(facts.classes), find_crop(name, facts.size)
     network: nn.Module = find_network(name).build(Shape(settings.width, settings.dropout, classes, facts.channels))
-    ends = [*dict(network.named_children())][-2:] == ["dropout", "head"] and "head.weight" in network.state_dict()
-    if not (ends and isinstance(network, nn.Sequential)):
+    layers = dict(network.named_children())
+    ends = [*layers][-2:] == ["dropout", "head"] and isinstance(layers["head"], nn.Linear)
+    if not (ends and type(network) is nn.Sequential):  # a subclass may have a forward of its own
         where = f"stages/fer_pipeline/networks/{name}.py"
-        raise InputError(f"{where}: build() makes no nn.Sequential that ends in `dropout` and a linear layer, `head`")
+        raise InputError(f"{where}: build() makes no plain nn.Sequential that ends in `dropout` and a linear `head`")
     if learns_votes(name, settings.labels, train_rows.shares is not None):
         network = add_votes_head(network, len(facts.voted))
     if settings.normalisation == "imagenet":
