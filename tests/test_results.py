@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from answers import draw_rows, make_splits
-from conftest import ROOT, put
+from conftest import ROOT, put, refuse
 
 import collect
 import rescore
@@ -354,3 +354,23 @@ def test_a_network_of_ones_own_is_compared_as_the_page_says(tmp_path, monkeypatc
 def test_a_kept_run_has_the_scores_of_its_predictions(folder):
     for file, kept, found in rescore.score_again(read_run(folder)):
         assert not [*rescore.list_differences(kept, found)], file
+
+
+DAMAGES = {
+    "seeds.json": (
+        lambda content: content.replace(b"0.719142", b"0.99", 1),
+        "the first accuracy is not that of the run",
+    ),
+    "run.json": (lambda content: content[:99], "damaged"),
+    "predictions/rows.csv.gz": (lambda content: content[:9999], "damaged"),
+    "predictions/compact.csv.gz": (lambda content: b"version https://git-lfs", "damaged"),
+}
+
+
+@pytest.mark.parametrize("file", DAMAGES)
+def test_a_damaged_kept_run_is_one_sentence(file, tmp_path):
+    folder = tmp_path / "results" / "fer2013-photos"
+    shutil.copytree(ROOT / "results" / "fer2013-photos", folder)
+    damage, said = DAMAGES[file]
+    (folder / file).write_bytes(damage((folder / file).read_bytes()))
+    assert refuse(lambda: [*rescore.score_again(read_run(folder))]) == f"{folder}/{file}: {said}; `git checkout` it"

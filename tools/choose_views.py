@@ -9,6 +9,7 @@ import argparse
 import os
 
 import checkout
+from fer_pipeline.core.errors import InputError
 from fer_pipeline.core.files import ROOT
 from fer_pipeline.faces.faces import read_faces
 from fer_pipeline.networks.load import load_model, predict
@@ -26,7 +27,10 @@ def main() -> None:
     parser.add_argument("network", help="one of those in params.yaml")
     name = parser.parse_args().network
     os.chdir(ROOT)
-    params, framework = read_params(), find_network(name).FRAMEWORK
+    params = read_params()
+    if name not in params.networks:
+        raise InputError(f"{name}: not in params.yaml, which has {', '.join(params.networks)}")
+    framework = find_network(name).FRAMEWORK
     (splits, facts), path = read_faces("data/prepared/faces.h5"), params.networks[name]
     pairs = [(turns, scales) for turns in TURNS for scales in SCALES if len(turns) * len(scales) <= 5]
     lists = [Views(turns=turns, scales=scales, mirrored=True) for turns, scales in pairs]

@@ -3,6 +3,7 @@
 import gzip
 import json
 import tempfile
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
@@ -80,7 +81,7 @@ class Run(NamedTuple):
         """What `read` makes of a CSV of predictions."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"{name}{ending}"
-            path.write_bytes(gzip.decompress(place_predictions(self.folder, name, ending).read_bytes()))
+            path.write_bytes(read_packed(place_predictions(self.folder, name, ending)))
             return read(path)
 
 
@@ -93,7 +94,10 @@ def read_facts(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Of the kept run in `folder` the content of run.json, and the stages of dvc.lock. InputError if there is none."""
     if not (folder / "run.json").is_file():
         raise InputError(f"{folder}: no kept run; keep one with `make results NAME={folder.name}`")
-    facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    try:
+        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except ValueError:
+        raise InputError(f"{folder}/run.json: damaged; `git checkout` it") from None
     return facts, YAML(typ="safe").load(folder / "dvc.lock")["stages"]
 
 
@@ -103,7 +107,7 @@ def read_run(folder: Path) -> Run:
     if not (folder / ROWS_FILE).is_file():
         raise InputError(f"{folder}: its predictions were not kept, so nobody can score it; take a later run")
     compare = Comparison.read(folder / "metrics" / "compare.json", "compare")
-    return Run(folder, facts, stages, compare, *read_rows((folder / ROWS_FILE).read_bytes(), list_classes(compare)))
+    return Run(folder, facts, stages, compare, *read_rows(read_packed(folder / ROWS_FILE), list_classes(compare)))
 
 
 def find_settings(stages: Mapping[str, Any], profile: str, name: str) -> dict[str, Any]:
@@ -117,7 +121,7 @@ def find_settings(stages: Mapping[str, Any], profile: str, name: str) -> dict[st
 
 def read_rows(content: bytes, classes: tuple[str, ...]) -> tuple[dict[str, Split], tuple[str, ...], Names]:
     """The val and test rows of a run without faces, the names of the columns of votes, and the groups of test rows."""
-    table = pd.read_csv(BytesIO(gzip.decompress(content)), dtype=str, keep_default_na=False)
+    table = pd.read_csv(BytesIO(content), dtype=str, keep_default_na=False)
     voted, kinds = ([name for name in table if name.startswith(prefix)] for prefix in ("votes: ", "group: "))
     splits = {}
     for split in SCORED:
@@ -162,6 +166,14 @@ class Seeds(Record):
 def pack(content: bytes) -> bytes:
     """`content` compressed, without the time: the same bytes each time."""
     return gzip.compress(content, mtime=0)
+
+
+def read_packed(path: Path) -> bytes:
+    """What `pack` has compressed; InputError if the file is damaged."""
+    try:
+        return gzip.decompress(path.read_bytes())
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        raise InputError(f"{path}: damaged; `git checkout` it") from None
 
 
 def name_seed(network: str, seed: int) -> str:

@@ -31,6 +31,8 @@ def score_again(run: Run) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]
     """(file, what it has, what it should have) for the JSON files of a kept run."""
     folder, seed, settings, kept = run.folder, run.params["seed"], run.settings, run.compare
     names, seeds = [*kept.table7], read_seeds(folder, folder)
+    if not seeds and (folder / "seeds.json").exists():
+        raise InputError(f"{folder}/seeds.json: the first accuracy is not that of the run; `git checkout` it")
     others = [name_seed(seeds.network, one.seed) for one in seeds.seeds[1:]] if seeds else []
     rows, votes = run.read([*names, *others]), run.read_votes(names)
     for name in names:
