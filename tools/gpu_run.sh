@@ -22,7 +22,7 @@ main() {
 pack() {
     cd "$(dirname "$0")/.."
     [ $# = 1 ] || [ $# = 2 ] || fail "name the CSV of faces, then that of votes, if any"
-    for file in "$@"; do [ -f "$file" ] && [[ $file = data/* ]] || fail "$file: no such file below data/"; done
+    for file in "$@"; do [ -f "$file" ] && [[ $file = data/* ]] || fail "$file: not a file named data/..."; done
     [ -z "$(git status --porcelain)" ] || fail "the tree has changes; commit them first, as the last commit is packed"
     rm -rf build/gpu_run && mkdir -p build/gpu_run
     cp tools/gpu_run.sh build/gpu_run/
@@ -60,6 +60,7 @@ train() {
                 echo "$profile: $network is not trained to its end; the same command goes on with it" >&2
         done
         git rev-parse HEAD > "$here/commit"
+        [ -e metrics/timing.json ] || { mkdir -p metrics && echo '{}' > metrics/timing.json; }
         local archive=$here/trained-$profile.tar files=(params.yaml dvc.lock metrics/timing.json)
         for network in $networks; do
             if dvc status --quiet "train_$network"; then
@@ -77,17 +78,21 @@ finish() {
     cd "$(dirname "$0")/.."
     commit=$(read_member commit)
     git diff --quiet "$commit" -- stages profiles dvc.yaml || fail "trained by the code of $commit; check it out"
+    stages=$(tar --list --file "$archive" | sed -n 's#^models/\([^.]*\)\..*#train_\1#p')
+    [ -n "$stages" ] || fail "the archive has no trained network; run \`train\` again, with more MINUTES"
+    read_member params.yaml | cmp --silent - params.yaml || git diff --quiet HEAD -- params.yaml ||
+        fail "params.yaml has changes that the archive's would replace; commit them or take them back"
     read_member params.yaml > params.yaml
     dvc repro --quiet prepare
     faces=$(md5sum data/prepared/faces.h5 | cut -d ' ' -f 1)
     [[ $(read_member dvc.lock) = *"md5: $faces"* ]] || fail "trained on other faces than those in data/"
-    stages=$(tar --list --file "$archive" | sed -n 's#^models/\([^.]*\)\..*#train_\1#p')
     tar --extract --file "$archive" models metrics/train plots
-    read_member metrics/timing.json | python3 -c '
+    read_member metrics/timing.json | PYTHONPATH=stages python -c '
 import json, pathlib, sys
+from fer_pipeline.core.files import to_json, write_files
+from fer_pipeline.running.timing import read_times
 own = pathlib.Path("metrics/timing.json")
-times = json.loads(own.read_text()) if own.exists() else {}
-own.write_text(json.dumps(times | json.load(sys.stdin), indent=2))'
+write_files({own: to_json(read_times(own) | json.load(sys.stdin))})'
     # shellcheck disable=SC2086  # one word per stage
     dvc commit --force --quiet $stages
     dvc repro
