@@ -89,6 +89,15 @@ def test_other_params_of_a_network_rerun_it_and_what_follows_it_and_the_way_back
     keep_the_run(finished_clone)
 
 
+def test_another_profile_trains_all_networks(clone):
+    """Also `paper`, of which the stages name no file that they did not name before."""
+    clone.edit("params.yaml", {"profile: smoke ": "profile: paper "})
+    status = json.loads(clone.run("dvc", "status", "--json"))
+    for stage in ("draw_augmented", *(stage for stage in status if stage.startswith("train_"))):
+        (changed,) = (one["changed deps"] for one in status[stage] if "changed deps" in one)
+        assert changed["params.yaml"] == {"profile": "modified"}
+
+
 def add_small_network(clone):
     """As CONTRIBUTING.md says: one file, its line in params.yaml, its block in a profile, its lines in dvc.yaml.
 
