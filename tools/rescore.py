@@ -45,7 +45,7 @@ def score_again(run: Run) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]
         yield path, json.loads((folder / path).read_text()), summarise(again).model_dump()
     if seeds:
         of_seeds = {one.seed: rows[name] for one, name in zip(seeds.seeds, (seeds.network, *others), strict=True)}
-        scores, whole = score_seeds(of_seeds, run.in_train, settings), seeds.model_dump()
+        scores, whole = score_seeds(of_seeds, run.in_train, settings), seeds.model_dump(exclude_unset=True)
         listed = [one | scored for one, scored in zip(whole["seeds"], scores["seeds"], strict=True)]
         yield "seeds.json", whole, whole | scores | {"seeds": listed, "vote": scores["vote"].model_dump()}
     of_views = {name: rows[name]["_views"] for name in names}
