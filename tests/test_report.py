@@ -35,7 +35,7 @@ from fer_pipeline.training.common.run import TrainingTimes
 from timing import read_timing
 
 PARAMS = read_params()
-NETWORKS = find_networks(PARAMS.networks)
+NETWORKS = find_networks(["baseline", "vgg19", "resnet18", "compact"])  # those of the kept run
 NAMES, TITLES = [*NETWORKS], {name: network.TITLE for name, network in NETWORKS.items()}
 BEST = ROOT / "results" / "fer2013-best" / "metrics"
 RISK = "plots/{}/test/risk_coverage.csv"

@@ -111,7 +111,7 @@ def parse_fields(fields: Fields, names: list[str], any_label: bool) -> tuple[str
     texts = name_fields(names, fields)
     label = texts["emotion"].strip()
     if label not in NUMBERS and (not any_label or not label):
-        expected = "a name" if any_label else "0..6, or other classes named by prepare.classes in params.yaml"
+        expected = "a name" if any_label else "0..6; for others set prepare.classes in params.yaml (auto takes names)"
         raise ValueError(f"emotion is {excerpt(texts['emotion'])}, expected {expected}")
     label = label.encode("latin-1").decode("utf-8", "replace")
     return label, find_usage(texts["usage"]), texts["pixels"]

@@ -33,10 +33,8 @@ def read_training(
     files = [read_yaml(folder / f"{one}.yaml") for one in (BASE, profile)]
     base, changes = (file.get(name) if isinstance(file, dict) else None for file in files)
     if not isinstance(changes, dict):
-        raise InputError(
-            f"profiles/{profile}.yaml: {name}: no block of settings; give it one, {{}} where nothing differs "
-            f"from {BASE}.yaml"
-        )
+        what = "a whole one, like those in" if base is None else "one, {} where nothing differs from"
+        raise InputError(f"profiles/{profile}.yaml: {name}: no block of settings; give it {what} {BASE}.yaml")
 
     def locate(key: list[str]) -> str:
         file = profile if base is None else BASE
