@@ -92,7 +92,7 @@ class Project:
 
     def run(self, *command: str, code: int = 0, **environment: Any) -> str:
         """Run a command that has to end with this exit code; what it printed."""
-        found, printed = self.call(*command, timeout=600, **environment)
+        found, printed = self.call(*command, **environment)
         assert found == code, printed
         return printed
 
