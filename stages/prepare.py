@@ -163,7 +163,7 @@ def require_classes(places: Mapping[str, Positions], raw: Rows, source: str, spl
     """Raise `InputError` if a split has no rows, or train none of a class; warn where val or test have none of one."""
     for name, rows in places.items():
         if not len(rows):
-            what = "give rows of all three Usages" if raw.note is None else "give more, or name no split"
+            what = "give all of FER-2013, or all three Usages" if raw.note is None else "give more, or name no split"
             raise InputError(f"{source}: split {split} leaves no row for {name}; {what}")
         present = np.unique(raw.labels[rows]).tolist()
         lacking = [one for label, one in enumerate(raw.classes) if label not in present]
